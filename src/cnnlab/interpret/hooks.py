@@ -43,15 +43,15 @@ def activations(network: nn.Module, images: Tensor, names: Iterable[str]) -> dic
     >>> activations(network, torch.tensor([[[[-1.0, 2.0]]]]), ["1"])["1"].tolist()
     [[0.0, 2.0]]
     """
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
     def keep(name: str, output: Tensor) -> None:
         # A copy, since the next layer may work in place.
-        found[name] = output.detach().clone()
+        outputs[name] = output.detach().clone()
 
     with eval_mode(network), forward_hooks(network, names, keep), torch.no_grad():
         network(images)
-    return found
+    return outputs
 
 
 @contextmanager
@@ -108,7 +108,7 @@ def module_name(name: str) -> str:
 def _modules(network: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
     """The modules of these names, by theirs."""
     known = dict(network.named_modules(remove_duplicate=False))
-    found = {}
+    modules = {}
     for name in map(module_name, names):
         if name not in known:
             raise UsageError(
@@ -116,8 +116,8 @@ def _modules(network: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
                 allowed=", ".join(list(filter(None, known))[:20]) + (", …" if len(known) > 21 else ""),
                 next_step=did_you_mean(name, known) or "take a name from the list",
             )
-        found[name] = known[name]
-    return found
+        modules[name] = known[name]
+    return modules
 
 
 def _calls(name: str, wanted: Iterable[str]) -> Callable[[], str]:

@@ -42,8 +42,8 @@ class InputImage:
 def generated_image(form: ImageSpec) -> tuple[Pixels, str]:
     """Pictures of the built-in data set side by side, as one image of this form (uint8, C×H×W), and what to call it."""
     down, right = (max(1, round(size / TILE)) for size in (form.height, form.width))
-    pictures = shapes.render("train", np.arange(down * right, dtype=np.int64))
-    rows = [np.concatenate(list(pictures[row * right : (row + 1) * right]), axis=2) for row in range(down)]
+    tiles = shapes.render("train", np.arange(down * right, dtype=np.int64))
+    rows = [np.concatenate(list(tiles[row * right : (row + 1) * right]), axis=2) for row in range(down)]
     whole = convert_pixels(np.concatenate(rows, axis=1)[None], form)[0]
     count = pluralize(down * right, "picture")
     return whole, f"{count} of the built-in shapes, drawn by the program"
@@ -54,8 +54,8 @@ def load_image(file: Path, form: ImageSpec) -> tuple[Pixels, str]:
     pixels = _decoded(file, form)
     with Image.open(file) as opened:
         upright = ImageOps.exif_transpose(opened)
-        own, bands = (upright.height, upright.width), len(upright.getbands())
-    done = [f"resized from {own[0]} high × {own[1]} wide"] if own != (form.height, form.width) else []
+        own_size, bands = (upright.height, upright.width), len(upright.getbands())
+    done = [f"resized from {own_size[0]} high × {own_size[1]} wide"] if own_size != (form.height, form.width) else []
     if bands < form.channels:
         done.append("grey in three channels")
     elif form.channels == 1 < bands:

@@ -94,12 +94,17 @@ class LoadedModel:
         A part is opened once for all of its images, so that the ledger tells of one look at the test part; and only
         when every name is known to be right and every file is read, so that no look is told that nobody had.
         """
-        places = [self._parse_split_index(one, default_hint) for one in images]
-        files = {number: self._image_from_file(one) for number, one in enumerate(images) if places[number] is None}
-        feeds = {part: self.open_split(part, purpose) for part in dict.fromkeys(place[0] for place in places if place)}
+        split_indices = [self._parse_split_index(one, default_hint) for one in images]
+        files = {
+            number: self._image_from_file(one) for number, one in enumerate(images) if split_indices[number] is None
+        }
+        loaders = {
+            split: self.open_split(split, purpose)
+            for split in dict.fromkeys(split_index[0] for split_index in split_indices if split_index)
+        }
         return [
-            files[number] if place is None else self._image_from_split(feeds[place[0]], *place)
-            for number, place in enumerate(places)
+            files[number] if split_index is None else self._image_from_split(loaders[split_index[0]], *split_index)
+            for number, split_index in enumerate(split_indices)
         ]
 
     def open_split(
@@ -119,13 +124,13 @@ class LoadedModel:
         """
         known = self._validated_split(split)
         if known == "test":
-            feed = open_test_split(self._ledger_folder(), self._open_dataset(), self.device, FP32, purpose)
+            loader = open_test_split(self._ledger_folder(), self._open_dataset(), self.device, FP32, purpose)
         else:
-            feed = make_image_loader(self._open_dataset(), known, self.device, FP32)
-        if limit is None or limit >= len(feed):
-            return feed
-        log(f"{limit:,} of the {len(feed):,} images of the {split} part, spread evenly over it")
-        return feed.subset(limit)
+            loader = make_image_loader(self._open_dataset(), known, self.device, FP32)
+        if limit is None or limit >= len(loader):
+            return loader
+        log(f"{limit:,} of the {len(loader):,} images of the {split} part, spread evenly over it")
+        return loader.subset(limit)
 
     def split_indices(self, split: str, limit: int | None = None) -> Indices:
         """The numbers of the images that `split` gives with this limit, in its order; errors as there."""
@@ -140,20 +145,20 @@ class LoadedModel:
         # os.path's: it says no of a name that is too long for any file, of which Path.exists() raises an OSError.
         if image is None or os.path.exists(image):  # noqa: PTH110
             return None
-        found = _SPLIT_INDEX.fullmatch(str(image))
-        if found is None:
+        match = _SPLIT_INDEX.fullmatch(str(image))
+        if match is None:
             raise self._no_such_image(str(image), default_hint)
-        part, place = self._validated_split(found[1]), int(found[2])
-        if place >= (size := self._open_dataset().num_images(part)):
+        split, index = self._validated_split(match[1]), int(match[2])
+        if index >= (size := self._open_dataset().num_images(split)):
             raise UsageError(
-                f"the {part} part has no image {place}",
+                f"the {split} part has no image {index}",
                 where="--image",
-                received=f"{part}:{place}",
-                allowed=f"{part}:0 to {part}:{size - 1}",
+                received=f"{split}:{index}",
+                allowed=f"{split}:0 to {split}:{size - 1}",
             )
-        if part == "test":
+        if split == "test":
             self._ledger_folder()
-        return part, place
+        return split, index
 
     def _image_from_split(self, loader: ImageLoader, split: Split, index: int) -> InputImage:
         data = self._open_dataset()
@@ -174,10 +179,10 @@ class LoadedModel:
         )
 
     def _validated_split(self, split: str) -> Split:
-        there: list[Split] = [known for known in get_args(Split) if known in self._open_dataset().splits]
-        found = next((known for known in there if known == split), None)
+        splits: list[Split] = [known for known in get_args(Split) if known in self._open_dataset().splits]
+        found = next((known for known in splits if known == split), None)
         if found is None:
-            raise UsageError("the data has no such part", received=split, allowed=comma_separated(there))
+            raise UsageError("the data has no such part", received=split, allowed=comma_separated(splits))
         return found
 
     def _open_dataset(self) -> Dataset:
@@ -249,9 +254,11 @@ def _load_run(
     folder: RunFolder, device: torch.device, root: Path | None, log: Callable[[str], None], progress: ProgressCallback
 ) -> LoadedModel:
     about = folder.data()
-    kept = about.preprocessing
+    preprocessing = about.preprocessing
     network, epoch = selected_network(folder, device, log)
-    form = ImageSpec(kept.channels, kept.height, kept.width, kept.interpolation)
+    image_spec = ImageSpec(
+        preprocessing.channels, preprocessing.height, preprocessing.width, preprocessing.interpolation
+    )
 
     @cache
     def dataset() -> Dataset:
@@ -263,7 +270,15 @@ def _load_run(
     state = "trained" if folder.result() is not None else f"unfinished, weights of epoch {format_epoch(epoch)}"
     name = f"{folder.name} ({state})"
     return LoadedModel(
-        name, network, folder.table().layers, form, kept.mean, kept.std, about.classes, folder, dataset=dataset
+        name,
+        network,
+        folder.table().layers,
+        image_spec,
+        preprocessing.mean,
+        preprocessing.std,
+        about.classes,
+        folder,
+        dataset=dataset,
     )
 
 
@@ -299,7 +314,7 @@ def _load_recipe(
     name, network = build_initial_network(traced, file.path.stem, seed, log)
     about = traced.recipe.data
     given = about.normalize if isinstance(about.normalize, tuple) else (None, None)
-    form = ImageSpec(*traced.input, about.interpolation)
+    image_spec = ImageSpec(*traced.input, about.interpolation)
 
     @cache
     def dataset() -> Dataset:
@@ -307,7 +322,7 @@ def _load_recipe(
 
     classes = input_spec(about, root).classes
     mean, std = given
-    return LoadedModel(name, network.to(device), traced.rows, form, mean, std, classes, dataset=dataset)
+    return LoadedModel(name, network.to(device), traced.rows, image_spec, mean, std, classes, dataset=dataset)
 
 
 def _load_backbone(backbone: NamedBackbone, seed: int, device: torch.device) -> LoadedModel:

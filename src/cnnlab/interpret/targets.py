@@ -146,8 +146,8 @@ def trace_run(folder: RunFolder, size: Pair | None = None, channels: int | None 
         RunError: a piece of the run is missing or damaged.
     """
     kept = folder.data()
-    form = kept.preprocessing
-    own = (form.channels, form.height, form.width)
+    preprocessing = kept.preprocessing
+    own = (preprocessing.channels, preprocessing.height, preprocessing.width)
     file = RecipeFile(folder.path / "recipe.toml", folder.recipe())
     return _trace(file, input_shape(own, size, channels), len(kept.classes), folder.path / BACKBONE_FOLDER)
 
@@ -162,8 +162,8 @@ def as_tuple(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def input_shape(own: Image, size: Pair | None = None, channels: int | None = None) -> Image:
-    high, wide = size or own[1:]
-    return channels or own[0], high, wide
+    height, width = size or own[1:]
+    return channels or own[0], height, width
 
 
 def _similar_names_hint(path: Path) -> str:

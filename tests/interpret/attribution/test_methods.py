@@ -239,7 +239,7 @@ def test_no_batch_is_larger_than_asked(name: str) -> None:
     image = torch.randn(3, 12, 12, generator=torch.Generator().manual_seed(0))
     sizes = []
     handle = network.conv1.register_forward_pre_hook(lambda _module, given: sizes.append(len(given[0])))
-    METHODS[name](network, image, setting(image, layer="relu2", batch=8))
+    METHODS[name](network, image, setting(image, layer="relu2", batch_size=8))
     handle.remove()
     most = 8 if name == "occlusion" else 2
     assert 0 < max(sizes) <= most

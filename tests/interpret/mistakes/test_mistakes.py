@@ -238,8 +238,8 @@ def test_one_pair_of_classes_is_asked_for(own: RunFolder) -> None:
     [
         ({"pair": "cat"}, "this takes two classes.*TRUE:PREDICTED"),
         ({"pair": "gren:red"}, "no such class.*gren.*blue, green, red.*did you mean 'green'"),
-        ({"most": 0}, "--most: nothing would be shown"),
-        ({"most": 257}, "--most: these are too many to be shown.*257.*1 to 256"),
+        ({"max_mistakes": 0}, "--most: nothing would be shown"),
+        ({"max_mistakes": 257}, "--most: these are too many to be shown.*257.*1 to 256"),
         ({"per_pair": 0}, "--per-pair: this is no number of mistakes"),
     ],
 )

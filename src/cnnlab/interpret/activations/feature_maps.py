@@ -52,23 +52,25 @@ def inspect_activations(
     model = as_loaded_model(model)
     validate_count("--maps", maps)
     shape = (model.image_spec.channels, model.image_spec.height, model.image_spec.width)
-    spots = LayerIndex(model.network, model.layers, shape)
-    chosen = [spots.find(name) for name in dict.fromkeys(as_tuple(layers))] or list(spots.first_and_last())
+    layer_index = LayerIndex(model.network, model.layers, shape)
+    layer_refs = [layer_index.find(name) for name in dict.fromkeys(as_tuple(layers))] or list(
+        layer_index.first_and_last()
+    )
     # When all else is known to be right: a look at the test part is written down for good.
-    picture = image if isinstance(image, InputImage) else _input_image(model, image)
-    found: dict[str, Tensor] = {}
+    input_image = image if isinstance(image, InputImage) else _input_image(model, image)
+    outputs: dict[str, Tensor] = {}
 
     def keep(layer_ref: LayerRef, output: Tensor) -> None:
-        found[layer_ref.name] = output.detach().clone()
+        outputs[layer_ref.name] = output.detach().clone()
 
-    with eval_mode(model.network), capture_outputs(model.network, chosen, keep), torch.no_grad():
-        logits = model.network(picture.values[None].to(model.device, torch.float32))
-    layers_found = (_layer(spots, spot, found, maps) for spot in chosen)
+    with eval_mode(model.network), capture_outputs(model.network, layer_refs, keep), torch.no_grad():
+        logits = model.network(input_image.values[None].to(model.device, torch.float32))
+    layers_found = (_layer(layer_index, one, outputs, maps) for one in layer_refs)
     return ActivationMaps(
         network=model.name,
-        image=picture.name,
-        pixels=picture.pixels,
-        label=_class_name(model.classes, picture.label) if picture.label is not None else "",
+        image=input_image.name,
+        pixels=input_image.pixels,
+        label=_class_name(model.classes, input_image.label) if input_image.label is not None else "",
         top_predictions=_top_predictions(logits, model.classes),
         layers=tuple(_with_classes(layer, logits, model.classes) for layer in layers_found),
     )
@@ -96,9 +98,9 @@ def stored_example(model: LoadedModel) -> InputImage | None:
 
 
 def _input_image(model: LoadedModel, image: str | Path | None) -> InputImage:
-    kept = stored_example(model) if image is None else None
-    if kept is not None:
-        return kept
+    stored = stored_example(model) if image is None else None
+    if stored is not None:
+        return stored
     has_own = model.folder is not None and (model.folder.path / "example.png").exists()
     without = "the image that the run keeps" if has_own else "a picture that is drawn"
     return model.load_image(image, "inspect activations", default_hint=without)
@@ -134,8 +136,8 @@ def _with_classes(layer: LayerMaps, logits: object, classes: tuple[str, ...]) ->
     """The layer with the classes' names for its numbers, where these are the network's logits."""
     if not isinstance(logits, Tensor) or layer.values.shape != (len(classes), 1, 1):
         return layer
-    own = logits[0].float().cpu().numpy()
-    same = own.shape == (len(classes),) and np.array_equal(layer.values[:, 0, 0], own, equal_nan=True)
+    class_logits = logits[0].float().cpu().numpy()
+    same = class_logits.shape == (len(classes),) and np.array_equal(layer.values[:, 0, 0], class_logits, equal_nan=True)
     return replace(layer, classes=classes) if same else layer
 
 

@@ -123,13 +123,13 @@ BRIGHTNESS = (0.299, 0.587, 0.114)
 def map_statistics(layer: LayerMaps, pixels: npt.NDArray[np.uint8]) -> tuple[MapStatistics, ...]:
     """The statistics of every map of a layer, with the image's pixels, uint8, C×H×W."""
     flat = layer.values.reshape(len(layer.values), -1).astype(np.float64)
-    likeness: list[tuple[float | None, float | None]] = [(None, None)] * len(flat)
+    correlations: list[tuple[float | None, float | None]] = [(None, None)] * len(flat)
     if layer.is_spatial:
-        seen = (
+        image_features = (
             _resized_by_mean(_brightness(pixels), layer.values.shape[1:]),
             _resized_by_mean(_edges(pixels), layer.values.shape[1:]),
         )
-        likeness = list(zip(*(_correlations(flat, each.ravel()) for each in seen), strict=True))
+        correlations = list(zip(*(_correlations(flat, each.ravel()) for each in image_features), strict=True))
     return tuple(
         MapStatistics(
             number=number,
@@ -142,7 +142,7 @@ def map_statistics(layer: LayerMaps, pixels: npt.NDArray[np.uint8]) -> tuple[Map
             brightness=bright,
             edges=edges,
         )
-        for number, (values, (bright, edges)) in enumerate(zip(flat, likeness, strict=True))
+        for number, (values, (bright, edges)) in enumerate(zip(flat, correlations, strict=True))
     )
 
 
@@ -173,5 +173,5 @@ def _correlations(flat: FloatArray, other: FloatArray) -> list[float | None]:
     # What is left of a constant by rounding is no shape.
     flatness = 1e-6 * np.abs(flat).max(axis=1) * np.sqrt(flat.shape[1]) * np.linalg.norm(away)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = moved @ away / sizes
-    return [float(r) if size > least else None for r, size, least in zip(found, sizes, flatness, strict=True)]
+        correlations = moved @ away / sizes
+    return [float(r) if size > least else None for r, size, least in zip(correlations, sizes, flatness, strict=True)]

@@ -33,10 +33,10 @@ FEW_ZEROS = 0.005
 def describe_maps(layer: LayerMaps, statistics: tuple[MapStatistics, ...]) -> str:
     """What is seen on a layer's maps, by their numbers."""
     passed = f"{layer.name} passes the logits on: the loss works on them." if layer.is_identity_softmax else ""
-    told = [passed, _zeros_text(layer, statistics), _peaks_text(layer, statistics)]
+    sentences = [passed, _zeros_text(layer, statistics), _peaks_text(layer, statistics)]
     if layer.is_spatial:
-        told += [_similarity_text(statistics), _receptive_field_text(layer)]
-    return " ".join(filter(None, told))
+        sentences += [_similarity_text(statistics), _receptive_field_text(layer)]
+    return " ".join(filter(None, sentences))
 
 
 def format_short(value: float, digits: int = 3) -> str:
@@ -64,15 +64,15 @@ def _zeros_text(layer: LayerMaps, statistics: tuple[MapStatistics, ...]) -> str:
         return ""
     what = "maps" if layer.values[0].size > 1 else "numbers"
     if zeros < FEW_ZEROS:
-        told = "None of its numbers is" if negative == 0 else f"{format_percent(negative)} of its numbers are"
-        return f"{told} below 0{', which a ReLU would set to 0' if layer.is_spatial and negative else ''}."
+        text = "None of its numbers is" if negative == 0 else f"{format_percent(negative)} of its numbers are"
+        return f"{text} below 0{', which a ReLU would set to 0' if layer.is_spatial and negative else ''}."
     empty = [each.number for each in statistics if each.min == each.max == 0]
-    told = f"{format_percent(zeros)} of its numbers are 0"
+    text = f"{format_percent(zeros)} of its numbers are 0"
     if not empty or what == "numbers":
-        return f"{told}."
-    named = "" if len(empty) > 8 else f" ({', '.join(map(str, empty))})"
+        return f"{text}."
+    numbers_text = "" if len(empty) > 8 else f" ({', '.join(map(str, empty))})"
     count, are = pluralize(len(empty), "map"), "is" if len(empty) == 1 else "are"
-    return f"{told}; {count}{named} of {len(statistics)} {are} 0 everywhere."
+    return f"{text}; {count}{numbers_text} of {len(statistics)} {are} 0 everywhere."
 
 
 def _peaks_text(layer: LayerMaps, statistics: tuple[MapStatistics, ...]) -> str:
@@ -97,19 +97,19 @@ def _similarity_text(statistics: tuple[MapStatistics, ...]) -> str:
         sum(abs(getattr(each, name)) >= CORRELATION_THRESHOLD for each in known) for name in ("brightness", "edges")
     )
     typical = float(np.median([abs(each.brightness or 0) for each in known]))
-    most = max(known, key=lambda each: abs(each.brightness or 0))
+    closest = max(known, key=lambda each: abs(each.brightness or 0))
     return (
         f"{bright} of {len(statistics)} maps follow the image's brightness (|correlation| from {CORRELATION_THRESHOLD}), {edges} its "
-        f"edges; the median |correlation| with brightness is {typical:.2f}, and map {most.number} has the largest "
-        f"({format_correlation(most.brightness)})."
+        f"edges; the median |correlation| with brightness is {typical:.2f}, and map {closest.number} has the largest "
+        f"({format_correlation(closest.brightness)})."
     )
 
 
 def _receptive_field_text(layer: LayerMaps) -> str:
     if layer.receptive_field is None:
         return "Each node sees the whole image." if layer.kind else ""
-    high, wide = (last - first + 1 for first, last in layer.receptive_field)
-    return f"The node in the middle sees {high}×{wide} pixels of the image, padding included."
+    height, width = (last - first + 1 for first, last in layer.receptive_field)
+    return f"The node in the middle sees {height}×{width} pixels of the image, padding included."
 
 
 ACROSS = 8
@@ -124,11 +124,13 @@ def maps_figure(result: ActivationMaps) -> Figure:
     """The image, below it the maps of each layer, and what is seen on them."""
     headings = {layer.name: f"{layer.name}, {layer.shape_text()}: {layer.selection_note()}" for layer in result.layers}
     rows = [[_image(result)], *([_panel(layer, headings[layer.name])] for layer in result.layers)]
-    told = [
+    sentences = [
         f"Image: {result.image}. {result.prediction_text()}",
         *(f"{layer.name}: {result.describe_layer(layer)}" for layer in result.layers),
     ]
-    return draw_gallery(f"Activations of {shorten(result.network, 80)}", rows, [*reading_notes(result.layers), *told])
+    return draw_gallery(
+        f"Activations of {shorten(result.network, 80)}", rows, [*reading_notes(result.layers), *sentences]
+    )
 
 
 def layer_figure(result: ActivationMaps, layer: LayerMaps) -> Figure:
@@ -139,8 +141,10 @@ def layer_figure(result: ActivationMaps, layer: LayerMaps) -> Figure:
 
 def _image(result: ActivationMaps) -> GalleryPanel:
     # In the heading, which has the whole row: below the image long names would be cut off.
-    named = [f"called {shorten(guess.name)}, {guess.probability:.2f}" for guess in result.top_predictions[:1]]
-    return GalleryPanel("; ".join([shorten(result.image, 60), *named]), (Tile(to_hwc(result.pixels)),), num_columns=1)
+    prediction = [f"called {shorten(guess.name)}, {guess.probability:.2f}" for guess in result.top_predictions[:1]]
+    return GalleryPanel(
+        "; ".join([shorten(result.image, 60), *prediction]), (Tile(to_hwc(result.pixels)),), num_columns=1
+    )
 
 
 def _panel(layer: LayerMaps, heading: str) -> GalleryPanel:
@@ -163,8 +167,10 @@ def _panel(layer: LayerMaps, heading: str) -> GalleryPanel:
 def _map(layer: LayerMaps, number: int) -> Tile:
     values = layer.values[number]
     low, high = float(values.min()), float(values.max())
-    reach = f"{format_short(low)} all over" if low == high else f"{format_short(low, 2)} to {format_short(high, 2)}"
-    return Tile(to_viridis_rgb(values), (str(number), reach))
+    range_text = (
+        f"{format_short(low)} all over" if low == high else f"{format_short(low, 2)} to {format_short(high, 2)}"
+    )
+    return Tile(to_viridis_rgb(values), (str(number), range_text))
 
 
 def reading_notes(layers: Sequence[LayerMaps]) -> list[str]:
@@ -247,9 +253,9 @@ class ActivationMaps:
             return "The network gives no logits that would name a class."
         if not all(np.isfinite(guess.probability) for guess in self.top_predictions):
             return "The network names no class: its logits are not numbers (NaN or ±Inf)."
-        named = ", ".join(f"{quote(guess.name)} ({guess.probability:.2f})" for guess in self.top_predictions)
+        predicted = ", ".join(f"{quote(guess.name)} ({guess.probability:.2f})" for guess in self.top_predictions)
         truth = f" It is {quote(self.label)}." if self.label else ""
-        return f"The network calls the image {named}.{truth}"
+        return f"The network calls the image {predicted}.{truth}"
 
     def describe_layer(self, layer: LayerMaps) -> str:
         """What is seen on a layer's maps, by their numbers."""
@@ -272,34 +278,34 @@ class ActivationMaps:
 
     def _columns_note(self) -> str:
         """What the columns of these layers' tables mean."""
-        told = ["Maps and units are numbered from 0, as torch indexes them."]
+        notes = ["Maps and units are numbered from 0, as torch indexes them."]
         if any(layer.values[0].size > 1 for layer in self.layers):
-            told.append("Zeros and below 0: shares of a map's numbers.")
+            notes.append("Zeros and below 0: shares of a map's numbers.")
         if any(layer.is_spatial for layer in self.layers):
-            told.append(
+            notes.append(
                 "Like brightness and like edges: correlation with the image's brightness and with the size of its "
                 "gradient, both averaged down to the map."
             )
-        return " ".join([*told, "32-bit floats, eval mode."])
+        return " ".join([*notes, "32-bit floats, eval mode."])
 
     def figures(self) -> dict[str, CaptionedFigure]:
         """The image and the maps of every layer, numbered."""
 
-        seen = " ".join(f"{layer.name}: {self.describe_layer(layer)}" for layer in self.layers)
+        description = " ".join(f"{layer.name}: {self.describe_layer(layer)}" for layer in self.layers)
         return {
             "activations": CaptionedFigure(
-                maps_figure(self), f"The image and activations for it. {self.prediction_text()} {seen}"
+                maps_figure(self), f"The image and activations for it. {self.prediction_text()} {description}"
             )
         }
 
     def _repr_html_(self) -> str:
-        plate = self.figures()["activations"]
-        return self.document().to_html(to_svg(plate.figure, "activations", plate.description, alone=True))
+        captioned = self.figures()["activations"]
+        return self.document().to_html(to_svg(captioned.figure, "activations", captioned.description, alone=True))
 
     def _table(self, layer: LayerMaps) -> TextTable:
-        figures = [self.statistics[layer.name][number] for number in layer.displayed]
+        statistics = [self.statistics[layer.name][number] for number in layer.displayed]
         if layer.values[0].size == 1:
-            units = [(str(each.number), format_short(each.mean)) for each in figures]
+            units = [(str(each.number), format_short(each.mean)) for each in statistics]
             if not layer.classes:
                 return TextTable.from_rows(["#unit", "#value"], units)
             named = [(number, shorten(layer.classes[int(number)]), value) for number, value in units]
@@ -312,10 +318,10 @@ class ActivationMaps:
                 format_percent(each.zeros),
                 format_percent(each.negative),
             ]
-            for each in figures
+            for each in statistics
         ]
         if layer.is_spatial:
             titles += ["#like brightness", "#like edges"]
-            for row, each in zip(rows, figures, strict=True):
+            for row, each in zip(rows, statistics, strict=True):
                 row += [format_correlation(each.brightness), format_correlation(each.edges)]
         return TextTable.from_rows(titles, rows)

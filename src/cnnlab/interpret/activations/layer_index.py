@@ -59,8 +59,8 @@ class LayerIndex:
     @cached_property
     def refs(self) -> dict[str, LayerRef]:
         """Every row that can be read, by name, in the order of the table."""
-        found = ((row.name, self._ref_of_row(row)) for row in self.layers)
-        return {name: spot for name, spot in found if spot is not None}
+        refs = ((row.name, self._ref_of_row(row)) for row in self.layers)
+        return {name: layer_ref for name, layer_ref in refs if layer_ref is not None}
 
     @cached_property
     def receptive_spans(self) -> SpanTracer:
@@ -93,22 +93,28 @@ class LayerIndex:
 
     def repeat_option_hint(self, name: str) -> str:
         """How several layers that were written as one, `conv1,conv2`, are asked for; "" where it is not that."""
-        several = [part.strip() for part in name.split(",")]
-        known = len(several) > 1 and all(part in self.refs or part in self._modules for part in several)
-        return f"repeat it: {' '.join(f'--layer {part}' for part in several)}" if known else ""
+        several = [name_part.strip() for name_part in name.split(",")]
+        known = len(several) > 1 and all(name_part in self.refs or name_part in self._modules for name_part in several)
+        return f"repeat it: {' '.join(f'--layer {name_part}' for name_part in several)}" if known else ""
 
     def first_and_last(self) -> tuple[LayerRef, ...]:
         """The first and the last convolution; of a network without any, the first and the last row with weights.
 
         The last one is that with the most convolutions in front of it; of several the one that stands last.
         """
-        chosen = [spot for spot in self.refs.values() if spot.row is not None and spot.row.kind in CONVOLUTIONS]
-        chosen = chosen or [spot for spot in self.refs.values() if spot.row is not None and spot.row.parameters]
-        if not chosen:
+        candidates = [
+            layer_ref
+            for layer_ref in self.refs.values()
+            if layer_ref.row is not None and layer_ref.row.kind in CONVOLUTIONS
+        ]
+        candidates = candidates or [
+            layer_ref for layer_ref in self.refs.values() if layer_ref.row is not None and layer_ref.row.parameters
+        ]
+        if not candidates:
             return tuple(self.refs.values())[:1]
         front = self._num_convolutions_before()
-        last = max(enumerate(chosen), key=lambda each: (front[each[1].name], each[0]))[1]
-        return tuple(dict.fromkeys((chosen[0], last)))
+        last = max(enumerate(candidates), key=lambda each: (front[each[1].name], each[0]))[1]
+        return tuple(dict.fromkeys((candidates[0], last)))
 
     def as_feature_maps(self, layer_ref: LayerRef, output: Tensor) -> Tensor | None:
         """A layer's output as N×C×H×W: a vector's numbers are maps of one place, and tokens are a column of places.
@@ -155,9 +161,9 @@ class LayerIndex:
         view = self._resized_spans.spans(name, node)[-1]
         assert isinstance(self.network, TransferModel)
         assert self.network.resize is not None
-        reach = INTERPOLATION_RADIUS[self.network.resize.mode]
+        radius = INTERPOLATION_RADIUS[self.network.resize.mode]
         sizes = zip((view.rows, view.columns), self.shape[1:], self._resized_spans.image[1:], strict=True)
-        rows, columns = (_span_before_resize(span, old, new, reach) for span, old, new in sizes)
+        rows, columns = (_span_before_resize(span, old, new, radius) for span, old, new in sizes)
         return rows, columns
 
     @cached_property
@@ -190,19 +196,19 @@ class LayerIndex:
         return None
 
     def _num_convolutions_before(self) -> dict[str, int]:
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for name in self.receptive_spans.position:
             row = self.receptive_spans.rows[name]
-            own = int(row.kind in CONVOLUTIONS)
-            found[name] = own + max((found[before] for before in row.inputs), default=0)
-        return found
+            is_convolution = int(row.kind in CONVOLUTIONS)
+            counts[name] = is_convolution + max((counts[before] for before in row.inputs), default=0)
+        return counts
 
 
 def _span_before_resize(span: Pair, old: int, new: int, reach: float) -> Pair:
     """The first and last pixel of the image that those of the resized one are made of."""
     scale = old / new
     around = reach * max(scale, 1.0)
-    first, last = ((place + 0.5) * scale - 0.5 for place in span)
+    first, last = ((pixel + 0.5) * scale - 0.5 for pixel in span)
     return ceil(first - around), floor(last + around)
 
 
@@ -213,8 +219,8 @@ def capture_outputs(
     """Within it, each spot tells its output, for one forward pass; then no hook is left. The tensor is to be copied
     by who keeps it, since the next layer may work in place.
     """
-    outputs = {spot.hooked_module: spot for spot in layer_refs if not spot.uses_input}
-    inputs = {spot.hooked_module: spot for spot in layer_refs if spot.uses_input}
+    outputs = {layer_ref.hooked_module: layer_ref for layer_ref in layer_refs if not layer_ref.uses_input}
+    inputs = {layer_ref.hooked_module: layer_ref for layer_ref in layer_refs if layer_ref.uses_input}
 
     def after(name: str, tensor: Tensor) -> None:
         if name in outputs:

@@ -62,29 +62,33 @@ def inspect_patches(
     if limit is not None and limit < 1:
         raise UsageError("nothing would be shown", where="--limit", received=str(limit), allowed="1 or more")
     shape = (model.image_spec.channels, model.image_spec.height, model.image_spec.width)
-    spots = LayerIndex(model.network, model.layers, shape)
-    spot = spots.find(layer, "--patches")
-    known = spots.num_units(spot)
-    if known is not None:
-        _selected_filters(layer, filters, known)
-    feed = model.open_split(split, "inspect activations --patches", limit, log)
-    top = top_activations(model, spots, spot, feed, count)
-    places = model.split_indices(split, limit)
+    layer_index = LayerIndex(model.network, model.layers, shape)
+    layer_ref = layer_index.find(layer, "--patches")
+    num_filters = layer_index.num_units(layer_ref)
+    if num_filters is not None:
+        _selected_filters(layer, filters, num_filters)
+    loader = model.open_split(split, "inspect activations --patches", limit, log)
+    top = top_activations(model, layer_index, layer_ref, loader, count)
+    image_indices = model.split_indices(split, limit)
     return Patches(
         network=model.name,
         layer=layer,
-        text=spot.row.text if spot.row is not None else "",
+        text=layer_ref.row.text if layer_ref.row is not None else "",
         num_filters=top.values.shape[1],
         split=split,
-        images=len(feed),
+        images=len(loader),
         classes=model.classes,
         filters=tuple(
             FilterPatches(
-                number, tuple(_patch(spots, spot, feed, top, number, rank, places) for rank in top.ranks(number))
+                number,
+                tuple(
+                    _patch(layer_index, layer_ref, loader, top, number, rank, image_indices)
+                    for rank in top.ranks(number)
+                ),
             )
             for number in _selected_filters(layer, filters, top.values.shape[1])
         ),
-        is_identity_softmax=spots.is_identity_softmax(spot),
+        is_identity_softmax=layer_index.is_identity_softmax(layer_ref),
     )
 
 
@@ -111,11 +115,11 @@ def top_activations(
     """The `count` images with the highest activation of each filter, and where on the map it is; in one pass, of which
     no more is held than that. Of equal ones the earlier image, and the first place, row by row.
     """
-    network, kept, wide = model.network, _TopActivationTracker(count), 1
-    seen = 0
+    network, tracker, map_width = model.network, _TopActivationTracker(count), 1
+    num_images = 0
 
     def see(_: LayerRef, output: Tensor) -> None:
-        nonlocal wide
+        nonlocal map_width
         maps = layer_index.as_feature_maps(layer_ref, output)
         if maps is None or len(maps) != at_once:
             raise UsageError(
@@ -124,16 +128,16 @@ def top_activations(
                 received=format_shape(tuple(output.shape)),
                 next_step="choose another layer",
             )
-        wide = maps.shape[3]
-        kept.update(maps, seen)
+        map_width = maps.shape[3]
+        tracker.update(maps, num_images)
 
     with eval_mode(network), torch.no_grad():
         for images, _ in loader.with_input_size(max_resize(network)).eval_batches():
             at_once = len(images)
             with capture_outputs(network, [layer_ref], see):
                 network(images)
-            seen += at_once
-    return kept.result(layer_ref.name, wide)
+            num_images += at_once
+    return tracker.result(layer_ref.name, map_width)
 
 
 class _TopActivationTracker:
@@ -148,19 +152,19 @@ class _TopActivationTracker:
         flat = torch.nan_to_num(maps.detach().flatten(2), nan=-torch.inf)
         values = flat.amax(dim=2)
         numbers = torch.arange(flat.shape[2], device=flat.device, dtype=torch.int32)
-        places = torch.where(flat == values[..., None], numbers, flat.shape[2]).amin(dim=2).long()
-        images = torch.arange(first, first + len(flat), device=flat.device)[:, None].expand_as(places)
+        positions = torch.where(flat == values[..., None], numbers, flat.shape[2]).amin(dim=2).long()
+        images = torch.arange(first, first + len(flat), device=flat.device)[:, None].expand_as(positions)
         if self.best is not None:
-            values, images, places = map(torch.cat, zip(self.best, (values, images, places), strict=True))
+            values, images, positions = map(torch.cat, zip(self.best, (values, images, positions), strict=True))
         # Stable, and earlier images stand first: of equal ones they stay.
         order = values.sort(dim=0, descending=True, stable=True).indices[: self.count]
-        self.best = values.gather(0, order), images.gather(0, order), places.gather(0, order)
+        self.best = values.gather(0, order), images.gather(0, order), positions.gather(0, order)
 
     def result(self, name: str, map_width: int) -> TopActivations:
         if self.best is None:
             raise UsageError(f"'{name}' did not run", where="--patches", next_step="choose another layer")
-        values, images, places = (tensor.cpu().numpy() for tensor in self.best)
-        return TopActivations(values.astype(np.float64), images, places, map_width)
+        values, images, positions = (tensor.cpu().numpy() for tensor in self.best)
+        return TopActivations(values.astype(np.float64), images, positions, map_width)
 
 
 def _patch(

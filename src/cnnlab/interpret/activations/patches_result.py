@@ -94,11 +94,11 @@ class Patch:
         if self.receptive_field is None or self.covers_image:
             return np.asarray(whole)
         (top, bottom), (left, right) = self.receptive_field
-        found = np.full((bottom - top + 1, right - left + 1, 3), OUTSIDE_GREY)
-        high, wide = whole.shape[:2]
-        rows, columns = slice(max(top, 0), min(bottom + 1, high)), slice(max(left, 0), min(right + 1, wide))
-        found[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = whole[rows, columns]
-        return found
+        pixels = np.full((bottom - top + 1, right - left + 1, 3), OUTSIDE_GREY)
+        height, width = whole.shape[:2]
+        rows, columns = slice(max(top, 0), min(bottom + 1, height)), slice(max(left, 0), min(right + 1, width))
+        pixels[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = whole[rows, columns]
+        return pixels
 
 
 @dataclass(frozen=True)
@@ -155,27 +155,27 @@ class Patches:
 
     def summary(self) -> str:
         """How far each filter's patches are of one class."""
-        told = []
+        shares = []
         for each in self.filters:
             share = self.majority_class(each)
             if share is not None:
-                told.append((share[1] / len(each.patches), each, *share))
-        if not told:
+                shares.append((share[1] / len(each.patches), each, *share))
+        if not shares:
             return "No filter has an activation that is a number."
-        _, each, name, count = max(told, key=lambda one: one[0])
-        alike = sum(share > 0.5 for share, *_ in told)
+        _, each, name, count = max(shares, key=lambda one: one[0])
+        alike = sum(share > 0.5 for share, *_ in shares)
         idle = [str(each.number) for each in self.filters if each.patches and each.patches[0].value <= 0]
         never = f" Never above 0: {pluralize(len(idle), 'filter')} ({', '.join(idle)})." if idle else ""
         return (
-            f"Of {pluralize(len(told), 'filter')} {alike or 'none'} {'has' if alike == 1 else 'have'} more than "
+            f"Of {pluralize(len(shares), 'filter')} {alike or 'none'} {'has' if alike == 1 else 'have'} more than "
             f"half of the patches from images of one class; the most in filter {each.number}: {count} of "
             f"{len(each.patches)} are {quote(name)}.{never}"
         )
 
     def majority_class(self, filter_patches: FilterPatches) -> tuple[str, int] | None:
         """The most frequent class among a filter's patches, and how many are of it; of equal ones the first."""
-        found = Counter(self.class_name(patch) for patch in filter_patches.patches).most_common(1)
-        return found[0] if found else None
+        most_common = Counter(self.class_name(patch) for patch in filter_patches.patches).most_common(1)
+        return most_common[0] if most_common else None
 
     def document(self) -> Document:
         """The answer, and for each filter the values and images of its patches."""
@@ -205,17 +205,17 @@ class Patches:
 
     def patch_size_text(self) -> str:
         """What a patch is, with its size."""
-        found = [patch for each in self.filters for patch in each.patches]
+        patches = [patch for each in self.filters for patch in each.patches]
         once = "one of each image at most"
-        if not found:
+        if not patches:
             return f"A patch is what the most excited node sees; {once}."
-        views = {patch.size for patch in found if patch.size is not None}
+        views = {patch.size for patch in patches if patch.size is not None}
         if not views:
             return f"Each node sees the whole image, which is shown; {once}."
         largest = format_shape(max(views))
         # Views on an enlarged image are not all of one size.
         sides = largest if len(views) == 1 else f"up to {largest}"
-        if all(patch.covers_image for patch in found):
+        if all(patch.covers_image for patch in patches):
             return (
                 f"A node sees {sides} pixels by the layers' windows, as much as the image or more: whole images are "
                 f"shown, the middle of the view marked by a frame; {once}."
@@ -233,8 +233,8 @@ class Patches:
         }
 
     def _repr_html_(self) -> str:
-        plate = self.figures()["patches"]
-        return self.document().to_html(to_svg(plate.figure, "patches", plate.description, alone=True))
+        captioned = self.figures()["patches"]
+        return self.document().to_html(to_svg(captioned.figure, "patches", captioned.description, alone=True))
 
     def _record(self, patch: Patch) -> PatchRecord:
         rows, columns = patch.receptive_field or (None, None)

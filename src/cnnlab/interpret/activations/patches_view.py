@@ -43,18 +43,20 @@ def _panel(result: Patches, filter_patches: FilterPatches) -> GalleryPanel:
 
 
 def _patch_pixels(patch: Patch) -> Floats:
-    picture = patch.crop()
+    pixels = patch.crop()
     if not patch.covers_image or patch.receptive_field is None:
-        return picture
+        return pixels
     # The frame is drawn on an enlarged image: it is a mark, and no pixel of it.
-    times = max(FRAMED_SIDE // max(picture.shape[:2]), 1)
-    large = picture.repeat(times, axis=0).repeat(times, axis=1)
+    times = max(FRAMED_SIDE // max(pixels.shape[:2]), 1)
+    large = pixels.repeat(times, axis=0).repeat(times, axis=1)
     side = max(large.shape[:2])
-    reach, thick = max(side // 16, 2), max(side // 80, 1)
+    radius, thick = max(side // 16, 2), max(side // 80, 1)
     middle = [round((first + last + 1) / 2 * times) for first, last in patch.receptive_field]
-    top, left = (int(np.clip(at, 0, most - 1)) for at, most in zip(middle, large.shape[:2], strict=True))
+    top, left = (int(np.clip(at, 0, side_length - 1)) for at, side_length in zip(middle, large.shape[:2], strict=True))
     box = np.zeros(large.shape[:2], bool)
-    box[max(top - reach - thick, 0) : top + reach + thick, max(left - reach - thick, 0) : left + reach + thick] = True
-    box[max(top - reach, 0) : top + reach, max(left - reach, 0) : left + reach] = False
+    box[max(top - radius - thick, 0) : top + radius + thick, max(left - radius - thick, 0) : left + radius + thick] = (
+        True
+    )
+    box[max(top - radius, 0) : top + radius, max(left - radius, 0) : left + radius] = False
     large[box] = FRAME
     return large

@@ -68,15 +68,15 @@ def inspect_units(
     if limit is not None and limit < 1:
         raise UsageError("no image is looked at", where="--limit", received=str(limit), allowed="1 or more")
     shape = (model.image_spec.channels, model.image_spec.height, model.image_spec.width)
-    spots = LayerIndex(model.network, model.layers, shape)
-    chosen = _selected_layers(spots, as_tuple(layers), log)
-    feed = model.open_split(split, "inspect activations --units", limit, log)
-    counts = count_activations(model.network, spots, chosen, feed)
+    layer_index = LayerIndex(model.network, model.layers, shape)
+    layer_refs = _selected_layers(layer_index, as_tuple(layers), log)
+    loader = model.open_split(split, "inspect activations --units", limit, log)
+    counts = count_activations(model.network, layer_index, layer_refs, loader)
     return UnitActivity(
         network=model.name,
         split=split,
-        images=len(feed),
-        layers=tuple(_layer(spot, counts[spot.name]) for spot in chosen if spot.name in counts),
+        images=len(loader),
+        layers=tuple(_layer(layer_ref, counts[layer_ref.name]) for layer_ref in layer_refs if layer_ref.name in counts),
     )
 
 
@@ -99,17 +99,17 @@ def count_activations(
     network: nn.Module, layer_index: LayerIndex, layer_refs: Iterable[LayerRef], loader: ImageLoader
 ) -> dict[str, ActivationCounts]:
     """Count over a whole part, batch by batch; nothing of a batch is held."""
-    by_name = {spot.name: spot for spot in layer_refs}
+    by_name = {layer_ref.name: layer_ref for layer_ref in layer_refs}
     modules = dict(network.named_modules(remove_duplicate=False))
     counts: dict[str, ActivationCounts] = {}
-    given: dict[str, Tensor] = {}
+    inputs: dict[str, Tensor] = {}
 
     def before(name: str, tensor: Tensor) -> None:
         # A copy, since the function may work in place.
-        given[name] = tensor.detach().clone()
+        inputs[name] = tensor.detach().clone()
 
     def after(name: str, output: Tensor) -> None:
-        slopes = _derivatives(modules[module_name(name)], given.pop(name))
+        slopes = _derivatives(modules[module_name(name)], inputs.pop(name))
         maps, steep = (
             layer_index.as_feature_maps(by_name[name], output),
             layer_index.as_feature_maps(by_name[name], slopes),
@@ -135,10 +135,10 @@ def _derivatives(module: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def _update_counts(counts: ActivationCounts, layer_ref: LayerRef, maps: Tensor, slopes: Tensor) -> None:
-    over = (0, 2, 3)
+    axes = (0, 2, 3)
     middle, half = SATURATION_RANGES.get(_kind(layer_ref), (0.0, float("inf")))
-    seen = (maps > 0, slopes.abs() >= DERIVATIVE_THRESHOLD, (maps - middle).abs() > SATURATION_THRESHOLD * half)
-    sums, highest = torch.stack([each.sum(over) for each in seen]), maps.amax(over)
+    conditions = (maps > 0, slopes.abs() >= DERIVATIVE_THRESHOLD, (maps - middle).abs() > SATURATION_THRESHOLD * half)
+    sums, highest = torch.stack([each.sum(axes) for each in conditions]), maps.amax(axes)
     counts.num_cases += maps.shape[0] * maps.shape[2] * maps.shape[3]
     counts.sums = sums if counts.sums is None else counts.sums + sums
     counts.maximum = highest if counts.maximum is None else torch.maximum(counts.maximum, highest)

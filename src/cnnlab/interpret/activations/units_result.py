@@ -137,29 +137,29 @@ class UnitActivity:
     def summary(self) -> str:
         """How many units are dead or saturated, and where most of them are."""
         units = sum(len(layer.above) for layer in self.layers)
-        told = []
+        sentences = []
         if broken := [layer for layer in self.layers if layer.broken]:
             count = sum(len(layer.broken) for layer in broken)
             gave = f"{count:,} of the {pluralize(units, 'unit')} gave NaN or ±Inf, which are not numbers"
-            told.append(
+            sentences.append(
                 f"{gave}: in {', '.join(layer.name for layer in broken)}. They count as neither dead nor alive."
             )
             units -= count
         if units:
-            told.append(self._units_text("dead", [layer.dead for layer in self.layers], units))
+            sentences.append(self._units_text("dead", [layer.dead for layer in self.layers], units))
         if ranged := [layer for layer in self.layers if layer.far is not None]:
             count = sum(len(layer.above) for layer in ranged)
-            told.append(self._units_text("saturated", [layer.saturated for layer in self.layers], count))
+            sentences.append(self._units_text("saturated", [layer.saturated for layer in self.layers], count))
         sound = [layer for layer in self.layers if not layer.broken]
         if not sound:
-            return " ".join(told)
+            return " ".join(sentences)
         least = min(sound, key=lambda layer: float(np.median(layer.displayed_shares)))
         share = "above 0" if least.far is None else "away from the ends of its range"
-        told.append(
+        sentences.append(
             f"{least.name} is the least active layer: its median unit is {share} in "
             f"{format_percent(float(np.median(least.displayed_shares)))} of its cases."
         )
-        return " ".join(told)
+        return " ".join(sentences)
 
     def document(self) -> Document:
         """The answer, and a row for each layer with its dead and saturated units named."""
@@ -201,8 +201,8 @@ class UnitActivity:
         }
 
     def _repr_html_(self) -> str:
-        plate = self.figures()["units"]
-        return self.document().to_html(to_svg(plate.figure, "units", plate.description, alone=True))
+        captioned = self.figures()["units"]
+        return self.document().to_html(to_svg(captioned.figure, "units", captioned.description, alone=True))
 
     def _units_text(self, what: str, numbers: Sequence[tuple[int, ...]], units: int) -> str:
         found = sum(map(len, numbers))

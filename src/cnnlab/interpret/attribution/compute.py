@@ -227,34 +227,38 @@ def inspect_attribution(
     side, move = occlusion_window(model, window, stride)
     validate_options(images, steps, baseline, draws, orders)
     with frozen_eval(network):
-        place = choose_layer(network, model.layers, model.image_spec.shape, layer)
-        chosen, left_out = select_methods(methods, place)
+        cam_layer = choose_layer(network, model.layers, model.image_spec.shape, layer)
+        selected, skipped = select_methods(methods, cam_layer)
         if target is not None and model.classes:
             # Before any image is looked at: a look at the test part is written down for good.
             parse_class(target, model.classes, len(model.classes))
-        pictures = model.load_images(images, "inspect attribution")
-        questions = [
+        input_images = model.load_images(images, "inspect attribution")
+        inputs = [
             _attribution_input(
-                model, picture, target, AttributionConfig(0, torch.empty(0), place, steps, side, move, 1), baseline
+                model,
+                input_image,
+                target,
+                AttributionConfig(0, torch.empty(0), cam_layer, steps, side, move, 1),
+                baseline,
             )
-            for picture in pictures
+            for input_image in input_images
         ]
-        explained = []
-        for number, question in enumerate(questions):
-            log(f"{shorten(question.input_image.name)} …")
-            progress("attribution", number, len(questions), "images")
-            explained.append(_attribute_image(model, question, chosen, orders, seed, number))
-        progress("attribution", len(questions), len(questions), "images")
-        explained = _with_randomization(network, questions, explained, draws, seed, progress)
+        attributions = []
+        for number, one_input in enumerate(inputs):
+            log(f"{shorten(one_input.input_image.name)} …")
+            progress("attribution", number, len(inputs), "images")
+            attributions.append(_attribute_image(model, one_input, selected, orders, seed, number))
+        progress("attribution", len(inputs), len(inputs), "images")
+        attributions = _with_randomization(network, inputs, attributions, draws, seed, progress)
     return Attributions(
         network=model.name,
-        images=tuple(explained),
-        layer=place if "grad-cam" in chosen else "",
+        images=tuple(attributions),
+        layer=cam_layer if "grad-cam" in selected else "",
         baseline=BASELINES[baseline],
         window=side,
         stride=move,
-        skipped_methods=tuple(left_out.items()),
-        agreement=_agreement(explained, chosen),
+        skipped_methods=tuple(skipped.items()),
+        agreement=_agreement(attributions, selected),
     )
 
 
@@ -264,14 +268,14 @@ def _attribution_input(
     image = input_image.values.to(model.device)
     with torch.no_grad():
         logits = model.network(image[None])[0].float()
-    found = logits.softmax(dim=0).cpu().double().numpy()
-    if not np.isfinite(found).all():
+    probabilities = logits.softmax(dim=0).cpu().double().numpy()
+    if not np.isfinite(probabilities).all():
         raise RunError("the network gives NaN or ±Inf for this image", where=input_image.name, received=model.name)
-    number = int(found.argmax()) if target is None else parse_class(target, model.classes, len(found))
-    behind = baseline_image(model, input_image, baseline).to(model.device)
+    number = int(probabilities.argmax()) if target is None else parse_class(target, model.classes, len(probabilities))
+    baseline_pixels = baseline_image(model, input_image, baseline).to(model.device)
     batch = max_batch_size(model.network, image)
     return _AttributionInput(
-        input_image, image, replace(config, target=number, baseline=behind, batch_size=batch), found
+        input_image, image, replace(config, target=number, baseline=baseline_pixels, batch_size=batch), probabilities
     )
 
 
@@ -279,23 +283,23 @@ def _attribute_image(
     model: LoadedModel, inputs: _AttributionInput, methods: Sequence[str], orders: int, seed: int, number: int
 ) -> ImageAttributions:
     """One image with all maps and curves; nothing is drawn anew yet."""
-    network, image, setting = model.network, inputs.image, inputs.config
+    network, image, config = model.network, inputs.image, inputs.config
     size = (image.shape[1], image.shape[2])
     maps = []
     for name in methods:
-        found, sums = _attribution_map(network, inputs, name)
-        deletion, insertion = _curves(network, image, setting, pixel_ranking(found, seed, number))
-        maps.append(AttributionMap(name, found, deletion, insertion, (), sums))
+        heatmap, sums = _attribution_map(network, inputs, name)
+        deletion, insertion = _curves(network, image, config, pixel_ranking(heatmap, seed, number))
+        maps.append(AttributionMap(name, heatmap, deletion, insertion, (), sums))
     chance = [
-        _curves(network, image, setting, order) for order in random_rankings(size[0] * size[1], seed, number, orders)
+        _curves(network, image, config, order) for order in random_rankings(size[0] * size[1], seed, number, orders)
     ]
     names = model.classes or tuple(str(number) for number in range(len(inputs.probabilities)))
     return ImageAttributions(
         name=inputs.input_image.name,
         pixels=inputs.input_image.pixels,
-        target=setting.target,
-        class_name=names[setting.target],
-        probability=float(inputs.probabilities[setting.target]),
+        target=config.target,
+        class_name=names[config.target],
+        probability=float(inputs.probabilities[config.target]),
         predicted=names[int(inputs.probabilities.argmax())],
         maps=tuple(maps),
         random_deletion=tuple(deleted for deleted, _ in chance),
@@ -304,12 +308,12 @@ def _attribute_image(
 
 
 def _attribution_map(network: nn.Module, inputs: _AttributionInput, name: str) -> tuple[Floats, Completeness | None]:
-    image, setting, sums = inputs.image, inputs.config, None
+    image, config, sums = inputs.image, inputs.config, None
     if name == "integrated-gradients":
-        found, sums = converged_integrated_gradients(network, image, setting)
+        attribution, sums = converged_integrated_gradients(network, image, config)
     else:
-        found = METHODS[name](network, image, setting)
-    return _to_numpy(to_heatmap(name, found, (image.shape[1], image.shape[2]))), sums
+        attribution = METHODS[name](network, image, config)
+    return _to_numpy(to_heatmap(name, attribution, (image.shape[1], image.shape[2]))), sums
 
 
 def _with_randomization(
@@ -321,26 +325,30 @@ def _with_randomization(
     progress: ProgressCallback,
 ) -> list[ImageAttributions]:
     """The same with the correlations of maps of copies whose weights are drawn anew."""
-    found: dict[tuple[int, str], list[float | None]] = {}
+    correlations: dict[tuple[int, str], list[float | None]] = {}
     # Without weights there is nothing to draw.
     times = draws if any(True for _ in network.parameters()) else 0
     for draw in range(times):
         progress("weights drawn anew", draw, times, "draws")
         other = randomize_weights(network, seed, draw)
-        for number, (question, image) in enumerate(zip(inputs, images, strict=True)):
-            size = (question.image.shape[1], question.image.shape[2])
-            for own in image.maps:
-                drawn = METHODS[own.method](other, question.image, question.config)
-                correlation = rank_correlation(own.heatmap, _to_numpy(to_heatmap(own.method, drawn, size)))
-                found.setdefault((number, own.method), []).append(correlation)
+        for number, (one_input, image) in enumerate(zip(inputs, images, strict=True)):
+            size = (one_input.image.shape[1], one_input.image.shape[2])
+            for attribution in image.maps:
+                drawn = METHODS[attribution.method](other, one_input.image, one_input.config)
+                correlation = rank_correlation(
+                    attribution.heatmap, _to_numpy(to_heatmap(attribution.method, drawn, size))
+                )
+                correlations.setdefault((number, attribution.method), []).append(correlation)
     if times:
         progress("weights drawn anew", times, times, "draws")
     return [
         replace(
             image,
             maps=tuple(
-                replace(own, randomization_correlations=tuple(found.get((number, own.method), ())))
-                for own in image.maps
+                replace(
+                    attribution, randomization_correlations=tuple(correlations.get((number, attribution.method), ()))
+                )
+                for attribution in image.maps
             ),
         )
         for number, image in enumerate(images)

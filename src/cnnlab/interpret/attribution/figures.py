@@ -68,12 +68,12 @@ def curves_figure(result: Attributions) -> CaptionedFigure:
     title = "The class's probability as the pixels are exchanged, the highest of each map first"
     figure.text(12 / WIDTH, 1 - 20 / height, title, fontsize=NORMAL, color=COLOURS["ink"], weight="bold")
     _legend(figure, result, height)
-    wide = (WIDTH - LEFT - BETWEEN - RIGHT) / 2
+    width = (WIDTH - LEFT - BETWEEN - RIGHT) / 2
     for number, image in enumerate(result.images):
         last = number == len(result.images) - 1
         bottom = height - HEAD - ROW * number - ROW + 32
         for side, which in enumerate(("deletion", "insertion")):
-            axes = minimal_axes(figure, LEFT + side * (wide + BETWEEN), bottom, wide, AXES_HEIGHT)
+            axes = minimal_axes(figure, LEFT + side * (width + BETWEEN), bottom, width, AXES_HEIGHT)
             _draw_curves(axes, image, which)
             axes.set_xlabel(AXES[which] if last else "", color=COLOURS["muted"], fontsize=SMALL)
         top = bottom + AXES_HEIGHT + 10
@@ -151,5 +151,5 @@ def _legend(figure: Figure, result: Attributions, height: float) -> None:
 
 
 def _curve_text(image: ImageAttributions) -> str:
-    told = [f"{found.method} {found.deletion.auc:.2f} and {found.insertion.auc:.2f}" for found in image.maps]
-    return f"{image.name}: areas under deletion and insertion: {', '.join(told)}."
+    texts = [f"{found.method} {found.deletion.auc:.2f} and {found.insertion.auc:.2f}" for found in image.maps]
+    return f"{image.name}: areas under deletion and insertion: {', '.join(texts)}."

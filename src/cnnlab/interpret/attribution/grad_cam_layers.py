@@ -81,39 +81,39 @@ def _outputs(
     modules = {name: module for name, module in network.named_modules() if name and not isinstance(module, Resize)}
     cuts = {head: cut for cut, head in _cut_points(network).items()}
     calls = [row.name for row in rows if CALL_SEPARATOR in row.name and module_name(row.name) in modules]
-    found: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
 
     def done(name: str, output: Tensor) -> None:
-        for earlier in [known for known in found if module_name(known) == module_name(name)]:
-            del found[earlier]
-        found[name] = tuple(output.shape[1:])
+        for earlier in [known for known in shapes if module_name(known) == module_name(name)]:
+            del shapes[earlier]
+        shapes[name] = tuple(output.shape[1:])
 
     def begins(name: str, given: Tensor) -> None:
         if name in cuts:
-            found[cuts[name]] = tuple(given.shape[1:])
+            shapes[cuts[name]] = tuple(given.shape[1:])
 
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     with forward_hooks(network, [*modules, *calls], done, begins), torch.no_grad():
         network(torch.zeros(1, *shape, device=device))
-    return found
+    return shapes
 
 
 def _cut_points(network: nn.Module) -> dict[str, str]:
     """For each module behind which a backbone is cut, by name, the head that gets what it gives."""
-    found = {}
-    for outer, part in network.named_modules():
-        if isinstance(part, TransferModel) and part.cut_point.module and not part.cut_point.before:
+    heads = {}
+    for outer, module in network.named_modules():
+        if isinstance(module, TransferModel) and module.cut_point.module and not module.cut_point.before:
             prefix = f"{outer}." if outer else ""
-            found[f"{prefix}backbone.{part.cut_point.module}"] = f"{prefix}head"
-    return found
+            heads[f"{prefix}backbone.{module.cut_point.module}"] = f"{prefix}head"
+    return heads
 
 
 def _is_map(output: tuple[int, ...], rows: Sequence[LayerRecord], shape: tuple[int, int, int]) -> bool:
     """Whether it is C×H×W with more than one row and column; in some transformers the channels are last."""
     if len(output) != 3 or min(output[1:]) < 2:
         return False
-    sights = SpanTracer(rows, shape)
-    last = [sights.channels_last(row) for row in rows if row.output == output]
+    spans = SpanTracer(rows, shape)
+    last = [spans.channels_last(row) for row in rows if row.output == output]
     return not last or not all(last)
 
 

@@ -71,14 +71,14 @@ def load_captum() -> Any:
 def saliency(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
     """C×H×W, the size of the logit's gradient by each number of a C×H×W image."""
     one = image[None].detach().clone().requires_grad_(True)
-    found: Tensor = load_captum().Saliency(network).attribute(one, target=config.target)
-    return found[0].detach()
+    attribution: Tensor = load_captum().Saliency(network).attribute(one, target=config.target)
+    return attribution[0].detach()
 
 
 def integrated_gradients(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
     """C×H×W, the mean gradient on the way from the baseline to the image, times their difference."""
     method = load_captum().IntegratedGradients(network)
-    found: Tensor = method.attribute(
+    attribution: Tensor = method.attribute(
         image[None].detach(),
         config.baseline[None],
         target=config.target,
@@ -86,14 +86,14 @@ def integrated_gradients(network: nn.Module, image: Tensor, config: AttributionC
         internal_batch_size=config.gradient_batch_size,
     )
     # Captum computes a part of this in 64-bit floats.
-    return found[0].detach().to(image.dtype)
+    return attribution[0].detach().to(image.dtype)
 
 
 def occlusion(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
     """C×H×W, by how much the logit falls when a square is the baseline's: the mean over the squares on a pixel."""
     channels = len(image)
     with torch.no_grad():
-        found: Tensor = (
+        attribution: Tensor = (
             load_captum()
             .Occlusion(network)
             .attribute(
@@ -105,17 +105,17 @@ def occlusion(network: nn.Module, image: Tensor, config: AttributionConfig) -> T
                 perturbations_per_eval=config.batch_size,
             )
         )
-    return found[0].detach().to(image.dtype)
+    return attribution[0].detach().to(image.dtype)
 
 
 def grad_cam(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
     """1×h×w, the maps of a layer, each times the mean of the logit's gradient over it, summed; nothing below 0."""
     module, by_input = find_hook_point(network, config.layer)
     method = load_captum().LayerGradCam(network, module)
-    found: Tensor = method.attribute(
+    attribution: Tensor = method.attribute(
         image[None].detach(), target=config.target, attribute_to_layer_input=by_input, relu_attributions=True
     )
-    return found[0].detach()
+    return attribution[0].detach()
 
 
 METHODS: Mapping[str, Method] = {

@@ -92,8 +92,8 @@ class AttributionMap:
     @property
     def central_mass(self) -> float:
         """The share of the mass in the middle half of the rows and columns; nan without any."""
-        high, wide = self.heatmap.shape
-        within = self.normalized_magnitude[high // 4 : high - high // 4, wide // 4 : wide - wide // 4].sum()
+        height, width = self.heatmap.shape
+        within = self.normalized_magnitude[height // 4 : height - height // 4, width // 4 : width - width // 4].sum()
         return float(within) if self.heatmap.any() else float("nan")
 
     @property
@@ -131,8 +131,8 @@ class ImageAttributions:
     @property
     def central_area(self) -> float:
         """The share of the pixels that `AttributionMap.central_mass` looks at."""
-        high, wide = self.pixels.shape[1:]
-        return float((high - 2 * (high // 4)) * (wide - 2 * (wide // 4)) / (high * wide))
+        height, width = self.pixels.shape[1:]
+        return float((height - 2 * (height // 4)) * (width - 2 * (width // 4)) / (height * width))
 
 
 @dataclass(frozen=True)
@@ -203,15 +203,15 @@ class Attributions:
         if "occlusion" in self.methods:
             parts.append(f"occlusion: a square of {self.window} pixels that moves by {self.stride}")
         if "grad-cam" in self.methods:
-            high, wide = self.images[0].pixels.shape[1:]
-            parts.append(f"Grad-CAM: the maps of {self.layer}, enlarged to {format_shape((high, wide))}")
+            height, width = self.images[0].pixels.shape[1:]
+            parts.append(f"Grad-CAM: the maps of {self.layer}, enlarged to {format_shape((height, width))}")
         return "; ".join(parts) + "."
 
     def _repr_html_(self) -> str:
         from cnnlab.render.plots import to_svg
 
-        plate = self.figures()["attribution"]
-        return self.document().to_html(to_svg(plate.figure, "attribution", plate.description, alone=True))
+        captioned = self.figures()["attribution"]
+        return self.document().to_html(to_svg(captioned.figure, "attribution", captioned.description, alone=True))
 
 
 def format_correlation(value: float | None) -> str:

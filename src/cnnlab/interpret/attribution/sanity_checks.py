@@ -111,15 +111,17 @@ def randomize_weights(network: nn.Module, seed: int, number: int) -> nn.Module:
     """
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     # Drawn on the CPU, so that every device gets the same.
-    made = copy.deepcopy(network).cpu()
-    init_weights(made, "default", stream_key(seed, "attribution weights", number))
-    begun = {id(parameter) for module in made.modules() if _is_initialized(module) for parameter in module.parameters()}
-    for place, parameter in enumerate(made.parameters()):
-        if id(parameter) not in begun:
+    randomized = copy.deepcopy(network).cpu()
+    init_weights(randomized, "default", stream_key(seed, "attribution weights", number))
+    initialized = {
+        id(parameter) for module in randomized.modules() if _is_initialized(module) for parameter in module.parameters()
+    }
+    for place, parameter in enumerate(randomized.parameters()):
+        if id(parameter) not in initialized:
             order = generator(seed, "attribution weights", number, place).permutation(parameter.numel())
             with torch.no_grad():
                 parameter.copy_(parameter.flatten()[torch.from_numpy(order)].reshape(parameter.shape))
-    return made.to(device)
+    return randomized.to(device)
 
 
 def rank_correlation(one: Floats, other: Floats) -> float | None:

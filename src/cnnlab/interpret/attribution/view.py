@@ -160,11 +160,11 @@ def findings(result: Attributions) -> tuple[str, ...]:
 
 def dominant_quadrant(attribution: AttributionMap) -> tuple[str, float]:
     """The quarter of the image with the most of the mass, and its share."""
-    high, wide = attribution.heatmap.shape
+    height, width = attribution.heatmap.shape
     parts = [
         half
-        for rows in np.split(attribution.normalized_magnitude, [high // 2])
-        for half in np.split(rows, [wide // 2], axis=1)
+        for rows in np.split(attribution.normalized_magnitude, [height // 2])
+        for half in np.split(rows, [width // 2], axis=1)
     ]
     shares = [float(part.sum()) for part in parts]
     most = int(np.argmax(shares))
@@ -174,33 +174,33 @@ def dominant_quadrant(attribution: AttributionMap) -> tuple[str, float]:
 def _location_text(result: Attributions) -> str:
     if len(result.images) == 1:
         image = result.images[0]
-        told = [
+        texts = [
             f"{map_.title}: {format_percent(share)} in the {name} quarter"
             for map_ in image.maps
             if map_.heatmap.any()
             for name, share in [dominant_quadrant(map_)]
         ]
         empty = [map_.title for map_ in image.maps if not map_.heatmap.any()]
-        told += [f"{', '.join(empty)}: zero everywhere"] if empty else []
-        return "Where it lies: " + "; ".join(told) + "."
+        texts += [f"{', '.join(empty)}: zero everywhere"] if empty else []
+        return "Where it lies: " + "; ".join(texts) + "."
     shares = {
         name: [map_.central_mass for map_ in result.for_method(name) if map_.heatmap.any()] for name in result.methods
     }
-    told = [f"{_title(name)} {format_percent(fmean(each))}" for name, each in shares.items() if each]
+    texts = [f"{_title(name)} {format_percent(fmean(each))}" for name, each in shares.items() if each]
     area = format_percent(result.images[0].central_area)
-    return f"Of |map| the centre, {area} of the pixels, has on average: {', '.join(told)}." if told else ""
+    return f"Of |map| the centre, {area} of the pixels, has on average: {', '.join(texts)}." if texts else ""
 
 
 def _perturbation_text(result: Attributions) -> str:
     count, orders = len(result.images), len(result.images[0].random_deletion)
-    told = []
+    texts = []
     for name in result.methods:
         pairs = list(zip(result.images, result.for_method(name), strict=True))
         deleted = sum(map_.deletion.auc < min(_aucs(image, "deletion")) for image, map_ in pairs)
         inserted = sum(map_.insertion.auc > max(_aucs(image, "insertion")) for image, map_ in pairs)
-        told.append(f"{_title(name)} {deleted} and {inserted}")
+        texts.append(f"{_title(name)} {deleted} and {inserted}")
     of = f"of {pluralize(count, 'image')}"
-    return f"Better than each of {orders} random orders at deletion and at insertion, {of}: {', '.join(told)}."
+    return f"Better than each of {orders} random orders at deletion and at insertion, {of}: {', '.join(texts)}."
 
 
 def _randomization_text(result: Attributions) -> str:
@@ -211,21 +211,21 @@ def _randomization_text(result: Attributions) -> str:
     known = {name: fmean(each) for name, each in means.items() if each}
     if not known:
         return ""
-    told = ", ".join(f"{_title(name)} {format_correlation(value)}" for name, value in known.items())
+    texts = ", ".join(f"{_title(name)} {format_correlation(value)}" for name, value in known.items())
     still = [_title(name) for name, value in known.items() if value >= WEAK_CORRELATION]
     verdict = f"; {' and '.join(still)} barely depends on the weights" if len(still) == 1 else ""
     if len(still) > 1:
         verdict = f"; {', '.join(still)} barely depend on the weights"
-    return f"With weights drawn anew the maps correlate with these by: {told}{verdict}."
+    return f"With weights drawn anew the maps correlate with these by: {texts}{verdict}."
 
 
 def _agreement_text(result: Attributions) -> str:
     if not result.agreement:
         return ""
     ordered = sorted(result.agreement, key=lambda pair: pair[2])
-    told = [(f"{_title(one)} and {_title(other)}", format_correlation(value)) for one, other, value in ordered]
-    (least, low), (most, high) = told[0], told[-1]
-    if len(told) == 1:
+    texts = [(f"{_title(one)} and {_title(other)}", format_correlation(value)) for one, other, value in ordered]
+    (least, low), (most, high) = texts[0], texts[-1]
+    if len(texts) == 1:
         return f"The maps of {most} agree by a rank correlation of {high}."
     return f"Most alike are the maps of {most} (rank correlation {high}), least those of {least} ({low})."
 

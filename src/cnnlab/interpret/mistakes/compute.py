@@ -76,11 +76,14 @@ def inspect_mistakes(
     _validate_counts(max_mistakes, per_pair)
     names_of = None if pair is None else _pair(pair, names)
     wanted = None if names_of is None else (_class(names_of[0], names), _class(names_of[1], names))
-    said = PredictionTable.from_predictions(predictions)
-    chosen, unsure = said.confident_errors(max_mistakes, wanted, per_pair), said.uncertain_correct(NUM_UNCERTAIN)
-    seen = _LoadedImages(missing_reason="they were not asked for")
+    table = PredictionTable.from_predictions(predictions)
+    confident, uncertain = (
+        table.confident_errors(max_mistakes, wanted, per_pair),
+        table.uncertain_correct(NUM_UNCERTAIN),
+    )
+    loaded = _LoadedImages(missing_reason="they were not asked for")
     if images:
-        seen = _load_images(folder, split, predictions, (*chosen, *unsure), device, data, log, progress)
+        loaded = _load_images(folder, split, predictions, (*confident, *uncertain), device, data, log, progress)
     confusion = predictions.confusion()
     of_class = np.bincount(predictions.labels, minlength=len(names))
     return Mistakes(
@@ -88,20 +91,20 @@ def inspect_mistakes(
         split=split,
         classes=names,
         labels=predictions.labels,
-        predicted=said.predicted,
-        probability=said.probability,
+        predicted=table.predicted,
+        probability=table.probability,
         confusion=confusion,
         class_metrics=class_metrics(confusion, of_class, names),
         pairs=confused_pairs(confusion, of_class, names),
         calibration=_calibration(folder, split, predictions),
         pair=names_of,
         per_pair=per_pair,
-        confident_errors=tuple(said.image_prediction(place, split, names) for place in chosen),
-        uncertain_correct=tuple(said.image_prediction(place, split, names) for place in unsure),
-        num_pair_mistakes=said.num_errors(wanted),
-        images=seen.images,
-        embedding=seen.embedding,
-        missing_images_reason=seen.missing_reason,
+        confident_errors=tuple(table.image_prediction(index, split, names) for index in confident),
+        uncertain_correct=tuple(table.image_prediction(index, split, names) for index in uncertain),
+        num_pair_mistakes=table.num_errors(wanted),
+        images=loaded.images,
+        embedding=loaded.embedding,
+        missing_images_reason=loaded.missing_reason,
     )
 
 
@@ -138,15 +141,15 @@ def _predictions(folder: RunFolder, split: str) -> Predictions:
         raise RunError("the test part of this run has not been opened", where=where, next_step=step)
     found = folder.predictions(split) if getattr(result, split) is not None else None
     if found is None or not len(found.labels):
-        there = [name for name in SPLITS if (folder.path / f"predictions-{name}.npz").exists()]
-        step = f"--part {there[-1]}" if there else "train it again"
+        kept_splits = [name for name in SPLITS if (folder.path / f"predictions-{name}.npz").exists()]
+        step = f"--part {kept_splits[-1]}" if kept_splits else "train it again"
         if split == "train" and result.train is not None:
             step += ", or train it again with --set train.predictions=all"
         raise UsageError(
             f"this run has no predictions of a {split} part",
             where=where,
             received=split,
-            allowed=comma_separated(there) or "none: " + (result.message or "no part was scored"),
+            allowed=comma_separated(kept_splits) or "none: " + (result.message or "no part was scored"),
             next_step=step,
         )
     if found.logits.shape != (len(found.labels), len(folder.data().classes)):
@@ -203,18 +206,18 @@ def _load_images(
 ) -> _LoadedImages:
     """The images at these places, and the map. The test part is opened once for both."""
     try:
-        subject = load_model(str(folder.path), device=device, data=data, log=log, progress=progress)
-        feed = subject.open_split(split, LEDGER_PURPOSE, log=log)
-        if not np.array_equal(feed.labels, predictions.labels):
+        model = load_model(str(folder.path), device=device, data=data, log=log, progress=progress)
+        loader = model.open_split(split, LEDGER_PURPOSE, log=log)
+        if not np.array_equal(loader.labels, predictions.labels):
             raise RunError("the images are not those of the kept predictions")
-        images = {place: np.array(feed.pixels[place]) for place in image_indices}
+        images = {index: np.array(loader.pixels[index]) for index in image_indices}
     except (SourceError, DownloadError, RunError) as error:
         problem = error.problems[0]
         why = f"{problem.where}: {problem.what}" if problem.where else problem.what
         log(f"without images: {why}")
         return _LoadedImages(missing_reason=why)
-    layer = last_layer(subject.network, subject.layers)
-    return _LoadedImages(images, None if layer is None else embed_images(subject.network, layer, feed))
+    layer = last_layer(model.network, model.layers)
+    return _LoadedImages(images, None if layer is None else embed_images(model.network, layer, loader))
 
 
 def _calibration(folder: RunFolder, split: str, predictions: Predictions) -> Calibration | None:
@@ -235,10 +238,10 @@ def _temperature_scaled(
 ) -> TemperatureScaledMetrics | None:
     """The same with a temperature fitted on the validation part; None where that has too few images."""
     fitting = folder.predictions("validation")
-    fits, own = _finite(fitting) if fitting is not None else (logits[:0], labels[:0])
-    if len(own) < MIN_IMAGES:
+    fit_logits, fit_labels = _finite(fitting) if fitting is not None else (logits[:0], labels[:0])
+    if len(fit_labels) < MIN_IMAGES:
         return None
-    fitted = bootstrap_temperature(fits, own, generator(0, "inspect temperature"))
+    fitted = bootstrap_temperature(fit_logits, fit_labels, generator(0, "inspect temperature"))
     halves = None
     if split == "validation":
         cooled, halves = cross_fitted_logits(logits, labels, generator(0, "inspect halves"))

@@ -77,17 +77,17 @@ def embed_images(
     """
     size = layer.input[0] if len(layer.input) == 3 else layer.input[-1]
     max_points = max(2, min(max_points, len(loader), MAX_NUMBERS // size))
-    places = np.unique(np.linspace(0, len(loader) - 1, max_points).round().astype(np.int64))
-    values = layer_inputs(network, layer.name, loader, places)
+    image_indices = np.unique(np.linspace(0, len(loader) - 1, max_points).round().astype(np.int64))
+    values = layer_inputs(network, layer.name, loader, image_indices)
     if not np.isfinite(values).all():
         return None
-    labels = np.asarray(loader.labels)[places].astype(np.int64)
+    labels = np.asarray(loader.labels)[image_indices].astype(np.int64)
     points, shares = pca_2d(values)
     return PCAEmbedding(
         layer=layer.name,
         num_features=values.shape[1],
         is_averaged=values.shape[1] != prod(layer.input),
-        image_indices=places,
+        image_indices=image_indices,
         points=points,
         labels=labels,
         explained_variance=shares,

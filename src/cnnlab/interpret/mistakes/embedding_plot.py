@@ -60,11 +60,11 @@ def embedding_figure(
         axes.scatter(x, y, s=10, linewidths=0, alpha=0.8, color=_hue(number), marker=_shape(number), zorder=2)
     if len(kinds) <= MAX_NAMED:
         _label_classes(axes, embedding, alone, kinds, names)
-    wide = (WIDTH - 2 * MARGIN - (NUM_COLUMNS - 1) * GAP) / NUM_COLUMNS
+    width = (WIDTH - 2 * MARGIN - (NUM_COLUMNS - 1) * GAP) / NUM_COLUMNS
     for place, kind in enumerate(alone):
-        left = MARGIN + place % NUM_COLUMNS * (wide + GAP)
+        left = MARGIN + place % NUM_COLUMNS * (width + GAP)
         top = bottom + MARGIN + below - place // NUM_COLUMNS * (HEAD + SMALL_HEIGHT + GAP)
-        small = _box(figure, left, top - HEAD - SMALL_HEIGHT, wide, SMALL_HEIGHT)
+        small = _box(figure, left, top - HEAD - SMALL_HEIGHT, width, SMALL_HEIGHT)
         _draw_class(small, embedding, wrong, int(kind), _hue(int(np.searchsorted(kinds, kind))))
         head = shorten(names[kind], MAX_NAME_LENGTH)
         small.set_title(head, fontsize=SMALL, color=COLOURS["ink"], loc="left", pad=4, parse_math=False)

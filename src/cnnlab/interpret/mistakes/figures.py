@@ -30,19 +30,19 @@ SIDE, HISTOGRAM, GUTTER, LEFT = 280.0, 56.0, 70.0, 62.0
 
 def mistakes_figures(result: Mistakes, *, equal_mass: bool = False) -> dict[str, CaptionedFigure]:
     """Every picture that there is, the confusion matrix first."""
-    plates = {"confusion": _confusion(result)}
+    figures = {"confusion": _confusion(result)}
     if result.images and (result.confident_errors or result.uncertain_correct):
-        plates["gallery"] = _gallery(result)
+        figures["gallery"] = _gallery(result)
     if result.calibration is not None:
-        plates["reliability"] = _reliability(result, result.calibration, equal_mass)
+        figures["reliability"] = _reliability(result, result.calibration, equal_mass)
     if result.embedding is not None:
         notes = _map_notes(result)
         wrong = result.predicted[result.embedding.image_indices] != result.embedding.labels
         figure = embedding_figure(
             result.embedding, wrong, result.classes, f"Features of {_title_suffix(result)}", notes
         )
-        plates["map"] = CaptionedFigure(figure, " ".join(notes))
-    return plates
+        figures["map"] = CaptionedFigure(figure, " ".join(notes))
+    return figures
 
 
 def _title_suffix(result: Mistakes) -> str:
@@ -84,9 +84,9 @@ def _gallery(result: Mistakes) -> CaptionedFigure:
 
 
 def _tile(result: Mistakes, case: ImagePrediction) -> Tile:
-    picture = to_hwc(result.images[int(case.image.rpartition(":")[2])])
+    pixels = to_hwc(result.images[int(case.image.rpartition(":")[2])])
     named = "right" if case.true == case.predicted else shorten(case.predicted, 10)
-    return Tile(picture, (case.image, shorten(case.true, 19), f"→ {named} {format_probability(case.probability)}"))
+    return Tile(pixels, (case.image, shorten(case.true, 19), f"→ {named} {format_probability(case.probability)}"))
 
 
 def _reliability(result: Mistakes, calibration: Calibration, equal_mass: bool) -> CaptionedFigure:
@@ -104,10 +104,10 @@ def _reliability(result: Mistakes, calibration: Calibration, equal_mass: bool) -
     # One diagram has the room of two, so that title and notes are not squeezed.
     width = LEFT + 2 * SIDE + GUTTER + 16
     figure, bottom = new_captioned_figure(width, SIDE + HISTOGRAM + 100, f"Reliability, {_title_suffix(result)}", notes)
-    for number, (name, sure) in enumerate(sides):
+    for number, (name, metrics) in enumerate(sides):
         left = LEFT + number * (SIDE + GUTTER)
-        _diagram(figure, left, bottom, name, sure, (sure.mass if equal_mass else sure.width).bins)
-        _histogram(figure, left, bottom, (sure.mass if equal_mass else sure.width).bins, as_density=equal_mass)
+        _diagram(figure, left, bottom, name, metrics, (metrics.mass if equal_mass else metrics.width).bins)
+        _histogram(figure, left, bottom, (metrics.mass if equal_mass else metrics.width).bins, as_density=equal_mass)
     return CaptionedFigure(figure, " ".join(["Reliability diagram.", *notes]))
 
 

@@ -147,7 +147,7 @@ class Mistakes:
         """All but the images, the map's points and what was said of each image."""
         from cnnlab.interpret.mistakes.view import sentences
 
-        found = self.embedding
+        embedding = self.embedding
         return MistakesRecord(
             run=self.run,
             split=self.split,
@@ -163,15 +163,15 @@ class Mistakes:
             mistakes=self.confident_errors,
             unsure=self.uncertain_correct,
             map=None
-            if found is None
+            if embedding is None
             else EmbeddingRecord(
-                layer=found.layer,
-                images=len(found.image_indices),
-                size=found.num_features,
-                averaged=found.is_averaged,
-                shares=found.explained_variance,
-                apart=found.centroid_accuracy,
-                apart_on_map=found.centroid_accuracy_on_map,
+                layer=embedding.layer,
+                images=len(embedding.image_indices),
+                size=embedding.num_features,
+                averaged=embedding.is_averaged,
+                shares=embedding.explained_variance,
+                apart=embedding.centroid_accuracy,
+                apart_on_map=embedding.centroid_accuracy_on_map,
             ),
             without_images=self.missing_images_reason,
             sentences=tuple(sentences(self)),

@@ -33,15 +33,15 @@ def sentences(result: Mistakes) -> Iterator[str]:
 def accuracy_sentence(result: Mistakes) -> str:
     """How many are right, with an interval."""
     share = result.accuracy
-    said = (
+    text = (
         f"{format_percent(share.value)} of {pluralize(len(result.labels), f'{result.split} image')} right "
         f"(95 % interval {format_percent(share.low)} to {format_percent(share.high)}), "
         f"{pluralize(result.num_wrong, 'mistake')}."
     )
     if not result.num_unpredicted:
-        return said
+        return text
     return (
-        f"{said} {pluralize(result.num_unpredicted, 'image')} got no name: logits that are not finite count as wrong."
+        f"{text} {pluralize(result.num_unpredicted, 'image')} got no name: logits that are not finite count as wrong."
     )
 
 
@@ -49,14 +49,14 @@ def pairs_sentence(result: Mistakes) -> str:
     """The most frequent confusions, and how much of all mistakes they are."""
     if not result.pairs:
         return ""
-    told = result.pairs[:MAX_PAIRS_IN_TEXT]
+    shown = result.pairs[:MAX_PAIRS_IN_TEXT]
     each = [
         f"{quote(pair.true)} taken for {quote(pair.predicted)} ({format_count(pair.images)}, "
         f"{format_percent(pair.share)} of its class)"
-        for pair in told
+        for pair in shown
     ]
-    share = sum(pair.images for pair in told) / result.num_wrong
-    rest = f"; together {format_percent(share)} of all mistakes" if len(result.pairs) > len(told) else ""
+    share = sum(pair.images for pair in shown) / result.num_wrong
+    rest = f"; together {format_percent(share)} of all mistakes" if len(result.pairs) > len(shown) else ""
     return f"Most frequent: {', '.join(each)}{rest}."
 
 
@@ -78,11 +78,11 @@ def gallery_sentence(result: Mistakes) -> str:
     """How sure the surest mistakes are."""
     if not result.confident_errors:
         return ""
-    first, sure = (
+    first, num_certain = (
         result.confident_errors[0],
         sum(case.probability >= CERTAINTY_THRESHOLD for case in result.confident_errors),
     )
-    many = f"{sure or 'none'} {'have' if sure > 1 else 'has'}"
+    many = f"{num_certain or 'none'} {'have' if num_certain > 1 else 'has'}"
     return (
         f"The surest mistake is {first.image}: {quote(first.true)} taken for {quote(first.predicted)} "
         f"with a probability of {format_probability(first.probability)}; its own class had {format_probability(first.own)}. Of the "
@@ -111,12 +111,12 @@ def error_sentence(error: CalibrationError) -> str:
 
 def temperature_sentence(result: Mistakes) -> str:
     """What a temperature changes, and on which images it was fitted and judged."""
-    known = result.calibration
-    if known is None:
+    calibration = result.calibration
+    if calibration is None:
         return ""
-    if known.after is None:
+    if calibration.after is None:
         return "No temperature is fitted: that takes a validation part of at least 20 images with finite logits."
-    after, before = known.after, known.before
+    after, before = calibration.after, calibration.before
     fitted = after.temperature
     if fitted.indifferent:
         return "No temperature changes anything: the logits of each validation image are all equal."
@@ -124,18 +124,18 @@ def temperature_sentence(result: Mistakes) -> str:
         how = f"fitted on the {pluralize(fitted.images, 'validation image')} and judged here"
     else:
         how = "fitted on the validation images; judged by halves, each with the temperature of the other"
-    said = (
+    text = (
         f"With a temperature of {fitted.value:.2f} (95 % interval {fitted.low:.2f} to {fitted.high:.2f}), {how}, the "
         f"calibration error goes from {before.width.value:.3f} to {after.sureness.width.value:.3f} and the loss from "
         f"{format_loss(before.loss)} to {format_loss(after.sureness.loss)}; no prediction changes."
     )
     if fitted.at_bound:
-        return f"{said} That is the end of what is looked at (0.01 to 100): the best one lies beyond."
+        return f"{text} That is the end of what is looked at (0.01 to 100): the best one lies beyond."
     if fitted.low > 1:
-        return f"{said} Above 1: on the validation part its probabilities are too sure."
+        return f"{text} Above 1: on the validation part its probabilities are too sure."
     if fitted.high < 1:
-        return f"{said} Below 1: on the validation part its probabilities are not sure enough."
-    return f"{said} The interval holds 1: no sign that its probabilities are too sure, or not sure enough."
+        return f"{text} Below 1: on the validation part its probabilities are not sure enough."
+    return f"{text} The interval holds 1: no sign that its probabilities are too sure, or not sure enough."
 
 
 def map_sentence(embedding: PCAEmbedding) -> str:

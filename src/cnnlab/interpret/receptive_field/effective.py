@@ -91,25 +91,25 @@ def effective_field(
     """
     if images < 1 or batch < 1:
         raise UsageError("a mean needs one image at least", where="--images", received=str(min(images, batch)))
-    sights = SpanTracer(rows, shape)
-    row = sights.rows.get(layer)
-    last = row is not None and sights.channels_last(row)
+    tracer = SpanTracer(rows, shape)
+    row = tracer.rows.get(layer)
+    last = row is not None and tracer.channels_last(row)
     device = next((tensor.device for tensor in network.parameters()), torch.device("cpu"))
     gradient, place = np.zeros(shape[1:]), node
     with eval_mode(network), torch.enable_grad():
         for start in range(0, images, batch):
             numbers = range(start, min(start + batch, images))
-            pictures = torch.from_numpy(np.stack([_noise(seed, number, shape) for number in numbers]))
-            pictures = pictures.to(device).requires_grad_(True)
-            maps = _maps(network, pictures, layer, last)
+            noise = torch.from_numpy(np.stack([_noise(seed, number, shape) for number in numbers]))
+            noise = noise.to(device).requires_grad_(True)
+            maps = _maps(network, noise, layer, last)
             place = _validated_node(place, maps, layer)
             at_node = maps[:, :, place[0], place[1]]
             signs = np.stack([_signs(seed, number, at_node.shape[1]) for number in numbers])
-            (found,) = torch.autograd.grad((at_node * torch.from_numpy(signs).to(device)).sum(), pictures)
-            gradient += found.abs().mean(dim=1).cpu().double().sum(dim=0).numpy()
+            (image_gradient,) = torch.autograd.grad((at_node * torch.from_numpy(signs).to(device)).sum(), noise)
+            gradient += image_gradient.abs().mean(dim=1).cpu().double().sum(dim=0).numpy()
     assert place is not None
-    seen = sights.spans(layer, place)[-1] if row is not None and row.receptive_field is not None else None
-    spans = (None, None) if seen is None else (seen.rows, seen.columns)
+    span = tracer.spans(layer, place)[-1] if row is not None and row.receptive_field is not None else None
+    spans = (None, None) if span is None else (span.rows, span.columns)
     return EffectiveField(name, layer, place, images, gradient / images, *spans)
 
 
@@ -141,16 +141,16 @@ def _signs(seed: int, number: int, channels: int) -> npt.NDArray[np.float32]:
 
 def _maps(network: nn.Module, images: Tensor, layer: str, channels_last: bool) -> Tensor:
     """The layer's output as N×C×H×W, still tied to the pictures."""
-    found: list[Tensor] = []
+    outputs: list[Tensor] = []
 
     def keep(_: str, output: Tensor) -> None:
-        found.append(output)
+        outputs.append(output)
         raise _LayerReached
 
     # What is behind the layer is not computed: it may want images of one size.
     with forward_hooks(network, [layer], keep), contextlib.suppress(_LayerReached):
         network(images)
-    maps = found[0] if found else None
+    maps = outputs[0] if outputs else None
     if maps is None or maps.ndim != 4:
         gives = "does not run for these images" if maps is None else f"gives {format_shape(tuple(maps.shape[1:]))}"
         raise UsageError(
@@ -162,14 +162,14 @@ def _maps(network: nn.Module, images: Tensor, layer: str, channels_last: bool) -
 
 
 def _validated_node(node: tuple[int, int] | None, maps: Tensor, layer: str) -> tuple[int, int]:
-    high, wide = maps.shape[2:]
-    place = node or (high // 2, wide // 2)
-    if not (0 <= place[0] < high and 0 <= place[1] < wide):
+    height, width = maps.shape[2:]
+    place = node or (height // 2, width // 2)
+    if not (0 <= place[0] < height and 0 <= place[1] < width):
         raise UsageError(
             f"the map of '{layer}' has no such node",
             where="--node",
             received=f"{place[0]},{place[1]}",
-            allowed=f"rows 0 to {high - 1}, columns 0 to {wide - 1}",
+            allowed=f"rows 0 to {height - 1}, columns 0 to {width - 1}",
         )
     return place
 
@@ -215,14 +215,14 @@ def target_effective_fields(
         SpecError, SourceError, RunError: it can't be used, or nothing of this name is known.
         UsageError: a layer or a node that is not there, or channels for what has its own.
     """
-    found = _resolve_networks(resolve_target(target), size, channels, data, seed, device, log)
-    chosen = layer or last_layer(found.networks[0][1], found.rows).name
+    resolved = _resolve_networks(resolve_target(target), size, channels, data, seed, device, log)
+    chosen = layer or last_layer(resolved.networks[0][1], resolved.rows).name
     return EffectiveFields(
         tuple(
             effective_field(
-                network, chosen, found.shape, rows=found.rows, images=images, seed=seed or 0, node=node, name=name
+                network, chosen, resolved.shape, rows=resolved.rows, images=images, seed=seed or 0, node=node, name=name
             )
-            for name, network in found.networks
+            for name, network in resolved.networks
         )
     )
 
@@ -247,17 +247,17 @@ def _resolve_networks(
     if channels is not None:
         raise UsageError("this network has its channels", where="--channels", next_step="leave --channels out")
     if isinstance(resolved, NamedBackbone):
-        subject = load_target(resolved, seed=seed, device=device, data=data, log=log)
+        model = load_target(resolved, seed=seed, device=device, data=data, log=log)
         shape = input_shape(resolved.shape, size)
-        rows = backbone_table(resolved.name, shape).layers if size else subject.layers
-        return _ResolvedNetworks([(subject.name, subject.network)], rows, shape)
+        rows = backbone_table(resolved.name, shape).layers if size else model.layers
+        return _ResolvedNetworks([(model.name, model.network)], rows, shape)
     # A run has its weights; the seed is that of the images.
-    subject = load_target(resolved, seed=None, device=device, data=data, log=log)
+    model = load_target(resolved, seed=None, device=device, data=data, log=log)
     run = trace_run(resolved, size)
-    networks = [(subject.name, subject.network)]
-    start = loaded_initial_network(resolved, log)
-    if start is not None:
-        networks.append(("before training", start.to(target)))
+    networks = [(model.name, model.network)]
+    initial = loaded_initial_network(resolved, log)
+    if initial is not None:
+        networks.append(("before training", initial.to(target)))
     for _, network in networks:
         _fit_resize(network, run)
     return _ResolvedNetworks(networks, run.rows, run.input)
@@ -274,7 +274,7 @@ def _fit_resize(network: nn.Module, run: TracedRecipe) -> None:
 def _random_network(table: Trace, seed: int, device: torch.device) -> _ResolvedNetworks:
     network = build(table)
     init_weights(network, "default", seed)
-    channels, high, wide = table.input
+    channels, height, width = table.input
     return _ResolvedNetworks(
-        [(f"random weights, seed {seed}", network.to(device))], table.records(), (channels, high, wide)
+        [(f"random weights, seed {seed}", network.to(device))], table.records(), (channels, height, width)
     )

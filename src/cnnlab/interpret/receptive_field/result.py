@@ -56,8 +56,8 @@ class EffectiveField:
     @property
     def support_size(self) -> tuple[int, int]:
         """(height, width) of the smallest rectangle around all pixels with a gradient; (0, 0) where none has one."""
-        high, wide = (np.flatnonzero(self.gradient.any(axis=axis)) for axis in (1, 0))
-        return (int(high[-1] - high[0] + 1), int(wide[-1] - wide[0] + 1)) if high.size else (0, 0)
+        rows, columns = (np.flatnonzero(self.gradient.any(axis=axis)) for axis in (1, 0))
+        return (int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)) if rows.size else (0, 0)
 
     @property
     def effective_size(self) -> float:
@@ -88,8 +88,8 @@ class EffectiveField:
             return (self.rows[0] + self.rows[1]) / 2, (self.columns[0] + self.columns[1]) / 2
         total = self.gradient.sum()
         if total == 0:
-            high, wide = self.gradient.shape
-            return (high - 1) / 2, (wide - 1) / 2
+            height, width = self.gradient.shape
+            return (height - 1) / 2, (width - 1) / 2
         high_mean, wide_mean = (
             (self.gradient.sum(axis=1 - axis) * np.arange(self.gradient.shape[axis])).sum() / total for axis in (0, 1)
         )

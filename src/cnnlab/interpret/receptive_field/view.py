@@ -65,10 +65,10 @@ def _theoretical_box(field: EffectiveField) -> Box | None:
     """The view by the layers' windows, unless it goes far beyond the image."""
     if field.rows is None or field.columns is None:
         return None
-    high, wide = field.gradient.shape
-    room = MAX_OVERHANG * max(high, wide)
+    height, width = field.gradient.shape
+    room = MAX_OVERHANG * max(height, width)
     box = (field.rows[0], field.rows[1] + 1, field.columns[0], field.columns[1] + 1)
-    fits = box[0] >= -room and box[1] <= high + room and box[2] >= -room and box[3] <= wide + room
+    fits = box[0] >= -room and box[1] <= height + room and box[2] >= -room and box[3] <= width + room
     return box if fits else None
 
 
@@ -81,8 +81,8 @@ def _energy_box(field: EffectiveField) -> Box | None:
 
 def _drawn_box(field: EffectiveField) -> Box:
     """What is drawn: the image and both squares."""
-    high, wide = field.gradient.shape
-    boxes = [(0, high, 0, wide), *filter(None, (_theoretical_box(field), _energy_box(field)))]
+    height, width = field.gradient.shape
+    boxes = [(0, height, 0, width), *filter(None, (_theoretical_box(field), _energy_box(field)))]
     tops, bottoms, lefts, rights = zip(*boxes, strict=True)
     return min(tops), max(bottoms), min(lefts), max(rights)
 
@@ -98,12 +98,12 @@ def _height(field: EffectiveField) -> float:
 
 
 def _draw(drawing: SvgDrawing, field: EffectiveField, left: float, top: float) -> None:
-    high, wide = field.gradient.shape
+    height, width = field.gradient.shape
     scale, edges = _scale(field), _drawn_box(field)
     x, y = left - edges[2] * scale, top - edges[0] * scale
-    drawing.rectangle(x, y, wide * scale, high * scale, fill="panel")
-    drawing.image(x, y, wide * scale, high * scale, _png(field.gradient))
-    drawing.rectangle(x, y, wide * scale, high * scale, stroke="muted")
+    drawing.rectangle(x, y, width * scale, height * scale, fill="panel")
+    drawing.image(x, y, width * scale, height * scale, _png(field.gradient))
+    drawing.rectangle(x, y, width * scale, height * scale, stroke="muted")
     for box, colour, dashes in ((_theoretical_box(field), "ink", "5 3"), (_energy_box(field), "validation", "")):
         if box is not None:
             corners = [(box[2], box[0]), (box[3], box[0]), (box[3], box[1]), (box[2], box[1]), (box[2], box[0])]

@@ -158,11 +158,11 @@ def translation_sensitivity(
     longer = {period for period in found.values() if period and shifts < period <= room}
     tried = (*range(shifts + 1), *sorted(longer))
     device = next((tensor.device for tensor in network.parameters()), image.device)
-    pictures = torch.stack([shift_image(image, shift, direction, fill) for shift in tried]).to(device, torch.float32)
+    shifted = torch.stack([shift_image(image, shift, direction, fill) for shift in tried]).to(device, torch.float32)
     sights = SpanTracer(layers, (image.shape[0], height, width))
     notes = _ShiftRecorder(rows, sights, found, tried, shifts + 1, moves, (height, width))
     with eval_mode(network), forward_hooks(network, rows, notes.on_output, notes.on_input), torch.no_grad():
-        network(pictures)
+        network(shifted)
     return TranslationSensitivity(
         network=name,
         image=image_name,
@@ -170,7 +170,7 @@ def translation_sensitivity(
         direction=direction,
         fill=fill,
         shifts=tuple(range(shifts + 1)),
-        changes=_relative_changes(pictures[: shifts + 1]),
+        changes=_relative_changes(shifted[: shifts + 1]),
         layers=tuple(notes.layers),
     )
 

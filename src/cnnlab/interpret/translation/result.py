@@ -217,22 +217,22 @@ class TranslationSensitivity(Record):
 
     def _equivariance_table(self) -> TextTable:
         titles = ["layer", "#map", "follows exactly", "#measured at, px", "#nodes", "#difference there", "#at others"]
-        rows, told = [], set()
+        rows, seen = [], set()
         for layer in self.layers:
             # Of layers that say the same, the first.
-            if layer.period is None or (layer.period, layer.equivariance_text()) in told:
+            if layer.period is None or (layer.period, layer.equivariance_text()) in seen:
                 continue
-            told.add((layer.period, layer.equivariance_text()))
-            there = [move for move in layer.moves if move.shift % layer.period == 0]
+            seen.add((layer.period, layer.equivariance_text()))
+            kept = [move for move in layer.moves if move.shift % layer.period == 0]
             elsewhere = [move for move in layer.moves if move.shift % layer.period]
             rows.append(
                 (
                     layer.name,
                     format_shape(layer.map or ()),
                     layer.equivariance_text(),
-                    ", ".join(str(move.shift) for move in there) or MISSING,
-                    format_count(min(move.nodes for move in there)) if there else "0",
-                    _largest(there),
+                    ", ".join(str(move.shift) for move in kept) or MISSING,
+                    format_count(min(move.nodes for move in kept)) if kept else "0",
+                    _largest(kept),
                     _largest(elsewhere),
                 )
             )
@@ -263,5 +263,5 @@ def _number(value: float | None) -> str:
 
 def _geometric_mean(factors: Iterable[float]) -> float:
     """Of factors, which multiply along the network; 0 where one is."""
-    found = list(factors)
-    return exp(fmean(map(log, found))) if all(found) else 0.0
+    values = list(factors)
+    return exp(fmean(map(log, values))) if all(values) else 0.0

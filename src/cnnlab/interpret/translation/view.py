@@ -57,9 +57,9 @@ def _drawn_layers(result: TranslationSensitivity) -> list[LayerTranslation]:
 
 
 def _note(result: TranslationSensitivity) -> str:
-    drawn, there = len(_drawn_layers(result)), len(result.stages)
+    drawn, total = len(_drawn_layers(result)), len(result.stages)
     note = "dashed: in front of a layer, solid: after it"
-    return note + (f"; {drawn} of {there} layers" if drawn < there else "")
+    return note + (f"; {drawn} of {total} layers" if drawn < total else "")
 
 
 def _line(

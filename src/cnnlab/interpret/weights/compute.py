@@ -33,12 +33,12 @@ def first_convolution(folder: RunFolder, log: Callable[[str], None]) -> LayerFil
     trained = trained_network(folder, torch.device("cpu"), log)
     if not any(isinstance(module, nn.Conv2d) for module in trained.modules()):
         return None
-    found = read_filters(trained, folder.table().layers, folder=folder)
-    if found.before is None:
-        log(f"! {found.reason}")
-    elif found.reason and not found.frozen:  # what is frozen is what it began with, whatever can still be had
-        log(f"! what {folder.name} began with is not checked: {found.reason}")
-    return found
+    filters = read_filters(trained, folder.table().layers, folder=folder)
+    if filters.before is None:
+        log(f"! {filters.reason}")
+    elif filters.reason and not filters.frozen:  # what is frozen is what it began with, whatever can still be had
+        log(f"! what {folder.name} began with is not checked: {filters.reason}")
+    return filters
 
 
 def read_filters(
@@ -56,13 +56,13 @@ def read_filters(
     """
     name = _chosen(network, layer)
     module, row = network.get_submodule(name), find_row(rows, name)
-    place = input_layout(rows, name, _inputs(module))
-    after = _weights(module, place)
-    start = initial_network(folder) if folder is not None else InitialNetwork(None, UNTRAINED)
+    layout = input_layout(rows, name, _inputs(module))
+    after = _weights(module, layout)
+    initial = initial_network(folder) if folder is not None else InitialNetwork(None, UNTRAINED)
     loaded = folder.loaded_weights() if folder is not None else None
     frozen = folder is not None and row is not None and row.frozen
-    before = None if start.network is None else _weights(start.network.get_submodule(name), place)
-    if frozen and start.status == LOST:
+    before = None if initial.network is None else _weights(initial.network.get_submodule(name), layout)
+    if frozen and initial.status == LOST:
         before = after  # it never trained: what it began with is what it is
     return LayerFilters(
         name,
@@ -71,10 +71,10 @@ def read_filters(
         loaded=loaded.source if loaded is not None and name.startswith("backbone.") else "",
         frozen=frozen,
         kind="conv" if isinstance(module, nn.Conv2d) else "dense",
-        reads_image=place.reads_image,
+        reads_image=layout.reads_image,
         groups=module.groups if isinstance(module, nn.Conv2d) else 1,
-        initial_weights=start.status,
-        reason=start.reason,
+        initial_weights=initial.status,
+        reason=initial.reason,
     )
 
 
@@ -143,12 +143,12 @@ def inspect_weights(
     """
     validate_count("--most", max_filters)
     if isinstance(model, LoadedModel):
-        subject = model
+        loaded = model
     else:
         root = Path(data) if data is not None else None
-        subject = load_model(str(model), seed=seed, device="cpu", data=root, log=log)
-    filters = read_filters(subject.network, subject.layers, layer, subject.folder)
+        loaded = load_model(str(model), seed=seed, device="cpu", data=root, log=log)
+    filters = read_filters(loaded.network, loaded.layers, layer, loaded.folder)
     ordered = resolve_order(order, filters)
     measures = measure_filters(filters)
     shown = select_filters(filters, measures, ordered, max_filters)
-    return LayerWeights(subject.name, filters, measures, tuple(shown), ordered)
+    return LayerWeights(loaded.name, filters, measures, tuple(shown), ordered)

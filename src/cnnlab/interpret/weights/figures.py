@@ -73,15 +73,15 @@ def matrix_figure(network: str, filters: LayerFilters, shown: Sequence[int], ord
     largest = max((float(np.abs(matrix).max(initial=0)) for _, matrix in matrices), default=0.0)
     title = f"Weights of {shorten(filters.layer)} of {shorten(network, 60)}"
     kind = "a filter" if filters.kind == "conv" else "a unit"
-    seen = (
+    description = (
         f"A row is {kind}{_selection_note(len(shown), len(filters.after), order)}, "
         f"a column one of its inputs{_selection_note(len(columns), filters.after.shape[1], 'norm')}: orange is a positive "
         f"weight, blue a negative one, white 0; full colour at {largest:.3g}."
     )
     rows = [str(number) for number in shown]
-    pictures = [(side, to_diverging_rgb(matrix, largest)) for side, matrix in matrices]
+    images = [(side, to_diverging_rgb(matrix, largest)) for side, matrix in matrices]
     return CaptionedFigure(
-        _figure(title, pictures, rows, [str(number) for number in columns], filters.noun, seen), seen
+        _figure(title, images, rows, [str(number) for number in columns], filters.noun, description), description
     )
 
 
@@ -93,14 +93,14 @@ def norms_figure(network: str, filters: LayerFilters) -> CaptionedFigure:
     title = f"Which channels {shorten(filters.layer)} of {shorten(network, 60)} looks at"
     kind = "a filter" if filters.kind == "conv" else "a unit"
     within = " of its group" if filters.groups > 1 else ""
-    seen = (
+    description = (
         f"A row is {kind}{_selection_note(len(rows), len(norms), 'norm')}, a column an input channel{within}"
         f"{_selection_note(len(columns), norms.shape[1], 'norm')}: the norm of its kernel, from dark blue, 0, to yellow, "
         f"{norms.max(initial=0):.3g}."
     )
-    picture = to_viridis_rgb(norms[rows][:, columns], 0)
+    image = to_viridis_rgb(norms[rows][:, columns], 0)
     texts = [str(number) for number in rows], [str(number) for number in columns]
-    return CaptionedFigure(_figure(title, [("", picture)], *texts, filters.noun, seen), seen)
+    return CaptionedFigure(_figure(title, [("", image)], *texts, filters.noun, description), description)
 
 
 def _columns(filters: LayerFilters) -> list[int]:
@@ -127,8 +127,8 @@ def _figure(
     description: str,
 ) -> Figure:
     """One picture below the other, with the numbers of rows and columns."""
-    wide = WIDTH - LEFT - 16
-    cell = min(wide / len(columns), MAX_CELL)
+    width = WIDTH - LEFT - 16
+    cell = min(width / len(columns), MAX_CELL)
     height = min(max(len(rows) * cell, MIN_HEIGHT), MAX_HEIGHT)
     folded = wrap(description, 105)
     whole = TOP + len(images) * (height + BETWEEN) + 14 * len(folded) + 8
@@ -144,10 +144,10 @@ def _figure(
         parse_math=False,
     )
     top = TOP
-    for heading, picture in images:
+    for heading, image in images:
         place = (LEFT / WIDTH, 1 - (top + height) / whole, cell * len(columns) / WIDTH, height / whole)
         axes = figure.add_axes(place)
-        axes.imshow(picture, interpolation="none", aspect="auto")
+        axes.imshow(image, interpolation="none", aspect="auto")
         axes.spines[:].set(visible=True, color=COLOURS["line"], linewidth=0.8)
         axes.tick_params(which="both", length=0, labelsize=SMALL - 1, labelcolor=COLOURS["muted"], pad=4)
         axes.set_xticks(*_ticks(columns, 27, cell * len(columns)))
@@ -187,13 +187,13 @@ def draw_filters(
     """The pictures of a layer by name, the main one first."""
     drawing = _FilterDrawing(network, filters, measures, shown_filters, order, scale)
     if filters.is_single_picture:
-        plates = {"filters": drawing.filters_figure()}
+        figures = {"filters": drawing.filters_figure()}
         if filters.in_colour:
-            plates["channels"] = drawing.channels_figure()
-        return {**plates, "spectra": drawing.spectra_figure()}
+            figures["channels"] = drawing.channels_figure()
+        return {**figures, "spectra": drawing.spectra_figure()}
     if filters.is_spatial:
-        plates = {"kernels": drawing.kernels_figure(), "norms": norms_figure(network, filters)}
-        return {**plates, "spectra": drawing.spectra_figure()}
+        figures = {"kernels": drawing.kernels_figure(), "norms": norms_figure(network, filters)}
+        return {**figures, "spectra": drawing.spectra_figure()}
     return {"matrix": matrix_figure(network, filters, shown_filters, order)}
 
 
@@ -223,11 +223,11 @@ class _FilterDrawing:
             self._panel(side, weights_to_rgb(weights, self.largest), self._lines(side)) for side, weights in self.sides
         ]
         colours = "red, green and blue as in an image" if self.filters.in_colour else "grey"
-        seen = f"{self._count_text()}, {colours}: mid-grey is weight 0."
+        description = f"{self._count_text()}, {colours}: mid-grey is weight 0."
         scale = _COMMON if self.common else _SCALE
-        notes = [f"{seen} {scale}", *self._notes()]
+        notes = [f"{description} {scale}", *self._notes()]
         title = f"{self.filters.noun.capitalize()}s of {self.name}"
-        return CaptionedFigure(draw_gallery(title, [row], notes), f"{title}. {seen}")
+        return CaptionedFigure(draw_gallery(title, [row], notes), f"{title}. {description}")
 
     def channels_figure(self) -> CaptionedFigure:
         rows = [
@@ -241,25 +241,29 @@ class _FilterDrawing:
             ]
             for channel, colour in enumerate(CHANNEL_NAMES)
         ]
-        seen = (
+        description = (
             f"{self._count_text()}, each channel alone: black is a negative weight, mid-grey 0, white a positive one."
         )
         both = ", before and after training together" if self.common else ""
         scale = f"All three channels of a filter have one scale: its largest weight{both}."
         title = f"Red, green and blue alone: {self.name}"
-        return CaptionedFigure(draw_gallery(title, rows, [f"{seen} {scale}", *self._notes()]), f"{title}. {seen}")
+        return CaptionedFigure(
+            draw_gallery(title, rows, [f"{description} {scale}", *self._notes()]), f"{title}. {description}"
+        )
 
     def spectra_figure(self) -> CaptionedFigure:
-        high, wide = self.filters.after.shape[2:]
-        size = max(SPECTRUM_SIZE, 1 << (max(high, wide) - 1).bit_length())
+        height, width = self.filters.after.shape[2:]
+        size = max(SPECTRUM_SIZE, 1 << (max(height, width) - 1).bit_length())
         spectra = [(side, spectrum(weights, size)) for side, weights in self.sides]
         highest = _largest_sizes(spectra) if self.common else [None] * len(self.shown)
         row = [
-            self._panel(side, list(map(to_viridis_rgb, found, repeat(0), highest)), self._spectrum_lines(side))
-            for side, found in spectra
+            self._panel(
+                side, list(map(to_viridis_rgb, spectrum_values, repeat(0), highest)), self._spectrum_lines(side)
+            )
+            for side, spectrum_values in spectra
         ]
         full = "the highest of a filter's two" if self.common else "its own highest"
-        seen = (
+        description = (
             f"{self._count_text()}: the magnitude of each one's two-dimensional Fourier transform over all its channels. "
             f"In the middle is frequency 0, at the edges half a cycle a pixel; yellow is {full}, dark blue 0."
         )
@@ -268,14 +272,14 @@ class _FilterDrawing:
             "in random weights."
         )
         title = f"Spectra of {self.name}"
-        return CaptionedFigure(draw_gallery(title, [row], [seen, degrees]), f"{title}. {seen}")
+        return CaptionedFigure(draw_gallery(title, [row], [description, degrees]), f"{title}. {description}")
 
     def kernels_figure(self) -> CaptionedFigure:
-        rows = [self._kernels(place, number) for place, number in enumerate(self.shown)]
+        rows = [self._kernels(position, number) for position, number in enumerate(self.shown)]
         beside = len(self.sides) > 1
         piece = "kernels" if self.filters.kind == "conv" else "maps"
         most = f"its {self._num_kernels()} {piece} of the largest norm"
-        seen = (
+        description = (
             f"{self._count_text()}, each with {most}, under the number of the input channel: orange is a positive "
             "weight, blue a negative one, white 0."
         )
@@ -283,7 +287,9 @@ class _FilterDrawing:
             f", before and after {'together' if self.common else 'apart'}." if beside else "."
         )
         title = f"{'Kernels' if self.filters.kind == 'conv' else 'Units, map by map,'} of {self.name}"
-        return CaptionedFigure(draw_gallery(title, rows, [f"{seen} {scale}", *self._notes()]), f"{title}. {seen}")
+        return CaptionedFigure(
+            draw_gallery(title, rows, [f"{description} {scale}", *self._notes()]), f"{title}. {description}"
+        )
 
     def _kernels(self, position: int, number: int) -> list[GalleryPanel]:
         norms = np.linalg.norm(nan_to_zero(self.filters.after[number]).reshape(self.filters.after.shape[1], -1), axis=1)
@@ -371,16 +377,18 @@ class _FilterDrawing:
             "×": "× is almost 0",
             "≈": "≈ points the same way as another",
         }
-        told = [meaning for mark, meaning in meanings.items() if mark in marks]
+        notes = [meaning for mark, meaning in meanings.items() if mark in marks]
         if self.order == "norm" and self.filters.is_single_picture:
-            told.append("below the number stands the norm")
+            notes.append("below the number stands the norm")
         if self.order == "orientation" and self.filters.is_single_picture:
-            told.append("degrees: of the stripes, 0 lying, 90 standing, counter-clockwise; – no clear ones, at the end")
+            notes.append(
+                "degrees: of the stripes, 0 lying, 90 standing, counter-clockwise; – no clear ones, at the end"
+            )
         if self.order == "colour":
-            told.append(
+            notes.append(
                 "degrees: the axis of its colours, 0 red–cyan, 60 yellow–blue, 120 green–magenta, – none; grey first"
             )
-        text = "; ".join(told)
+        text = "; ".join(notes)
         return [f"{text[0].upper()}{text[1:]}."] if text else []
 
 

@@ -62,21 +62,21 @@ def initial_network(folder: RunFolder) -> InitialNetwork:
     if network is None:
         return InitialNetwork(None, LOST, f"the weights that {folder.name} began with can't be had any more: {reason}")
     try:
-        then = folder.initial_weights()
+        recorded = folder.initial_weights()
     except RunError as error:
         # What can't be checked is told; it costs nobody the rest.
         return InitialNetwork(network, UNCHECKED, error.problems[0].what)
-    if then is None:
+    if recorded is None:
         return InitialNetwork(network, UNCHECKED)
-    if state_digest(network) == then.sha256:
+    if state_digest(network) == recorded.sha256:
         return InitialNetwork(network, CHECKED)
-    return InitialNetwork(None, MISMATCH, _mismatch_reason(folder, network, then))
+    return InitialNetwork(None, MISMATCH, _mismatch_reason(folder, network, recorded))
 
 
 def _rebuild(folder: RunFolder) -> tuple[nn.Module | None, str]:
     """The network from its seed, its backbone's weights loaded again; or why that can't be done."""
-    plan, then, backbone = plan_run_network(folder), folder.loaded_weights(), folder.recipe().model.backbone
-    if plan.load_weights is None or then is None:
+    plan, recorded, backbone = plan_run_network(folder), folder.loaded_weights(), folder.recipe().model.backbone
+    if plan.load_weights is None or recorded is None:
         return random_initial_network(folder), ""
     if isinstance(backbone, LibraryBackbone) and not locate_weights(backbone.name, backbone.weights).is_local:
         return None, "they are not at hand"
@@ -84,7 +84,7 @@ def _rebuild(folder: RunFolder) -> tuple[nn.Module | None, str]:
         network, now = plan.initialize(folder.recipe().train.seed, NO_CALLBACKS.log)
     except CnnlabError as error:
         return None, error.problems[0].what
-    if now is None or now.sha256 != then.sha256:
+    if now is None or now.sha256 != recorded.sha256:
         return None, "the file has changed"
     return network, ""
 

@@ -153,8 +153,8 @@ def orientations(weights: Floats) -> tuple[Reals, Reals, Reals]:
     J. Bigün and G. Granlund: Optimal orientation detection of linear symmetry, ICCV 1987, without its weight for high
     frequencies, which the edge of a small kernel is full of. Stripes run at a right angle to it.
     """
-    count, channels, high, wide = weights.shape
-    size = _grid_size(channels, max(high, wide))
+    count, channels, height, width = weights.shape
+    size = _grid_size(channels, max(height, width))
     steps = np.fft.fftfreq(size)
     down, right = np.meshgrid(steps, steps, indexing="ij")
     # The frequencies of −½ stand for +½ as well: they have no direction of their own.

@@ -115,8 +115,8 @@ class LayerWeights:
 
     def svg(self) -> str:
         """The main picture."""
-        name, plate = next(iter(self.figures().items()))
-        return to_svg(plate.figure, name, plate.description, alone=True)
+        name, captioned = next(iter(self.figures().items()))
+        return to_svg(captioned.figure, name, captioned.description, alone=True)
 
     def _repr_html_(self) -> str:
         return self.document().to_html(self.svg())

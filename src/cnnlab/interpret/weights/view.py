@@ -33,12 +33,12 @@ def weight_findings(
     hardly: Sequence[int],
 ) -> list[str]:
     """All that is seen."""
-    said = [*initial_weights_notes(filters), *_change_findings(filters, measures, unchanged, hardly)]
+    findings = [*initial_weights_notes(filters), *_change_findings(filters, measures, unchanged, hardly)]
     if measures.coherence is not None:
-        said.append(_orientation_text(filters, measures))
+        findings.append(_orientation_text(filters, measures))
     if measures.colourfulness is not None:
-        said.append(_colour_text(filters, measures))
-    return [*said, *_dead_and_duplicate_findings(filters, measures)]
+        findings.append(_colour_text(filters, measures))
+    return [*findings, *_dead_and_duplicate_findings(filters, measures)]
 
 
 def initial_weights_notes(filters: LayerFilters) -> list[str]:
@@ -86,20 +86,20 @@ def legend(filters: LayerFilters, measures: FilterMeasures, shown: int, order: F
     if shown < count:
         which = "the first" if order == "number" else "those of the largest norm"
         notes.append(f"{shown:,} of {count:,} {filters.noun}s are listed, {which}; --most lists more.")
-    told = ["Numbers count from 0. norm: ‖w‖."]
+    texts = ["Numbers count from 0. norm: ‖w‖."]
     if measures.change is not None:
-        told.append("change: ‖w − w₀‖ / ‖w₀‖; cosine: between w and w₀, its start.")
+        texts.append("change: ‖w − w₀‖ / ‖w₀‖; cosine: between w and w₀, its start.")
     if measures.coherence is not None:
-        told.append(
+        texts.append(
             "orientation: of the stripes, 0° lying, 90° standing, counter-clockwise, – where no clearer than that of "
             "random weights; coherence: 1 for a grating, 0 for none; cycles/px: where the spectrum is highest."
         )
     if measures.colourfulness is not None:
-        told.append(
+        texts.append(
             f"colour: the share of ‖w‖² that differs between red, green and blue, grey below {100 * GREY_THRESHOLD:g} %; "
             "axis: the opposites that its colours lie between, – where no clearer than in random weights."
         )
-    return [*notes, " ".join(told)]
+    return [*notes, " ".join(texts)]
 
 
 def _change_findings(
@@ -113,19 +113,19 @@ def _change_findings(
     if len(unchanged) == len(change):
         return [f"Training changed nothing: every {filters.noun} is bit for bit what it began as."]
     most = int(np.argmax(change))
-    said = [
+    findings = [
         f"Training moved the {filters.noun}s by {np.median(change):.2f} of their size (median), most of all "
         f"{filters.noun} {most} (by {change[most]:.2f})."
     ]
     if unchanged:
-        said.append(f"Bit for bit what they began as: {filter_list_text(filters.noun, unchanged)}.")
+        findings.append(f"Bit for bit what they began as: {filter_list_text(filters.noun, unchanged)}.")
     if hardly:
-        said.append(
+        findings.append(
             f"Changed by less than {100 * SMALL_CHANGE:g} % of their size: {filter_list_text(filters.noun, hardly)}."
         )
     if not unchanged and not hardly:
-        said[0] += f" None changed by less than {100 * SMALL_CHANGE:g} %."
-    return said
+        findings[0] += f" None changed by less than {100 * SMALL_CHANGE:g} %."
+    return findings
 
 
 def _orientation_text(filters: LayerFilters, measures: FilterMeasures) -> str:
@@ -155,13 +155,13 @@ def _colour_text(filters: LayerFilters, measures: FilterMeasures) -> str:
 
 
 def _dead_and_duplicate_findings(filters: LayerFilters, measures: FilterMeasures) -> list[str]:
-    said = []
+    findings = []
     if measures.broken:
         named = filter_list_text(filters.noun, measures.broken)
-        said.append(f"Some weights are not a number (NaN or ±Inf), and count as 0: of {named}.")
+        findings.append(f"Some weights are not a number (NaN or ±Inf), and count as 0: of {named}.")
     if measures.dead:
         named = filter_list_text(filters.noun, measures.dead)
-        said.append(f"Almost 0, their norm below {100 * DEAD_NORM:g} % of the median: {named}.")
+        findings.append(f"Almost 0, their norm below {100 * DEAD_NORM:g} % of the median: {named}.")
     for pairs, total, how in (
         (measures.twins, measures.twins_in_all, f"above {SIMILAR_COSINE}"),
         (measures.opposites, measures.opposites_in_all, f"below −{SIMILAR_COSINE}"),
@@ -169,11 +169,11 @@ def _dead_and_duplicate_findings(filters: LayerFilters, measures: FilterMeasures
         if pairs:
             named = ", ".join(f"{a} and {b}" for a, b in pairs[:MAX_NAMED])
             more = f" and {total - MAX_NAMED:,} more pairs" if total > MAX_NAMED else ""
-            said.append(f"Cosine {how}: {filters.noun}s {named}{more}.")
+            findings.append(f"Cosine {how}: {filters.noun}s {named}{more}.")
     whole = len(measures.broken) < len(filters.after)
     if whole and not measures.dead and not measures.twins and filters.after[0].size >= MIN_NUMBERS:
         other = "other " if measures.broken else ""
-        said.append(
+        findings.append(
             f"No {other}{filters.noun} is almost 0, and no two point the same way (cosine above {SIMILAR_COSINE})."
         )
-    return said
+    return findings
