@@ -14,7 +14,7 @@ from PIL import Image
 
 import cnnlab
 from cnnlab import Recipe, RunError, RunFolder
-from cnnlab.api import train
+from cnnlab.api import report, train
 from cnnlab.runs.claims import judge_claims
 
 
@@ -61,7 +61,7 @@ def test_a_recipe_object_trains_and_is_reported(recipe: Callable[..., Recipe], t
     page = (folder.path / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!")
     assert folder.name in page
-    view = train.make_run_view(folder)
+    view = report.make_run_view(folder)
     assert (view.name, view.result, list(view.epochs)) == (folder.name, folder.result(), folder.epochs())
     assert [opening.run for opening in view.openings] == [folder.name]
     assert view.filters.layer == "conv1"
@@ -73,7 +73,7 @@ def test_a_recipe_file_trains_under_its_name(recipe: Callable[..., Recipe], tmp_
     recipe(opened="sealed").write(tmp_path / "tiny net.toml")
     folder = cnnlab.train(tmp_path / "tiny net.toml", runs=tmp_path, device="cpu")
     assert folder.name.endswith("-tiny-net")
-    view = train.make_run_view(folder)
+    view = report.make_run_view(folder)
     assert (view.confusion.split, view.openings) == ("validation", ())  # the run is sealed
     named = cnnlab.train(str(tmp_path / "tiny net.toml"), name="mine", runs=tmp_path, device="cpu")
     assert named.name.endswith("-mine")
@@ -93,7 +93,7 @@ def test_an_unusual_run_has_a_report_too(finished: Callable[..., RunFolder], fie
     cnnlab.write_report(folder)
     assert (folder.path / "report.html").stat().st_size > 1000
     if fields.get("layers") == ["flatten", "dense(classes)"]:
-        assert train.make_run_view(folder).activations is None
+        assert report.make_run_view(folder).activations is None
 
 
 @pytest.mark.full
@@ -105,7 +105,7 @@ def test_a_page_shows_activations_where_the_data_has_gone_and_none_without_a_kep
     folder = cnnlab.train(recipe(table, source=str(copied)), runs=tmp_path, device="cpu")
     shutil.rmtree(copied)
     cnnlab.write_report(folder)
-    found = train.make_run_view(folder).activations
+    found = report.make_run_view(folder).activations
     assert found is not None
     assert [(layer.name, len(layer.displayed)) for layer in found.layers] == [("conv1", 12), ("conv2", 11)]
     html = (folder.path / "report.html").read_text(encoding="utf-8")

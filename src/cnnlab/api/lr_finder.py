@@ -105,8 +105,8 @@ def lr_range(
 def with_learning_rate(optimizer: Any, rate: float) -> Any:
     """An optimiser with another rate; muon's companion goes with it, as it did in the test.
 
-    >>> at_rate(optimizers.read("sgd(0.1, momentum=0.9)"), 0.02)
-    SGD(lr=0.02, momentum=0.9, nesterov=False, weight_decay=0.0)
+    >>> with_learning_rate(optimizers.read("sgd(0.1, momentum=0.9)"), 0.02)
+    SGDConfig(lr=0.02, momentum=0.9, nesterov=False, weight_decay=0.0)
     """
     changed: dict[str, Any] = {"lr": rate}
     if isinstance(optimizer, MuonConfig):

@@ -155,7 +155,7 @@ def trace_run(folder: RunFolder, size: Pair | None = None, channels: int | None 
 def as_tuple(names: str | Sequence[str]) -> tuple[str, ...]:
     """Several names, or one alone: a text is not taken apart into its letters.
 
-    >>> one_or_more("conv1"), one_or_more(["conv1", "conv2"])
+    >>> as_tuple("conv1"), as_tuple(["conv1", "conv2"])
     (('conv1',), ('conv1', 'conv2'))
     """
     return (names,) if isinstance(names, str) else tuple(names)

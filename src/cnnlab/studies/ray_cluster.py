@@ -226,7 +226,7 @@ class _Cluster:
 
     def _take_progress(self) -> dict[str, tuple[int, str]]:
         with suppress(self.ray.exceptions.RayError):
-            taken: dict[str, tuple[int, str]] = self.ray.get(self.board.take.remote(), timeout=PROGRESS_INTERVAL_S)
+            taken: dict[str, tuple[int, str]] = self.ray.get(self.board.take_updates.remote(), timeout=PROGRESS_INTERVAL_S)
             return taken
         return {}
 
@@ -268,7 +268,7 @@ def _run_remote_task(task: StudyTask, context: ExecutionContext, token: Path, cw
         nonlocal last
         if time.monotonic() - last >= PROGRESS_INTERVAL_S:
             last = time.monotonic()
-            board.tell.remote(task.id, images, words)
+            board.update.remote(task.id, images, words)
 
     return run_task(task, context, _dataset_cache(context.root), on_progress)
 

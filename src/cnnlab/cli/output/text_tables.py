@@ -55,7 +55,7 @@ def rich_table(table: TextTable, title: str = "", optional_columns: Sequence[str
 def plain_text(table: TextTable) -> str:
     """A table without a total as `rich_table` shows it, in a fraction of the time; nothing is folded.
 
-    >>> print(plain(TextTable.of(["run", "#epochs"], [["first", "10"]])))
+    >>> print(plain_text(TextTable.from_rows(["run", "#epochs"], [["first", "10"]])))
     <BLANKLINE>
      run    epochs
      ──────────────

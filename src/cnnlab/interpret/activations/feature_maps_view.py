@@ -42,7 +42,7 @@ def describe_maps(layer: LayerMaps, statistics: tuple[MapStatistics, ...]) -> st
 def format_short(value: float, digits: int = 3) -> str:
     """A number with few digits, as a table or a tile has room for.
 
-    >>> short(0.012345), short(-4.5678), short(-4.5678, 2), short(123456.0)
+    >>> format_short(0.012345), format_short(-4.5678), format_short(-4.5678, 2), format_short(123456.0)
     ('0.0123', '−4.57', '−4.6', '1.2e+05')
     """
     if not np.isfinite(value) or value == 0 or 1e-3 <= abs(value) < 1e5:

@@ -67,7 +67,7 @@ def parse_class(value: str | int, classes: Sequence[str], count: int) -> int:
     Raises:
         UsageError: there is no such class.
 
-    >>> read_class("cat", ["dog", "cat"], 2), read_class("0", ["1", "0"], 2), read_class(0, ["1", "0"], 2)
+    >>> parse_class("cat", ["dog", "cat"], 2), parse_class("0", ["1", "0"], 2), parse_class(0, ["1", "0"], 2)
     (1, 1, 0)
     """
     if isinstance(value, str) and value in classes:

@@ -217,7 +217,7 @@ class Attributions:
 def format_correlation(value: float | None) -> str:
     """A correlation with two digits.
 
-    >>> signed(-0.314), signed(None)
+    >>> format_correlation(-0.314), format_correlation(None)
     ('−0.31', '–')
     """
     return MISSING if value is None else f"{value:.2f}".replace("-", "−")

@@ -170,7 +170,7 @@ def mistakes_document(result: Mistakes) -> Document:
 def format_probability(value: float) -> str:
     """A probability in three digits; one that only rounding makes certain is not called so.
 
-    >>> probability(0.99996), probability(0.98), probability(0.0001)
+    >>> format_probability(0.99996), format_probability(0.98), format_probability(0.0001)
     ('> 0.999', '0.980', '< 0.001')
     """
     if 0.9995 <= value <= 1:

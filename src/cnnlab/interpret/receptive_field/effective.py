@@ -86,7 +86,7 @@ def effective_field(
         UsageError: the network has no such layer, or the layer gives no map, or no such node.
 
     >>> field = effective_field(nn.Sequential(nn.AvgPool2d(3, 1)), "0", (1, 9, 9), images=2)
-    >>> field.gradient.shape, field.support
+    >>> field.gradient.shape, field.support_size
     ((9, 9), (3, 3))
     """
     if images < 1 or batch < 1:

@@ -181,7 +181,7 @@ def shift_image(image: Tensor, shift: int, direction: Direction = "right", fill:
     Args:
         image: C×H×W.
 
-    >>> moved(torch.tensor([[[1, 2, 3]]]), 1).tolist()
+    >>> shift_image(torch.tensor([[[1, 2, 3]]]), 1).tolist()
     [[[1, 1, 2]]]
     """
     result = image

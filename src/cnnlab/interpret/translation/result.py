@@ -242,7 +242,7 @@ class TranslationSensitivity(Record):
 def evenly_spaced(things: Sequence[T], max_items: int) -> list[T]:
     """All of them, or so many that are spread over them, the first and the last among them.
 
-    >>> spread_over(range(1, 10), 3)
+    >>> evenly_spaced(range(1, 10), 3)
     [1, 5, 9]
     """
     if len(things) <= max_items:

@@ -69,7 +69,7 @@ def axis_name(angle: float) -> str:
 def filter_list_text(noun: str, numbers: Sequence[int]) -> str:
     """Filters by their numbers.
 
-    >>> numbered("filter", [3]), numbered("filter", [1, 2, 5])
+    >>> filter_list_text("filter", [3]), filter_list_text("filter", [1, 2, 5])
     ('filter 3', 'filters 1, 2 and 5')
     """
     if len(numbers) == 1:

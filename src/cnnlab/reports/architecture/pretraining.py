@@ -82,7 +82,7 @@ def trainable_text(layers: Sequence[LayerRecord]) -> str:
 
     >>> row = LayerRecord(name="head.dense1", kind="dense", text="dense(2)", input=(3,), output=(2,), parameters=8,
     ...     formula="", macs=6, receptive_field=None, jump=None)
-    >>> trained([row.model_copy(update={"name": "backbone.conv1", "frozen": True}), row])
+    >>> trainable_text([row.model_copy(update={"name": "backbone.conv1", "frozen": True}), row])
     'head.dense1'
     """
     weighted = [row for row in layers if row.parameters]

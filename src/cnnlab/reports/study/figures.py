@@ -45,7 +45,7 @@ Side = Literal["left", "center", "right"]
 def swarm_levels(positions: Sequence[float], gap: float) -> list[int]:
     """The level of each dot, 0 for the lowest, so that dots of one level lie `gap` or more apart.
 
-    >>> swarm([1.0, 1.1, 5.0, 1.2], 0.15)
+    >>> swarm_levels([1.0, 1.1, 5.0, 1.2], 0.15)
     [0, 1, 0, 0]
     """
     last: list[float] = []

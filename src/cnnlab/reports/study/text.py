@@ -29,7 +29,7 @@ def is_share(metric: str) -> bool:
 def format_amount(value: float, metric: str) -> str:
     """The size of a difference in a sentence.
 
-    >>> amount(-0.0126, "validation_accuracy"), amount(0.0126, "validation_loss")
+    >>> format_amount(-0.0126, "validation_accuracy"), format_amount(0.0126, "validation_loss")
     ('1.26 points', '0.0126')
     """
     return _points(f"{abs(100 * value):.2f}") if is_share(metric) else f"{abs(value):.3g}"
@@ -56,7 +56,7 @@ def format_interval(low: float, high: float, metric: str) -> str:
 def format_signed(value: float, digits: int = 4) -> str:
     """A number with its sign, `−` as long as `+`; one that rounds to nothing has none.
 
-    >>> signed(-0.00123), signed(0.00001), signed(2.5, 1)
+    >>> format_signed(-0.00123), format_signed(0.00001), format_signed(2.5, 1)
     ('−0.0012', '0.0000', '+2.5')
     """
     text = f"{abs(value):.{digits}f}"
@@ -68,7 +68,7 @@ def format_signed(value: float, digits: int = 4) -> str:
 def format_p_value(p: float) -> str:
     """`p < 0.001`, `p = 0.031`.
 
-    >>> p_value(0.00002), p_value(0.0312), p_value(0.62)
+    >>> format_p_value(0.00002), format_p_value(0.0312), format_p_value(0.62)
     ('p < 0.001', 'p = 0.031', 'p = 0.62')
     """
     return f"p < {p_value_cell(p)[2:]}" if p < 0.001 else f"p = {p_value_cell(p)}"
@@ -89,7 +89,7 @@ def level_text(share: float) -> str:
 def join_names(names: Sequence[str], max_names: int = MAX_NAMED) -> str:
     """Names in a sentence, joined; of many the first, and how many more.
 
-    >>> named(["a", "b", "c"]), named(list("abcdefg"))
+    >>> join_names(["a", "b", "c"]), join_names(list("abcdefg"))
     ('a, b and c', 'a, b, c and 4 more')
     """
     shown = list(names) if len(names) <= max_names else [*names[: max_names - 1], f"{len(names) - max_names + 1} more"]
@@ -143,7 +143,7 @@ def value_ranges(values: Sequence[float], indices: Iterable[int]) -> str:
         values: all of them, in any order.
         indices: indices.
 
-    >>> dose_ranges([0.0, 0.1, 0.2, 0.3, 0.4], [1, 2, 4])
+    >>> value_ranges([0.0, 0.1, 0.2, 0.3, 0.4], [1, 2, 4])
     '0.1 to 0.2, and 0.4'
     """
     texts = [

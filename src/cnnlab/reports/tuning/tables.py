@@ -170,7 +170,7 @@ def short_names(result: TuningResult) -> dict[str, str]:
 def format_parameter(value: ParamValue | None) -> str:
     """A parameter's value: numbers with four digits, `–` where the trial has none.
 
-    >>> shown(0.00213744), shown(64), shown("adam"), shown(None)
+    >>> format_parameter(0.00213744), format_parameter(64), format_parameter("adam"), format_parameter(None)
     ('0.002137', '64', 'adam', '–')
     """
     if value is None:
