@@ -172,60 +172,60 @@ def made(count: int = 30) -> tuple[nn.Module, ImageLoader]:
         found = network()
         found(torch.zeros(2, 3, 8, 8))
     labels = np.arange(count, dtype=np.int64) % 4
-    feed = ImageLoader(images(count, 8).numpy(), labels, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3), CPU)
-    return found, feed
+    loader = ImageLoader(images(count, 8).numpy(), labels, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3), CPU)
+    return found, loader
 
 
 def test_answers_are_those_of_a_plain_loop_and_the_network_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, feed = made()
+    net, loader = made()
     monkeypatch.setattr("cnnlab.data.loader.EVAL_BATCH_MAX_IMAGES", 7)
     net.train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     shifts = read_corruptions(["translation(1)", "invert", "drawn([contrast(0.5)])"], 8, 8, 3)
-    found = correct_under_corruptions(net, feed, shifts, seed=3)
+    found = correct_under_corruptions(net, loader, shifts, seed=3)
     assert net.training
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert all(not module._forward_hooks for module in net.modules())
     net.eval()
-    pixels = torch.from_numpy(feed.pixels)
-    mean, std = (torch.tensor(values)[:, None, None] for values in (feed.mean, feed.std))
+    pixels = torch.from_numpy(loader.pixels)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (loader.mean, loader.std))
     places = np.arange(len(pixels))
     for row, changed in zip(
         found, (pixels, *(apply_corruption(pixels, each, places, 3) for each in shifts)), strict=True
     ):
         with torch.no_grad():
             answers = net((changed.float() / 255 - mean) / std).argmax(1).numpy()
-        assert np.array_equal(row, answers == feed.labels)
+        assert np.array_equal(row, answers == loader.labels)
 
 
 def test_logits_that_are_no_numbers_are_wrong_and_an_error_leaves_the_mode() -> None:
-    net, feed = made(8)
+    net, loader = made(8)
     with torch.no_grad():
         net[4].bias.fill_(float("nan"))
-    assert not correct_under_corruptions(net, feed, ()).any()
+    assert not correct_under_corruptions(net, loader, ()).any()
     net.train()
     net[4] = nn.Flatten(7)  # a dimension that is not there
     with pytest.raises(IndexError):
-        correct_under_corruptions(net, feed, ())
+        correct_under_corruptions(net, loader, ())
     assert all(module.training for module in net.modules())
 
 
 def test_a_frozen_part_in_eval_mode_stays_in_it() -> None:
-    net, feed = made(8)
+    net, loader = made(8)
     net.train()
     net[1].eval()
-    correct_under_corruptions(net, feed, read_corruptions(["invert"], 8, 8, 3))
-    predict_logits(net, feed)
+    correct_under_corruptions(net, loader, read_corruptions(["invert"], 8, 8, 3))
+    predict_logits(net, loader)
     assert [module.training for module in net] == [True, False, True, True, True]
 
 
 def test_some_of_the_images_draw_what_they_draw_among_all() -> None:
-    net, feed = made(30)
+    net, loader = made(30)
     shifts = read_corruptions(["drawn([noise(1.0)])", "hue(90)"], 8, 8, 3)
-    whole, some = correct_under_corruptions(net, feed, shifts), correct_under_corruptions(net, feed.subset(7), shifts)
+    whole, some = correct_under_corruptions(net, loader, shifts), correct_under_corruptions(net, loader.subset(7), shifts)
     places = np.linspace(0, 29, 7).round().astype(int)
     assert np.array_equal(some, whole[:, places])
-    again = feed.subset(20).subset(5)
+    again = loader.subset(20).subset(5)
     assert np.array_equal(
         correct_under_corruptions(net, again, shifts),
         whole[:, [int(p) for _, _, q in again.pixel_batches() for p in q]],

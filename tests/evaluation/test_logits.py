@@ -17,7 +17,7 @@ from cnnlab.models.pretrained.truncate import CutPoint
 CPU = torch.device("cpu")
 
 
-def feed(count: int = 30) -> ImageLoader:
+def image_loader(count: int = 30) -> ImageLoader:
     pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
     return ImageLoader(pixels, np.zeros(count, np.int64), (0.5,) * 3, (0.25,) * 3, CPU)
 
@@ -39,25 +39,25 @@ def network() -> nn.Sequential:
 def test_dropout_is_off_and_batch_norm_uses_its_running_statistics(network: nn.Sequential, training: bool) -> None:
     network.train(training)
     statistics = network[1].running_mean.clone()
-    images = torch.cat([batch for batch, _ in feed().eval_batches()])
+    images = torch.cat([batch for batch, _ in image_loader().eval_batches()])
     conv, norm, _, _, _, dense = network
     by_hand = (conv(images) - norm.running_mean[:, None, None]) / (norm.running_var + norm.eps).sqrt()[:, None, None]
     expected = dense(by_hand.relu().flatten(1)).detach().numpy()
-    np.testing.assert_allclose(predict_logits(network, feed()), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(predict_logits(network, image_loader()), expected, rtol=0, atol=1e-5)
     assert network.training is training
     assert all(module.training is training for module in network.modules())
     assert torch.equal(network[1].running_mean, statistics)
 
 
 def test_a_batch_of_one_says_what_a_batch_of_all_says(network: nn.Sequential, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = predict_logits(network, feed())
+    together = predict_logits(network, image_loader())
     evaluation: Callable[..., object] = ImageLoader.eval_batches
     monkeypatch.setattr(ImageLoader, "eval_batches", lambda self, **_: evaluation(self, 1))
-    np.testing.assert_allclose(predict_logits(network, feed()), together, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(predict_logits(network, image_loader()), together, rtol=0, atol=1e-5)
 
 
 def test_the_answers_are_32_bit_and_hold_no_graph(network: nn.Sequential) -> None:
-    found = predict_logits(network, feed(3))
+    found = predict_logits(network, image_loader(3))
     assert (found.dtype, found.shape) == (np.float32, (3, 5))
     assert all(parameter.grad is None for parameter in network.parameters())
 
@@ -70,7 +70,7 @@ def test_the_mode_is_put_back_after_an_error(training: bool) -> None:
 
     network = nn.Sequential(Broken()).train(training)
     with pytest.raises(RuntimeError, match="broken"):
-        predict_logits(network, feed(3))
+        predict_logits(network, image_loader(3))
     assert network.training is training
     assert network[0].training is training
 
@@ -86,8 +86,8 @@ def test_images_that_a_network_enlarges_are_fewer_at_a_time() -> None:
 
     inner = TransferModel(Resize((224, 224), "nearest"), Backbone(), CutPoint(), nn.Identity())
     outer = TransferModel(Resize((16, 16), "nearest"), inner, CutPoint(), nn.Identity())
-    assert predict_logits(outer, feed(25)).shape == (25, 3)
+    assert predict_logits(outer, image_loader(25)).shape == (25, 3)
     assert seen == [(10, 3, 224, 224)] * 2 + [(5, 3, 224, 224)]
     seen.clear()
-    predict_logits(TransferModel(Resize((2, 2), "nearest"), Backbone(), CutPoint(), nn.Identity()), feed(30))
+    predict_logits(TransferModel(Resize((2, 2), "nearest"), Backbone(), CutPoint(), nn.Identity()), image_loader(30))
     assert [shape[0] for shape in seen] == [30]

@@ -21,15 +21,15 @@ CPU = torch.device("cpu")
 
 
 @dataclass
-class Bench:
+class Setup:
     """A training with its data."""
 
     recipe: Recipe
     training: TrainingState
-    feeds: SplitLoaders
+    loaders: SplitLoaders
 
     def fit(self) -> list[EpochRecord]:
-        return list(fit(self.training, self.feeds, lambda *_: None))
+        return list(fit(self.training, self.loaders, lambda *_: None))
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
@@ -37,20 +37,22 @@ class Bench:
 
 
 @pytest.fixture
-def bench(recipe: Callable[..., Recipe]) -> Callable[..., Bench]:
+def setup(recipe: Callable[..., Recipe]) -> Callable[..., Setup]:
     """Makes a training of a tiny network; arguments as those of `recipe`."""
 
-    def make(way: PrecisionConfig = FP32, **fields: object) -> Bench:
+    def make(precision_config: PrecisionConfig = FP32, **fields: object) -> Setup:
         made = recipe(**fields)
         data = open_dataset(made.data, seed=made.train.seed)
         network = build(made.model.trace(data.image_spec.shape, len(data.classes)))
         init_weights(network, made.model.init, made.train.seed)
         parts = {
-            part: ImageLoader(data.pixels(part), data.labels(part), data.mean, data.std, CPU, way.memory_format)
+            part: ImageLoader(
+                data.pixels(part), data.labels(part), data.mean, data.std, CPU, precision_config.memory_format
+            )
             for part in data.splits
         }
         steps = parts["train"].num_batches(made.train.batch_size)
-        training = TrainingState(network, made.train, made.data, way, CPU, steps)
-        return Bench(made, training, SplitLoaders(parts["train"], parts.get("validation"), None, data.classes))
+        training = TrainingState(network, made.train, made.data, precision_config, CPU, steps)
+        return Setup(made, training, SplitLoaders(parts["train"], parts.get("validation"), None, data.classes))
 
     return make

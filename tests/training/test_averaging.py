@@ -84,17 +84,17 @@ def test_statistics_are_found_without_dropout_and_the_momentum_stays() -> None:
 
 @pytest.mark.parametrize("average", ["ema(0.5)", "swa(0.5)"])
 def test_the_average_is_what_is_judged_and_the_course_of_the_weights_stays(
-    bench: Callable[..., Any], average: str
+    setup: Callable[..., Any], average: str
 ) -> None:
     made, plain = (
-        bench(layers=NO_DROPOUT, epochs=4, average=average, weights="averaged"),
-        bench(layers=NO_DROPOUT, epochs=4),
+        setup(layers=NO_DROPOUT, epochs=4, average=average, weights="averaged"),
+        setup(layers=NO_DROPOUT, epochs=4),
     )
     records, others = made.fit(), plain.fit()
     assert equal(made.weights, plain.weights)
     assert not equal(made.training.eval_model.state_dict(), made.weights)
     exact = compute_score(
-        predict_logits(made.training.eval_model, made.feeds.validation), made.feeds.validation.labels, "bgr"
+        predict_logits(made.training.eval_model, made.loaders.validation), made.loaders.validation.labels, "bgr"
     )
     assert records[-1].validation.loss == exact.loss
     assert records[-1].validation.loss != others[-1].validation.loss
@@ -102,8 +102,8 @@ def test_the_average_is_what_is_judged_and_the_course_of_the_weights_stays(
     assert made.training.average.num_averaged == {"ema(0.5)": 16, "swa(0.5)": 3}[average]
 
 
-def test_the_average_is_what_is_saved_as_the_runs_weights(bench: Callable[..., Any], tmp_path: Path) -> None:
-    made = bench(average="ema(0.5)", weights="averaged")
+def test_the_average_is_what_is_saved_as_the_runs_weights(setup: Callable[..., Any], tmp_path: Path) -> None:
+    made = setup(average="ema(0.5)", weights="averaged")
     made.fit()
     save_weights(tmp_path, made.training, 2)
     tensors, _ = load_weights(tmp_path, "best", lambda _: None)
@@ -111,15 +111,15 @@ def test_the_average_is_what_is_saved_as_the_runs_weights(bench: Callable[..., A
     assert not equal(tensors, made.weights)
 
 
-def test_before_the_first_epoch_of_an_average_the_network_itself_is_judged(bench: Callable[..., Any]) -> None:
-    made = bench(epochs=2, average="swa(0.9)", weights="averaged")
-    plain = bench(epochs=2)
+def test_before_the_first_epoch_of_an_average_the_network_itself_is_judged(setup: Callable[..., Any]) -> None:
+    made = setup(epochs=2, average="swa(0.9)", weights="averaged")
+    plain = setup(epochs=2)
     assert made.fit()[0].validation == plain.fit()[0].validation
 
 
-def test_an_average_of_epochs_is_that_of_the_weights_at_their_ends(bench: Callable[..., Any]) -> None:
-    made = bench(layers=NO_DROPOUT, epochs=4, average="swa(0.5)", weights="averaged", validations_per_epoch=2)
-    plain = bench(layers=NO_DROPOUT, epochs=4)
+def test_an_average_of_epochs_is_that_of_the_weights_at_their_ends(setup: Callable[..., Any]) -> None:
+    made = setup(layers=NO_DROPOUT, epochs=4, average="swa(0.5)", weights="averaged", validations_per_epoch=2)
+    plain = setup(layers=NO_DROPOUT, epochs=4)
     ends: list[torch.Tensor] = []
     step = plain.training.optimizer.step
 

@@ -41,7 +41,7 @@ def never(message: str) -> None:
 
 def cut_after(made: Any, epochs: int, folder: Path) -> None:
     """Train some epochs, keeping the state after each; then stop as a killed process does."""
-    for record in fit(made.training, made.feeds, lambda *_: None):
+    for record in fit(made.training, made.loaders, lambda *_: None):
         save_training_state(folder, made.training)
         if record.epoch == epochs:
             return
@@ -53,10 +53,10 @@ def state_of(training: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def saved(bench: Callable[..., Any], tmp_path: Path) -> Any:
+def saved(setup: Callable[..., Any], tmp_path: Path) -> Any:
     """A training with two states kept, after one epoch and after two."""
-    made = bench()
-    for record in fit(made.training, made.feeds, lambda *_: None):
+    made = setup()
+    for record in fit(made.training, made.loaders, lambda *_: None):
         save_weights(tmp_path, made.training, record.epoch)
         if record.epoch == 1:
             made.first = {name: tensor.clone() for name, tensor in made.weights.items()}
@@ -69,11 +69,11 @@ def test_weights_come_back_bit_by_bit(saved: Any, tmp_path: Path) -> None:
     assert (about.file, about.epoch) == (f"best-{saved.training.step}.safetensors", 2)
 
 
-def test_the_folder_holds_what_its_two_json_files_name_and_no_more(bench: Callable[..., Any], tmp_path: Path) -> None:
-    made = bench(epochs=4)
+def test_the_folder_holds_what_its_two_json_files_name_and_no_more(setup: Callable[..., Any], tmp_path: Path) -> None:
+    made = setup(epochs=4)
     for kind in ("best", "last"):  # which a killed process had half written
         (tmp_path / f".{kind}-4.safetensors.123.tmp").touch()
-    for record in fit(made.training, made.feeds, lambda *_: None):
+    for record in fit(made.training, made.loaders, lambda *_: None):
         save_weights(tmp_path, made.training, record.epoch)
         save_training_state(tmp_path, made.training)
     names = {path.name for path in tmp_path.iterdir()}
@@ -84,7 +84,7 @@ def test_the_folder_holds_what_its_two_json_files_name_and_no_more(bench: Callab
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "way"),
+    ("optimizer", "precision_config"),
     [
         *((name, FP32) for name in OPTIMIZERS),
         ("sgd(0.05, momentum=0.9)", CHANNELS_LAST),
@@ -93,7 +93,7 @@ def test_the_folder_holds_what_its_two_json_files_name_and_no_more(bench: Callab
     ],
 )
 def test_a_resumed_training_ends_like_a_straight_one(
-    bench: Callable[..., Any], tmp_path: Path, optimizer: str, way: PrecisionConfig
+    setup: Callable[..., Any], tmp_path: Path, optimizer: str, precision_config: PrecisionConfig
 ) -> None:
     fields: dict[str, Any] = {
         "layers": HIDDEN,  # for muon
@@ -101,9 +101,9 @@ def test_a_resumed_training_ends_like_a_straight_one(
         "epochs": 3,
         "schedule": "plateau(0.5, 1)",
         "stop": "early(9)",
-        "way": way,
+        "precision_config": precision_config,
     }
-    straight, cut, resumed = bench(**fields), bench(**fields), bench(**fields)
+    straight, cut, resumed = setup(**fields), setup(**fields), setup(**fields)
     straight.fit()
     cut_after(cut, 1, tmp_path)
     restore_training_state(tmp_path, resumed.training, never)
@@ -115,8 +115,8 @@ def test_a_resumed_training_ends_like_a_straight_one(
 
 
 @pytest.mark.parametrize("flag", ["stopped", "diverged"])
-def test_a_training_that_was_over_stays_over(bench: Callable[..., Any], tmp_path: Path, flag: str) -> None:
-    made, resumed = bench(), bench()
+def test_a_training_that_was_over_stays_over(setup: Callable[..., Any], tmp_path: Path, flag: str) -> None:
+    made, resumed = setup(), setup()
     setattr(made.training, flag, True)
     save_training_state(tmp_path, made.training)
     restore_training_state(tmp_path, resumed.training, never)
@@ -224,10 +224,10 @@ def test_a_checkpoint_of_weights_alone_cannot_be_resumed(saved: Any, tmp_path: P
         restore_training_state(tmp_path, saved.training, never)
 
 
-def test_two_best_weights_from_a_lost_future_are_not_the_runs(bench: Callable[..., Any], tmp_path: Path) -> None:
+def test_two_best_weights_from_a_lost_future_are_not_the_runs(setup: Callable[..., Any], tmp_path: Path) -> None:
     """Best weights at steps 2, 4, 6 and 7; the last whole state is of step 4."""
-    made = bench(epochs=2, validations_per_epoch=4)
-    for record in fit(made.training, made.feeds, lambda *_: None):
+    made = setup(epochs=2, validations_per_epoch=4)
+    for record in fit(made.training, made.loaders, lambda *_: None):
         if record.step in (2, 4, 6, 7):
             made.training.selected_epoch = record.epoch
             save_weights(tmp_path, made.training, record.epoch)
@@ -236,7 +236,7 @@ def test_two_best_weights_from_a_lost_future_are_not_the_runs(bench: Callable[..
             kept = {name: tensor.clone() for name, tensor in made.weights.items()}
         if record.step == 7:
             break
-    resumed = bench(epochs=2)
+    resumed = setup(epochs=2)
     restore_training_state(tmp_path, resumed.training, never)
     tensors, about = load_weights(tmp_path, "best", never)
     assert (about.epoch, about.file, resumed.training.selected_epoch) == (1, "best-4.safetensors", 1)
@@ -252,8 +252,8 @@ def test_a_best_file_that_is_written_again_keeps_the_one_before_it(saved: Any, t
 
 
 @pytest.mark.usefixtures("saved")
-def test_without_a_whole_epoch_a_training_starts_anew(bench: Callable[..., Any], tmp_path: Path) -> None:
-    resumed = bench()
+def test_without_a_whole_epoch_a_training_starts_anew(setup: Callable[..., Any], tmp_path: Path) -> None:
+    resumed = setup()
     before = {name: tensor.clone() for name, tensor in resumed.weights.items()}
     restore_training_state(tmp_path, resumed.training, never)
     assert (resumed.training.epoch, resumed.training.selected_epoch) == (0, 0)
@@ -262,8 +262,8 @@ def test_without_a_whole_epoch_a_training_starts_anew(bench: Callable[..., Any],
         load_weights(tmp_path, "best", never)
 
 
-def test_what_a_damaged_pointer_named_is_not_removed(bench: Callable[..., Any], tmp_path: Path) -> None:
-    made = bench()
+def test_what_a_damaged_pointer_named_is_not_removed(setup: Callable[..., Any], tmp_path: Path) -> None:
+    made = setup()
     made.fit()
     save_training_state(tmp_path, made.training)
     last = f"last-{made.training.step}.safetensors"
@@ -287,21 +287,21 @@ def test_no_others_do_for_the_weights_of_one_epoch(tmp_path: Path) -> None:
         load_weights(tmp_path, "best", never, 1.5)
 
 
-def test_the_whole_epochs_that_are_kept_are_counted(bench: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_whole_epochs_that_are_kept_are_counted(setup: Callable[..., Any], tmp_path: Path) -> None:
     assert completed_epochs(tmp_path) == 0
-    cut_after(bench(epochs=3), 2, tmp_path)
+    cut_after(setup(epochs=3), 2, tmp_path)
     assert completed_epochs(tmp_path) == 2
 
 
 def test_a_state_kept_beside_a_damaged_pointer_takes_no_later_one_away(
-    bench: Callable[..., Any], tmp_path: Path
+    setup: Callable[..., Any], tmp_path: Path
 ) -> None:
-    made = bench()
+    made = setup()
     made.fit()
     save_weights(tmp_path, made.training, made.training.selected_epoch)
     pointer = (tmp_path / "best.json").read_bytes()
     (tmp_path / "best.json").write_text("{")
     save_training_state(tmp_path, made.training)
     (tmp_path / "best.json").write_bytes(pointer)
-    restore_training_state(tmp_path, bench().training, never)
+    restore_training_state(tmp_path, setup().training, never)
     assert load_weights(tmp_path, "best", never)[1].epoch == made.training.selected_epoch

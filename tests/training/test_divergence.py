@@ -72,10 +72,10 @@ def is_diverged(made: Any, place: int) -> None:
     ],
 )
 def test_one_number_of_a_gradient(
-    bench: Callable[..., Any], optimizer: str, row: str, value: float, fields: dict[str, Any]
+    setup: Callable[..., Any], optimizer: str, row: str, value: float, fields: dict[str, Any]
 ) -> None:
     """Of the first layer or of a hidden one, whose weights muon changes."""
-    made = bench(layers=LAYERS, optimizer=optimizer, epochs=2, **fields)
+    made = setup(layers=LAYERS, optimizer=optimizer, epochs=2, **fields)
     made.training.network.get_submodule(row).weight.register_hook(at_call(PLACES["middle"], one_number(value)))
     is_diverged(made, PLACES["middle"])
 
@@ -90,8 +90,8 @@ def test_one_number_of_a_gradient(
         pytest.param(math.nan, {"validation": 0.0, "batch_size": 9}, id="no validation part"),
     ],
 )
-def test_a_gradient_at_each_place(bench: Callable[..., Any], value: float, place: str, fields: dict[str, Any]) -> None:
-    made = bench(layers=LAYERS, epochs=2, **fields)
+def test_a_gradient_at_each_place(setup: Callable[..., Any], value: float, place: str, fields: dict[str, Any]) -> None:
+    made = setup(layers=LAYERS, epochs=2, **fields)
     made.training.network.get_submodule("conv1").weight.register_hook(at_call(PLACES[place], one_number(value)))
     is_diverged(made, PLACES[place])
 
@@ -120,28 +120,28 @@ UNSEEN = [
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("value", "fields"), UNSEEN)
 def test_a_loss_at_each_place(
-    bench: Callable[..., Any], spoilt_loss: Callable[..., None], value: float, place: str, fields: dict[str, Any]
+    setup: Callable[..., Any], spoilt_loss: Callable[..., None], value: float, place: str, fields: dict[str, Any]
 ) -> None:
     spoilt_loss(lambda call: value if call == PLACES[place] else 0.0)
-    is_diverged(bench(layers=LAYERS, epochs=2, **fields), PLACES[place])
+    is_diverged(setup(layers=LAYERS, epochs=2, **fields), PLACES[place])
 
 
-def test_infinities_that_cancel_each_other(bench: Callable[..., Any], spoilt_loss: Callable[..., None]) -> None:
+def test_infinities_that_cancel_each_other(setup: Callable[..., Any], spoilt_loss: Callable[..., None]) -> None:
     spoilt_loss(lambda call: {1: math.inf, 2: -math.inf}.get(call, 0.0))
-    is_diverged(bench(layers=LAYERS, epochs=2), 1)
+    is_diverged(setup(layers=LAYERS, epochs=2), 1)
 
 
 def test_a_loss_before_a_validation_within_the_epoch(
-    bench: Callable[..., Any], spoilt_loss: Callable[..., None]
+    setup: Callable[..., Any], spoilt_loss: Callable[..., None]
 ) -> None:
     spoilt_loss(lambda call: math.nan if call == 1 else 0.0)
-    (record,) = bench(layers=LAYERS, epochs=2, validations_per_epoch=2).fit()
+    (record,) = setup(layers=LAYERS, epochs=2, validations_per_epoch=2).fit()
     assert (record.epoch, record.step, record.validation) == (0.5, 2, None)
 
 
 @pytest.mark.parametrize("loss", [*losses.kinds, "focal(0.5, weights='balanced')", "cross_entropy(0.1)"])
 @pytest.mark.parametrize(
-    ("way", "value", "fields"),
+    ("precision_config", "value", "fields"),
     [
         pytest.param(FP32, math.nan, {}, id="plain"),
         pytest.param(FP32, math.inf, {}, id="infinite"),
@@ -151,10 +151,10 @@ def test_a_loss_before_a_validation_within_the_epoch(
     ],
 )
 def test_an_output_under_each_loss(
-    bench: Callable[..., Any], loss: str, way: PrecisionConfig, value: float, fields: dict[str, Any]
+    setup: Callable[..., Any], loss: str, precision_config: PrecisionConfig, value: float, fields: dict[str, Any]
 ) -> None:
     """Of one image, in the middle of an epoch."""
-    made = bench(layers=LAYERS, loss=loss, way=way, epochs=2, **fields)
+    made = setup(layers=LAYERS, loss=loss, precision_config=precision_config, epochs=2, **fields)
     spoil = at_call(2, lambda outputs: torch.cat([torch.full_like(outputs[:1], value), outputs[1:]]))
     made.training.network.register_forward_hook(lambda module, _, output: spoil(output) if module.training else None)
     is_diverged(made, 2)
@@ -162,9 +162,9 @@ def test_an_output_under_each_loss(
 
 @pytest.mark.parametrize("name", ["running_mean", "running_var"])
 @pytest.mark.parametrize(("value", "fields"), UNSEEN)
-def test_a_statistic_alone(bench: Callable[..., Any], name: str, value: float, fields: dict[str, Any]) -> None:
+def test_a_statistic_alone(setup: Callable[..., Any], name: str, value: float, fields: dict[str, Any]) -> None:
     """Training does not read it: loss, gradients and weights stay numbers."""
-    made = bench(layers=LAYERS, epochs=2, **fields)
+    made = setup(layers=LAYERS, epochs=2, **fields)
     norm = made.training.network.get_submodule("batchnorm1")
     spoil = at_call(2, lambda _: getattr(norm, name).data[:1].fill_(value))
 
@@ -177,8 +177,8 @@ def test_a_statistic_alone(bench: Callable[..., Any], name: str, value: float, f
     assert all(parameter.isfinite().all() for parameter in made.training.network.parameters())
 
 
-def test_numbers_that_are_only_large_are_no_divergence(bench: Callable[..., Any]) -> None:
-    made = bench(layers=LAYERS, epochs=2, optimizer="lion(0.001)")
+def test_numbers_that_are_only_large_are_no_divergence(setup: Callable[..., Any]) -> None:
+    made = setup(layers=LAYERS, epochs=2, optimizer="lion(0.001)")
     made.training.network.get_submodule("conv2").weight.register_hook(at_call(1, lambda tensor: tensor + 1e30))
     made.fit()
     assert not made.training.diverged

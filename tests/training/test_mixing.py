@@ -96,8 +96,8 @@ def test_the_parts_of_a_weighted_mixture_have_the_loss_of_the_whole() -> None:
 
 
 @pytest.mark.parametrize("text", ["mixup(0.5)", "cutmix(1.0)"])
-def test_a_training_sees_what_seed_and_step_draw(bench: Callable[..., Any], text: str) -> None:
-    made = bench(mix=text, accumulate=2, batch_size=4, epochs=2, seed=3)
+def test_a_training_sees_what_seed_and_step_draw(setup: Callable[..., Any], text: str) -> None:
+    made = setup(mix=text, accumulate=2, batch_size=4, epochs=2, seed=3)
     seen: list[torch.Tensor] = []
     made.training.network[0].register_forward_hook(
         lambda module, given, _: seen.append(given[0]) if module.training else None
@@ -105,7 +105,7 @@ def test_a_training_sees_what_seed_and_step_draw(bench: Callable[..., Any], text
     made.fit()
     expected = []
     for epoch in range(2):
-        for number, (images, labels) in enumerate(made.feeds.train.train_batches(4, 3, epoch)):
+        for number, (images, labels) in enumerate(made.loaders.train.train_batches(4, 3, epoch)):
             draws = generator(3, "mix", 4 * epoch + number // 2, number % 2)
             expected.append(mix_batch(mixing.read(text), images, labels, draws).images)
     assert len(seen) == len(expected) == 14

@@ -1,4 +1,4 @@
-"""How a step is computed: tried once, kept, and only ever a way that is right."""
+"""How a step is computed: tried once, kept, and only ever one that is right."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_fp32_is_plain_computing_without_a_trial(kept: Path, case: tuple, monkey
 
 def test_what_the_recipe_leaves_no_choice_in_is_not_tried(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_precision, "_benchmark_all", no_trial)
-    way = autotune_precision(Train(precision="bf16", memory_format="channels_last"), *case)
-    assert (way.precision, way.memory_format) == ("bf16", "channels_last")
+    precision_config = autotune_precision(Train(precision="bf16", memory_format="channels_last"), *case)
+    assert (precision_config.precision, precision_config.memory_format) == ("bf16", "channels_last")
 
 
 def test_what_a_trial_chose_is_known_without_one(kept: Path, case: tuple) -> None:
@@ -142,25 +142,29 @@ def test_another_network_batch_or_choice_is_tried_by_itself(kept: Path, case: tu
 def test_a_way_that_gives_another_result_is_out(case: tuple, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     honest = training_precision._loss_and_gradient
 
-    def outcome(way: PrecisionConfig, *args: object) -> tuple[Tensor, Tensor]:
-        loss, gradient = honest(way, *args)
-        if way.precision == "fp32":
+    def outcome(precision_config: PrecisionConfig, *args: object) -> tuple[Tensor, Tensor]:
+        loss, gradient = honest(precision_config, *args)
+        if precision_config.precision == "fp32":
             return loss, gradient
         spoilt = {"loss": (loss * 1.5, gradient), "gradient": (loss, -gradient), "nan": (loss, gradient * torch.nan)}
         return spoilt[fault]
 
     monkeypatch.setattr(training_precision, "_loss_and_gradient", outcome)
-    way = autotune_precision(AUTO, *case)
-    assert way.precision == "fp32"
-    assert set(way.tried) == {"fp32 contiguous", "fp32 channels_last"}
+    precision_config = autotune_precision(AUTO, *case)
+    assert precision_config.precision == "fp32"
+    assert set(precision_config.tried) == {"fp32 contiguous", "fp32 channels_last"}
 
 
 @pytest.mark.usefixtures("kept")
 def test_where_nothing_agrees_plain_computing_is_left(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_precision, "_matches_reference", lambda *_: False)
-    way = autotune_precision(AUTO, *case)
-    assert (way.precision, way.memory_format, way.tried) == ("fp32", "contiguous", {})
-    assert way.reason == "no other choice gave the result of 32-bit floats"
+    precision_config = autotune_precision(AUTO, *case)
+    assert (precision_config.precision, precision_config.memory_format, precision_config.tried) == (
+        "fp32",
+        "contiguous",
+        {},
+    )
+    assert precision_config.reason == "no other choice gave the result of 32-bit floats"
     assert autotune_precision(Train(memory_format="contiguous"), *case).memory_format == "contiguous"
 
 
@@ -187,10 +191,10 @@ def test_a_trial_leaves_no_trace(case: tuple, monkeypatch: pytest.MonkeyPatch, t
     assert torch.equal(torch.get_rng_state(), random)
 
 
-def test_a_step_in_bf16_runs_in_bf16(bench: Callable[..., object]) -> None:
+def test_a_step_in_bf16_runs_in_bf16(setup: Callable[..., object]) -> None:
     seen: list[torch.dtype] = []
     for precision in ("fp32", "bf16"):
-        made = bench(way=PrecisionConfig(precision=precision, memory_format="channels_last"), epochs=1)
+        made = setup(precision_config=PrecisionConfig(precision=precision, memory_format="channels_last"), epochs=1)
         made.training.network[0].register_forward_hook(lambda module, _, output: seen.append((module.training, output)))
         made.fit()
         assert {(mode, output.dtype) for mode, output in seen} == {

@@ -16,9 +16,9 @@ def init_weights(network: nn.Module, init: Init, seed: int) -> None:
     """Fill a network's weights anew, in place; the same seed gives the same weights.
 
     "default" is torch's own initialization of each layer. "xavier" (Glorot, Bengio, 2010, uniform), "kaiming" (He et
-    al., 2015, normal, for ReLU), "orthogonal" (Saxe et al., 2013) and "dirac" (Zagoruyko, Komodakis, 2017: each filter passes one
-    channel through) fill convolutions and dense layers and set their biases to zero; "dirac" leaves dense layers,
-    grouped convolutions, and weight-normalised ones with more filters than channels as torch has them.
+    al., 2015, normal, for ReLU), "orthogonal" (Saxe et al., 2013) and "dirac" (Zagoruyko, Komodakis, 2017: each filter
+    passes one channel through) fill convolutions and dense layers and set their biases to zero; "dirac" leaves dense
+    layers, grouped convolutions, and weight-normalised ones with more filters than channels as torch has them.
     """
     with fork_rng():
         manual_seed_torch(seed, "init")

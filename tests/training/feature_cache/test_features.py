@@ -1,4 +1,4 @@
-"""Features as a feed; and by what the files of the cache are found again."""
+"""The loader of features; and the key by which files of the cache are found again."""
 
 from __future__ import annotations
 
@@ -24,25 +24,27 @@ from cnnlab.models.pretrained.transfer import Resize, TransferModel
 from cnnlab.randomness import fork_rng
 from cnnlab.training.feature_cache.features import FeatureExtractor, FeatureLoader
 from cnnlab.training.feature_cache.plan import CachePlan, plan_feature_cache
-from cnnlab.training.precision import FP32 as FP32
+from cnnlab.training.precision import FP32
 
 CPU = torch.device("cpu")
 FLIP = read_augmentations(["flip"])
 
 
-def feed(count: int = 21, **options: Any) -> FeatureLoader:
+def feature_loader(count: int = 21, **options: Any) -> FeatureLoader:
     """Image n has the number n in its plain view and 100 + n in its mirrored one, and the label n."""
     arrays = [np.arange(count, dtype=np.float32)[:, None] + 100 * view for view in range(2)]
     return FeatureLoader(arrays, np.arange(count), FlippedViews(FLIP), CPU, eval_batch_size=8, **options)
 
 
 def test_the_order_and_the_draws_are_those_of_the_images() -> None:
-    """An image feed whose images are as wide as to tell whether they were mirrored."""
+    """An image loader whose images are as wide as to tell whether they were mirrored."""
     pixels = np.zeros((21, 1, 1, 2), np.uint8)
     pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = np.arange(21), 200
     images = ImageLoader(pixels, np.arange(21), (0.0,), (1 / 255,), CPU)
     for epoch in range(3):
-        pairs = zip(images.train_batches(4, 7, epoch, FLIP), feed().train_batches(4, 7, epoch, FLIP), strict=True)
+        pairs = zip(
+            images.train_batches(4, 7, epoch, FLIP), feature_loader().train_batches(4, 7, epoch, FLIP), strict=True
+        )
         for (shown, labels), (features, own) in pairs:
             assert torch.equal(labels, own)
             turned = shown[:, 0, 0, 0] == 200
@@ -51,12 +53,12 @@ def test_the_order_and_the_draws_are_those_of_the_images() -> None:
 
 def test_sampled_images_are_augmented_by_their_places() -> None:
     places = np.zeros(21, dtype=np.int64)
-    found = torch.cat([features for features, _ in feed().with_sampling(places).train_batches(4, 7, 0)])
+    found = torch.cat([features for features, _ in feature_loader().with_sampling(places).train_batches(4, 7, 0)])
     assert set(found.flatten().tolist()) == {0.0, 100.0}
 
 
 def test_evaluation_is_of_the_images_as_they_are() -> None:
-    batches = list(feed().eval_batches())
+    batches = list(feature_loader().eval_batches())
     assert [len(labels) for _, labels in batches] == [8, 8, 5]
     assert torch.cat([features for features, _ in batches]).flatten().tolist() == list(range(21))
     assert not FeatureLoader(

@@ -22,7 +22,7 @@ RATES = geometric_rates(1e-5, 0.1, 21)
 
 
 def found_by(made: Any, rates: tuple[float, ...] = RATES, **arguments: Any) -> list[float]:
-    return range_test_losses(made.training, made.feeds.train, len(made.feeds.classes), rates, **arguments)
+    return range_test_losses(made.training, made.loaders.train, len(made.loaders.classes), rates, **arguments)
 
 
 def rates_at_steps(made: Any) -> list[list[float]]:
@@ -49,9 +49,9 @@ def rates_at_steps(made: Any) -> list[list[float]]:
     ids=["one group", "rates by row", "muon and its companion", "accumulated"],
 )
 def test_every_group_steps_with_its_share_of_the_rate(
-    bench: Callable[..., Any], fields: dict, factors: set[float]
+    setup: Callable[..., Any], fields: dict, factors: set[float]
 ) -> None:
-    made = bench(**{"layers": NO_DROPOUT, **fields})
+    made = setup(**{"layers": NO_DROPOUT, **fields})
     seen = rates_at_steps(made)
     found_by(made)
     assert len(seen) == len(RATES)
@@ -59,14 +59,14 @@ def test_every_group_steps_with_its_share_of_the_rate(
         assert sorted({round(one / rate, 9) for one in groups}) == sorted(factors)
 
 
-def test_a_plain_torch_loop_has_the_same_losses(bench: Callable[..., Any]) -> None:
+def test_a_plain_torch_loop_has_the_same_losses(setup: Callable[..., Any]) -> None:
     augment = ["crop(padding=1)", "flip(0.5)"]
-    made, plain = (bench(layers=NO_DROPOUT, augment=augment, clip=0.5) for _ in range(2))
+    made, plain = (setup(layers=NO_DROPOUT, augment=augment, clip=0.5) for _ in range(2))
     network = plain.training.network.train()
     stepper = torch.optim.SGD(network.parameters(), lr=1.0, momentum=0.9)
     expected: list[float] = []
     for epoch in range(6):  # four steps each: round the part again
-        for images, labels in plain.feeds.train.train_batches(8, 0, epoch, plain.recipe.data.augment):
+        for images, labels in plain.loaders.train.train_batches(8, 0, epoch, plain.recipe.data.augment):
             if len(expected) == len(RATES):
                 break
             for group in stepper.param_groups:
@@ -80,17 +80,17 @@ def test_a_plain_torch_loop_has_the_same_losses(bench: Callable[..., Any]) -> No
     assert found_by(made) == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_step_of_several_batches_has_the_mean_over_their_images(bench: Callable[..., Any]) -> None:
+def test_a_step_of_several_batches_has_the_mean_over_their_images(setup: Callable[..., Any]) -> None:
     still = geometric_rates(1e-30, 2e-30, 10)
-    together = found_by(bench(layers=LINEAR, optimizer="sgd(1.0)", accumulate=4), still)
-    made = bench(layers=LINEAR, optimizer="sgd(1.0)")
-    images, labels = next(made.feeds.train.eval_batches(len(made.feeds.train)))
+    together = found_by(setup(layers=LINEAR, optimizer="sgd(1.0)", accumulate=4), still)
+    made = setup(layers=LINEAR, optimizer="sgd(1.0)")
+    images, labels = next(made.loaders.train.eval_batches(len(made.loaders.train)))
     whole = F.cross_entropy(made.training.network(images), labels).item()
     # Four batches, of which the last is smaller, are an epoch.
     assert together == pytest.approx([whole] * 10, rel=1e-5)
 
 
-def test_a_recipe_draws_as_in_its_training(bench: Callable[..., Any]) -> None:
+def test_a_recipe_draws_as_in_its_training(setup: Callable[..., Any]) -> None:
     """Dropout, augmentation, mixing and balanced sampling: at rates that change nothing, losses are those of a run."""
     fields = {
         "augment": ["crop(padding=1)", "noise"],
@@ -98,25 +98,25 @@ def test_a_recipe_draws_as_in_its_training(bench: Callable[..., Any]) -> None:
         "sampling": "balanced",
         "optimizer": "sgd(1e-30)",
     }
-    run = bench(**fields, epochs=3, validations_per_epoch=4)
+    run = setup(**fields, epochs=3, validations_per_epoch=4)
     expected = [record.train.loss for record in run.fit()]
-    losses = found_by(bench(**fields, epochs=1), geometric_rates(1e-30, 2e-30, len(expected)))
+    losses = found_by(setup(**fields, epochs=1), geometric_rates(1e-30, 2e-30, len(expected)))
     assert losses == pytest.approx(expected, rel=1e-6)
-    assert found_by(bench(**fields, seed=1), geometric_rates(1e-30, 2e-30, 12)) != pytest.approx(losses, rel=1e-3)
+    assert found_by(setup(**fields, seed=1), geometric_rates(1e-30, 2e-30, 12)) != pytest.approx(losses, rel=1e-3)
 
 
 def test_one_seed_gives_the_same_losses_however_often_the_host_looks(
-    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    setup: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = found_by(bench())
+    first = found_by(setup())
     monkeypatch.setattr(range_test, "SYNC_EVERY", 3)
-    assert found_by(bench()) == first
-    assert found_by(bench(seed=1)) != first
+    assert found_by(setup()) == first
+    assert found_by(setup(seed=1)) != first
 
 
-def test_the_watcher_is_told_of_every_step_and_it_ends_soon_after_the_blow_up(bench: Callable[..., Any]) -> None:
+def test_the_watcher_is_told_of_every_step_and_it_ends_soon_after_the_blow_up(setup: Callable[..., Any]) -> None:
     seen: list[tuple[int, int, float | None]] = []
-    losses = found_by(bench(layers=HIDDEN), geometric_rates(1.0, 1e9, 200), on_step=lambda *told: seen.append(told))
+    losses = found_by(setup(layers=HIDDEN), geometric_rates(1.0, 1e9, 200), on_step=lambda *told: seen.append(told))
     kept = num_valid_steps(losses)
     assert kept < len(losses) <= kept + range_test.SYNC_EVERY < 200
     assert [told[:2] for told in seen] == [(step, 200) for step in range(1, len(losses) + 1)]
@@ -126,7 +126,7 @@ def test_the_watcher_is_told_of_every_step_and_it_ends_soon_after_the_blow_up(be
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 def test_least_squares_blow_up_past_their_largest_stable_rate(
-    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, momentum: float
+    setup: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, momentum: float
 ) -> None:
     """Gradient descent on half the squared error is stable up to 2 · (1 + momentum) / the Hessian's largest eigenvalue.
 
@@ -137,9 +137,9 @@ def test_least_squares_blow_up_past_their_largest_stable_rate(
         return 0.5 * (outputs - F.one_hot(labels, outputs.shape[1])).square().sum(1).mean()
 
     monkeypatch.setattr(range_test, "loss_function", lambda *_: Loss(squared))
-    made = bench(layers=LINEAR, optimizer=f"sgd(1.0, momentum={momentum})", batch_size=64)
-    assert made.feeds.train.num_batches(64) == 1  # the whole part is a batch, so that every step is of one quadratic
-    images, _ = next(made.feeds.train.eval_batches(64))
+    made = setup(layers=LINEAR, optimizer=f"sgd(1.0, momentum={momentum})", batch_size=64)
+    assert made.loaders.train.num_batches(64) == 1  # the whole part is a batch, so that every step is of one quadratic
+    images, _ = next(made.loaders.train.eval_batches(64))
     rows = torch.cat([images.flatten(1), torch.ones(len(images), 1)], dim=1).double()
     stable = 2 * (1 + momentum) / float(torch.linalg.eigvalsh(rows.T @ rows / len(rows))[-1])
     rates = geometric_rates(stable / 10, stable * 10, 600)
@@ -153,8 +153,8 @@ def test_least_squares_blow_up_past_their_largest_stable_rate(
     assert found.suggestion < stable
 
 
-def test_a_loss_that_is_no_number_ends_it(bench: Callable[..., Any]) -> None:
-    made = bench(layers=LINEAR)
+def test_a_loss_that_is_no_number_ends_it(setup: Callable[..., Any]) -> None:
+    made = setup(layers=LINEAR)
     with torch.no_grad():
         next(made.training.network.parameters()).fill_(math.nan)
     losses = found_by(made, geometric_rates(1e-6, 1.0, 100))

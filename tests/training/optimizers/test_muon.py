@@ -113,9 +113,9 @@ def test_the_state_of_both_goes_out_and_in() -> None:
         assert torch.equal(one, same)
 
 
-def test_a_schedule_turns_both_rates(bench: Callable[..., Any]) -> None:
+def test_a_schedule_turns_both_rates(setup: Callable[..., Any]) -> None:
     layers = ("conv(4, 3)", "relu", "conv(4, 3)", "flatten", "dense(classes)")
-    made = bench(layers=layers, optimizer="muon(0.02, companion=adamw(0.001))", schedule="exponential(0.5)", epochs=3)
+    made = setup(layers=layers, optimizer="muon(0.02, companion=adamw(0.001))", schedule="exponential(0.5)", epochs=3)
     records = made.fit()
     assert [record.learning_rate for record in records] == pytest.approx([0.02, 0.01, 0.005])
     assert [group["lr"] for group in made.training.optimizer.param_groups] == pytest.approx([0.005, 0.00025])
