@@ -83,6 +83,15 @@ def test_a_file_of_weights_fills_the_backbone_and_says_so(tmp_path: Path) -> Non
     assert said[0].startswith(f"own.safetensors: {loaded.loaded} tensors loaded, {len(loaded.behind)} behind the cut")
 
 
+def test_a_row_says_whether_it_is_frozen_and_when_it_is_unfrozen() -> None:
+    rows = planned("squeezenet1_1(weights='none')", trainable="gradual(['features.12', 'features.11'], every=2)").layers
+    epochs = {row.name: row.unfreeze_at for row in rows if row.parameters and not row.frozen}
+    inner = ("squeeze", "expand1x1", "expand3x3")
+    expected = {f"backbone.features.{number}.{name}": epoch for number, epoch in ((11, 4), (12, 2)) for name in inner}
+    assert epochs == {**expected, "head.dense1": 0}
+    assert {row.unfreeze_at for row in rows if row.frozen} == {0}
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"some.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     plan = planned(f"squeezenet1_1(weights='{tmp_path}/other.safetensors')")
