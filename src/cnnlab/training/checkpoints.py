@@ -26,8 +26,6 @@ from cnnlab.storage.checkpoints import (
 from cnnlab.training.loop import TrainingState
 
 _AVERAGE = "average/"
-
-
 _OPTIMIZER = "optimizer/"
 
 
