@@ -91,8 +91,8 @@ def test_a_shape_keeps_what_is_not_changed() -> None:
 def test_only_a_backbone_loads_torch(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(recipe().to_toml(), encoding="utf-8")
     code = (
-        "import sys; from cnnlab.interpret.targets import resolve, traced_recipe; "
-        f"traced_recipe(resolve([{str(tmp_path / 'mine.toml')!r}])); sys.exit('torch' in sys.modules)"
+        "import sys; from cnnlab.interpret.targets import resolve_target, trace_recipe; "
+        f"trace_recipe(resolve_target([{str(tmp_path / 'mine.toml')!r}])); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -226,7 +226,9 @@ class _Cluster:
 
     def _take_progress(self) -> dict[str, tuple[int, str]]:
         with suppress(self.ray.exceptions.RayError):
-            taken: dict[str, tuple[int, str]] = self.ray.get(self.board.take_updates.remote(), timeout=PROGRESS_INTERVAL_S)
+            taken: dict[str, tuple[int, str]] = self.ray.get(
+                self.board.take_updates.remote(), timeout=PROGRESS_INTERVAL_S
+            )
             return taken
         return {}
 

@@ -151,8 +151,8 @@ def halves(network: nn.Module, layer: str, image: Tensor) -> tuple[Tensor, Tenso
         first = network.conv1(image[None]).relu()
         maps = (network.conv2(first) + first).relu().detach().requires_grad_(True)
         return maps, network.head(maps.mean(dim=(2, 3)))
-    if hasattr(network, "features"):
-        maps = network.features(image[None]).detach().requires_grad_(True)
+    if hasattr(network, "forward_features"):
+        maps = network.forward_features(image[None]).detach().requires_grad_(True)
         return maps, network.head(maps)
     parts = list(network.named_children())
     cut = [name for name, _ in parts].index(layer) + 1
@@ -170,7 +170,7 @@ def test_they_are_what_captum_gives_when_it_is_called_directly(case: tuple[nn.Mo
         "integrated-gradients": attr.IntegratedGradients(network).attribute(one, target=1, n_steps=40),
         "occlusion": attr.Occlusion(network).attribute(image[None], (3, 4, 4), (3, 2, 2), target=1),
     }
-    if hasattr(network, "features"):
+    if hasattr(network, "forward_features"):
         # Captum's hook would stand behind the one that stops the backbone.
         with pytest.raises(AssertionError, match="did not obtain any outputs"):
             attr.LayerGradCam(network, network.backbone.layer2).attribute(one, target=1)

@@ -218,8 +218,8 @@ def test_random_weights_say_nothing_of_training(backbone: LoadedModel) -> None:
     [
         ({"layer": "conv11"}, "the network has no layer 'conv11' with weights"),
         ({"layer": "bn1"}, "this layer has no filters"),
-        ({"most": 0}, "--most: nothing would be shown"),
-        ({"most": 257}, "(?s)--most: .*too many.*257.*1 to 256"),
+        ({"max_filters": 0}, "--most: nothing would be shown"),
+        ({"max_filters": 257}, "(?s)--most: .*too many.*257.*1 to 256"),
         ({"order": "size"}, "unknown order"),
         ({"layer": "fc", "order": "colour"}, "the units of fc do not look at red, green and blue"),
         ({"layer": "fc", "order": "orientation"}, "have one number a channel, and so no orientation"),
