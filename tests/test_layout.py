@@ -42,7 +42,7 @@ OLD_NAMES = """
 """
 # Modules whose names end like a gerund or a participle, and which are nouns of the field.
 NOUNS = """
-    training tuning decoding tracing formatting mixing averaging loading early_stopping averaging_and_mixing
+    training tuning stopping decoding tracing formatting mixing averaging loading early_stopping averaging_and_mixing
     multiple_testing ranking embedding drawing pretraining pretrained distributed published paired
 """
 
@@ -109,7 +109,7 @@ def names(name: str) -> Iterator[str]:
             yield from (item.target.id for item in node.body if isinstance(item, ast.AnnAssign) and is_name(item))
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.name
-        elif isinstance(node, ast.arg):
+        elif isinstance(node, ast.arg) and not name.startswith("cli."):  # a command's parameters are its options
             yield node.arg
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield node.attr

@@ -88,4 +88,4 @@ def test_pixels_are_shown_as_they_are() -> None:
 def test_the_same_gallery_gives_the_same_bytes() -> None:
     made = [draw_gallery("t", [[GalleryPanel("p", (Tile(np.eye(4)[..., None].repeat(3, 2)),), 4)]]) for _ in range(2)]
     assert to_png(made[0]) == to_png(made[1])
-    assert to_svg(made[0], "g", "seen", alone=True) == to_svg(made[1], "g", "seen", alone=True)
+    assert to_svg(made[0], "g", "seen", standalone=True) == to_svg(made[1], "g", "seen", standalone=True)

@@ -29,7 +29,7 @@ def test_places_far_apart_stay() -> None:
 def test_a_file_of_its_own_has_colours_a_ground_and_a_dark_side(alone: bool) -> None:
     figure = new_figure(80, 60)
     minimal_axes(figure, 10, 10, 60, 40)
-    root = ElementTree.fromstring(to_svg(figure, "it", "seen", alone=alone))
+    root = ElementTree.fromstring(to_svg(figure, "it", "seen", standalone=standalone))
     children = [child.tag.rpartition("}")[2] for child in root]
     assert children[0] == "title"
     assert (children[1:3] == ["style", "rect"]) is alone

@@ -16,7 +16,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def read(drawing: SvgDrawing, alone: bool = False) -> ElementTree.Element:
-    return ElementTree.fromstring(drawing.to_svg(alone=alone))
+    return ElementTree.fromstring(drawing.to_svg(standalone=standalone))
 
 
 @given(st.text())
@@ -24,7 +24,7 @@ def test_any_text_stays_a_text(text: str) -> None:
     drawing = SvgDrawing(100, 50, "a-name", text)
     drawing.text(1, 2, text)
     drawing.rectangle(0, 0, 1, 1, title=text)
-    root = read(drawing, alone=True)
+    root = read(drawing, standalone=True)
     texts = [element.text or "" for element in root.iter() if element.tag in (f"{SVG}title", f"{SVG}text")]
     # XML has no carriage return, control characters or halves of surrogate pairs; marks of direction turn other texts.
     kept = "".join("\N{REPLACEMENT CHARACTER}" if not _allowed(sign) else sign for sign in text)
@@ -45,7 +45,7 @@ def test_markup_in_a_text_is_no_markup() -> None:
     drawing = SvgDrawing(100, 50, "a-name", "</title><script>")
     drawing.text(0, 0, "<script>alert(1)</script> & so on")
     drawing.rectangle(0, 0, 1, 1, title='"><b>')
-    svg = drawing.to_svg(alone=True)
+    svg = drawing.to_svg(standalone=True)
     assert "<script" not in svg
     assert "<b>" not in svg
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; so on" in svg
@@ -89,7 +89,7 @@ def test_a_picture_is_inside_the_drawing(sharp: bool, style: str) -> None:
 def test_alone_it_has_its_colours_a_ground_and_a_dark_side() -> None:
     drawing = SvgDrawing(100, 50, "a-name", "a drawing")
     drawing.text(0, 10, "words")
-    on_page, alone = drawing.to_svg(), drawing.to_svg(alone=True)
+    on_page, alone = drawing.to_svg(), drawing.to_svg(standalone=True)
     assert "<style>" not in on_page
     light, dark = alone.split("@media (prefers-color-scheme: dark)")
     for name in LIGHT:

@@ -27,8 +27,8 @@ from cnnlab.cli.commands import (
     tune,
     verify,
 )
-from cnnlab.cli.commands.inspect import group
-from cnnlab.cli.commands.theory import group as theory_group
+from cnnlab.cli.commands.inspect import activations, attribution, mistakes, weights
+from cnnlab.cli.commands.theory import convolve, receptive, sizes, translate
 from cnnlab.cli.options import handle_errors
 from cnnlab.errors import UsageError
 
@@ -87,10 +87,21 @@ def _refuse_processes() -> None:
         )
 
 
-for module in (
-    *(quickstart, new, theory_group, describe, data, lr, train, study, tune, compare, verify),
-    *(group, shift, test, predict, report, runs, doctor),
-):
+inspect = typer.Typer(no_args_is_help=True, help="Inside a network: weights, activations, attribution, mistakes.")
+for module in (weights, activations, attribution, mistakes):
+    module.register(inspect)
+
+theory = typer.Typer(no_args_is_help=True, help="Worked answers: convolution, sizes, receptive fields, translation.")
+for module in (convolve, sizes, receptive, translate):
+    module.register(theory)
+
+for module in (quickstart, new):
+    module.register(app)
+app.add_typer(theory, name="theory")
+for module in (describe, data, lr, train, study, tune, compare, verify):
+    module.register(app)
+app.add_typer(inspect, name="inspect")
+for module in (shift, test, predict, report, runs, doctor):
     module.register(app)
 
 

@@ -123,13 +123,13 @@ def spread_positions(positions: Sequence[float], gap: float, bottom: float, top:
     return list(heights.values())
 
 
-def to_svg(figure: Figure, name: str, description: str, *, alone: bool = False) -> str:
+def to_svg(figure: Figure, name: str, description: str, *, standalone: bool = False) -> str:
     """The figure as SVG text for a page or a file: the same text for the same figure.
 
     Args:
         name: letters, digits and '-'; every id in the SVG begins with it, so it must be unique within a page.
         description: what is seen, for those who can't see it.
-        alone: True for a file of its own, with its colours, a background, and a dark side; False for a page that has
+        standalone: True for a file of its own, with its colours, a background, and a dark side; False for a page that has
             the colours.
     """
     buffer = io.StringIO()
@@ -143,7 +143,7 @@ def to_svg(figure: Figure, name: str, description: str, *, alone: bool = False) 
     root = ElementTree.fromstring(buffer.getvalue())
     _clean_svg(root, name)
     _describe(root, name, description)
-    if alone:
+    if standalone:
         _inline_styles(root)
     return ElementTree.tostring(root, encoding="unicode")
 

@@ -106,14 +106,14 @@ class SvgDrawing:
         link = "data:image/png;base64," + base64.b64encode(png).decode()
         SubElement(self.root, "image", {**shape, "href": link, "preserveAspectRatio": "none", "style": style})
 
-    def to_svg(self, *, alone: bool = False) -> str:
+    def to_svg(self, *, standalone: bool = False) -> str:
         """The drawing as SVG text.
 
         Args:
-            alone: True for a file of its own, with its colours, a background, and a dark side; False for a page that
+            standalone: True for a file of its own, with its colours, a background, and a dark side; False for a page that
                 has the colours.
         """
-        if not alone:
+        if not standalone:
             return ElementTree.tostring(self.root, encoding="unicode")
         whole = Element("svg", dict(self.root.attrib))
         title, *rest = self.root

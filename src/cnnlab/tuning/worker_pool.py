@@ -66,7 +66,7 @@ def _relay_messages(workers: list[_Worker], job: SearchJob, callbacks: TrialCall
         ready = wait([worker.pipe for worker in workers])
         for worker in [worker for worker in workers if worker.pipe in ready]:
             try:
-                said = worker.pipe.recv()
+                message = worker.pipe.recv()
             except (EOFError, OSError):
                 worker.process.join()
                 worker.pipe.close()
@@ -80,13 +80,13 @@ def _relay_messages(workers: list[_Worker], job: SearchJob, callbacks: TrialCall
                         raise RunError(what, next_step="take fewer side by side: --jobs 1") from None
                     workers.append(_start_worker(job))
                 continue
-            if isinstance(said, WorkerFailure):
-                raise RunError.from_problems(said.problems)
-            if isinstance(said, TrialRecord):
+            if isinstance(message, WorkerFailure):
+                raise RunError.from_problems(message.problems)
+            if isinstance(message, TrialRecord):
                 deaths = 0
-                callbacks.on_trial_end(said)
+                callbacks.on_trial_end(message)
             else:
-                callbacks.on_trial_progress(*said)
+                callbacks.on_trial_progress(*message)
 
 
 def _start_worker(job: SearchJob) -> _Worker:
@@ -103,11 +103,11 @@ def _worker_main(pipe: Connection, job: SearchJob) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     last = 0.0
 
-    def on_progress(*said: object) -> None:
+    def on_progress(*update: object) -> None:
         nonlocal last
         if time.monotonic() - last >= PROGRESS_INTERVAL_S:
             last = time.monotonic()
-            pipe.send(said)
+            pipe.send(update)
 
     with suppress(BrokenPipeError, KeyboardInterrupt):
         try:

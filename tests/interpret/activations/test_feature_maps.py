@@ -161,7 +161,7 @@ def test_a_perceptron_and_grey_images_have_answers_too(channels: int) -> None:
     assert found.layer("dense1").values.shape == (30, 1, 1)
     assert "| unit | value |" in found.document().to_markdown()
     assert "brightness" not in found.document().notes[0]  # only columns that are there are explained
-    assert to_svg(found.figures()["activations"].figure, "x", "y", alone=True).startswith("<svg")
+    assert to_svg(found.figures()["activations"].figure, "x", "y", standalone=True).startswith("<svg")
 
 
 def test_the_answer_is_json_and_a_sheet_and_a_picture() -> None:

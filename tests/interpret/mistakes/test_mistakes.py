@@ -307,7 +307,7 @@ def test_any_number_of_classes_and_any_names_are_drawn(own: RunFolder, kinds: in
     assert len(sheet.tables[0][1].rows) == min(kinds, 20)
     assert "<img" not in sheet.to_html()
     for name, plate in found.figures(equal_mass=kinds == 2).items():
-        svg = to_svg(plate.figure, name, plate.description, alone=True)
+        svg = to_svg(plate.figure, name, plate.description, standalone=True)
         assert "<img" not in svg
         assert "x" * 60 not in svg
     assert MistakesRecord.from_json(found.to_json()) == found.record()

@@ -167,7 +167,7 @@ def test_a_grouped_filters_channels_have_their_numbers_in_the_layer(subject: Loa
 def test_every_plate_is_drawn_and_told(subject: LoadedModel, layer: str) -> None:
     found = inspect_weights(subject, layer)
     for name, plate in found.figures().items():
-        assert "<title" in to_svg(plate.figure, name, plate.description, alone=True)
+        assert "<title" in to_svg(plate.figure, name, plate.description, standalone=True)
         assert any(word in plate.description for word in ("weight", "Fourier", "norm"))
     json.loads(found.to_json())
     assert found._repr_html_().startswith('<div class="cnnlab">')

@@ -52,7 +52,7 @@ def boxes(placed: NetworkDiagram) -> list[tuple[int, float, float]]:
 @pytest.mark.parametrize("name", TABLES)
 def test_every_row_is_drawn_once_under_its_name_and_nothing_over_the_edge(name: str) -> None:
     known = table(TABLES[name])
-    svg = draw_architecture(known, name).to_svg(alone=True)
+    svg = draw_architecture(known, name).to_svg(standalone=True)
     named = Counter(title.partition(": ")[0] for title in titles(svg))
     assert named == Counter({"images of 3×32×32": 1, **{row.name: 1 for row in known.layers}})
     root = ElementTree.fromstring(svg)
@@ -160,7 +160,7 @@ def test_a_block_is_not_parted_from_its_sum_where_it_fits_on_a_line() -> None:
 
 def test_few_layers_make_a_small_drawing_and_many_a_high_one() -> None:
     def size(rows: list[str]) -> tuple[float, float]:
-        root = ElementTree.fromstring(draw_architecture(table(rows), "a network").to_svg(alone=True))
+        root = ElementTree.fromstring(draw_architecture(table(rows), "a network").to_svg(standalone=True))
         return float(root.attrib["width"]), float(root.attrib["height"])
 
     few, many = size(["conv(8, 3)", "relu", "maxpool(2)", "flatten", "dense(10)"]), size(SIXTY)
@@ -186,7 +186,7 @@ def test_a_label_says_what_a_row_is_in_short(row: str, label: str) -> None:
 
 def test_long_names_are_cut_and_told_in_full_where_the_pointer_rests() -> None:
     name = "a_very_long_name_of_a_row_that_nobody_reads"
-    svg = draw_architecture(table([f"{name}: conv(8, 3)", "flatten", "dense(10)"]), "x" * 300).to_svg(alone=True)
+    svg = draw_architecture(table([f"{name}: conv(8, 3)", "flatten", "dense(10)"]), "x" * 300).to_svg(standalone=True)
     texts = [element.text for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
     assert name not in texts
     assert any(text.startswith("a_very_long") and text.endswith("…") for text in texts)
@@ -195,13 +195,13 @@ def test_long_names_are_cut_and_told_in_full_where_the_pointer_rests() -> None:
 
 
 def test_the_legend_names_the_kinds_that_are_there() -> None:
-    texts = [element.text for element in shapes(draw_architecture(table(list(LENET)), "lenet").to_svg(alone=True))]
+    texts = [element.text for element in shapes(draw_architecture(table(list(LENET)), "lenet").to_svg(standalone=True))]
     assert {"convolution", "dense", "pooling", "activation", "reshaping"} <= set(texts)
     assert not {"normalisation", "dropout", "sum", "other"} & set(texts)
 
 
 def test_the_drawing_stands_alone_in_light_and_dark() -> None:
-    svg = draw_architecture(table(DEEP), "<a & b>").to_svg(alone=True)
+    svg = draw_architecture(table(DEEP), "<a & b>").to_svg(standalone=True)
     assert "prefers-color-scheme: dark" in svg
     assert "<a & b>" not in svg
     assert "&lt;a &amp; b&gt;" in svg
@@ -226,14 +226,14 @@ def test_operations_that_no_table_has_are_drawn_too() -> None:
     assert placed.items[9].label == "concatenate 8"
     assert placed.arcs == ()
     svg = draw_architecture(LayerTable(parameters=0, macs=0, layers=tuple(rows), warnings=()), "rows").to_svg(
-        alone=True
+        standalone=True
     )
     assert {title.partition(":")[0] for title in titles(svg)} >= {*many, "act", "all"}
 
 
 def test_what_is_frozen_is_pale_and_the_legend_says_so() -> None:
     known = table(list(LENET))
-    plain = draw_architecture(known, "lenet").to_svg(alone=True)
+    plain = draw_architecture(known, "lenet").to_svg(standalone=True)
     assert "opacity" not in plain
     assert "frozen" not in plain
     still = {"conv1", "dense1"}
@@ -241,7 +241,7 @@ def test_what_is_frozen_is_pale_and_the_legend_says_so() -> None:
         row.model_copy(update={"frozen": row.name in still, "unfreeze_at": 2 * (row.name == "conv2")})
         for row in known.layers
     ]
-    drawn = draw_architecture(known.model_copy(update={"layers": tuple(rows)}), "lenet").to_svg(alone=True)
+    drawn = draw_architecture(known.model_copy(update={"layers": tuple(rows)}), "lenet").to_svg(standalone=True)
     boxes = [box for box in ElementTree.fromstring(drawn).iter(f"{SVG}rect") if len(box)]
     pale = {box.find(f"{SVG}title").text for box in boxes if "opacity" in box.attrib["style"]}
     assert {title.partition(":")[0] for title in pale} == still

@@ -113,7 +113,7 @@ def test_pictures_hold_hostile_names_and_every_number_of_groups(name: str) -> No
         answer = ShiftView(shifted(tuple(group(calls, name=f"{name}{n}") for n in range(count))), example)
         for plate in answer.figures().values():
             assert to_png(plate.figure).startswith(b"\x89PNG")
-            assert "<script" not in to_svg(plate.figure, "x", plate.description, alone=True)
+            assert "<script" not in to_svg(plate.figure, "x", plate.description, standalone=True)
 
 
 def test_two_draws_of_one_kind_keep_their_own_figures() -> None:

@@ -189,7 +189,7 @@ def _draw(headline: str, maps: Sequence[_Map], legend: str, skipped: Sequence[in
         _draw_span(drawing, each, "test" if last else "validation", strong=last)
         _draw_labels(drawing, each, labels, last)
     drawing.text(MARGIN, labels + 4.5 * LINE, legend, size=SMALL, colour="muted")
-    return drawing.to_svg(alone=True)
+    return drawing.to_svg(standalone=True)
 
 
 def _legend_text(maps: Sequence[_Map], skipped: Sequence[int], whole: bool) -> str:

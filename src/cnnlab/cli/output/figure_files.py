@@ -95,7 +95,7 @@ def write_figures(figures: Mapping[str, CaptionedFigure], first_path: Path) -> l
         if path.suffix.lower() == ".png":
             content = to_png(plate.figure)
         else:
-            content = to_svg(plate.figure, name, plate.description, alone=True).encode("utf-8")
+            content = to_svg(plate.figure, name, plate.description, standalone=True).encode("utf-8")
         try:
             atomic_write(path, content)
         except RunError as error:

@@ -300,7 +300,7 @@ class ActivationMaps:
 
     def _repr_html_(self) -> str:
         captioned = self.figures()["activations"]
-        return self.document().to_html(to_svg(captioned.figure, "activations", captioned.description, alone=True))
+        return self.document().to_html(to_svg(captioned.figure, "activations", captioned.description, standalone=True))
 
     def _table(self, layer: LayerMaps) -> TextTable:
         statistics = [self.statistics[layer.name][number] for number in layer.displayed]

@@ -118,7 +118,7 @@ def top_activations(
     network, tracker, map_width = model.network, _TopActivationTracker(count), 1
     num_images = 0
 
-    def see(_: LayerRef, output: Tensor) -> None:
+    def record(_: LayerRef, output: Tensor) -> None:
         nonlocal map_width
         maps = layer_index.as_feature_maps(layer_ref, output)
         if maps is None or len(maps) != at_once:
@@ -134,7 +134,7 @@ def top_activations(
     with eval_mode(network), torch.no_grad():
         for images, _ in loader.with_input_size(max_resize(network)).eval_batches():
             at_once = len(images)
-            with capture_outputs(network, [layer_ref], see):
+            with capture_outputs(network, [layer_ref], record):
                 network(images)
             num_images += at_once
     return tracker.result(layer_ref.name, map_width)

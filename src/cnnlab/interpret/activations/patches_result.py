@@ -234,7 +234,7 @@ class Patches:
 
     def _repr_html_(self) -> str:
         captioned = self.figures()["patches"]
-        return self.document().to_html(to_svg(captioned.figure, "patches", captioned.description, alone=True))
+        return self.document().to_html(to_svg(captioned.figure, "patches", captioned.description, standalone=True))
 
     def _record(self, patch: Patch) -> PatchRecord:
         rows, columns = patch.receptive_field or (None, None)

@@ -202,7 +202,7 @@ class UnitActivity:
 
     def _repr_html_(self) -> str:
         captioned = self.figures()["units"]
-        return self.document().to_html(to_svg(captioned.figure, "units", captioned.description, alone=True))
+        return self.document().to_html(to_svg(captioned.figure, "units", captioned.description, standalone=True))
 
     def _units_text(self, what: str, numbers: Sequence[tuple[int, ...]], units: int) -> str:
         found = sum(map(len, numbers))

@@ -88,12 +88,12 @@ def _outputs(
             del shapes[earlier]
         shapes[name] = tuple(output.shape[1:])
 
-    def begins(name: str, given: Tensor) -> None:
+    def on_call(name: str, given: Tensor) -> None:
         if name in cuts:
             shapes[cuts[name]] = tuple(given.shape[1:])
 
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    with forward_hooks(network, [*modules, *calls], done, begins), torch.no_grad():
+    with forward_hooks(network, [*modules, *calls], done, on_call), torch.no_grad():
         network(torch.zeros(1, *shape, device=device))
     return shapes
 

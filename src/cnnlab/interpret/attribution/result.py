@@ -211,7 +211,7 @@ class Attributions:
         from cnnlab.render.plots import to_svg
 
         captioned = self.figures()["attribution"]
-        return self.document().to_html(to_svg(captioned.figure, "attribution", captioned.description, alone=True))
+        return self.document().to_html(to_svg(captioned.figure, "attribution", captioned.description, standalone=True))
 
 
 def format_correlation(value: float | None) -> str:

@@ -45,7 +45,7 @@ def effective_svg(fields: Sequence[EffectiveField]) -> str:
             colour = "muted" if place else "ink"
             drawing.text(left, labels + place * LINE, line, size=SMALL, colour=colour, bold=not place)
     drawing.text(MARGIN, height - MARGIN + 4, legend, size=SMALL, colour="muted")
-    return drawing.to_svg(alone=True)
+    return drawing.to_svg(standalone=True)
 
 
 def _labels(field: EffectiveField) -> tuple[str, ...]:

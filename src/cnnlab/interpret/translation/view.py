@@ -25,7 +25,7 @@ def translation_svg(result: TranslationSensitivity) -> str:
     """The plot, standing alone."""
     shown = ", ".join(stage.name for stage in _drawn_layers(result))
     description = f"How far activations move when the image does, in front of and after {shown}. {result.summary()}"
-    return to_svg(translation_figure(result), "translation", description, alone=True)
+    return to_svg(translation_figure(result), "translation", description, standalone=True)
 
 
 def translation_figure(result: TranslationSensitivity) -> Figure:

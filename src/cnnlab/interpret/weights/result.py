@@ -116,7 +116,7 @@ class LayerWeights:
     def svg(self) -> str:
         """The main picture."""
         name, captioned = next(iter(self.figures().items()))
-        return to_svg(captioned.figure, name, captioned.description, alone=True)
+        return to_svg(captioned.figure, name, captioned.description, standalone=True)
 
     def _repr_html_(self) -> str:
         return self.document().to_html(self.svg())

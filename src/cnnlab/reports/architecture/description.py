@@ -72,7 +72,7 @@ class Description(Record):
         """The drawing of the network, standing alone."""
         from cnnlab.reports.architecture.drawing import draw_architecture
 
-        return draw_architecture(self.table, self.title).to_svg(alone=True)
+        return draw_architecture(self.table, self.title).to_svg(standalone=True)
 
     def _repr_html_(self) -> str:
         return self.document().to_html(self.svg())

@@ -30,7 +30,7 @@ JITTER = 0.16
 def comparison_svg(result: ComparedRuns) -> str:
     """The picture, standing alone."""
     description = f"{result.metric.replace('_', ' ')} of {len(result.groups)} groups of runs. {result.summary()}"
-    return to_svg(comparison_figure(result), "compared", description, alone=True)
+    return to_svg(comparison_figure(result), "compared", description, standalone=True)
 
 
 def comparison_figure(result: ComparedRuns) -> Figure:

@@ -60,7 +60,7 @@ class ComparedStudies(Record):
         from cnnlab.reports.comparison.studies_figure import overlay_figure
 
         names = text.join_names([study.study for study in self.studies])
-        return to_svg(overlay_figure(self.studies), "studies", f"The arms of the studies {names}.", alone=True)
+        return to_svg(overlay_figure(self.studies), "studies", f"The arms of the studies {names}.", standalone=True)
 
     def _repr_html_(self) -> str:
         return self.document().to_html(self.svg())

@@ -66,7 +66,7 @@ class ShiftView:
     def svg(self) -> str:
         """The curves, standing alone."""
         plate = self.figures()["curves"]
-        return to_svg(plate.figure, "curves", plate.description, alone=True)
+        return to_svg(plate.figure, "curves", plate.description, standalone=True)
 
     def figures(self) -> dict[str, CaptionedFigure]:
         """The curves, a panel for each kind of shift; and an image under each shift."""

@@ -32,7 +32,7 @@ class StudyView:
         """Every seed a dot, with the differences to the baseline; or the dose curve."""
         curve = self.result.curve
         figure = seed_figure(self.result) if curve is None else sweep_figure(self.result, curve)
-        return to_svg(figure, "study", f"{self.result.question} {headline(self.result)}".strip(), alone=True)
+        return to_svg(figure, "study", f"{self.result.question} {headline(self.result)}".strip(), standalone=True)
 
     def to_json(self, indent: int | None = None) -> str:
         """The result as JSON text; arms by what programs ask for, without learning curves.

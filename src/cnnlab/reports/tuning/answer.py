@@ -24,7 +24,7 @@ class TuningView:
     def svg(self) -> str:
         """Every trial a dot, and the best so far as a line."""
         description = f"{self.result.question} {headline(self.result)}".strip()
-        return to_svg(history_figure(self.result), "history", description, alone=True)
+        return to_svg(history_figure(self.result), "history", description, standalone=True)
 
     def to_json(self, indent: int | None = None) -> str:
         """The result as JSON text."""

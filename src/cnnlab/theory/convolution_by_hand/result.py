@@ -137,7 +137,7 @@ class Convolution:
 
     def svg(self, at: ConvolutionStep | None = None) -> str:
         """The picture of one step, the first unless given, standing alone."""
-        return draw_step(self, at or self.step_at(0, 0)).to_svg(alone=True)
+        return draw_step(self, at or self.step_at(0, 0)).to_svg(standalone=True)
 
     def page(self) -> str:
         """One HTML page, which needs nothing else, on which the window moves.

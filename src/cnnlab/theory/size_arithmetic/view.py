@@ -391,7 +391,7 @@ def draw_windows(query: SizeQuery, axes: Sequence[AxisOutput]) -> str:
         _draw_row(drawing, row, found, top)
         top += row.height
     _draw_legend(drawing, legend, top + _LEGEND - 6)
-    return drawing.to_svg(alone=True)
+    return drawing.to_svg(standalone=True)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ class LRMarker(NamedTuple):
 def range_svg(result: LRRangeResult) -> str:
     """The plot, standing alone."""
     description = f"The training loss of {result.recipe} against a rising learning rate. {result.summary()}"
-    return to_svg(range_figure(result), "lr-range", f"{description} {result.comparison_text()}".strip(), alone=True)
+    return to_svg(
+        range_figure(result), "lr-range", f"{description} {result.comparison_text()}".strip(), standalone=True
+    )
 
 
 def range_figure(result: LRRangeResult) -> Figure:
