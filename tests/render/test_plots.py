@@ -25,13 +25,13 @@ def test_places_far_apart_stay() -> None:
     assert spread_positions([80.0, 10.0, 40.0], 14.0, 0.0, 100.0) == [80.0, 10.0, 40.0]
 
 
-@pytest.mark.parametrize("alone", [False, True])
-def test_a_file_of_its_own_has_colours_a_ground_and_a_dark_side(alone: bool) -> None:
+@pytest.mark.parametrize("standalone", [False, True])
+def test_a_file_of_its_own_has_colours_a_ground_and_a_dark_side(standalone: bool) -> None:
     figure = new_figure(80, 60)
     minimal_axes(figure, 10, 10, 60, 40)
     root = ElementTree.fromstring(to_svg(figure, "it", "seen", standalone=standalone))
     children = [child.tag.rpartition("}")[2] for child in root]
     assert children[0] == "title"
-    assert (children[1:3] == ["style", "rect"]) is alone
+    assert (children[1:3] == ["style", "rect"]) is standalone
     text = ElementTree.tostring(root, encoding="unicode")
-    assert ("prefers-color-scheme: dark" in text) is alone
+    assert ("prefers-color-scheme: dark" in text) is standalone

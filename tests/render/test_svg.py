@@ -15,7 +15,7 @@ from cnnlab.render.svg import CHARACTER_WIDTH, SvgDrawing, text_width
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def read(drawing: SvgDrawing, alone: bool = False) -> ElementTree.Element:
+def read(drawing: SvgDrawing, standalone: bool = False) -> ElementTree.Element:
     return ElementTree.fromstring(drawing.to_svg(standalone=standalone))
 
 

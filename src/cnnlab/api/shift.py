@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnlab.config.corruptions import default_corruptions, read_corruptions
 from cnnlab.errors import RunError, SpecError, UsageError
-from cnnlab.reports.robustness.answer import ShiftView
+from cnnlab.reports.robustness.view import ShiftView
 from cnnlab.runs.index.finished_runs import LoadedRun, group_names, group_runs, load_runs
 from cnnlab.runs.index.run_groups import one_run_per_seed
 from cnnlab.stats.comparison import DecisionRules

@@ -8,7 +8,7 @@ from cnnlab.api.report import write_study_report
 from cnnlab.config.study import Study
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.data.sources.base import ProgressCallback, no_progress
-from cnnlab.reports.study.answer import StudyPlanView, StudyView
+from cnnlab.reports.study.page import StudyPlanView, StudyView
 from cnnlab.studies.folder import read_study_precision, study_folder, study_name
 from cnnlab.studies.forecast import forecast
 from cnnlab.studies.plan import make_plan

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cnnlab.api.report import write_tuning_report
 from cnnlab.config.search import Search
-from cnnlab.reports.tuning.answer import TuningView
+from cnnlab.reports.tuning.page import TuningView
 from cnnlab.tuning.search import NO_SEARCH_CALLBACKS, SearchCallbacks, execute_search, tuning_folder
 
 

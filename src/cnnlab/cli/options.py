@@ -1,7 +1,4 @@
-"""The options that commands share, and the door through which every error reaches the person.
-
-Heavy imports stand inside the commands, so that `cnnlab --help` answers at once.
-"""
+"""The options that commands share, refusals of options that would do nothing, and how every error reaches the person."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
@@ -27,6 +24,30 @@ from cnnlab.render.formatting import sanitize
 if TYPE_CHECKING:
     from cnnlab.config.recipe import Recipe
     from cnnlab.interpret import targets
+
+
+def given_options(context: typer.Context, *names: str) -> list[str]:
+    """Those of the named parameters that the person gave, on the command line or in the environment."""
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return [name for name, source in sources.items() if source is not None and not source.name.startswith("DEFAULT")]
+
+
+def refuse_option(name: str, reason: str, step: str) -> NoReturn:
+    """Tell that an option would do nothing.
+
+    Args:
+        name: of the parameter.
+        reason: why.
+        step: what makes it do something.
+
+    Raises:
+        UsageError: always.
+    """
+    option = f"--{name.replace('_', '-')}"
+    raise UsageError(
+        f"{option} would do nothing here: {reason}", where=option, next_step=f"{step}, or leave {option} out"
+    )
+
 
 P = ParamSpec("P")
 T = TypeVar("T")

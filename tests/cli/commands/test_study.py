@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
-from cnnlab.reports.study.answer import StudyView
+from cnnlab.reports.study.page import StudyView
 from cnnlab.storage.run_folder import list_runs
 from cnnlab.studies.folder import read_result, study_folder
 from cnnlab.studies.result import UNTESTED

@@ -13,9 +13,9 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from cnnlab.data.loader import ImageLoader
-from cnnlab.interpret.mistakes import embedding as mistakes_embedding
+from cnnlab.interpret.mistakes import embedding
 from cnnlab.interpret.mistakes.embedding import PCAEmbedding, embed_images, last_layer, layer_inputs
-from cnnlab.interpret.mistakes.embedding_plot import embedding_figure
+from cnnlab.interpret.mistakes.figures import embedding_figure
 from cnnlab.interpret.mistakes.view import map_sentence
 from cnnlab.records import LayerRecord
 from cnnlab.render.plots import to_svg
@@ -78,7 +78,7 @@ def test_pieces_change_nothing_and_the_mode_stays(
     network.train()
     with untouched(network):
         whole = layer_inputs(network, "5", feed(), np.arange(30))
-        monkeypatch.setattr(mistakes_embedding, "CHUNK_NUMBERS", 7 * 192)
+        monkeypatch.setattr(embedding, "CHUNK_NUMBERS", 7 * 192)
         np.testing.assert_allclose(layer_inputs(network, "5", feed(), np.arange(30)), whole, atol=1e-6)
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from cnnlab.config.corruptions import read_corruptions
 from cnnlab.render.plots import to_png, to_svg
-from cnnlab.reports.robustness.answer import ShiftView
 from cnnlab.reports.robustness.text import invariance_summary, scope_text
+from cnnlab.reports.robustness.view import ShiftView
 from cnnlab.runs.robustness.result import ShiftedGroup, ShiftedRun, ShiftResult, shifted_group
 from cnnlab.stats.comparison import DecisionRules
 from cnnlab.stats.paired import PairedEffect

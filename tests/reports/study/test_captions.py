@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnnlab.render.formatting import quote
-from cnnlab.reports.study import captions
+from cnnlab.reports.study import page
 from cnnlab.stats.power import detectable_difference
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -14,28 +14,26 @@ def test_the_spread_is_pooled_over_all_arms(make_study):
     result = make_study(runs=6, failed={"flips": 3, "dropout": 5})
     values = [np.array(arm.sample.finite) for arm in result.arms]
     squares = sum(((each - each.mean()) ** 2).sum() for each in values)
-    assert captions.pooled_sd(result) == pytest.approx(np.sqrt(squares / sum(len(each) - 1 for each in values)))
-    assert captions.pooled_sd(make_study(runs=1)) is None
+    assert page.pooled_sd(result) == pytest.approx(np.sqrt(squares / sum(len(each) - 1 for each in values)))
+    assert page.pooled_sd(make_study(runs=1)) is None
 
 
 def test_what_the_seeds_find_is_found_by_80_percent(make_study):
     result = make_study(runs=8, baseline_runs=14)
-    assert captions.observed_detectable_difference(result) == detectable_difference(
-        captions.pooled_sd(result), 8, 14, comparisons=3
+    assert page.observed_detectable_difference(result) == detectable_difference(
+        page.pooled_sd(result), 8, 14, comparisons=3
     )
     doses = make_study(doses=DOSES, runs=6)
-    assert captions.observed_detectable_difference(doses) == detectable_difference(
-        captions.pooled_sd(doses), 6, comparisons=6
-    )
-    assert captions.observed_detectable_difference(make_study(runs=1)) is None
+    assert page.observed_detectable_difference(doses) == detectable_difference(page.pooled_sd(doses), 6, comparisons=6)
+    assert page.observed_detectable_difference(make_study(runs=1)) is None
 
 
 def test_captions_say_what_is_seen(make_study):
     result = make_study()
-    caption = captions.seeds_caption(result)
+    caption = page.seeds_caption(result)
     assert f"{np.mean(result.arm('flips').sample.values):.4f}" in caption
     assert quote("flips") in caption
     loss = make_study({"plain": 0.0, "low": -0.1}, metric="validation_loss", mean=1.2)
-    assert quote("low") in captions.seeds_caption(loss)
+    assert quote("low") in page.seeds_caption(loss)
     curve = make_study(doses=DOSES, runs=8).curve
-    assert f"{curve.optimum:.3g}" in captions.sweep_caption(curve)
+    assert f"{curve.optimum:.3g}" in page.sweep_caption(curve)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cnnlab.reports.study.answer import StudyView
-from cnnlab.reports.study.page import render_study
+from cnnlab.reports.study.page import StudyView, render_study
 from cnnlab.reports.study.tables import study_document, study_tables
 from cnnlab.stats.welch import nominal_level
 

@@ -72,12 +72,12 @@ def describe(
 ) -> None:
     """Every layer's shape, parameters, cost, memory and receptive field, and a drawing, before training."""
     form = OutputFormat(json, markdown, latex, svg)
-    from cnnlab.api import describe as api
+    from cnnlab.api import describe as api_describe
     from cnnlab.cli.output.console import progress_reporter
 
     changed, sides = overrides(set_), read_image_size(size)
     with progress_reporter() as shown:
-        found = api.describe(
+        found = api_describe.describe(
             what,
             size=sides,
             classes=classes,

@@ -30,7 +30,7 @@ def quickstart(
     debug: Debug = False,
 ) -> None:
     """Train LeNet on CIFAR-10 where it can be had, else on the built-in shapes, and write a report."""
-    from cnnlab.api import train as api
+    from cnnlab.api import train
     from cnnlab.cli.commands.train import resumable, show_result
     from cnnlab.cli.output.console import log, progress_reporter
     from cnnlab.cli.output.progress_bars import RunProgressBar
@@ -44,7 +44,7 @@ def quickstart(
         recipe = Recipe.read(bundled_recipe("lenet"), {"data.source": source})
         started: list[RunFolder] = []
         with resumable(started, data, device):
-            folder = api.train(
+            folder = train.train(
                 recipe,
                 name=f"lenet-{source}",
                 runs=runs,

@@ -67,7 +67,7 @@ def train(
         RunFolder.open(resume)
     known = read_recipe(recipe, overrides(set_, seed), data) if recipe is not None else None
     # Behind the reading, since they load torch, which takes seconds.
-    from cnnlab.api import train as api
+    from cnnlab.api import train as api_train
     from cnnlab.cli.output.console import progress_reporter
     from cnnlab.cli.output.progress_bars import RunProgressBar
     from cnnlab.distributed import is_main_process
@@ -77,12 +77,14 @@ def train(
         started: list[RunFolder] = []
         with resumable(started, data, device):
             if resume is not None:
-                folder = api.resume(resume, data=data, device=device, callbacks=callbacks, on_run_start=started.append)
+                folder = api_train.resume(
+                    resume, data=data, device=device, callbacks=callbacks, on_run_start=started.append
+                )
             else:
                 assert recipe is not None
                 assert known is not None
                 with name_file_in_errors(recipe):
-                    folder = api.train(
+                    folder = api_train.train(
                         known,
                         name=recipe.stem,
                         runs=runs,

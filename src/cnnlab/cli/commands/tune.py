@@ -75,7 +75,7 @@ def tune(
     called = name or file.stem
     if plan:
         from cnnlab.data.dataset_cache import DatasetCache
-        from cnnlab.reports.tuning.answer import TuningPlanView
+        from cnnlab.reports.tuning.page import TuningPlanView
         from cnnlab.tuning.plan import plan_search, summarize_tuning_plan
 
         with progress_reporter() as shown, name_file_in_errors(file):

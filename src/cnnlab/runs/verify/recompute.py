@@ -1,36 +1,298 @@
-"""A run recalculated: its weights loaded, its data opened, and every figure that it reports found again.
-
-What another machine may change: logits in their last digits, and so a mean loss, and the answer to images whose two
-best classes are as close as that. Everything else must be the same.
-"""
+"""A run verified: its weights loaded, its data opened, and every figure that it reports found again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from cnnlab.config.recipe import Recipe
+from cnnlab.config.stopping import EarlyStoppingConfig, Metric, NoBudget, TimeBudget
 from cnnlab.config.warnings import summarize
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.sources.base import ProgressCallback, Split, no_progress
 from cnnlab.evaluation.logits import predict_logits
+from cnnlab.evaluation.metrics import compute_score
 from cnnlab.models.network_plan import plan_network
 from cnnlab.records import DataRecord, Environment, EpochRecord, LayerTable, PrecisionConfig, RunResult, Score
 from cnnlab.runs.environment import code_hash, relocate_recipe
 from cnnlab.runs.final_evaluation import open_test_split, trained_network
 from cnnlab.runs.setup import make_image_loader
-from cnnlab.runs.verify.curve import check_curve, check_steps
 from cnnlab.runs.verify.result import RunVerification, VerificationChecks
-from cnnlab.runs.verify.scores import check_saved_predictions, check_scores
-from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder, slug
+from cnnlab.storage.run_folder import BACKBONE_FOLDER, Predictions, RunFolder, slug
 from cnnlab.storage.test_ledger import openings
 from cnnlab.training.device import choose_device, disable_tf32
+from cnnlab.training.early_stopping import EarlyStopping
+from cnnlab.training.schedules import LRScheduler, TrainingPosition, lr_multiplier
+
+METRICS: tuple[str, ...] = get_args(Metric)
+# The same logits give the same figures, but for the order of adding.
+EXACT = 1e-6
+# Logits of another number of threads or machine differ by a few units of the seventh digit of the largest number that
+# was added on the way to them; this leaves room for a hundred layers.
+LOGITS_TOLERANCE = 1e-3
+Logits = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+def check_saved_predictions(
+    checks: VerificationChecks, split: str, reported: Score, saved: Predictions, classes: Sequence[str]
+) -> None:
+    """Hold a reported score to the kept predictions: the same logits give the same figures."""
+    name = f"predictions-{split}.npz"
+    if not _is_valid(saved, len(classes)):
+        shapes = f"{saved.labels.shape} labels, {saved.logits.shape} logits"
+        checks.check_equal(name, f"{reported.images} images, {len(classes)} classes", shapes, f"{name} was edited")
+        return
+    what = f"result.json does not report what {name} holds: one of the two was edited"
+    found = compute_score(saved.logits, saved.labels, classes)
+    checks.check_equal(f"{split} images, in {name}", reported.images, found.images, what)
+    for metric in METRICS:
+        checks.check_close(
+            f"{split} {_metric_text(metric)}, of {name}", reported.metric(metric), found.metric(metric), EXACT, what
+        )
+    _check_classes(checks, f"of {name}", split, reported, found, EXACT, what)
+
+
+def check_scores(
+    checks: VerificationChecks,
+    split: str,
+    reported: Score,
+    logits: Logits,
+    labels: Labels,
+    classes: Sequence[str],
+    saved: Predictions | None,
+) -> None:
+    """Hold a reported score, and the kept predictions, to what the selected weights say here.
+
+    Args:
+        logits, labels: found here, N×K and N.
+        saved: the run's own predictions; None where they are missing.
+    """
+    finite = logits[np.isfinite(logits)]
+    within = LOGITS_TOLERANCE * (1 + float(np.abs(finite).max(initial=0.0)))
+    weights = "the weights are not those that were scored, or the figure was edited"
+    if saved is not None and _is_valid(saved, len(classes)):
+        _check_predictions(checks, split, saved, logits, labels, within)
+    found = compute_score(logits, labels, classes)
+    checks.check_equal(f"{split} images", reported.images, found.images, "another number of images was scored")
+    checks.check_close(f"{split} loss", reported.loss, found.loss, 2 * within, weights)
+    loose = _near_ties(logits, 1, within)
+    smallest = min((each.images for each in found.per_class if each.images), default=1)
+    room = {
+        "accuracy": len(loose) / found.images,
+        "top5": len(_near_ties(logits, 5, within)) / found.images,
+        "balanced_accuracy": 2 * len(loose) / smallest,
+        "macro_f1": 2 * len(loose) / smallest,
+    }
+    for metric, share in room.items():
+        one, other = reported.metric(metric), found.metric(metric)
+        moved = ""
+        if metric in ("accuracy", "top5"):
+            moved = f"{round(abs(one - other) * found.images):,} of {found.images:,} images differ; "
+        checks.check_close(f"{split} {_metric_text(metric)}", one, other, share + EXACT, moved + weights)
+    _check_classes(checks, "", split, reported, found, room["macro_f1"] + EXACT, weights)
+
+
+def _check_predictions(
+    checks: VerificationChecks, split: str, saved: Predictions, logits: Logits, labels: Labels, tolerance: float
+) -> None:
+    name = f"predictions-{split}.npz"
+    if len(saved.labels) != len(labels):
+        checks.check_equal(
+            f"{name}: images", len(saved.labels), len(labels), f"{name} is of other images, or was edited"
+        )
+        return
+    wrong = int((saved.labels != labels).sum())
+    checks.check_equal(f"{name}: labels that are not the data's", 0, wrong, f"{name} is of other images, or was edited")
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(saved.logits.astype(np.float64) - logits)
+    # The same infinities are no difference; anything beside a NaN is, unless both are.
+    apart = np.where((saved.logits == logits) | (np.isnan(saved.logits) & np.isnan(logits)), 0.0, apart)
+    apart = np.where(np.isnan(apart), np.inf, apart)
+    images = int((apart.max(axis=1, initial=0.0) > tolerance).sum())
+    classes = int((saved.logits.argmax(axis=1) != logits.argmax(axis=1)).sum())
+    what = (
+        f"the selected weights do not give these; {classes:,} of {len(labels):,} images have another class: "
+        "other weights, other images, or edited predictions"
+    )
+    checks.check_equal(f"{name}: images whose logits differ", 0, images, what)
+
+
+def _check_classes(
+    checks: VerificationChecks, of: str, split: str, reported: Score, found: Score, tolerance: float, meaning: str
+) -> None:
+    """Every class's figures; one figure stands for all that hold."""
+    if [each.name for each in reported.per_class] != [each.name for each in found.per_class]:
+        names = [", ".join(each.name for each in each_score.per_class) for each_score in (reported, found)]
+        checks.check_equal(f"{split} classes {of}".strip(), names[0], names[1], meaning)
+        return
+    whole = True
+    for one, other in zip(reported.per_class, found.per_class, strict=True):
+        for name in ("images", "recall", "precision"):
+            a, b = float(getattr(one, name)), float(getattr(other, name))
+            if abs(a - b) > (0 if name == "images" else tolerance):
+                whole = False
+                checks.check_close(f"{split} {name} of class {one.name} {of}".strip(), a, b, tolerance, meaning)
+    if whole:
+        count = len(reported.per_class)
+        checks.check_equal(f"{split} figures of the classes {of}".strip(), count, count, meaning)
+
+
+def _near_ties(logits: Logits, rank: int, tolerance: float) -> npt.NDArray[np.intp]:
+    """The images whose `rank`-th and next best classes are too close to tell which is which on another machine."""
+    if logits.shape[1] <= rank:
+        return np.array([], dtype=np.intp)
+    ordered = -np.sort(-logits.astype(np.float64), axis=1)
+    with np.errstate(invalid="ignore"):
+        close = ordered[:, rank - 1] - ordered[:, rank] <= 2 * tolerance
+    return np.flatnonzero(close)
+
+
+def _is_valid(saved: Predictions, classes: int) -> bool:
+    """Whether arrays from a file are predictions at all."""
+    return (
+        saved.labels.ndim == 1
+        and saved.logits.ndim == 2
+        and saved.logits.shape == (len(saved.labels), classes)
+        and len(saved.labels) > 0
+        and np.issubdtype(saved.labels.dtype, np.integer)
+        and np.issubdtype(saved.logits.dtype, np.floating)
+        and bool(((saved.labels >= 0) & (saved.labels < classes)).all())
+    )
+
+
+def _metric_text(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+CURVE_FILE = "metrics.jsonl"
+EDITED_MESSAGE = "the recipe or the learning curve was edited, or belongs to another run"
+# A rate is a product of a few numbers, the same on every machine but for the last digit.
+RELATIVE_TOLERANCE = 1e-9
+# What another memory layout or number of threads makes of a mean loss, and of an accuracy at the edge.
+LOSS_ROUNDING = 1e-3
+
+
+def check_curve(
+    checks: VerificationChecks,
+    recipe: Recipe,
+    curve: Sequence[EpochRecord],
+    result: RunResult,
+    precision_config: PrecisionConfig | None,
+) -> None:
+    """Hold steps, rates, choice and end of a training against its recipe, and the result against the curve."""
+    if not curve:
+        checks.check_equal(f"{CURVE_FILE}: points", "1 or more", 0, EDITED_MESSAGE)
+        return
+    last = curve[-1]
+    checks.check_equal("epochs", result.epochs, last.epoch, "result.json and the learning curve do not belong together")
+    images = sum(point.train.images for point in curve)
+    speed = images / result.seconds if result.seconds else 0.0
+    within = 1e-6 * max(speed, 1.0)
+    checks.check_close(
+        "images per second", result.images_per_second, speed, within, "result.json or the curve was edited"
+    )
+    if precision_config is not None and recipe.train.precision != "auto":
+        checks.check_equal(
+            "precision", recipe.train.precision, precision_config.precision, "the recipe or precision.json was edited"
+        )
+    _check_end(checks, recipe, curve, result)
+    if result.train is not None:
+        _check_selection(checks, recipe, curve, result)
+
+
+def check_steps(
+    checks: VerificationChecks, recipe: Recipe, curve: Sequence[EpochRecord], images: int, batches: int
+) -> None:
+    """Hold the curve's steps, images and rates against the recipe.
+
+    Args:
+        images, batches: of the training part, in an epoch.
+    """
+    train = recipe.train
+    steps = -(-batches // train.accumulate)
+    schedule = LRScheduler(train.schedule, train.epochs * steps, steps)
+    seen, wrong = 0, {"steps": 0, "images": 0, "learning rate": 0}
+    shown: dict[str, tuple[float, float]] = {}
+    for point in curve:
+        seen += point.train.images
+        expected: dict[str, tuple[float, float]] = {
+            "steps": (point.step, round(point.epoch * steps)),
+            "images": (seen, round(point.epoch) * images if point.epoch == round(point.epoch) else seen),
+        }
+        if not isinstance(train.budget, TimeBudget):  # by the clock a rate falls otherwise each time
+            epochs, others = divmod(point.step - 1, steps)
+            before = epochs * images + others * train.batch_size * train.accumulate
+            place = TrainingPosition(
+                point.step - 1, train.epochs * steps, steps, train.budget.fraction_used(before, 0.0)
+            )
+            rate = schedule.plateau_factor * lr_multiplier(schedule.config, place)
+            expected["learning rate"] = point.learning_rate, train.optimizer.lr * rate
+        for name, (told, found) in expected.items():
+            if not math.isclose(told, found, rel_tol=RELATIVE_TOLERANCE):
+                wrong[name] += 1
+                shown.setdefault(name, (told, found))
+        if point.validation is not None:
+            schedule.after_validation(point.validation)
+    for name, count in wrong.items():
+        told, found = shown.get(name, (len(curve), len(curve)))
+        what = f"{CURVE_FILE}: {name}" + (
+            f", the first of {count} that differ" if count else ", points that fit the recipe"
+        )
+        checks.check_equal(what, told, found, EDITED_MESSAGE)
+
+
+def _check_end(checks: VerificationChecks, recipe: Recipe, curve: Sequence[EpochRecord], result: RunResult) -> None:
+    """A training ends with its last epoch, unless something ended it before."""
+    train = recipe.train
+    if result.status == "diverged" or not isinstance(train.budget, NoBudget):
+        return
+    stopped = False
+    if isinstance(train.stop, EarlyStoppingConfig) and curve[-1].validation is not None:
+        patience = EarlyStopping(train.stop.metric, train.stop.min_change)
+        ends = [
+            point.epoch
+            for point in curve
+            if point.validation is not None
+            and not patience.update(point.validation)
+            and patience.num_bad_validations >= train.stop.patience
+        ]
+        stopped = bool(ends)
+        if stopped:
+            checks.check_equal("end by early stopping, epoch", curve[-1].epoch, ends[0], EDITED_MESSAGE)
+    if not stopped:
+        checks.check_equal("end of the training, epoch", curve[-1].epoch, float(train.epochs), EDITED_MESSAGE)
+
+
+def _check_selection(
+    checks: VerificationChecks, recipe: Recipe, curve: Sequence[EpochRecord], result: RunResult
+) -> None:
+    """The selected weights are those that the recipe's rule selects, and their figures are those of the curve."""
+    chooser, chosen = EarlyStopping(recipe.train.choose), curve[-1].epoch
+    if recipe.train.weights == "best" and curve[-1].validation is not None:
+        better = [point.epoch for point in curve if point.validation is not None and chooser.update(point.validation)]
+        chosen = better[-1] if better else chosen
+    what = "other weights were selected than the recipe's rule selects, or the curve was edited"
+    checks.check_equal("selected epoch", result.selected_epoch, chosen, what)
+    point = next((point for point in curve if point.epoch == result.selected_epoch), None)
+    if point is None or point.validation is None or result.validation is None:
+        return
+    seen, final = point.validation, result.validation
+    what = "the final figure is not that of the curve at the selected epoch: one of the two was edited"
+    within = LOSS_ROUNDING * (1 + abs(seen.loss))
+    checks.check_close("validation loss, in the curve at the selected epoch", final.loss, seen.loss, within, what)
+    within = max(2 / seen.images, LOSS_ROUNDING)
+    checks.check_close("validation accuracy, in the curve there", final.accuracy, seen.accuracy, within, what)
+
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 PURPOSE = "verify"

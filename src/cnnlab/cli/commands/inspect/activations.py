@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from cnnlab.cli.commands.inspect.option_checks import given_options, refuse_option
 from cnnlab.cli.options import (
     IMAGE_HELP,
     IMAGE_METAVAR,
@@ -19,8 +18,10 @@ from cnnlab.cli.options import (
     NetworkArgument,
     SplitName,
     WeightSeed,
+    given_options,
     handle_errors,
     read_network_name,
+    refuse_option,
 )
 from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat
 from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures

@@ -8,8 +8,16 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli.commands.inspect.option_checks import refuse_option
-from cnnlab.cli.options import DataFolder, Debug, Json, NetworkArgument, WeightSeed, handle_errors, read_network_name
+from cnnlab.cli.options import (
+    DataFolder,
+    Debug,
+    Json,
+    NetworkArgument,
+    WeightSeed,
+    handle_errors,
+    read_network_name,
+    refuse_option,
+)
 from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat
 from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
 from cnnlab.interpret.limits import MAX_SHOWN
