@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cnnlab.randomness import fork_rng, generator, manual_seed_torch, stream_key, uniforms
+from cnnlab.randomness import generator, stream_key, uniforms
+from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
 INDICES = st.lists(st.integers(0, 10**9), min_size=1, max_size=40)
 MANY = np.arange(20_000)

@@ -6,9 +6,7 @@ which process, in which batch, or after how many interruptions.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -55,36 +53,3 @@ def _splitmix64(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     state = (state ^ (state >> np.uint64(30))) * _MIX_1
     state = (state ^ (state >> np.uint64(27))) * _MIX_2
     return state ^ (state >> np.uint64(31))
-
-
-@contextlib.contextmanager
-def fork_rng() -> Iterator[None]:
-    """Restore torch's global random state on exit, on every device; inside, `manual_seed_torch` may set it."""
-    import torch
-
-    before = torch.get_rng_state()
-    on_cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-    on_mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before)
-        if on_cuda is not None:
-            torch.cuda.set_rng_state(on_cuda)
-        if on_mps is not None:
-            torch.mps.set_rng_state(on_mps)
-
-
-def manual_seed_torch(seed: int, purpose: str, *indices: int) -> None:
-    """Set torch's global state, which `nn.Dropout` and `nn.init` draw from, to a named stream.
-
-    Devices that have not been used are left alone: `torch.manual_seed` would keep the seed for them.
-    """
-    import torch
-
-    number = stream_key(seed, purpose, *indices)
-    torch.default_generator.manual_seed(number)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed(number)
-    if torch.backends.mps.is_available():
-        torch.mps.manual_seed(number)

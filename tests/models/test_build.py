@@ -20,7 +20,7 @@ from cnnlab.config.warnings import summarize
 from cnnlab.models import blocks
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
-from cnnlab.randomness import fork_rng
+from cnnlab.torch_rng import fork_rng
 
 REQUIRED = {
     "conv": "(4, 3)",

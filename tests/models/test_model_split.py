@@ -18,7 +18,7 @@ from cnnlab.models.network_plan import plan_network
 from cnnlab.models.pretrained.transfer import Resize, TransferModel, stateful_modules, unfreeze
 from cnnlab.models.pretrained.truncate import CutPoint
 from cnnlab.models.tracing.trace import trace_execution
-from cnnlab.randomness import fork_rng
+from cnnlab.torch_rng import fork_rng
 
 SIZE = 32
 full = pytest.mark.full

@@ -15,8 +15,8 @@ from cnnlab.architecture.trace import Trace, trace
 from cnnlab.architecture.warnings import table_warnings
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
-from cnnlab.randomness import fork_rng
 from cnnlab.records import WarningRecord
+from cnnlab.torch_rng import fork_rng
 
 # Rows that fit behind one another in any order.
 ROWS = st.sampled_from(

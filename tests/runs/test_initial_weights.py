@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.models.network_plan import plan_run_network
-from cnnlab.randomness import fork_rng
 from cnnlab.runs import run as runs_run
 from cnnlab.runs.initial_weights import state_digest
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.run_folder import RunFolder
+from cnnlab.torch_rng import fork_rng
 
 
 @pytest.fixture

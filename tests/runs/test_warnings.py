@@ -17,7 +17,6 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
-from cnnlab.randomness import fork_rng
 from cnnlab.records import WarningRecord
 from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.final_evaluation import open_test
@@ -25,6 +24,7 @@ from cnnlab.runs.run import run
 from cnnlab.runs.setup import make_image_loader
 from cnnlab.runs.warnings import image_warnings, initial_loss_warning
 from cnnlab.storage.run_folder import RunFolder
+from cnnlab.torch_rng import fork_rng
 from cnnlab.training.precision import FP32
 
 MakeRecipe = Callable[..., Recipe]

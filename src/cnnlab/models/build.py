@@ -15,7 +15,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from cnnlab.architecture import layers
 from cnnlab.architecture.trace import Trace, TracedLayer
 from cnnlab.models import blocks
-from cnnlab.randomness import fork_rng
+from cnnlab.torch_rng import fork_rng
 
 
 def build(trace: Trace) -> nn.Sequential:

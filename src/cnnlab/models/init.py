@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from cnnlab.config.model import Init
-from cnnlab.randomness import fork_rng, manual_seed_torch
+from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
 
 def init_weights(network: nn.Module, init: Init, seed: int) -> None:

@@ -25,7 +25,7 @@ from cnnlab.architecture.layer import Shape
 from cnnlab.errors import SpecError
 from cnnlab.models.pretrained.transfer import TransferModel, unfreeze
 from cnnlab.models.pretrained.truncate import EarlyExit, TruncateHook
-from cnnlab.randomness import fork_rng
+from cnnlab.torch_rng import fork_rng
 
 
 class TrainableTail(nn.Module):

@@ -31,9 +31,9 @@ from cnnlab.models.pretrained.tensor_files import abbreviate
 from cnnlab.models.pretrained.transfer import Resize, TransferModel, row_of_module, stateful_modules
 from cnnlab.models.pretrained.truncate import CutPoint, find_classifier_layer, find_cut_point, make_stem_small, prune
 from cnnlab.models.tracing.trace import ExecutionTrace, trace_execution, trace_network
-from cnnlab.randomness import fork_rng, manual_seed_torch
 from cnnlab.records import LayerRecord, WeightLoadReport
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder
+from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
 # Takes a seed and a device; on "meta" a network has shapes and no numbers.
 NetworkFactory = Callable[[int, str], nn.Module]

@@ -27,7 +27,8 @@ from cnnlab.version import __version__
 
 # What users write is not here: a default stands in the recipe, whose digest is another.
 NUMERIC_SOURCES = (
-    *("data", "evaluation", "models", "training", "randomness.py", "distributed.py", "storage/checkpoints.py"),
+    *("data", "evaluation", "models", "training", "randomness.py", "torch_rng.py", "distributed.py"),
+    "storage/checkpoints.py",
     *("runs/run.py", "runs/setup.py", "runs/cached_features.py", "runs/final_evaluation.py", "runs/resolve_recipe.py"),
     *("architecture/layer.py", "architecture/layers.py", "architecture/layer_table.py", "architecture/trace.py"),
     *(

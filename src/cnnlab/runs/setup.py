@@ -18,7 +18,7 @@ from cnnlab.data.sources.base import ProgressCallback, Split, no_progress
 from cnnlab.distributed import SINGLE_PROCESS, ProcessGroup
 from cnnlab.models.network_plan import NetworkPlan, plan_network
 from cnnlab.models.pretrained.source import LogFn
-from cnnlab.randomness import fork_rng, generator
+from cnnlab.randomness import generator
 from cnnlab.records import PrecisionConfig, WeightLoadReport
 from cnnlab.runs.cached_features import (
     PROBE_IMAGES,
@@ -30,6 +30,7 @@ from cnnlab.runs.cached_features import (
 from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.runs.checks import check_before_training, check_same_data
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder
+from cnnlab.torch_rng import fork_rng
 from cnnlab.training.feature_cache.plan import CachePlan
 from cnnlab.training.loop import TrainingState
 from cnnlab.training.precision import (

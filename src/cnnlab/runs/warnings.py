@@ -22,12 +22,12 @@ from cnnlab.data.sources.base import ProgressCallback, no_progress
 from cnnlab.data.warnings import data_warnings, leakage_warnings
 from cnnlab.errors import SourceError
 from cnnlab.models.network_plan import plan_network
-from cnnlab.randomness import fork_rng, manual_seed_torch
 from cnnlab.records import LayerTable, WarningRecord
 from cnnlab.runs.checks import BYTES_PER_PARAMETER, memory_bytes
 from cnnlab.runs.resolve_recipe import resolve_recipe
 from cnnlab.runs.setup import TrainingSetup, make_image_loader
 from cnnlab.storage.run_folder import RunFolder
+from cnnlab.torch_rng import fork_rng, manual_seed_torch
 from cnnlab.training.precision import FP32
 
 # The mean over so many images is known to a few hundredths of a nat.

@@ -22,8 +22,9 @@ from cnnlab.evaluation.logits import predict_logits
 from cnnlab.evaluation.metrics import compute_score
 from cnnlab.models.model_split import ModelSplit
 from cnnlab.models.pretrained.transfer import unfreeze
-from cnnlab.randomness import fork_rng, generator, manual_seed_torch
+from cnnlab.randomness import generator
 from cnnlab.records import EpochRecord, PrecisionConfig, Score, StepMeans
+from cnnlab.torch_rng import fork_rng, manual_seed_torch
 from cnnlab.training.averaging import WeightAverage
 from cnnlab.training.distributed_model import DistributedModel, convert_sync_batchnorm
 from cnnlab.training.early_stopping import EarlyStopping

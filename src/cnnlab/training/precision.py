@@ -27,9 +27,9 @@ from cnnlab.atomic_io import atomic_write
 from cnnlab.config.recipe import Train
 from cnnlab.errors import RunError, SpecError
 from cnnlab.models.pretrained.transfer import unfreeze
-from cnnlab.randomness import fork_rng, manual_seed_torch
 from cnnlab.records import PrecisionConfig
 from cnnlab.settings import cache_dir
+from cnnlab.torch_rng import fork_rng, manual_seed_torch
 from cnnlab.training.device import processor_name
 
 WARM_UP_STEPS = 2

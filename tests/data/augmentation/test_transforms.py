@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as second
 from cnnlab.config.recipe import Data
 from cnnlab.data.augmentation.augment import augment, sample_params
 from cnnlab.data.augmentation.transforms import erasing_rectangles
-from cnnlab.randomness import fork_rng
+from cnnlab.torch_rng import fork_rng
 
 SMOOTH = InterpolationMode.BILINEAR
 COUNT = 40

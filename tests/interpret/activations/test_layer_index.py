@@ -13,7 +13,7 @@ from cnnlab.interpret.activations.layer_index import LayerIndex, capture_outputs
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
 from cnnlab.models.tracing.trace import network_table
-from cnnlab.randomness import fork_rng, manual_seed_torch
+from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
 
 def made(texts: list[str], side: int = 8) -> LayerIndex:

@@ -31,8 +31,8 @@ from cnnlab.models.init import init_weights
 from cnnlab.models.pretrained.transfer import Resize, TransferModel
 from cnnlab.models.pretrained.truncate import CutPoint
 from cnnlab.models.tracing.trace import network_table
-from cnnlab.randomness import fork_rng, manual_seed_torch
 from cnnlab.render.plots import to_svg
+from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
 TABLE = ("conv(6, 3, padding=1)", "relu", "maxpool(2)", "conv(5, 3, padding=1)", "relu", "flatten", "dense(classes)")
 

@@ -30,7 +30,7 @@ from cnnlab.interpret.loaded_model import LoadedModel
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
 from cnnlab.models.network_plan import plan_network
-from cnnlab.randomness import fork_rng
+from cnnlab.torch_rng import fork_rng
 
 SIDE, CORNER = 16, (slice(0, 4), slice(12, 16))
 CLASSES = ("red", "$x_{", "</script><img onerror=…>")

@@ -21,7 +21,7 @@ from cnnlab.interpret.attribution.methods import METHODS, AttributionConfig, loa
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
 from cnnlab.models.network_plan import NetworkPlan, plan_network
-from cnnlab.randomness import fork_rng, manual_seed_torch
+from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
 PLAIN = ("conv(4, 3, padding=1)", "relu", "maxpool(2)", "conv(6, 3)", "relu", "flatten", "dense(classes)")
 RESIDUAL = (

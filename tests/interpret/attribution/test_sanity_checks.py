@@ -27,7 +27,7 @@ from cnnlab.interpret.attribution.sanity_checks import (
 )
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
-from cnnlab.randomness import fork_rng
+from cnnlab.torch_rng import fork_rng
 
 ROWS = ("conv(4, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "conv(6, 3)", "relu", "flatten", "dense(classes)")
 

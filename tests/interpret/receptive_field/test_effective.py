@@ -30,8 +30,9 @@ from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
 from cnnlab.models.pretrained.architectures import create_model as backbone
 from cnnlab.models.tracing.trace import network_table
-from cnnlab.randomness import fork_rng, generator
+from cnnlab.randomness import generator
 from cnnlab.storage.run_folder import RunFolder
+from cnnlab.torch_rng import fork_rng
 
 RUNNING = ["conv(4, 3, padding=1)", "batchnorm", "relu", "dropout(0.5)", "maxpool(2)", "conv(4, 3)", "flatten"]
 

@@ -23,10 +23,10 @@ from cnnlab.interpret.loaded_model import LoadedModel, load_model
 from cnnlab.interpret.weights.compute import inspect_weights
 from cnnlab.interpret.weights.filters import WeightScale
 from cnnlab.interpret.weights.result import LayerWeights
-from cnnlab.randomness import fork_rng
 from cnnlab.render.plots import to_svg
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
+from cnnlab.torch_rng import fork_rng
 
 TWO = ("conv(4, 3)", "relu", "conv(6, 3, groups=2)", "relu", "flatten", "dense(5)", "relu", "dense(classes)")
 PERCEPTRON = ("flatten", "dense(7)", "relu", "dense(classes)")

@@ -18,8 +18,8 @@ from cnnlab.models.pretrained import architectures
 from cnnlab.models.pretrained.architectures import create_model, list_models
 from cnnlab.models.pretrained.loading import load_state_dict_report, report_lines, set_published_attributes
 from cnnlab.models.pretrained.weights import PretrainedWeights, weights_label
-from cnnlab.randomness import fork_rng
 from cnnlab.records import WeightLoadReport
+from cnnlab.torch_rng import fork_rng
 
 State = Mapping[str, Tensor]
 SET = ("googlenet", "inception_v3")

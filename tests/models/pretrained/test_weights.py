@@ -23,7 +23,7 @@ from cnnlab.models.pretrained.weights import (
     pretrained_config,
     weights_label,
 )
-from cnnlab.randomness import fork_rng
+from cnnlab.torch_rng import fork_rng
 
 pytestmark = pytest.mark.usefixtures("asked")
 Publish = Callable[..., Path]

@@ -25,8 +25,8 @@ from cnnlab.errors import SpecError
 from cnnlab.models.build import build
 from cnnlab.models.pretrained.architectures import create_model
 from cnnlab.models.tracing.trace import network_table, trace_network
-from cnnlab.randomness import fork_rng
 from cnnlab.records import LayerRecord
+from cnnlab.torch_rng import fork_rng
 
 ROOT = Path(__file__).parents[3]
 Shape = tuple[int, int, int]

@@ -21,7 +21,7 @@ from cnnlab.errors import RunError
 from cnnlab.models.model_split import ModelSplit, split_frozen
 from cnnlab.models.network_plan import plan_network
 from cnnlab.models.pretrained.transfer import Resize, TransferModel
-from cnnlab.randomness import fork_rng
+from cnnlab.torch_rng import fork_rng
 from cnnlab.training.feature_cache.features import FeatureExtractor, FeatureLoader
 from cnnlab.training.feature_cache.plan import CachePlan, plan_feature_cache
 from cnnlab.training.precision import FP32

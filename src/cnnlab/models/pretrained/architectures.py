@@ -17,7 +17,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from cnnlab.errors import SpecError, did_you_mean
-from cnnlab.randomness import fork_rng, manual_seed_torch
+from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
 # They would warn that their way to begin is to change, were it not asked for.
 _NEEDS_INIT_WEIGHTS = ("googlenet", "inception_v3")

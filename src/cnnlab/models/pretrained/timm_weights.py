@@ -23,7 +23,7 @@ from cnnlab.models.pretrained.weight_files import (
     fetch_weights,
     missing_weights_error,
 )
-from cnnlab.randomness import fork_rng
+from cnnlab.torch_rng import fork_rng
 
 # In timm's own order.
 _FILENAMES = ("model.safetensors", "pytorch_model.bin")

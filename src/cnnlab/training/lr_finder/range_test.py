@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.data.loader import ImageLoader
-from cnnlab.randomness import fork_rng
+from cnnlab.torch_rng import fork_rng
 from cnnlab.training.loop import TrainingState, epoch_batches, train_step
 from cnnlab.training.losses import loss_function
 from cnnlab.training.lr_finder.curve import num_valid_steps
