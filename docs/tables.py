@@ -71,7 +71,8 @@ def with_shifts(page: str) -> str:
     for name, kind in corruptions.kinds.items():
         strengths = ", ".join(kind(strength).strength_text for strength in kind.default_strengths)
         rows.append(
-            f"| `{corruptions.signature(name).removesuffix('()')}` | {strengths or '–'} | {corruptions.describe(name)} |"
+            f"| `{corruptions.signature(name).removesuffix('()')}` | {strengths or '–'} | "
+            f"{corruptions.describe(name)} |"
         )
     return _replaced(page, "shifts", "\n".join([*head, *rows]))
 

@@ -37,7 +37,7 @@ def sending(place: str, number: int, sent: str, again: bool = False) -> Iterator
     """Within it this process sends itself a signal at a certain batch.
 
     Args:
-        place: "train_batches" or "eval_batches", of which the signal comes at the batch with this number, counted from 1;
+        place: "train_batches" or "eval_batches": the signal comes at the batch of this number, counted from 1;
             "start": before the data is prepared.
         again: a second signal follows with the first word that is said afterwards.
     """

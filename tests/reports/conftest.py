@@ -427,7 +427,7 @@ def build_study(
     seed: int = 0,
     **fields: Any,
 ) -> StudyResult:
-    """A study of arms that lie `effects` above the first one, the baseline, or of doses.
+    """A study of arms that lie `effects` above the first one, the baseline, or of values.
 
     Args:
         failed: how many of an arm's runs diverge. planned: runs an arm, where not all have been made yet.

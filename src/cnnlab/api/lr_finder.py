@@ -73,7 +73,8 @@ def lr_range(
         bench = TrainingSetup.prepare(known, root, choose_device(device), True, progress, with_validation=False)
         way = f"{bench.precision_config.precision} on {bench.device.type}"
         log(
-            f"computing in {bench.precision_config.precision}, {bench.precision_config.memory_format} ({bench.precision_config.reason})"
+            f"computing in {bench.precision_config.precision}, {bench.precision_config.memory_format} "
+            f"({bench.precision_config.reason})"
         )
         all_train = _unfreeze_all(bench.network)
         training = bench.training()

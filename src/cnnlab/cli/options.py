@@ -1,4 +1,4 @@
-"""The options that commands share, refusals of options that would do nothing, and how every error reaches the person."""
+"""The options that commands share, refusals of those that would do nothing, and how errors are shown."""
 
 from __future__ import annotations
 

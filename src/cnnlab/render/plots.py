@@ -129,7 +129,7 @@ def to_svg(figure: Figure, name: str, description: str, *, standalone: bool = Fa
     Args:
         name: letters, digits and '-'; every id in the SVG begins with it, so it must be unique within a page.
         description: what is seen, for those who can't see it.
-        standalone: True for a file of its own, with its colours, a background, and a dark side; False for a page that has
+        standalone: True for a file of its own, with colours, a background, and a dark side; False for a page that has
             the colours.
     """
     buffer = io.StringIO()

@@ -110,7 +110,7 @@ class SvgDrawing:
         """The drawing as SVG text.
 
         Args:
-            standalone: True for a file of its own, with its colours, a background, and a dark side; False for a page that
+            standalone: True for a file of its own, with colours, a background, and a dark side; False for a page that
                 has the colours.
         """
         if not standalone:

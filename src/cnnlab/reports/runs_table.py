@@ -12,16 +12,18 @@ from cnnlab.render.formatting import (
     MISSING,
     NumberFormatter,
     format_count,
+    format_duration,
     format_epoch,
     format_fraction,
     format_loss,
     pluralize,
     shorten,
 )
-from cnnlab.render.tables import TextTable
+from cnnlab.render.tables import Column, TextTable
 from cnnlab.reports.run.tables import accuracy_interval
 from cnnlab.runs.index.experiments import ClaimMeasurements, Experiment, RunMetrics, experiments
 from cnnlab.runs.index.finished_runs import SkippedRun
+from cnnlab.runs.index.summary import RunSummary
 
 
 class ExperimentResults(Record):
@@ -40,6 +42,30 @@ class ExperimentResults(Record):
 
     def _repr_html_(self) -> str:
         return self.document().to_html()
+
+
+def runs_table(summaries: Iterable[RunSummary]) -> TextTable:
+    """A row for each run of a folder, as `cnnlab runs` shows it."""
+
+    def cell(value: float | None, number: NumberFormatter) -> str:
+        return MISSING if value is None else number(value)
+
+    rows = [
+        (
+            run.run,
+            run.status,
+            run.source,
+            cell(run.parameters, format_count),
+            cell(run.epochs, format_epoch),
+            cell(run.validation, format_fraction),
+            cell(run.test, format_fraction),
+            cell(run.seconds, format_duration),
+        )
+        for run in summaries
+    ]
+    numbers = ("parameters", "epochs", "validation", "test", "time")
+    columns = (Column("run"), Column("status"), Column("data"), *(Column(name, number=True) for name in numbers))
+    return TextTable(columns, tuple(rows))
 
 
 def collect_results(runs: str | Path = "runs", recipes: str | Path | None = None) -> ExperimentResults:

@@ -175,7 +175,8 @@ def _lock_if_main(
 def _log_start(folder: RunFolder, setup: TrainingSetup, inputs: TrainingInputs, log: Callable[[str], None]) -> None:
     log(f"run folder: {folder.path}")
     log(
-        f"computing in {setup.precision_config.precision}, {setup.precision_config.memory_format} ({setup.precision_config.reason})"
+        f"computing in {setup.precision_config.precision}, {setup.precision_config.memory_format} "
+        f"({setup.precision_config.reason})"
     )
     for line in (*feature_cache_messages(inputs.record), *distributed_messages(setup)):
         log(line)

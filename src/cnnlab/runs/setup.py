@@ -180,7 +180,7 @@ def choose_precision(
 def benchmark_precision(
     recipe: Recipe, dataset: Dataset, network: nn.Module, device: torch.device, cache_plan: CachePlan | None = None
 ) -> PrecisionConfig:
-    """As `choose_precision`, with a speed also where the recipe leaves nothing to try; the network is not to be used after."""
+    """As `choose_precision`, with a speed also where nothing is left to try; the network is not to be used after."""
     way = choose_precision(recipe, dataset, network, device, cache_plan=cache_plan)
     if way.tried:
         return way

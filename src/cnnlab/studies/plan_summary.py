@@ -60,13 +60,13 @@ class PlanSummary(Record):
     """A study before it runs.
 
     Attributes:
-        baseline: the arm that the others are compared with; None in a study of doses.
+        baseline: the arm that the others are compared with; None in a sweep.
         runs, done, to_do: of all arms, equal ones counted once.
         seconds: expected for the runs to do, one after the other; None where the speed of an arm is not known.
         basis: where the seconds come from.
         images: how many the metric is measured on.
         sd: the spread between runs to plan with, in the metric's units, and `sd_reason`, why; None: nothing to plan by.
-        comparisons: k, the size of the family: arms against the baseline, or doses against the best.
+        comparisons: k, the size of the family: arms against the baseline, or values against the best.
         seeds, baseline_seeds: of the smallest arm, and of what it is compared with.
         detectable: the smallest true difference that these seeds find.
         needed: the seeds it takes, for the study's smallest difference and for usual ones.
@@ -120,7 +120,7 @@ def plan_summary(
         arms: one or more, each with its seeds, the runs made already and the seconds of a run.
         metric: part_figure, such as validation_accuracy.
         delta: the smallest difference of interest, in the metric's units; None: none was given for a loss.
-        baseline: the arm that the others are compared with; None for doses, which are compared with the best.
+        baseline: the arm that the others are compared with; None for values, which are compared with the best.
         expected_accuracy: of a typical arm, a fraction; None: that of the pilot, or else an assumption.
         pilot: figures of runs made before, an arm each: they tell the spread where it is larger than √(err/2N).
         basis: a few words on where the seconds come from.

@@ -250,7 +250,8 @@ def _describe_changes(was: Preregistration, now: Preregistration) -> Iterator[st
         yield f"added {AFTER}: {', '.join(added)}"
     if (was.seeds, was.baseline_seeds) != (now.seeds, now.baseline_seeds):
         yield (
-            f"the seeds were changed {AFTER}: from {_describe_seeds(was)} to {_describe_seeds(now)}; where seeds are added until a "
+            f"the seeds were changed {AFTER}: from {_describe_seeds(was)} to {_describe_seeds(now)}; where seeds "
+            "are added until a "
             "verdict comes, more verdicts are wrong than α says"
         )
 

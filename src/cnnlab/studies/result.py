@@ -130,7 +130,7 @@ class StudyResult(Record):
         images: how many images the metric is measured on.
         smallest_difference: of interest; None of a loss for which none was given: nothing is called practically equal.
         ablation: the arms against the baseline, in a study with one; else None.
-        curve: the dose curve, in a study of doses; else None.
+        curve: the sweep, in a sweep; else None.
         shifted: the arms' networks under the study's shifts, on the test part; under: what documents say of that.
         notes: what a reader must know: identical arms, runs of other code, a spent budget, what was changed after the
             first run had begun.

@@ -19,7 +19,7 @@ POLL_INTERVAL_S = 0.05
 
 
 class WorkerRegistry:
-    """The processes at work in a folder; `own_name` is this one's name. A lock goes with its process, however that ends."""
+    """The processes at work in a folder; `own_name` is this one's. A lock goes with its process, however that ends."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

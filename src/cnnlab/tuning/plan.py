@@ -94,7 +94,10 @@ def summarize_tuning_plan(tuning_plan: TuningPlan) -> TuningPlanSummary:
         runs=(num_trials(search) + 1) * search.seeds + confirmed,
         images=tuning_plan.images,
         seconds=tuning_plan.seconds * (num_trials(search) + 1 + confirmed / search.seeds) if known else None,
-        basis=f"a trial of the extreme values on {tuning_plan.study_precision.device}, one run at a time, none ended early",
+        basis=(
+            f"a trial of the extreme values on {tuning_plan.study_precision.device}, one run at a time, none "
+            "ended early"
+        ),
         detectable=_detectable_difference(search, plan) if confirmed and search.split_metric == ACCURACY else None,
     )
 

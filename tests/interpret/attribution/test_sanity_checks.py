@@ -43,7 +43,7 @@ def picture(*shape: int, seed: int = 0) -> Tensor:
 
 
 def setting(baseline: Tensor, **fields: object) -> AttributionConfig:
-    plain = {"target": 1, "layer": "", "steps": 16, "window": 4, "stride": 2, "batch": 7}
+    plain = {"target": 1, "layer": "", "steps": 16, "window": 4, "stride": 2, "batch_size": 7}
     return AttributionConfig(baseline=baseline, **{**plain, **fields})
 
 

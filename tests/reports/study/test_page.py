@@ -20,16 +20,16 @@ VARIANTS = {
     "two arms": {"effects": {"plain": 0.0, "flips": 0.01}},
     "one run each": {"runs": 1},
     "doses": {"doses": DOSES},
-    "few doses": {"doses": DOSES[:2], "runs": 3},
+    "few values": {"doses": DOSES[:2], "runs": 3},
     "25 arms": {"effects": {f"arm {number}": 0.001 * number for number in range(25)}, "runs": 5},
     "all failed": {"failed": dict.fromkeys(("plain", "flips", "dropout", "warm-up"), 10)},
-    "doses that all failed": {"doses": DOSES, "runs": 2, "failed": {f"{dose:g}": 2 for dose in DOSES}},
+    "values that all failed": {"doses": DOSES, "runs": 2, "failed": {f"{dose:g}": 2 for dose in DOSES}},
     "in part": {"planned": 12, "failed": {"flips": 3}},
     "confirmed": {"confirm": 8, "claims": (CLAIM,), "ordinal_claims": (SAYING,), "notes": ("Other code.",)},
     "a loss": {"metric": "validation_loss", "mean": 1.2},
     "no spread": {"sd": 0.0},
 }
-FAST = ("arms", "doses that all failed", "confirmed")
+FAST = ("arms", "values that all failed", "confirmed")
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_the_answer_stands_on_top_and_the_sections_follow_the_study(make_study, 
     plain = page(make_study()).text
     for word in ("Confirmed on the test set", "Published, and what", "Notes"):
         assert word not in plain
-    assert "Every run at every dose" in page(make_study(doses=DOSES)).text
+    assert "Every run at every value" in page(make_study(doses=DOSES)).text
 
 
 def test_it_says_how_to_repeat_the_study(make_study, page):
@@ -100,7 +100,7 @@ def test_two_arms_share_a_picture_and_more_have_two(make_study, page):
 
     assert pictures(make_study({"plain": 0.0, "flips": 0.01})) == {"seeds-title", "learning-title"}
     assert pictures(make_study()) == {"seeds-title", "forest-title", "learning-title"}
-    assert pictures(make_study(doses=DOSES)) == {"doses-title", "learning-title"}
+    assert pictures(make_study(doses=DOSES)) == {"values-title", "learning-title"}
 
 
 @pytest.mark.full

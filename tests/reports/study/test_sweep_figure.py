@@ -1,4 +1,4 @@
-"""The picture of a dose curve: the numbers that are drawn."""
+"""The picture of a sweep: the numbers that are drawn."""
 
 from itertools import pairwise
 from math import log

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cnnlab.cli.options import Debug, Json, RunsFolder, handle_errors
 from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, show_output
 from cnnlab.errors import UsageError, did_you_mean
-
-if TYPE_CHECKING:
-    from cnnlab.render.tables import TextTable
-    from cnnlab.runs.index.summary import RunSummary
 
 Sort = Annotated[str, typer.Option(metavar="COLUMN", help="name, test, validation, parameters, seconds or epochs.")]
 Reverse = Annotated[bool, typer.Option("--reverse", help="The other way round.")]
@@ -64,6 +60,7 @@ def _show_list(runs: Path, sort: str, reverse: bool, output_format: OutputFormat
     from cnnlab.cli.output.console import show, show_json, write
     from cnnlab.cli.output.text_tables import plain_text, rich_table
     from cnnlab.render.document import Document
+    from cnnlab.reports.runs_table import runs_table
     from cnnlab.runs.index.summary import SORT_KEYS, sort_runs, summarize_runs
 
     if sort not in SORT_KEYS:
@@ -77,12 +74,12 @@ def _show_list(runs: Path, sort: str, reverse: bool, output_format: OutputFormat
     if output_format.json:
         show_json([summary.model_dump() for summary in found])
     elif output_format.markdown or output_format.latex:
-        sheet = Document("Runs", tables=(("", _table(found)),))
+        sheet = Document("Runs", tables=(("", runs_table(found)),))
         write(sheet.to_markdown() if output_format.markdown else sheet.to_latex())
     elif len(found) > MAX_FOLDED_ROWS:
-        write(f"{plain_text(_table(found))}\n")
+        write(f"{plain_text(runs_table(found))}\n")
     elif found:
-        show(rich_table(_table(found)))
+        show(rich_table(runs_table(found)))
     else:
         show(_no_runs_message(runs))
 
@@ -108,28 +105,3 @@ def _show_claims(runs: Path, recipes: Path | None, output_format: OutputFormat) 
 
 def _no_runs_message(runs: Path) -> str:
     return f"no runs in {runs}; 'cnnlab train RECIPE' makes one"
-
-
-def _table(summaries: list[RunSummary]) -> TextTable:
-    from cnnlab.render import formatting
-    from cnnlab.render.tables import Column, TextTable
-
-    def cell(value: float | None, number: formatting.NumberFormatter) -> str:
-        return formatting.MISSING if value is None else number(value)
-
-    rows = [
-        (
-            run.run,
-            run.status,
-            run.source,
-            cell(run.parameters, formatting.format_count),
-            cell(run.epochs, formatting.format_epoch),
-            cell(run.validation, formatting.format_fraction),
-            cell(run.test, formatting.format_fraction),
-            cell(run.seconds, formatting.format_duration),
-        )
-        for run in summaries
-    ]
-    numbers = ("parameters", "epochs", "validation", "test", "time")
-    columns = (Column("run"), Column("status"), Column("data"), *(Column(name, number=True) for name in numbers))
-    return TextTable(columns, tuple(rows))

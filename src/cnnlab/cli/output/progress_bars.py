@@ -89,7 +89,8 @@ class StudyProgressBar:
         runs, there = pluralize(len(tasks), "run"), len(tasks) - len(missing)
         made = f"{there} of {runs} are there already" if there else runs
         self.reporter.log(
-            f"study {plan.name}: {len(plan.arms)} arms, {made}; computing in {plan.study_precision.precision_config.precision}"
+            f"study {plan.name}: {len(plan.arms)} arms, {made}; computing in "
+            f"{plan.study_precision.precision_config.precision}"
         )
 
     def on_run_progress(self, task: StudyTask, images: int, text: str) -> None:

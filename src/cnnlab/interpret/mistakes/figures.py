@@ -1,4 +1,4 @@
-"""The figures of a network's mistakes: confusion matrix, reliability diagram, gallery, and images on a plane of their features."""
+"""Figures of a network's mistakes: confusion matrix, reliability diagram, gallery, map of features."""
 
 from __future__ import annotations
 

@@ -85,7 +85,8 @@ def gallery_sentence(result: Mistakes) -> str:
     many = f"{num_certain or 'none'} {'have' if num_certain > 1 else 'has'}"
     return (
         f"The surest mistake is {first.image}: {quote(first.true)} taken for {quote(first.predicted)} "
-        f"with a probability of {format_probability(first.probability)}; its own class had {format_probability(first.own)}. Of the "
+        f"with a probability of {format_probability(first.probability)}; its own class had "
+        f"{format_probability(first.own)}. Of the "
         f"{len(result.confident_errors)} shown, {many} a probability of {CERTAINTY_THRESHOLD} or more."
     )
 
@@ -142,17 +143,21 @@ def map_sentence(embedding: PCAEmbedding) -> str:
     """What the map shows, and what it loses."""
     averaged = ", each the mean over its map," if embedding.is_averaged else ""
     shown = (
-        f"The map shows {pluralize(len(embedding.image_indices), 'image')} by the {format_count(embedding.num_features)} numbers{averaged} "
+        f"The map shows {pluralize(len(embedding.image_indices), 'image')} by the "
+        f"{format_count(embedding.num_features)} numbers{averaged} "
         f"that go into {quote(embedding.layer)}, along their first two principal components, each with a "
         f"scale of its own: these hold "
-        f"{format_percent(embedding.explained_variance[0])} and {format_percent(embedding.explained_variance[1])} of the variance."
+        f"{format_percent(embedding.explained_variance[0])} and {format_percent(embedding.explained_variance[1])} "
+        "of the variance."
     )
     # Of one or two images a centre says nothing: it lies on them.
     if len(embedding.labels) < MIN_IMAGES_EACH * len(set(embedding.labels.tolist())):
         return shown
     return (
-        f"{shown} The nearest class centre is an image's own for {format_percent(embedding.centroid_accuracy_on_map)} on the map and "
-        f"for {format_percent(embedding.centroid_accuracy)} in all dimensions: classes that overlap here may lie apart there."
+        f"{shown} The nearest class centre is an image's own for "
+        f"{format_percent(embedding.centroid_accuracy_on_map)} on the map and "
+        f"for {format_percent(embedding.centroid_accuracy)} in all dimensions: classes that overlap here may lie "
+        "apart there."
     )
 
 

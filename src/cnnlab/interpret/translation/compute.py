@@ -194,7 +194,7 @@ def shift_image(image: Tensor, shift: int, direction: Direction = "right", fill:
 
 
 def validate_shifts(size: Pair, shifts: int, direction: str, fill: str) -> Pair:
-    """How far one step goes down and to the right, in an image of this height and width; errors as `translation_sensitivity`."""
+    """How far one step goes down and to the right in an image of this size; errors as `translation_sensitivity`."""
     for what, given, allowed in (("direction", direction, tuple(DIRECTION_STEPS)), ("fill", fill, FILLS)):
         if given not in allowed:
             raise UsageError(f"unknown {what} '{given}'", where=f"--{what}", allowed=", ".join(allowed))

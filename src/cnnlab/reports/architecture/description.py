@@ -84,7 +84,10 @@ def _totals_text(description: Description) -> str:
     which = ("all trained" if is_whole else f"{format_count(description.trainable)} of them trained") + (
         f": {named}" if named else ""
     )
-    return f"{format_count(description.parameters)} parameters, {which}; {format_count(description.macs)} multiply-adds an image."
+    return (
+        f"{format_count(description.parameters)} parameters, {which}; {format_count(description.macs)} "
+        "multiply-adds an image."
+    )
 
 
 def _memory_lines(description: Description) -> tuple[str, str]:

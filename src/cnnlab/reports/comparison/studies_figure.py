@@ -1,4 +1,4 @@
-"""Several studies in one picture: arms matched by name, or doses on one axis. Computed, then drawn."""
+"""Several studies in one picture: arms matched by name, or values on one axis. Computed, then drawn."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ STYLES = (("train", "o"), ("validation", "s"), ("test", "^"), ("ink", "D"), ("mu
 
 @dataclass(frozen=True)
 class OverlayMark:
-    """What one study says of an arm or a dose; `study` is its number."""
+    """What one study says of an arm or a value; `study` is its number."""
 
     study: int
     values: tuple[float, ...]
@@ -53,7 +53,7 @@ class OverlayMark:
 
 @dataclass(frozen=True)
 class OverlayRow:
-    """An arm with what each study that has it says; of a dose curve a dose."""
+    """An arm with what each study that has it says; of a sweep a value."""
 
     name: str
     sweep_value: float | None
@@ -61,7 +61,7 @@ class OverlayRow:
 
 
 def overlay_rows(results: Sequence[StudyResult]) -> tuple[OverlayRow, ...]:
-    """The arms of all studies, each once: in the order of the first study that has it, doses by rising dose.
+    """The arms of all studies, each once: in the order of the first study that has it, values by rising value.
 
     Raises:
         UsageError: fewer than two studies, more than there are colours for, or studies that can't share an axis.
@@ -116,7 +116,7 @@ def _sweeps_figure(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -
     set_sweep_axis(axes, places)
     axes.set_ylim(_value_range(rows))
     for number in range(len(results)):
-        # Beside one another: what two studies say of one dose must not cover each other.
+        # Beside one another: what two studies say of one value must not cover each other.
         aside = 5.0 * (number - (len(results) - 1) / 2)
         moved = offset_copy(axes.transData, axes.get_figure(root=True), x=aside, units="points")
         points = [(row.sweep_value or 0.0, mark) for row in rows for mark in row.marks if mark.study == number]
@@ -182,12 +182,12 @@ def _check(results: Sequence[StudyResult]) -> None:
     metrics = {result.metric.partition("_")[2] for result in results}
     if len(metrics) > 1 or len({result.curve is None for result in results}) > 1:
         kinds = [
-            f"{result.study}: {result.metric}, {'arms' if result.curve is None else 'doses'}" for result in results
+            f"{result.study}: {result.metric}, {'arms' if result.curve is None else 'sweeps'}" for result in results
         ]
         raise UsageError(
             "these studies have no axis in common",
             where="results",
             received="; ".join(kinds),
-            allowed="studies of one metric, all of arms or all of doses",
+            allowed="studies of one metric, all of arms or all of values",
             next_step="lay studies of one kind over one another",
         )

@@ -53,7 +53,7 @@ class StudyView:
         return study_document(self.result)
 
     def svg(self) -> str:
-        """Every seed a dot, with the differences to the baseline; or the dose curve."""
+        """Every seed a dot, with the differences to the baseline; or the sweep."""
         curve = self.result.curve
         figure = seed_figure(self.result) if curve is None else sweep_figure(self.result, curve)
         return to_svg(figure, "study", f"{self.result.question} {headline(self.result)}".strip(), standalone=True)
@@ -127,7 +127,7 @@ def pooled_sd(result: StudyResult) -> float | None:
 def observed_detectable_difference(result: StudyResult) -> float | None:
     """The true difference that these runs find in 80 % of studies, at the spread seen; None where they can find none.
 
-    Of one arm against the baseline, or of one dose against the best, at its share of alpha.
+    Of one arm against the baseline, or of one value against the best, at its share of alpha.
     """
     sd = pooled_sd(result)
     compared = comparisons(result)
@@ -151,7 +151,7 @@ def key_facts(result: StudyResult) -> list[Fact]:
     failed = sum(arm.sample.failures for arm in result.arms)
     least, metric = observed_detectable_difference(result), result.metric
     return [
-        ("doses" if result.curve is not None else "arms", format_count(len(result.arms))),
+        ("values" if result.curve is not None else "arms", format_count(len(result.arms))),
         ("runs", f"{done:,}" if done == planned else f"{done:,} of {planned:,}"),
         ("failed runs", format_count(failed)),
         ("measured on", pluralize(result.images, "image")),
@@ -190,15 +190,15 @@ def forest_caption(result: StudyResult) -> str:
 
 
 def sweep_caption(curve: SweepCurve) -> str:
-    """The best dose, the plateau, and where the fitted curve turns."""
+    """The best value, the plateau, and where the fitted curve turns."""
     if curve.best is None:
-        return "No dose has a figure."
+        return "No value has a figure."
     best = f"The best mean is at {curve.sweep_values[curve.best]:g}"
     turn = f"; the fitted quadratic is best at {curve.optimum:.3g}" if curve.optimum is not None else ""
     if not curve.enough:
         return f"{best}{turn}; the runs are too few to tell a plateau."
     plateau = study_text.value_ranges(curve.sweep_values, curve.plateau)
-    return f"{best}; the plateau, the doses that can't be told from it, is {plateau}{turn}."
+    return f"{best}; the plateau, the values that can't be told from it, is {plateau}{turn}."
 
 
 def learning_caption(result: StudyResult) -> str:
@@ -263,7 +263,7 @@ def _run_figures(result: StudyResult) -> Iterator[Picture]:
     """Every run, and the differences to the baseline: of two arms in one picture, of more in one each."""
     if result.curve is not None:
         caption = sweep_caption(result.curve)
-        yield _picture(sweep_figure(result, result.curve), "doses", caption)
+        yield _picture(sweep_figure(result, result.curve), "sweep", caption)
     several = len(comparisons(result)) > 1
     if result.curve is None or result.ablation is not None:
         yield _picture(seed_figure(result, differences=not several), "seeds", seeds_caption(result))

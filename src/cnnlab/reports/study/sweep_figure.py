@@ -1,4 +1,4 @@
-"""A dose curve as a picture. Computed, then drawn."""
+"""A sweep as a picture. Computed, then drawn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cnnlab.studies.result import ArmRecord, StudyResult
 
 WIDTH, HEIGHT = 640.0, 360.0
 LEFT, HEAD, FOOT = 48.0, 52.0, 46.0
-# Doses over more than this factor are drawn on a log scale.
+# Values over more than this factor are drawn on a log scale.
 LOG_SCALE_RATIO = 30.0
 # A second curve that would make the axis longer than so many times its own length gets axes of its own.
 MAX_STRETCH = 2.0
@@ -33,7 +33,7 @@ DOT = 6.0
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """The runs at one dose; `x` is the dose."""
+    """The runs at one value; `x` is the value."""
 
     x: float
     values: tuple[float, ...]
@@ -46,13 +46,13 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class SweepPlot:
-    """What the picture of a dose curve shows.
+    """What the picture of a sweep shows.
 
     Attributes:
-        points: by rising dose.
-        fitted_curve: the fitted quadratic, (dose, figure), between the outermost doses that have figures.
-        plateau: the ranges of doses to shade, each a little wider than its outermost doses.
-        logarithmic: doses are positive and span a large factor.
+        points: by rising value.
+        fitted_curve: the fitted quadratic, (value, figure), between the outermost values that have figures.
+        plateau: the ranges of values to shade, each a little wider than its outermost values.
+        logarithmic: values are positive and span a large factor.
         separate_train_axes: the train figures lie so far from the others that they get axes of their own.
     """
 
@@ -64,7 +64,7 @@ class SweepPlot:
 
 
 def sweep_plot(result: StudyResult, curve: SweepCurve) -> SweepPlot:
-    """Everything that the picture of a dose curve shows, as numbers."""
+    """Everything that the picture of a sweep shows, as numbers."""
     order = sorted(range(len(curve.sweep_values)), key=lambda index: curve.sweep_values[index])
     points = tuple(_point(curve, index, study_text.arm_of_sweep_value(result, curve, index)) for index in order)
     doses = [point.x for point in points]
@@ -120,12 +120,12 @@ def sweep_figure(result: StudyResult, curve: SweepCurve) -> Figure:
 
 
 def is_logarithmic(values: Sequence[float]) -> bool:
-    """Whether rising doses are seen better on a log scale."""
+    """Whether rising values are seen better on a log scale."""
     return values[0] > 0 and values[-1] / values[0] > LOG_SCALE_RATIO
 
 
 def set_sweep_axis(axes: Axes, values: Sequence[float]) -> None:
-    """An axis from the lowest of rising doses to the highest, with the doses as its numbers where there is room."""
+    """An axis from the lowest of rising values to the highest, with the values as its numbers where there is room."""
     low, high = values[0], values[-1]
     if is_logarithmic(values):
         axes.set_xscale("log")
@@ -159,7 +159,7 @@ def _fitted_curve(curve: SweepCurve, logarithmic: bool) -> tuple[tuple[float, fl
 
 
 def _widened_range(values: Sequence[float], low: float, high: float, logarithmic: bool) -> Interval:
-    """A range with 0.3 of the way to the next doses on both sides; at the end of the axis as much as inwards."""
+    """A range with 0.3 of the way to the next values on both sides; at the end of the axis as much as inwards."""
     along = [log(dose) for dose in values] if logarithmic else list(values)
     first, last = values.index(low), values.index(high)
     gaps = [after - before for before, after in pairwise(along)] or [1.0]
@@ -186,7 +186,7 @@ def _sweep_note(plot: SweepPlot) -> str:
 
 
 def _spaced_values(axes: Axes, values: Sequence[float]) -> list[float]:
-    """The doses whose numbers have room beside those before them."""
+    """The values whose numbers have room beside those before them."""
     kept: list[float] = []
     end = -1e9
     for dose in values:

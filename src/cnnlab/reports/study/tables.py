@@ -33,11 +33,11 @@ def study_document(result: StudyResult) -> Document:
 
 
 def study_tables(result: StudyResult) -> dict[str, TitledTable]:
-    """The tables that the study has something for, with their titles: arms or doses, checks, confirmation, claims,
+    """The tables that the study has something for, with their titles: arms or values, checks, confirmation, claims,
     sayings, and what came out under shifts."""
     tables: dict[str, TitledTable] = {}
     if result.curve is not None:
-        tables["doses"] = ("Doses", sweep_table(result, result.curve))
+        tables["sweep"] = ("Values", sweep_table(result, result.curve))
     if result.curve is None or result.ablation is not None:
         tables["arms"] = ("Arms", arm_table(result))
     if comparisons(result):
@@ -65,7 +65,7 @@ def method_text(result: StudyResult) -> str:
         f"smallest difference of interest {study_text.equivalence_band(result.smallest_difference, result.metric)[1:]}"
     )
     metric = study_text.metric_name(result.metric)
-    arms = pluralize(len(result.arms), "arm" if result.curve is None else "dose")
+    arms = pluralize(len(result.arms), "arm" if result.curve is None else "value")
     return (
         f"{metric[:1].upper()}{metric[1:]} on {pluralize(result.images, 'image')} of "
         f"{shorten(result.data)}; {arms}, {runs}; {rules}, α = {result.alpha:g}."
@@ -73,12 +73,15 @@ def method_text(result: StudyResult) -> str:
 
 
 def sweep_shape_lines(result: StudyResult) -> Iterator[str]:
-    """Of a dose curve: does the dose matter at all, and the fitted quadratic."""
+    """Of a sweep: does the value matter at all, and the fitted quadratic."""
     curve = result.curve
     if curve is None:
         return
     if curve.p_any is not None:
-        yield f"Does the dose matter at all? {study_text.format_p_value(curve.p_any)} (Alexander–Govern, means of unequal spread)."
+        yield (
+            f"Does the value matter at all? {study_text.format_p_value(curve.p_any)} (Alexander–Govern, means of "
+            "unequal spread)."
+        )
     if curve.coefficients is not None:
         square, line, start = curve.coefficients
         errors = curve.coefficient_errors
@@ -108,10 +111,10 @@ def arm_table(result: StudyResult) -> TextTable:
 
 
 def sweep_table(result: StudyResult, curve: SweepCurve) -> TextTable:
-    """A row for each dose, rising; the plateau is marked, with the p-value of each dose against the best."""
+    """A row for each value, rising; the plateau is marked, with the p-value of each value against the best."""
     measures = ("#mean", "#95 % interval", "plateau", "#p against the best", "#train mean")
     order = sorted(range(len(curve.sweep_values)), key=lambda index: curve.sweep_values[index])
-    heads = ("#dose", "#n", "#failed", *measures, "#parameters", "#minutes")
+    heads = ("#value", "#n", "#failed", *measures, "#parameters", "#minutes")
     return TextTable.from_rows(heads, (_sweep_row(result, curve, index) for index in order))
 
 
@@ -216,7 +219,7 @@ def column_notes(result: StudyResult) -> Iterator[str]:
         )
     if result.curve is not None and result.curve.enough:
         yield (
-            "The plateau holds the doses that can't be told from the best one, which stands in it: p of Welch's test, "
+            "The plateau holds the values that can't be told from the best one, which stands in it: p of Welch's test, "
             "size-corrected and adjusted by Holm's rule."
         )
     if any(arm.sample.failures for arm in result.arms):

@@ -131,13 +131,13 @@ def _shorten_middle(name: str, longest: int) -> str:
 
 
 def sweep_key(result: StudyResult) -> str:
-    """What the doses are doses of: the key that the arms change."""
+    """What the values are values of: the key that the arms change."""
     keys = {key for arm in result.arms for key in arm.changes}
-    return shorten(keys.pop()) if len(keys) == 1 else "the dose"
+    return shorten(keys.pop()) if len(keys) == 1 else "the value"
 
 
 def value_ranges(values: Sequence[float], indices: Iterable[int]) -> str:
-    """The chosen doses as ranges of neighbours.
+    """The chosen values as ranges of neighbours.
 
     Args:
         values: all of them, in any order.
@@ -154,7 +154,7 @@ def value_ranges(values: Sequence[float], indices: Iterable[int]) -> str:
 
 
 def adjacent_groups(values: Sequence[float], indices: Iterable[int]) -> list[list[int]]:
-    """The chosen indices by rising dose, those with no other dose between them together."""
+    """The chosen indices by rising value, those with no other value between them together."""
     wanted, runs = set(indices), list[list[int]]()
     before = False
     for index in sorted(range(len(values)), key=lambda index: values[index]):
@@ -167,7 +167,7 @@ def adjacent_groups(values: Sequence[float], indices: Iterable[int]) -> list[lis
 
 
 def arm_of_sweep_value(result: StudyResult, curve: SweepCurve, index: int) -> ArmRecord | None:
-    """The arm that has this dose."""
+    """The arm that has this value."""
     return next((arm for arm in result.arms if arm.sweep_value == curve.sweep_values[index]), None)
 
 
@@ -184,7 +184,7 @@ NOT_EQUAL = "which is not “no difference”"
 def headline(result: StudyResult) -> str:
     """The answer to the study's question: no more than the runs bear out.
 
-    Arms are better, worse, practically equal or undecided; of a dose curve the plateau is told as a range. Too few
+    Arms are better, worse, practically equal or undecided; of a sweep the plateau is told as a range. Too few
     runs only describe. What was confirmed on the test set stands last.
     """
     done, planned = runs_done(result)
@@ -312,7 +312,7 @@ def _sweep_sentences(result: StudyResult, curve: SweepCurve) -> Iterator[str]:
         return
     best, mean = curve.sweep_values[curve.best], curve.samples[curve.best].mean or 0.0
     if not curve.enough:
-        start = f"Fewer than {MIN_VALUES} doses of {MIN_RUNS} finished runs only describe, and give no verdict"
+        start = f"Fewer than {MIN_VALUES} values of {MIN_RUNS} finished runs only describe, and give no verdict"
         yield f"{start}: the best mean, {mean:.4f}, is at {name} = {best:g}."
         return
     if curve.p_any is not None:
@@ -327,10 +327,10 @@ def _sweep_sentences(result: StudyResult, curve: SweepCurve) -> Iterator[str]:
 def _plateau(curve: SweepCurve) -> str:
     told = [index for index, sample in enumerate(curve.samples) if sample.n >= MIN_RUNS]
     if len(curve.plateau) == len(told):
-        return "no dose can be told from it"
+        return "no value can be told from it"
     if len(curve.plateau) > 1:
         return f"the plateau, which can't be told from it, is {value_ranges(curve.sweep_values, curve.plateau)}"
-    return "every other dose can be told from it"
+    return "every other value can be told from it"
 
 
 def _names(result: StudyResult, group: Iterable[Comparison]) -> str:

@@ -154,5 +154,6 @@ def _write_page(path: Path, convolution: Convolution, step: ConvolutionStep | No
         )
     atomic_write(path, convolution.page().encode(), next_step="choose another place with --page")
     log(
-        f"Written to {path}{f'; this step: {path.resolve().as_uri()}#step={step_number(convolution, step)}' if step else ''}"
+        "Written to "
+        f"{path}{f'; this step: {path.resolve().as_uri()}#step={step_number(convolution, step)}' if step else ''}"
     )
