@@ -183,7 +183,7 @@ def _similar_names_hint(path: Path) -> str:
 def _resolve(recipe: Recipe, data: Path | None) -> Recipe:
     if recipe.model.backbone is None:
         return recipe
-    from cnnlab.runs.resolve_recipe import resolve_recipe as resolve_recipe
+    from cnnlab.runs.resolve_recipe import resolve_recipe
 
     return resolve_recipe(recipe, data)
 
@@ -217,7 +217,7 @@ def _errors_in_file(file: RecipeFile) -> Iterator[None]:
 
 
 def validate_count(option: str, value: int | None, maximum: int = MAX_SHOWN) -> None:
-    """Refuse a number of pictures below 1 or above `most`; None is no number, and fine.
+    """Refuse a number of pictures below 1 or above `maximum`; None is no number, and fine.
 
     Args:
         option: as the command writes it.

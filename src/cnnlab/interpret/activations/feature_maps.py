@@ -43,7 +43,7 @@ def inspect_activations(
         maps: how many of each layer are shown, 1 to 256; all are in the answer.
 
     Returns:
-        An answer with the numbers, a sheet and a plate.
+        A result with the numbers, a document and a figure.
 
     Raises:
         UsageError: an unknown layer, one that gives no maps or numbers, or no map to show.

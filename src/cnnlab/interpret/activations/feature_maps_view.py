@@ -99,9 +99,9 @@ def _similarity_text(statistics: tuple[MapStatistics, ...]) -> str:
     typical = float(np.median([abs(each.brightness or 0) for each in known]))
     closest = max(known, key=lambda each: abs(each.brightness or 0))
     return (
-        f"{bright} of {len(statistics)} maps follow the image's brightness (|correlation| from "
-        f"{CORRELATION_THRESHOLD}), {edges} its "
-        f"edges; the median |correlation| with brightness is {typical:.2f}, and map {closest.number} has the largest "
+        f"{bright} of {len(statistics)} maps follow the image's brightness "
+        f"(|correlation| from {CORRELATION_THRESHOLD}), {edges} its edges; the median |correlation| "
+        f"with brightness is {typical:.2f}, and map {closest.number} has the largest "
         f"({format_correlation(closest.brightness)})."
     )
 

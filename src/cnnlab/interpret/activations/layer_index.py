@@ -216,8 +216,9 @@ def _span_before_resize(span: Pair, old: int, new: int, reach: float) -> Pair:
 def capture_outputs(
     network: nn.Module, layer_refs: Iterable[LayerRef], hook: Callable[[LayerRef, Tensor], None]
 ) -> Iterator[None]:
-    """Within it, each spot tells its output, for one forward pass; then no hook is left. The tensor is to be copied
-    by who keeps it, since the next layer may work in place.
+    """Call `hook` with the output of each of these layers during one forward pass, then remove all hooks.
+
+    Who keeps the tensor copies it, since the next layer may work in place.
     """
     outputs = {layer_ref.hooked_module: layer_ref for layer_ref in layer_refs if not layer_ref.uses_input}
     inputs = {layer_ref.hooked_module: layer_ref for layer_ref in layer_refs if layer_ref.uses_input}

@@ -45,7 +45,7 @@ def inspect_patches(
     A patch is what the node of the highest activation sees of the image, by the layers' windows.
 
     Args:
-        model: of `open_subject`, or a name as it takes them; its network is left as it was.
+        model: of `load_model`, or a name as it takes them; its network is left as it was.
         layer: the name of a row or a module.
         filters: their numbers, from 0; None: some, spread evenly over the layer.
         split: train, validation or test; a look at the test part is written into the ledger.

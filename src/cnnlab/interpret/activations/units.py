@@ -54,7 +54,7 @@ def inspect_units(
     0.99 of half the range in more than 99 % of its cases.
 
     Args:
-        model: of `open_subject`, or a name as it takes them; its network is left as it was.
+        model: of `load_model`, or a name as it takes them; its network is left as it was.
         split: train, validation or test; a look at the test part is written into the ledger.
         layers: names of rows with activation functions; by default all.
         limit: at most so many images, spread evenly over the part.

@@ -196,7 +196,7 @@ def inspect_attribution(
     All look at the class's logit. Needs the extra `cnnlab[captum]`.
 
     Args:
-        model: of `open_subject`, or a name as it takes them; its network is left as it was.
+        model: of `load_model`, or a name as it takes them; its network is left as it was.
         images: one or several: a file, or a place in its data such as "validation:12"; None: pictures that the
             program draws.
         target: the class, by its name or its number from 0; None: for each image the one that is predicted.

@@ -59,7 +59,7 @@ class AttributionMap:
         method: its name.
         heatmap: H×W, how much each pixel speaks for the class; below 0 against it, where the method has signs.
         deletion, insertion: the pixels exchanged in the order of `heatmap`, the highest first.
-        randomization_correlations: Spearman's correlation of |heat| with that of the same network with weights drawn
+        randomization_correlations: Spearman's correlation of |heatmap| with that of the same network with weights drawn
             anew, for each draw; None where a map is the same everywhere.
         completeness: of integrated gradients.
     """
@@ -146,7 +146,7 @@ class Attributions:
         baseline: in words, what stands for nothing to be seen.
         window, stride: of occlusion, in pixels.
         skipped_methods: methods that this network has nothing for, with the reason.
-        agreement: for each pair of methods the mean of Spearman's correlations of |heat| over the images.
+        agreement: for each pair of methods the mean of Spearman's correlations of |heatmap| over the images.
     """
 
     network: str

@@ -54,7 +54,7 @@ def inspect_mistakes(
     """What a run's network gets wrong on a part of its data, and how far its probabilities can be trusted.
 
     Args:
-        model: the folder of a finished run, or a subject of `load_model` that is one.
+        model: the folder of a finished run, or a `LoadedModel` that is one.
         split: train, validation or test; test only where its figures are in the run's result.
         max_mistakes: mistakes in the gallery, 1 to 256.
         pair: (true class, predicted class), or both with a colon between them: a gallery of these mistakes alone.

@@ -86,8 +86,8 @@ def gallery_sentence(result: Mistakes) -> str:
     return (
         f"The surest mistake is {first.image}: {quote(first.true)} taken for {quote(first.predicted)} "
         f"with a probability of {format_probability(first.probability)}; its own class had "
-        f"{format_probability(first.own)}. Of the "
-        f"{len(result.confident_errors)} shown, {many} a probability of {CERTAINTY_THRESHOLD} or more."
+        f"{format_probability(first.own)}. Of the {len(result.confident_errors)} shown, {many} a "
+        f"probability of {CERTAINTY_THRESHOLD} or more."
     )
 
 
@@ -142,22 +142,21 @@ def temperature_sentence(result: Mistakes) -> str:
 def map_sentence(embedding: PCAEmbedding) -> str:
     """What the map shows, and what it loses."""
     averaged = ", each the mean over its map," if embedding.is_averaged else ""
+    images = pluralize(len(embedding.image_indices), "image")
+    first, second = (format_percent(share) for share in embedding.explained_variance)
     shown = (
-        f"The map shows {pluralize(len(embedding.image_indices), 'image')} by the "
-        f"{format_count(embedding.num_features)} numbers{averaged} "
-        f"that go into {quote(embedding.layer)}, along their first two principal components, each with a "
-        f"scale of its own: these hold "
-        f"{format_percent(embedding.explained_variance[0])} and {format_percent(embedding.explained_variance[1])} "
-        "of the variance."
+        f"The map shows {images} by the {format_count(embedding.num_features)} numbers{averaged} that go into "
+        f"{quote(embedding.layer)}, along their first two principal components, each with a scale of its own: these "
+        f"hold {first} and {second} of the variance."
     )
     # Of one or two images a centre says nothing: it lies on them.
     if len(embedding.labels) < MIN_IMAGES_EACH * len(set(embedding.labels.tolist())):
         return shown
     return (
         f"{shown} The nearest class centre is an image's own for "
-        f"{format_percent(embedding.centroid_accuracy_on_map)} on the map and "
-        f"for {format_percent(embedding.centroid_accuracy)} in all dimensions: classes that overlap here may lie "
-        "apart there."
+        f"{format_percent(embedding.centroid_accuracy_on_map)} on the map and for "
+        f"{format_percent(embedding.centroid_accuracy)} in all dimensions: classes that overlap here may lie apart "
+        "there."
     )
 
 

@@ -127,14 +127,14 @@ def inspect_weights(
     began; where they differ, or the weights can't be had any more, there is none, and the answer says why.
 
     Args:
-        model: a subject of `load_model`, or what that takes: a recipe, a run or a backbone.
+        model: a `LoadedModel`, or what that takes: a recipe, a run or a backbone.
         layer: the name of a convolution or a dense layer; "": the first convolution, or the first dense layer of a
             network without any.
         max_filters: how many filters tables and pictures show, 1 to 256; None: 64 pictures, 12 rows of kernels, 256
             rows of a matrix.
         order: number, orientation, colour or norm; None: by norm for rows of kernels, else by number.
-        seed: of random weights, where `what` is a name.
-        data: where catalogue data lives, where `what` is a name.
+        seed: of random weights, where `model` is a name.
+        data: where catalogue data lives, where `model` is a name.
         log: told of anything odd about a run's weights.
 
     Raises:

@@ -75,9 +75,8 @@ def matrix_figure(network: str, filters: LayerFilters, shown: Sequence[int], ord
     kind = "a filter" if filters.kind == "conv" else "a unit"
     description = (
         f"A row is {kind}{_selection_note(len(shown), len(filters.after), order)}, "
-        f"a column one of its inputs{_selection_note(len(columns), filters.after.shape[1], 'norm')}: orange is a "
-        "positive "
-        f"weight, blue a negative one, white 0; full colour at {largest:.3g}."
+        f"a column one of its inputs{_selection_note(len(columns), filters.after.shape[1], 'norm')}: "
+        f"orange is a positive weight, blue a negative one, white 0; full colour at {largest:.3g}."
     )
     rows = [str(number) for number in shown]
     images = [(side, to_diverging_rgb(matrix, largest)) for side, matrix in matrices]
@@ -97,8 +96,7 @@ def norms_figure(network: str, filters: LayerFilters) -> CaptionedFigure:
     description = (
         f"A row is {kind}{_selection_note(len(rows), len(norms), 'norm')}, a column an input channel{within}"
         f"{_selection_note(len(columns), norms.shape[1], 'norm')}: the norm of its kernel, from dark blue, 0, to "
-        "yellow, "
-        f"{norms.max(initial=0):.3g}."
+        f"yellow, {norms.max(initial=0):.3g}."
     )
     image = to_viridis_rgb(norms[rows][:, columns], 0)
     texts = [str(number) for number in rows], [str(number) for number in columns]
@@ -267,8 +265,7 @@ class _FilterDrawing:
         full = "the highest of a filter's two" if self.common else "its own highest"
         description = (
             f"{self._count_text()}: the magnitude of each one's two-dimensional Fourier transform over all its "
-            "channels. "
-            f"In the middle is frequency 0, at the edges half a cycle a pixel; yellow is {full}, dark blue 0."
+            f"channels. In the middle is frequency 0, at the edges half a cycle a pixel; yellow is {full}, dark blue 0."
         )
         degrees = (
             "Degrees: the direction of the stripes, 0 lying, 90 standing, counter-clockwise; – where no clearer than "

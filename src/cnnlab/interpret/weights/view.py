@@ -97,8 +97,8 @@ def legend(filters: LayerFilters, measures: FilterMeasures, shown: int, order: F
     if measures.colourfulness is not None:
         texts.append(
             "colour: the share of ‖w‖² that differs between red, green and blue, grey below "
-            f"{100 * GREY_THRESHOLD:g} %; "
-            "axis: the opposites that its colours lie between, – where no clearer than in random weights."
+            f"{100 * GREY_THRESHOLD:g} %; axis: the opposites that its colours lie between, – where no clearer than in "
+            "random weights."
         )
     return [*notes, " ".join(texts)]
 
@@ -149,9 +149,8 @@ def _colour_text(filters: LayerFilters, measures: FilterMeasures) -> str:
     most = int(np.argmax(share))
     named = f", {axis_name(float(measures.axis[most]))}" if has_colour_axis(measures, most) else ""
     return (
-        f"{format_percent(float(np.median(share)))} of a {filters.noun}'s squared weights are colour (median; "
-        "of random "
-        f"weights {format_percent(RANDOM_COLOUR)}); the most colourful is {filters.noun} {most} "
+        f"{format_percent(float(np.median(share)))} of a {filters.noun}'s squared weights are colour (median; of "
+        f"random weights {format_percent(RANDOM_COLOUR)}); the most colourful is {filters.noun} {most} "
         f"({format_percent(float(share[most]))}{named})."
     )
 
