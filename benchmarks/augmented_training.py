@@ -46,11 +46,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="a .json file for the figures")
     options = parser.parse_args()
     device = choose_device(options.device)
-    benches = {name: _bench(calls, options, device) for name, calls in LISTS.items()}
+    setups = {name: _bench(calls, options, device) for name, calls in LISTS.items()}
     speeds: dict[str, list[float]] = {name: [] for name in LISTS}
     for turn in range(options.rounds + 1):
-        for name, bench in benches.items():
-            speed = _round(bench)
+        for name, setup in setups.items():
+            speed = _round(setup)
             if turn:  # the first one warms up
                 speeds[name].append(speed)
     medians = {name: statistics.median(found) for name, found in speeds.items()}
@@ -63,7 +63,7 @@ def main() -> None:
             "platform": platform.platform(),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
-            "way": benches["none"].precision_config.model_dump(),
+            "way": setups["none"].precision_config.model_dump(),
             "images_per_second": speeds,
         }
         options.output.write_text(json.dumps(figures, indent=2) + "\n")
@@ -75,13 +75,13 @@ def _bench(calls: list[str], options: argparse.Namespace, device: torch.device) 
     return TrainingSetup.prepare(recipe, None, device, True, no_progress)
 
 
-def _round(bench: TrainingSetup) -> float:
+def _round(setup: TrainingSetup) -> float:
     """Images/s of one epoch from the start, without validation."""
-    training = bench.training()
+    training = setup.training()
     began = time.perf_counter()
-    for _ in fit(training, SplitLoaders(bench.train_loader, None, None, bench.dataset.classes), lambda *_: None):
+    for _ in fit(training, SplitLoaders(setup.train_loader, None, None, setup.dataset.classes), lambda *_: None):
         pass
-    return len(bench.train_loader) / (time.perf_counter() - began)
+    return len(setup.train_loader) / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":

@@ -203,8 +203,8 @@ def false_share(k: int, real: int, gain: float) -> Callable[[Draws], bool]:
     return study
 
 
-def dose_matters(spreads: Sequence[float]) -> Callable[[Draws], bool]:
-    """Whether six doses without an effect seem to have one."""
+def sweep_matters(spreads: Sequence[float]) -> Callable[[Draws], bool]:
+    """Whether a sweep of six values without an effect seems to have one."""
 
     def study(draws: Draws) -> bool:
         p = sweep_curve(range(6), [arm(draws, 5, 0.0, spread) for spread in spreads]).p_any
@@ -214,7 +214,7 @@ def dose_matters(spreads: Sequence[float]) -> Callable[[Draws], bool]:
 
 
 def best_left_out(gains: Sequence[float], best: int) -> Callable[[Draws], bool]:
-    """Whether the truly best dose is not in the plateau."""
+    """Whether the truly best value is not in the plateau."""
 
     def study(draws: Draws) -> bool:
         return best not in sweep_curve(range(len(gains)), [arm(draws, 5, gain) for gain in gains]).plateau
@@ -311,7 +311,7 @@ EQUAL: tuple[Judgement, ...] = ("practically equal",)
 
 def rows() -> Iterator[Row]:
     """All that is measured."""
-    for part in (rows_of_two, rows_of_power, rows_of_families, rows_of_doses, rows_of_images, rows_of_others):
+    for part in (rows_of_two, rows_of_power, rows_of_families, rows_of_sweeps, rows_of_images, rows_of_others):
         yield from part()
 
 
@@ -364,12 +364,12 @@ def rows_of_families() -> Iterator[Row]:
     yield Row(part, what, 0.05, "≤", false_share(MAX_ARMS + 1, 8, 0.01))
 
 
-def rows_of_doses() -> Iterator[Row]:
+def rows_of_sweeps() -> Iterator[Row]:
     """Dose curves."""
     part = "(c) Dose curve, 6 doses, 5 seeds each"
-    yield Row(part, "an effect where there is none", 0.05, "=", dose_matters([SPREAD] * 6))
+    yield Row(part, "an effect where there is none", 0.05, "=", sweep_matters([SPREAD] * 6))
     what = "an effect where there is none, spreads 1 to 6"
-    yield Row(part, what, 0.05, "=", dose_matters([SPREAD * place for place in range(1, 7)]))
+    yield Row(part, what, 0.05, "=", sweep_matters([SPREAD * place for place in range(1, 7)]))
     what = "the best dose is not in the plateau: a hill, its neighbours 0.1 points lower"
     hill = [-0.001 * (place - 3) ** 2 for place in range(6)]
     yield Row(part, what, 0.05, "≤", best_left_out(hill, 3))
