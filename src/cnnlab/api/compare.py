@@ -62,7 +62,7 @@ def compare(
         RunError: there is no run, or it has no such figure.
     """
     gathered = collect_run_groups(runs, metric)
-    part, _, figure = metric.partition("_")
+    split, _, figure = metric.partition("_")
     # Only a share of images has an error, which may fall by so many per cent: a mean over classes is none.
     higher, accuracy = figure != "loss", figure in SHARES_OF_IMAGES
     if delta is None and higher:
@@ -83,7 +83,7 @@ def compare(
     notes = list(gathered.notes)
     models = None
     if figure == "accuracy":
-        comparisons, models, more = _compare_by_images(arms, base, part, comparisons)
+        comparisons, models, more = _compare_by_images(arms, base, split, comparisons)
         notes += more
     return ComparedRuns(
         metric=metric,
@@ -95,7 +95,7 @@ def compare(
         comparisons=comparisons,
         ablation=None if ablation is None else ablation.model_copy(update={"comparisons": comparisons}),
         mcnemar=models,
-        looks=count_test_openings(gathered.runs) if part == "test" else None,
+        looks=count_test_openings(gathered.runs) if split == "test" else None,
         notes=tuple(notes),
     )
 

@@ -87,9 +87,8 @@ def plan_study(
     known = study if isinstance(study, Study) else Study.read(study)
     called = name or ("study" if isinstance(study, Study) else Path(study).stem)
     root = Path(data) if data is not None else None
-    folder, shelf = study_folder(Path(runs), study_name(called)), DatasetCache(root, progress, download=False)
+    folder, dataset_cache = study_folder(Path(runs), study_name(called)), DatasetCache(root, progress, download=False)
     check_study_name(folder, known, file if isinstance(study, Study) else Path(study))
-    plan = make_plan(
-        known, called, device=device, saved_precision=read_study_precision(folder), dataset_cache=shelf, quick=True
-    )
+    saved = read_study_precision(folder)
+    plan = make_plan(known, called, device=device, saved_precision=saved, dataset_cache=dataset_cache, quick=True)
     return StudyPlanView(forecast(plan, Path(runs), any_code))

@@ -46,9 +46,9 @@ class TrainingInputs:
 
     def eval_loader(self, split: Split) -> Loader | None:
         """What a part's final figures are found on: features, where that is the same up to rounding; None: images."""
-        feed = {"train": self.train, "validation": self.validation}.get(split)
+        loader = {"train": self.train, "validation": self.validation}.get(split)
         is_same = self.record is not None and self.record.cached and self.record.dtype == "fp32"
-        return feed if is_same and isinstance(feed, FeatureLoader) and feed.has_unaugmented else None
+        return loader if is_same and isinstance(loader, FeatureLoader) and loader.has_unaugmented else None
 
 
 def choose_cache_plan(
@@ -72,16 +72,16 @@ def choose_cache_plan(
     """
     if plan.trainable == plan.parameters and not isinstance(recipe.train.cache, ViewsCache):
         return None
-    begun = resume_from.features() if resume_from is not None else None
-    if resume_from is not None and (begun is None or not begun.cached):
-        return CachePlan(reason=begun.reason) if begun is not None else None
+    previous = resume_from.features() if resume_from is not None else None
+    if resume_from is not None and (previous is None or not previous.cached):
+        return CachePlan(reason=previous.reason) if previous is not None else None
     if images is None:
         pixels, labels = dataset.pixels("train")[:PROBE_IMAGES], dataset.labels("train")[:PROBE_IMAGES]
         images, _ = next(ImageLoader(pixels, labels, dataset.mean, dataset.std, device).eval_batches(PROBE_IMAGES))
     counts = dataset.num_images("train"), dataset.num_images("validation")
     error = None
     try:
-        choice = plan_feature_cache(recipe, network, images, counts, resuming=begun is not None)
+        choice = plan_feature_cache(recipe, network, images, counts, resuming=previous is not None)
     except SpecError as refused:
         error, choice = refused, CachePlan(reason=refused.problems[0].what)
     except OSError as failed:  # the room on the disk could not be asked
@@ -116,15 +116,15 @@ def build_training_inputs(
     if cache_plan.model_split is None:
         return TrainingInputs(train, validation, record=FeatureCacheRecord(cached=False, reason=cache_plan.reason))
     with process_group.main_process_first():
-        trunk = FeatureExtractor(cache_plan, network, dataset, progress)
-        trained = trunk.cached_features("train", train, cache_plan.views)
-        bitwise = cache_plan.exact and trunk.is_bitwise_equal(
+        extractor = FeatureExtractor(cache_plan, network, dataset, progress)
+        trained = extractor.cached_features("train", train, cache_plan.views)
+        bitwise = cache_plan.exact and extractor.is_bitwise_equal(
             train, trained.loader, precision_config, _shard_sizes(train.batch_sizes(batch_size), process_group)
         )
         made = [trained]
         if validation is not None:
-            validated = trunk.cached_features("validation", validation, FlippedViews())
-            bitwise = bitwise and trunk.is_bitwise_equal(validation, validated.loader, precision_config)
+            validated = extractor.cached_features("validation", validation, FlippedViews())
+            bitwise = bitwise and extractor.is_bitwise_equal(validation, validated.loader, precision_config)
             made.append(validated)
     seconds = sum(one.seconds for one in made)
     record = FeatureCacheRecord(

@@ -95,13 +95,13 @@ def check_same_data(folder: RunFolder, dataset: Dataset) -> None:
     Raises:
         RunError: the first difference is named.
     """
-    then, form = folder.data(), dataset.image_spec
+    then, image_spec = folder.data(), dataset.image_spec
     kept = then.preprocessing
     # The means change with almost any change of a pixel, and the split's hash sees none.
     differences = {
         "classes": (then.classes, dataset.classes),
         "split_hash": (then.split_hash, dataset.split_hash),
-        "shape": ((kept.channels, kept.height, kept.width), form.shape),
+        "shape": ((kept.channels, kept.height, kept.width), image_spec.shape),
         "mean": (kept.mean, dataset.mean),
         "std": (kept.std, dataset.std),
     }

@@ -73,8 +73,8 @@ def open_test(
             raise RunError("this run's data has no test part", where=str(path), next_step=step)
         network = trained_network(folder, target, callbacks.log)
         purpose = "" if already_recorded else "test command"
-        feed = open_test_split(folder, dataset, target, folder.precision_config(), purpose)
-        found = _predict(network, feed)
+        loader = open_test_split(folder, dataset, target, folder.precision_config(), purpose)
+        found = _predict(network, loader)
         folder.write_predictions("test", found)
         tested = compute_score(found.logits, found.labels, dataset.classes)
         message = result.message.partition(TEST_UNREADABLE)[0].removesuffix("; ")
@@ -168,15 +168,15 @@ def _load_selected_everywhere(
     folder: RunFolder, setup: TrainingSetup, log: Callable[[str], None]
 ) -> tuple[nn.Module, float]:
     """The same in every process: the writer reads the weights, and the others have them from it."""
-    world = setup.process_group
-    if world.is_main:
+    process_group = setup.process_group
+    if process_group.is_main:
         network, epoch = _load_selected(folder, setup.device, log)
     else:
         network, epoch = setup.plan.build(0, "cpu").to(setup.device).eval(), 0.0
         network.to(memory_format=torch_memory_format(setup.precision_config))
-    for tensor in network.state_dict().values() if world.world_size > 1 else ():
-        tensor.copy_(world.broadcast(tensor.contiguous()))
-    return network, float(world.broadcast_str(repr(epoch)))
+    for tensor in network.state_dict().values() if process_group.world_size > 1 else ():
+        tensor.copy_(process_group.broadcast(tensor.contiguous()))
+    return network, float(process_group.broadcast_str(repr(epoch)))
 
 
 def _final_scores(
@@ -194,13 +194,13 @@ def _final_scores(
     """
     scores: dict[Split, Score] = {}
     message = ""
-    for part in setup.dataset.splits:
-        if part == "test" and setup.recipe.train.test == "sealed":
+    for split in setup.dataset.splits:
+        if split == "test" and setup.recipe.train.test == "sealed":
             continue
-        feed = {"train": setup.train_loader, "validation": setup.validation_loader}.get(part)
-        if feed is None:
+        loader = {"train": setup.train_loader, "validation": setup.validation_loader}.get(split)
+        if loader is None:
             try:
-                feed = open_test_split(
+                loader = open_test_split(
                     folder,
                     setup.dataset,
                     setup.device,
@@ -211,23 +211,23 @@ def _final_scores(
             except SourceError as error:  # what was trained is not lost for an image that can't be read
                 message = f"{TEST_UNREADABLE}{error.problems[0]}"
                 continue
-        features = inputs.eval_loader(part)
+        features = inputs.eval_loader(split)
         if (
-            part == "validation"
+            split == "validation"
             and validation_logits is not None
-            and inputs.validation is (feed if features is None else features)
+            and inputs.validation is (loader if features is None else features)
         ):
-            found = Predictions(feed.labels, validation_logits)
+            found = Predictions(loader.labels, validation_logits)
         else:
-            callbacks.log(f"scoring the {part} part: {len(feed):,} images")
+            callbacks.log(f"scoring the {split} part: {len(loader):,} images")
             if features is not None and inputs.model_split is not None:
                 found = _predict(inputs.model_split.trainable_tail(network).eval(), features, setup.process_group)
             else:
-                found = _predict(network, feed, setup.process_group)
-        if setup.process_group.is_main and (part != "train" or setup.recipe.train.predictions == "all"):
-            folder.write_predictions(part, found)
-        scores[part] = compute_score(found.logits, found.labels, setup.dataset.classes)
-        if part == "train" and not math.isfinite(scores[part].loss):
+                found = _predict(network, loader, setup.process_group)
+        if setup.process_group.is_main and (split != "train" or setup.recipe.train.predictions == "all"):
+            folder.write_predictions(split, found)
+        scores[split] = compute_score(found.logits, found.labels, setup.dataset.classes)
+        if split == "train" and not math.isfinite(scores[split].loss):
             return {}, ""
     guessing = math.log(len(setup.dataset.classes))
     if scores["train"].loss > 2 * guessing:
@@ -238,13 +238,13 @@ def _final_scores(
 
 def _save_example(folder: RunFolder, setup: TrainingSetup) -> None:
     """Keep one image, never of the test part, so that the page shows activations where the data is not at hand."""
-    part, feed = (
+    split, loader = (
         ("validation", setup.validation_loader)
         if setup.validation_loader is not None
         else ("train", setup.train_loader)
     )
-    about = ExampleRecord(split=part, place=0, label=int(feed.labels[0]))
-    folder.write_example(about, np.array(feed.pixels[0]))
+    about = ExampleRecord(split=split, place=0, label=int(loader.labels[0]))
+    folder.write_example(about, np.array(loader.pixels[0]))
 
 
 def _divergence_message(epoch: float) -> str:

@@ -22,10 +22,10 @@ def state_digest(network: nn.Module) -> str:
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
-        told = f"{name} {tensor.dtype} {tuple(tensor.shape)}\n"
+        header = f"{name} {tensor.dtype} {tuple(tensor.shape)}\n"
         # As bytes, since NumPy knows no bfloat16.
         values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(told.encode() + values.numpy().tobytes())
+        digest.update(header.encode() + values.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -116,10 +116,10 @@ def log_warnings(warnings: Iterable[WarningRecord], log: Callable[[str], None]) 
 
 def distributed_messages(setup: TrainingSetup) -> Iterator[str]:
     """What several processes make of a recipe, and where it is not what one would make of it."""
-    train, world = setup.recipe.train, setup.process_group
-    if world.world_size == 1:
+    train, process_group = setup.recipe.train, setup.process_group
+    if process_group.world_size == 1:
         return
-    yield f"{world.world_size} processes share each batch of {train.batch_size} images"
+    yield f"{process_group.world_size} processes share each batch of {train.batch_size} images"
     if setup.precision_config.tried:
         yield "! the way of computing was chosen for their shares; with train.precision set it is that of one process"
     rows = setup.plan.layers
@@ -143,12 +143,12 @@ def initial_loss_warning(
     guessing = math.log(classes)
     if MIN_LOSS_RATIO * guessing <= loss <= MAX_LOSS_RATIO * guessing:
         return None
-    told = f"{loss:.3g}" if math.isfinite(loss) else "infinite" if loss == math.inf else "not a number"
+    loss_text = f"{loss:.3g}" if math.isfinite(loss) else "infinite" if loss == math.inf else "not a number"
     low = loss < guessing
     return WarningRecord(
         name="initial-loss",
         where="model.init",
-        message=f"the loss of the first {images} training images is {told} before the first step; guessing among "
+        message=f"the loss of the first {images} training images is {loss_text} before the first step; guessing among "
         f"{classes} classes gives ln {classes} = {guessing:.3g}",
         fix="look at the labels: nothing has been learned yet" if low else "choose another init, or put batchnorm in",
     )

@@ -78,7 +78,7 @@ def compare_runs(
     One run a side gives no verdict on the recipes; McNemar's test then speaks of these two trained models.
     Folders of studies (runs/studies/NAME) are laid side by side.
     """
-    form = OutputFormat(json, markdown, latex)
+    output_format = OutputFormat(json, markdown, latex)
     if svg is not None:
         check_svg_path(svg, "compared.svg")
     from cnnlab.api.compare import compare, compare_studies
@@ -96,7 +96,7 @@ def compare_runs(
         extra = found.key_fields()
     if svg is not None:
         atomic_write(svg, found.svg().encode("utf-8"), "choose another place with --svg")
-    show_output(found, form, OPTIONAL_COLUMNS, extra)
+    show_output(found, output_format, OPTIONAL_COLUMNS, extra)
 
 
 def _require_only_studies(paths: Sequence[Path], studies: Sequence[Path], is_plain: bool) -> None:

@@ -77,7 +77,7 @@ def list_(data: DataFolder = None, json: Json = False, debug: Debug = False) -> 
     table = Table("name", "image", "classes", "images", "at hand", box=None, header_style="bold")
     for name, known in CATALOGUE.items():
         at_hand = "generated here" if name == GENERATED else str(found[name] or f"no: cnnlab data fetch {name}")
-        images = ", ".join(f"{count:,} {part}" for part, count in known.split_sizes.items())
+        images = ", ".join(f"{count:,} {split}" for split, count in known.split_sizes.items())
         table.add_row(name, f"{known.channels}×{known.height}×{known.width}", str(len(known.classes)), images, at_hand)
     print_(table)
 
@@ -152,14 +152,14 @@ def show(
     with progress_reporter() as progress:
         opened = open_source(source, data, progress=progress)
     picture = BytesIO()
-    form = _image_spec(preview_spec(opened), known)
+    image_spec = _image_spec(preview_spec(opened), known)
     if choices:
         from cnnlab.data.augmented_examples import augmented_sheet
 
         seed = known.train.seed if known else 0
-        made = augmented_sheet(opened, form, choices, seed=seed, epochs=epochs, per_class=per_class)
+        made = augmented_sheet(opened, image_spec, choices, seed=seed, epochs=epochs, per_class=per_class)
     else:
-        made = contact_sheet(opened, form, per_class or 8)
+        made = contact_sheet(opened, image_spec, per_class or 8)
     made.save(picture, format="PNG")
     try:
         atomic_write(output, picture.getvalue())

@@ -55,7 +55,7 @@ def lr(
 
     The training part alone is read, and no run folder is made.
     """
-    form = OutputFormat(json, markdown, latex)
+    output_format = OutputFormat(json, markdown, latex)
     if svg is not None:
         check_svg_path(svg, "rates.svg")
     known = read_recipe(recipe, overrides(set_, seed), data)
@@ -90,6 +90,6 @@ def lr(
         "ended": found.stopped_at_lr,
         "set": found.suggested and f"train.optimizer={found.suggested}",
     }
-    show_output(found, form, extra=extra)
+    show_output(found, output_format, extra=extra)
     if found.suggestion is None:
         raise RunError(f"no rate can be suggested: {found.reading.trouble}", next_step=found.reading.advice)

@@ -83,7 +83,7 @@ def shift(
 
     The same images and draws for every network; a test set that is shut stays so, unless --part test opens it.
     """
-    form = OutputFormat(json, markdown, latex)
+    output_format = OutputFormat(json, markdown, latex)
     place = None if no_pictures else check_figure_path(output, "shift.png")
     from cnnlab.api.shift import shift as test_under_shifts
     from cnnlab.cli.output.console import progress_reporter
@@ -104,4 +104,4 @@ def shift(
             log=progress.log,
             progress=progress,
         )
-    show_with_figures(found, form, found.figures, place, OPTIONAL_COLUMNS)
+    show_with_figures(found, output_format, found.figures, place, OPTIONAL_COLUMNS)

@@ -76,7 +76,7 @@ def study(
 
     Given again, it goes on where it was; runs that were made for another study count.
     """
-    form = OutputFormat(json, markdown, latex)
+    output_format = OutputFormat(json, markdown, latex)
     from cnnlab.config.study import Study
 
     keys = {} if seeds is None else {"seeds": seeds}
@@ -94,7 +94,7 @@ def study(
             planned = plan_study(
                 known, name=called, runs=runs, data=data, device=device, any_code=any_code, progress=shown, file=file
             )
-        show_output(planned, form)
+        show_output(planned, output_format)
         return
     with progress_reporter() as shown, name_file_in_errors(file):
         studying = StudyProgressBar(shown)
@@ -111,8 +111,8 @@ def study(
                 file=file,
             )
     page = study_folder(runs, answer.result.study) / "report.html"
-    show_output(answer, form, OPTIONAL_COLUMNS, extra={"report": str(page)})
-    if not form.json:
+    show_output(answer, output_format, OPTIONAL_COLUMNS, extra={"report": str(page)})
+    if not output_format.json:
         log(f"report: {page}")
     if answer.result.is_untested:
         raise typer.Exit(1)

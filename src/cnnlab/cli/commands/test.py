@@ -26,9 +26,9 @@ def open_test_set(
     from cnnlab.storage.test_ledger import openings
 
     with progress_reporter() as shown:
-        listener = RunProgressBar(shown).callbacks()
-        open_test(folder.path, root=data, device=device, callbacks=listener)
-        write_report(folder, listener.log)
+        callbacks = RunProgressBar(shown).callbacks()
+        open_test(folder.path, root=data, device=device, callbacks=callbacks)
+        write_report(folder, callbacks.log)
         looks = len(openings(folder.path.parent, folder.data().test_set))
-        listener.log(f"this test set has been looked at {looks} times, by all runs in {folder.path.parent}")
+        callbacks.log(f"this test set has been looked at {looks} times, by all runs in {folder.path.parent}")
     show_result(folder, json)

@@ -65,7 +65,7 @@ def tune(
 
     Given again, it goes on where it was; with more --trials it makes the rest. Needs pip install 'cnnlab\\[optuna]'.
     """
-    form = OutputFormat(json, markdown, latex)
+    output_format = OutputFormat(json, markdown, latex)
     if svg is not None:
         check_svg_path(svg, "trials.svg")
     from cnnlab.cli.output.console import log, progress_reporter
@@ -80,7 +80,7 @@ def tune(
 
         with progress_reporter() as shown, name_file_in_errors(file):
             planned = plan_search(known, called, device=device, dataset_cache=DatasetCache(data, shown, download=False))
-        show_output(TuningPlanView(summarize_tuning_plan(planned)), form)
+        show_output(TuningPlanView(summarize_tuning_plan(planned)), output_format)
         return
     from cnnlab.api.tune import tune as carry_out
     from cnnlab.cli.output.progress_bars import SearchProgressBar, resumable
@@ -104,8 +104,9 @@ def tune(
 
         atomic_write(svg, answer.svg().encode("utf-8"), "choose another place with --svg")
     folder = tuning_folder(runs, answer.result.study)
-    show_output(answer, form, extra={"report": str(folder / "report.html"), "recipe": str(folder / "best.toml")})
-    if not form.json:
+    files = {"report": str(folder / "report.html"), "recipe": str(folder / "best.toml")}
+    show_output(answer, output_format, extra=files)
+    if not output_format.json:
         log(f"report: {folder / 'report.html'}")
         if answer.result.best is not None:
             log(f"the best trial's recipe: {folder / 'best.toml'}")

@@ -45,13 +45,13 @@ def verify_claims(
 
     A recipe's figures are judged by all its finished runs in --runs, a study's by its result there.
     """
-    form = OutputFormat(json, markdown, latex)
+    output_format = OutputFormat(json, markdown, latex)
     if recompute:
-        _verify_runs(subjects, data, device, form)
+        _verify_runs(subjects, data, device, output_format)
         return
     from cnnlab.api.verify import verify
 
-    show_output(verify([find_run(path) for path in subjects], runs=runs), form, OPTIONAL_COLUMNS)
+    show_output(verify([find_run(path) for path in subjects], runs=runs), output_format, OPTIONAL_COLUMNS)
 
 
 def _verify_runs(paths: list[Path], data: Path | None, device: str, output_format: OutputFormat) -> None:

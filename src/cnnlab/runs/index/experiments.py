@@ -141,7 +141,7 @@ def _rerun_command(run: LoadedRun, seeds: Sequence[int]) -> str:
 
 def _run_metrics(run: LoadedRun) -> RunMetrics:
     result = run.result
-    scores = {part: getattr(result, part) for part in ("train", "validation", "test")}
+    scores = {split: getattr(result, split) for split in ("train", "validation", "test")}
     return RunMetrics(
         run=run.folder.name,
         seed=run.recipe.train.seed,
@@ -154,7 +154,7 @@ def _run_metrics(run: LoadedRun) -> RunMetrics:
         threads=run.environment.threads,
         processes=run.environment.processes,
         torch=run.environment.torch,
-        **{part: score.model_copy(update={"per_class": ()}) if score else None for part, score in scores.items()},
+        **{split: score.model_copy(update={"per_class": ()}) if score else None for split, score in scores.items()},
     )
 
 

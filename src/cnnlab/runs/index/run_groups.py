@@ -24,7 +24,7 @@ from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.storage.test_ledger import openings
 
 SPLITS = ("train", "validation", "test")
-METRICS = tuple(f"{part}_{metric}" for part in SPLITS for metric in get_args(Metric))
+METRICS = tuple(f"{split}_{metric}" for split in SPLITS for metric in get_args(Metric))
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -206,10 +206,10 @@ def _check_data(read: Sequence[LoadedRun]) -> None:
 def _check_metric_values(read: Sequence[LoadedRun], metric: str) -> None:
     lacking = [run.folder for run in read if not run.diverged and measured_value(metric, run.result) is None]
     if lacking:
-        part = metric.partition("_")[0]
-        step = f"open it: cnnlab test {lacking[0].path}" if part == "test" else "compare another figure: --metric"
+        split = metric.partition("_")[0]
+        step = f"open it: cnnlab test {lacking[0].path}" if split == "test" else "compare another figure: --metric"
         raise RunError(
-            f"{'these runs have' if len(lacking) > 1 else 'this run has'} no {part} figures",
+            f"{'these runs have' if len(lacking) > 1 else 'this run has'} no {split} figures",
             where=metric,
             received=", ".join(folder.name for folder in lacking),
             next_step=step,
@@ -232,7 +232,7 @@ def _nothing_to_compare(read: Sequence[LoadedRun], skipped: Sequence[str]) -> Us
 def _differences(groups: Sequence[RunGroup], metric: str) -> Iterator[str]:
     """What else differs than what the names of the groups tell."""
     runs = [run for group in groups for run in group.runs]
-    part = metric.partition("_")[0]
+    split = metric.partition("_")[0]
     told: tuple[tuple[str, Callable[[LoadedRun], str]], ...] = (
         ("The groups train for different numbers of epochs", lambda run: f"{run.recipe.train.epochs}"),
         ("The runs were made by different code of cnnlab", lambda run: run.environment.code),
@@ -243,7 +243,7 @@ def _differences(groups: Sequence[RunGroup], metric: str) -> Iterator[str]:
         ("The runs were computed on different devices", lambda run: run.environment.device),
         ("The runs were computed by different versions of torch", lambda run: run.environment.torch),
         ("The runs were computed by different numbers of threads", lambda run: _format_threads(run.environment)),
-        (f"The {part} parts are of different sizes", lambda run: f"{run.data.splits.get(part, 0):,} images"),
+        (f"The {split} parts are of different sizes", lambda run: f"{run.data.splits.get(split, 0):,} images"),
     )
     for what, value in told:
         values = list(dict.fromkeys(map(value, runs)))

@@ -75,16 +75,16 @@ class ShiftSettings:
             UsageError: the data has no such part.
         """
         known: list[Split] = [name for name in get_args(Split) if name in dataset.splits]
-        part = next((name for name in known if name == self.split), None)
-        if part is None:
+        split = next((name for name in known if name == self.split), None)
+        if split is None:
             allowed = comma_separated(known)
             raise UsageError("the data has no such part", where="--part", received=self.split, allowed=allowed)
         device = choose_device(self.device)
-        if part == "test":
-            feed = open_test_split(folder, dataset, device, folder.precision_config(), self.purpose)
+        if split == "test":
+            loader = open_test_split(folder, dataset, device, folder.precision_config(), self.purpose)
         else:
-            feed = make_image_loader(dataset, part, device, folder.precision_config())
-        return feed if self.limit is None else feed.subset(self.limit)
+            loader = make_image_loader(dataset, split, device, folder.precision_config())
+        return loader if self.limit is None else loader.subset(self.limit)
 
 
 @disable_tf32()
@@ -107,16 +107,16 @@ def shift_run(
         grey = "; grey images are not tested for what only moves colours" if dataset.image_spec.channels == 1 else ""
         what = f"there is no shift to test under{grey}"
         raise UsageError(what, where="--shift", next_step="name one: --shift rotation")
-    feed = settings.image_loader(folder, dataset)
+    loader = settings.image_loader(folder, dataset)
 
     def report_progress(_what: str, done: int, total: int, unit: str) -> None:
         settings.progress(folder.name, done, total, unit)
 
-    right = correct_under_corruptions(network, feed, shifts, seed=seed, progress=report_progress)
-    first = torch.from_numpy(np.array(feed.pixels[:1]))
+    right = correct_under_corruptions(network, loader, shifts, seed=seed, progress=report_progress)
+    first = torch.from_numpy(np.array(loader.pixels[:1]))
     place = np.zeros(1, dtype=np.int64)
     example = torch.cat([first, *(apply_corruption(first, shift, place, seed) for shift in shifts)])
-    return ShiftedRun(folder.name, shifts, right, np.asarray(feed.labels), example.numpy(), len(dataset.classes))
+    return ShiftedRun(folder.name, shifts, right, np.asarray(loader.labels), example.numpy(), len(dataset.classes))
 
 
 @disable_tf32()
@@ -130,21 +130,21 @@ def corrupt_run(folder: RunFolder, corrupted: Cifar10C, settings: ShiftSettings)
     network, dataset = settings.open(folder)
     if set(dataset.classes) != set(CLASSES) or dataset.num_images("test") != len(corrupted.labels):
         raise _not_cifar_error(folder, dataset, len(corrupted.labels))  # before the test part is opened for nothing
-    feed = settings.image_loader(folder, dataset)
+    loader = settings.image_loader(folder, dataset)
     named = [CLASSES[label] for label in corrupted.labels]
     own = [dataset.classes[label] for label in dataset.labels("test")]
     if own != named:
         raise _not_cifar_error(folder, dataset, len(named))
-    rows, examples = [correct_under_corruptions(network, feed, ())[0]], [np.array(feed.pixels[:1])]
+    rows, examples = [correct_under_corruptions(network, loader, ())[0]], [np.array(loader.pixels[:1])]
     for number, corruption in enumerate(corrupted.corruptions, 1):
         pixels = convert_pixels(corrupted.pixels(corruption), dataset.image_spec)
-        changed = replace(feed, pixels=pixels, labels=dataset.labels("test"), resident=None)
+        changed = replace(loader, pixels=pixels, labels=dataset.labels("test"), resident=None)
         changed = changed if settings.limit is None else changed.subset(settings.limit)
         rows.append(correct_under_corruptions(network, changed, ())[0])
         examples.append(np.array(changed.pixels[:1]))
         settings.progress(folder.name, number, len(corrupted.corruptions), "corruptions")
     answers, shown = np.stack(rows), np.concatenate(examples)
-    return ShiftedRun(folder.name, corrupted.corruptions, answers, feed.labels, shown, len(dataset.classes))
+    return ShiftedRun(folder.name, corrupted.corruptions, answers, loader.labels, shown, len(dataset.classes))
 
 
 def _not_cifar_error(folder: RunFolder, dataset: Dataset, images: int) -> UsageError:
@@ -212,14 +212,14 @@ def check_same_images(folders: Sequence[RunFolder], split: str) -> None:
     Raises:
         UsageError: two of them are named.
     """
-    told: dict[tuple[object, ...], str] = {}
+    first_runs: dict[tuple[object, ...], str] = {}
     for folder in folders:
         about = folder.data()
-        form = about.preprocessing
+        preprocessing = about.preprocessing
         images = about.test_set if split == "test" else about.split_hash
-        told.setdefault((images, form.channels, form.height, form.width), folder.name)
-    if len(told) > 1:
-        raise _different_images_error(*list(told.values())[:2])
+        first_runs.setdefault((images, preprocessing.channels, preprocessing.height, preprocessing.width), folder.name)
+    if len(first_runs) > 1:
+        raise _different_images_error(*list(first_runs.values())[:2])
 
 
 def _check_equal_images(first: ShiftedRun, other: ShiftedRun) -> None:

@@ -105,7 +105,7 @@ def activations(
 
     With --units which units never do anything over a part of the data; with --patches what excites filters most.
     """
-    form = OutputFormat(json, markdown, latex)
+    output_format = OutputFormat(json, markdown, latex)
     wanted = _requested_mode(units, patches, image, layer)
     _refuse_unused_options(context, wanted)
     path = None if no_pictures else check_figure_path(output, f"{wanted}.png")
@@ -114,21 +114,21 @@ def activations(
     from cnnlab.interpret.loaded_model import load_target
 
     with progress_reporter() as shown:
-        subject = load_target(named, seed=seed, device=device, data=data, log=log, progress=shown)
+        model = load_target(named, seed=seed, device=device, data=data, log=log, progress=shown)
         found: ResultWithFigures
         if units:
             from cnnlab.interpret.activations.units import inspect_units
 
-            found = inspect_units(subject, part.value, layers=layer or (), limit=limit, log=log)
+            found = inspect_units(model, part.value, layers=layer or (), limit=limit, log=log)
         elif patches is not None:
             from cnnlab.interpret.activations.patches import inspect_patches
 
-            found = inspect_patches(subject, *_parse_filters(patches), part.value, count=top, limit=limit, log=log)
+            found = inspect_patches(model, *_parse_filters(patches), part.value, count=top, limit=limit, log=log)
         else:
             from cnnlab.interpret.activations.feature_maps import inspect_activations
 
-            found = inspect_activations(subject, image, layers=layer or (), maps=maps)
-    show_with_figures(found, form, found.figures, path, OPTIONAL_COLUMNS)
+            found = inspect_activations(model, image, layers=layer or (), maps=maps)
+    show_with_figures(found, output_format, found.figures, path, OPTIONAL_COLUMNS)
 
 
 def _requested_mode(units: bool, patches: str | None, image: str | None, layer: list[str] | None) -> str:

@@ -101,7 +101,7 @@ def attribution(
     Deletion and insertion against random orders of the pixels, the sum of integrated gradients, and whether a map
     changes when the weights are drawn anew. Needs pip install 'cnnlab\\[captum]'.
     """
-    form = OutputFormat(json, markdown, latex)
+    output_format = OutputFormat(json, markdown, latex)
     place = None if no_pictures else check_figure_path(output, "attribution.png")
     _refuse_unused_options(context, method)
     named = read_network_name(what)
@@ -112,9 +112,9 @@ def attribution(
 
     load_captum()
     with progress_reporter() as shown:
-        subject = load_target(named, seed=seed, device=device, data=data, log=shown.log, progress=shown)
+        model = load_target(named, seed=seed, device=device, data=data, log=shown.log, progress=shown)
         found = inspect_attribution(
-            subject,
+            model,
             image or (None,),
             target=target,
             methods=method or (),
@@ -126,7 +126,7 @@ def attribution(
             log=shown.log,
             progress=shown,
         )
-    show_with_figures(found, form, found.figures, place, ("half on", "centre"))
+    show_with_figures(found, output_format, found.figures, place, ("half on", "centre"))
 
 
 def _refuse_unused_options(context: typer.Context, methods: list[str] | None) -> None:

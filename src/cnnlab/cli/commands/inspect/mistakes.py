@@ -52,7 +52,7 @@ def mistakes(
     The predictions are those that the run has kept. The images of the test part are a look, which the ledger tells of;
     with --no-images or --no-pictures there is none.
     """
-    form = OutputFormat(json, markdown, latex)
+    output_format = OutputFormat(json, markdown, latex)
     place = None if no_pictures else check_figure_path(output, PICTURE)
     from cnnlab.cli.output.console import progress_reporter
     from cnnlab.interpret.mistakes.compute import inspect_mistakes
@@ -71,4 +71,4 @@ def mistakes(
             progress=shown,
         )
     spare = ("of its own class", "share of the class", "mean probability")
-    show_with_figures(found, form, partial(found.figures, equal_mass=equal_mass), place, spare)
+    show_with_figures(found, output_format, partial(found.figures, equal_mass=equal_mass), place, spare)

@@ -75,17 +75,17 @@ def weights(
 
     What a run began with is made anew from its seed, and held to the digest that the run wrote down.
     """
-    form = OutputFormat(json, markdown, latex)
+    output_format = OutputFormat(json, markdown, latex)
     place = None if no_pictures else check_figure_path(output, "weights.png")
     named = read_network_name(what)
     from cnnlab.cli.output.console import log
     from cnnlab.interpret.loaded_model import load_target
     from cnnlab.interpret.weights.compute import inspect_weights
 
-    subject = load_target(named, seed=seed, device="cpu", data=data, log=log)
-    found = inspect_weights(subject, layer, max_filters=most, order=order.value if order else None)
+    model = load_target(named, seed=seed, device="cpu", data=data, log=log)
+    found = inspect_weights(model, layer, max_filters=most, order=order.value if order else None)
     if scale is FilterScale.COMMON and not found.filters.shows_before_and_after:
         refuse_option("scale", "there are no weights before training beside these", "name a trained run")
     show_with_figures(
-        found, form, partial(found.figures, scale=scale.value), place, ("cycles/px", "cosine", "coherence")
+        found, output_format, partial(found.figures, scale=scale.value), place, ("cycles/px", "cosine", "coherence")
     )

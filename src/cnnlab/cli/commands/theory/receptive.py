@@ -63,7 +63,7 @@ def receptive(
     With --effective also how much it looks where: the gradient of a node by each pixel, for a run's trained weights
     beside those that it began with, or for random ones.
     """
-    form = OutputFormat(json, markdown, latex, svg)
+    output_format = OutputFormat(json, markdown, latex, svg)
     sides, place = read_image_size(size), read_position(node, "--node")
     for option, given in (("--images", images), ("--seed", seed)):
         if given is not None and not effective:
@@ -89,9 +89,9 @@ def receptive(
             device=device,
             log=log,
         )
-        show_output(looked, form, optional_columns=("support", "padding"))
+        show_output(looked, output_format, optional_columns=("support", "padding"))
     else:
         from cnnlab.interpret.receptive_field.theoretical import target_receptive_fields
 
         fields = target_receptive_fields(what, size=sides, channels=channels, data=data, layer=layer, node=place)
-        show_output(fields, form, optional_columns=("row", "first centre", "inputs"))
+        show_output(fields, output_format, optional_columns=("row", "first centre", "inputs"))

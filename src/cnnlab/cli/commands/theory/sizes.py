@@ -134,9 +134,10 @@ def _print_solution(solve: Callable[..., Renderable], context: typer.Context) ->
     from cnnlab.theory.size_arithmetic.arithmetic import MAX_SIZE
 
     given = {name: value for name, value in context.params.items() if value is not None and name != "debug"}
-    form = OutputFormat(**{name: given.pop(name) for name in ("json", "markdown", "latex", "svg") if name in given})
+    flags = {name: given.pop(name) for name in ("json", "markdown", "latex", "svg") if name in given}
+    output_format = OutputFormat(**flags)
     for name, value in given.items():
         if isinstance(value, str):
             least = 0 if name in _ZERO_ALLOWED else 1
             given[name] = read_sizes(value, f"--{name.replace('_', '-')}", least=least, most=MAX_SIZE)
-    show_output(solve(**given), form)
+    show_output(solve(**given), output_format)

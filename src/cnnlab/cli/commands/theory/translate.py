@@ -73,24 +73,24 @@ def translate(
 
     Also which shifts each map follows exactly: those that its strides divide.
     """
-    form = OutputFormat(json, markdown, latex, svg)
+    output_format = OutputFormat(json, markdown, latex, svg)
     named = read_network_name(what)
     from cnnlab.cli.output.console import log
     from cnnlab.interpret.loaded_model import load_target
     from cnnlab.interpret.translation.compute import translation_sensitivity, validate_shifts
 
-    subject = load_target(named, seed=seed, device=device, data=data, log=log)
+    model = load_target(named, seed=seed, device=device, data=data, log=log)
     # When all else is known to be right: a look at the test part is written down for good.
-    validate_shifts((subject.image_spec.height, subject.image_spec.width), shifts, direction.value, fill.value)
-    picture = subject.load_image(image, "theory translate")
+    validate_shifts((model.image_spec.height, model.image_spec.width), shifts, direction.value, fill.value)
+    picture = model.load_image(image, "theory translate")
     found = translation_sensitivity(
-        subject.network,
+        model.network,
         picture.values,
-        subject.layers,
+        model.layers,
         shifts=shifts,
         direction=direction.value,
         fill=fill.value,
-        name=subject.name,
+        name=model.name,
         image_name=picture.name,
     )
     stages = [
@@ -100,4 +100,4 @@ def translate(
         layer.name: {"period": layer.period, "kept": layer.equivariant_shifts} for layer in found.layers if layer.period
     }
     extra = {"answer": found.summary(), "stages": stages, "exact": kept}
-    show_output(found, form, optional_columns=("row", "at others"), extra=extra)
+    show_output(found, output_format, optional_columns=("row", "at others"), extra=extra)
