@@ -51,7 +51,7 @@ def describe(
         overrides: values of the recipe by dotted key, as `--set` gives them.
         data: where catalogue data lives; by default the cache folder.
         images: look at the recipe's images, too, for the warnings that need them; this loads torch.
-        progress: told of the images that are read.
+        progress: called as images are read.
 
     Raises:
         SpecError: the recipe has mistakes, or there is no such network.

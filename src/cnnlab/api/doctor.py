@@ -30,7 +30,7 @@ LEAST_TORCH = (2, 11)
 
 
 class DoctorCheck(Record):
-    """One thing that was looked at; `next_step` is what to do where it is not ok."""
+    """One thing that was checked; `next_step` is what to do where it is not ok."""
 
     name: str
     value: str
@@ -39,7 +39,7 @@ class DoctorCheck(Record):
 
 
 class DoctorReport(Record):
-    """All that was looked at."""
+    """All that was checked."""
 
     findings: tuple[DoctorCheck, ...]
 
@@ -48,7 +48,7 @@ def run_doctor(runs: Path, data: Path | None = None, *, retune: bool = False) ->
     """Look at versions, devices, memory, folders and data; nothing is downloaded or kept.
 
     Args:
-        retune: forget how the fastest way of computing came out for each network, so that it is timed anew.
+        retune: forget which precision was the fastest for each network, so that it is timed anew.
     """
     return DoctorReport(
         findings=(

@@ -1,4 +1,4 @@
-"""A recipe's learning-rate range test from end to end. It makes no run folder, and opens the training part only."""
+"""A recipe's learning-rate range test from end to end. It makes no run folder, and opens the training split only."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def lr_range(
     """Train a recipe for some steps with a rate that rises from each to the next, and see which rates suit.
 
     L. N. Smith: Cyclical learning rates for training neural networks, 2015. All else is as in the recipe's training:
-    the first weights, order, augmentation, batches, loss, clipping, and the way of computing.
+    the first weights, order, augmentation, batches, loss, clipping, and the precision.
     What joins in after some epochs trains from the first step.
 
     Args:
@@ -54,10 +54,10 @@ def lr_range(
         name: what the recipe is called; by default the file's name.
         data: where catalogue data lives; by default the cache folder.
         device: auto, cpu, cuda or mps.
-        progress, on_step, log: told of the data, of each step, and of how it is computed.
+        progress, on_step, log: called with the data, of each step, and of how it is computed.
 
     Returns:
-        The curve with its `suggestion`, which is None where the curve tells none; `reading.trouble` says why.
+        The curve with its `suggestion`, which is None where the curve gives none; `reading.trouble` says why.
 
     Raises:
         UsageError: rates or steps that can't be.

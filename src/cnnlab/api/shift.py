@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _no_progress(*_: object) -> None:
-    """Nobody is told."""
+    """Do nothing."""
 
 
 def shift(
@@ -49,8 +49,8 @@ def shift(
             two groups.
         shifts: calls such as "rotation(30)" and names, which stand for usual strengths; by default all kinds.
         split: train, validation or test; by default test where all runs have test figures, so that nothing is opened
-            that was shut, else validation. A look at the test part is a line in the ledger beside the run.
-        limit: at most so many images, spread evenly over the part.
+            that was shut, else validation. A look at the test split is a line in the ledger beside the run.
+        limit: at most so many images, spread evenly over the split.
         smallest_difference: that is of interest, a fraction.
         alpha: the rate of wrong verdicts allowed, over all shifts of a group together.
         seed: of what each image draws.
@@ -58,15 +58,15 @@ def shift(
         cifar10c: the folder of CIFAR-10-C's arrays, which take the place of shifts.
         device: auto, cpu, cuda or mps.
         data: where catalogue data lives; by default the cache folder.
-        log: told of anything odd.
-        progress: told of long work.
+        log: called with anything odd.
+        progress: called during long work.
 
     Returns:
         An answer that a notebook shows; `shifted` has the records.
 
     Raises:
         SpecError: a shift that can't be.
-        UsageError: no such part, or runs that were not shown the same images.
+        UsageError: no such split, or runs that were not shown the same images.
         RunError: there is no run, or it has not finished.
         SourceError: the data is not found.
     """
@@ -130,7 +130,7 @@ def _open_run(path: Path) -> RunFolder:
 
 
 def _default_split(groups: dict[str, list[LoadedRun]], log: Callable[[str], None]) -> str:
-    """The part that may be looked at without opening what was shut."""
+    """The split that may be looked at without opening what was shut."""
     if all(run.result.test is not None for runs in groups.values() for run in runs):
         return "test"
     log("the test part of these runs has not been opened: validation images are used; --part test opens it")

@@ -44,7 +44,7 @@ def recompute(
         runs: run folders, folders of run folders, which need not be whole, or the folder of a study.
         data: where catalogue data lives; by default the cache folder.
         device: auto, cpu, cuda or mps.
-        progress: is told how many runs are done.
+        progress: called with how many runs are done.
 
     Raises:
         RunError: there is no run.

@@ -1,4 +1,4 @@
-"""The `cnnlab` command: its table of commands, in the order of a person's way through the work."""
+"""The `cnnlab` command: its table of commands, in the order in which a person meets them."""
 
 from __future__ import annotations
 

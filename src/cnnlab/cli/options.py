@@ -91,7 +91,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 class SplitName(StrEnum):
-    """A part of the data."""
+    """A split of the data."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -127,7 +127,10 @@ def handle_errors(command: Callable[P, T]) -> Callable[P, T]:
         except Exception as error:
             if kwargs.get("debug"):
                 raise
-            print(f"cnnlab made a mistake: {type(error).__name__}: {sanitize(str(error))}", file=sys.stderr)
+            print(
+                f"Internal error in cnnlab (please report it): {type(error).__name__}: {sanitize(str(error))}",
+                file=sys.stderr,
+            )
             print("  next:     repeat the command with --debug, and report what it prints", file=sys.stderr)
             raise SystemExit(1) from None
 
@@ -154,8 +157,8 @@ def overrides(settings: list[str] | None, seed: int | None = None) -> dict[str, 
             found[key.strip()] = parse_toml(f"value = {text}")["value"]
         except SpecError as error:
             if text.lstrip().startswith(("[", "{", '"', "'")):
-                told = (replace(problem, where="--set", received=setting) for problem in error.problems)
-                raise SpecError.from_problems(told) from None
+                problems = (replace(problem, where="--set", received=setting) for problem in error.problems)
+                raise SpecError.from_problems(problems) from None
             found[key.strip()] = text
     return found if seed is None else {**found, "train.seed": seed}
 
@@ -276,7 +279,7 @@ def read_position(text: str, option: str) -> Pair | None:
 
 @contextlib.contextmanager
 def name_file_in_errors(path: Path) -> Iterator[None]:
-    """Within it, problems of a recipe that only its data brings to light are told with the recipe's file."""
+    """Within it, problems of a recipe that only its data brings to light are raised with the recipe's file."""
     from cnnlab.errors import SourceError, SpecError
     from cnnlab.grammar.toml_files import locate_in_file
 

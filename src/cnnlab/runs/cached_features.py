@@ -1,5 +1,4 @@
-"""The features of a run's frozen part: whether they are kept is decided with its bench, and they are made before its
-first step."""
+"""Cached features of a run's frozen trunk: planned with the training setup, computed before the first step."""
 
 from __future__ import annotations
 
@@ -45,7 +44,7 @@ class TrainingInputs:
     record: FeatureCacheRecord | None = None
 
     def eval_loader(self, split: Split) -> Loader | None:
-        """What a part's final figures are found on: features, where that is the same up to rounding; None: images."""
+        """What a split's final figures are found on: features, where that is the same up to rounding; None: images."""
         loader = {"train": self.train, "validation": self.validation}.get(split)
         is_same = self.record is not None and self.record.cached and self.record.dtype == "fp32"
         return loader if is_same and isinstance(loader, FeatureLoader) and loader.has_unaugmented else None
@@ -155,7 +154,7 @@ def _shard_sizes(sizes: Sequence[int], process_group: ProcessGroup) -> set[int]:
 
 
 def tail_and_features(cache_plan: CachePlan | None, network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
-    """The network as it will be trained, and what it will be fed with in place of these images."""
+    """Return the part of the network that trains, and its inputs in place of these images."""
     if cache_plan is None or cache_plan.model_split is None:
         return network, images
     network.eval()
@@ -163,7 +162,7 @@ def tail_and_features(cache_plan: CachePlan | None, network: nn.Module, images: 
 
 
 def feature_cache_messages(record: FeatureCacheRecord | None) -> Iterator[str]:
-    """What a person is told of them."""
+    """Messages about the cached features."""
     if record is None:
         return
     if not record.cached:

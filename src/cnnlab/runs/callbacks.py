@@ -1,4 +1,4 @@
-"""Whoever wants to see a run while it goes on."""
+"""Callbacks for the progress of a run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cnnlab.training.loop import StepCallback
 
 
 def no_op(*_: object) -> None:
-    """What a caller does with a report that it does not want."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
 class RunCallbacks:
-    """Whoever wants to see a run while it goes on; by default nobody."""
+    """Callbacks for the progress of a run; the default does nothing."""
 
     progress: ProgressCallback = no_progress
     on_step: StepCallback = no_op

@@ -26,7 +26,7 @@ def check_before_training(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, d
 
     Raises:
         SpecError: a batch larger than the data or too small for batch norm, a network without weights or larger than
-            the memory, stopping and scheduling by a validation part that is not there, a rate for rows that are not
+            the memory, stopping and scheduling by a validation split that is not there, a rate for rows that are not
             there, or class weights for another number of classes.
     """
     train, problems = recipe.train, []

@@ -1,6 +1,6 @@
 """The final figures of a run: of its selected weights, in eval mode, on un-augmented images.
 
-The test part is opened here and nowhere else but for a curve; the ledger has the line before the first look.
+The test split is opened here and nowhere else but for a curve; the ledger has the line before the first look.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from cnnlab.training.device import choose_device, disable_tf32
 from cnnlab.training.loop import TrainingState
 from cnnlab.training.precision import torch_memory_format
 
-# How the message of a run begins, or ends, whose test part was asked for and could not be read.
+# How the message of a run begins, or ends, whose test split was asked for and could not be read.
 TEST_UNREADABLE = "the test part can't be read: "
 
 
@@ -57,7 +57,7 @@ def open_test(
         already_recorded: True where the opening has been written down already, for several runs at once.
 
     Raises:
-        RunError: the run has not finished, its data has no test part, or its weights are not those of its figures.
+        RunError: the run has not finished, its data has no test split, or its weights are not those of its figures.
     """
     folder = RunFolder.open(path)
     with locked(folder.path, callbacks.log):
@@ -147,7 +147,7 @@ def open_test_split(
     purpose: str,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> ImageLoader:
-    """The test part. That it is looked at is written down before it is read, unless it has no purpose of its own."""
+    """The test split. That it is looked at is written down before it is read, unless it has no purpose of its own."""
     if process_group.is_main and purpose:
         record_opening(folder.path.parent, folder.name, dataset.test_set_id(), purpose)
     with process_group.main_process_first():
@@ -187,10 +187,10 @@ def _final_scores(
     validation_logits: npt.NDArray[np.float32] | None,
     callbacks: RunCallbacks,
 ) -> tuple[dict[Split, Score], str]:
-    """A score for each part that may be looked at, and a word on what is odd.
+    """A score for each split that may be looked at, and a word on what is odd.
 
-    There is none, and the test part stays shut, for weights that diverged. Of the other parts kept features count where
-    they are exact up to rounding; the test part's images go through the whole network.
+    There is none, and the test split stays shut, for weights that diverged. Of the other splits cached features count
+    where they are exact up to rounding; the test split's images go through the whole network.
     """
     scores: dict[Split, Score] = {}
     message = ""
@@ -237,7 +237,7 @@ def _final_scores(
 
 
 def _save_example(folder: RunFolder, setup: TrainingSetup) -> None:
-    """Keep one image, never of the test part, so that the page shows activations where the data is not at hand."""
+    """Keep one image, never of the test split, so that the page shows activations where the data is not at hand."""
     split, loader = (
         ("validation", setup.validation_loader)
         if setup.validation_loader is not None

@@ -60,7 +60,7 @@ def run(
         root: where catalogue data lives; None: the cache folder.
         device: auto, cpu, cuda or mps.
         download: False: take the data that is there, or say what is missing.
-        on_run_start: told of the run folder as soon as there is one.
+        on_run_start: called with the run folder as soon as there is one.
         folder_path: the run folder itself, instead of a new one in `runs`; it holds no run yet.
         dataset_factory: opens the data; by default anew.
 
@@ -115,7 +115,7 @@ def resume_run(
     """Go on with a run that was cut off, from the end of its last whole epoch.
 
     Args:
-        on_run_start: told of the run folder once it is known that the run can go on.
+        on_run_start: called with the run folder once it is known that the run can go on.
 
     Raises:
         RunError: there is no such run, it has finished, another process works on it, its data has changed, or the

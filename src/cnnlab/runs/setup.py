@@ -1,4 +1,4 @@
-"""All that training a recipe needs, ready on the device: data, network, and the way of computing."""
+"""All that training a recipe needs, ready on the device: data, network and precision."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ class TrainingSetup:
         log: LogFn = NO_CALLBACKS.log,
         cache_features: bool = False,
     ) -> TrainingSetup:
-        """Open the data, build the network and choose the way; `resumed` keeps its way, and must find its data again.
+        """Open the data, build the network and choose the precision; a resumed run keeps its own and its data.
 
-        Without `validate` there is no validation feed, and that part is not asked for its images. With `cache_features`
-        the training may be fed with features of the network's frozen part, as `training_inputs` makes them.
+        Without `with_validation` there is no validation loader, and no image of that split is read. With
+        `cache_features` the training may run on features of the frozen trunk, as `training_inputs` makes them.
 
         Raises:
             SpecError, SourceError, DownloadError: the recipe can't be trained here.
@@ -154,7 +154,7 @@ class TrainingSetup:
 def make_image_loader(
     dataset: Dataset, split: Split, device: torch.device, precision_config: PrecisionConfig
 ) -> ImageLoader:
-    """A part of the data, whose batches lie in memory as the network's weights do."""
+    """A split of the data, whose batches lie in memory as the network's weights do."""
     return ImageLoader(
         dataset.pixels(split), dataset.labels(split), dataset.mean, dataset.std, device, precision_config.memory_format
     )
@@ -168,7 +168,7 @@ def choose_precision(
     process_group: ProcessGroup = SINGLE_PROCESS,
     cache_plan: CachePlan | None = None,
 ) -> PrecisionConfig:
-    """A trial needs one batch, and no feed can be made before the way is known. The writer's counts for all."""
+    """Time one batch: loaders need the precision, so it comes first. The main process decides for all."""
     if not process_group.is_main:
         return PrecisionConfig.from_json(process_group.broadcast_str(""))
     images, labels = _first_batch(recipe, dataset, device, process_group)
@@ -193,7 +193,7 @@ def benchmark_precision(
 class PrecisionEstimate(NamedTuple):
     """How a recipe will be computed, with a speed in `precision_config.tried`.
 
-    `is_known` where the recipe leaves nothing open or a trial was made before; else the way is plain computing.
+    `is_known` where the recipe leaves nothing open or a trial was made before; else it is plain fp32.
     """
 
     precision_config: PrecisionConfig
@@ -202,7 +202,7 @@ class PrecisionEstimate(NamedTuple):
 
 
 def estimate_precision(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, device: torch.device) -> PrecisionEstimate:
-    """A look ahead at `benchmark_precision`: no image is read and no way is tried, and one step on noise is timed.
+    """A look ahead at `benchmark_precision`: no image is read, and only one step on noise is timed.
 
     The network is made for it.
     """

@@ -40,7 +40,7 @@ _RANDOM_LAYERS = ("dropout", "dropout2d", "stochastic_depth")
 
 
 def table_with_warnings(setup: TrainingSetup, network: nn.Module, train_loader: Loader) -> LayerTable:
-    """The table of a run with all that deserves a look before its first step; the test part stays shut.
+    """The table of a run with all that deserves a look before its first step; the test split stays shut.
 
     Args:
         network: as it takes what it is trained on.
@@ -60,7 +60,7 @@ def image_warnings(
 ) -> tuple[WarningRecord, ...]:
     """What the images of a recipe add to the warnings of its table, test images that are trained on among them.
 
-    This is no opening of the test set: its pixels are compared with those of the other parts, without labels or a
+    This is no opening of the test set: its pixels are compared with those of the other splits, without labels or a
     model.
 
     Raises:
@@ -92,7 +92,7 @@ def _disabled_warnings(recipe: Recipe) -> tuple[str, ...]:
 
 
 def check_test_leaks(folder: RunFolder, dataset: Dataset, log: Callable[[str], None]) -> None:
-    """Compare a test part that was opened and scored with the others; say and keep what is found.
+    """Compare a test split that was opened and scored with the others; say and keep what is found.
 
     The figures stand already: a training image that can't be read any more is no reason to lose them.
     """

@@ -53,7 +53,7 @@ def lr(
 ) -> None:
     """Find a learning rate: train for some steps with a rising one, and see where the loss falls and blows up.
 
-    The training part alone is read, and no run folder is made.
+    The training split alone is read, and no run folder is made.
     """
     output_format = OutputFormat(json, markdown, latex)
     if svg is not None:

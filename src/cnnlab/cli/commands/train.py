@@ -132,7 +132,7 @@ def _resume_command(folder: RunFolder, data: Path | None, device: str) -> str:
 def show_result(folder: Any, json: bool) -> None:
     """The final figures of a run, and where its report is.
 
-    A run that diverged has failed, and so has one whose recipe opens a test part that could not be read; it is kept.
+    A run that diverged has failed, and so has one whose recipe opens a test split that could not be read; it is kept.
     """
     from cnnlab.cli.output.console import log, show, show_json
     from cnnlab.cli.output.text_tables import rich_table

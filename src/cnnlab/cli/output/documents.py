@@ -1,4 +1,4 @@
-"""How a worked answer leaves a command: a sheet in the terminal, or as JSON, Markdown, LaTeX or SVG on stdout."""
+"""How a result leaves a command: a document in the terminal, or as JSON, Markdown, LaTeX or SVG on stdout."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Svg = Annotated[bool, typer.Option("--svg", help="Print the picture as SVG: … 
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """The form that a person asked for; at most one.
+    """The output format that was asked for; at most one.
 
     Raises:
         UsageError: more than one.
@@ -44,11 +44,11 @@ def show_output(
     optional_columns: Sequence[str] = (),
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Print an answer in the form that was asked for.
+    """Print a result in the format that was asked for.
 
     Args:
         optional_columns: columns that a narrow terminal goes without.
-        extra: fields beside the answer's own in its JSON.
+        extra: fields beside the result's own in its JSON.
     """
     from cnnlab.cli.output.console import show_json, write
 
@@ -65,7 +65,7 @@ def show_output(
 
 
 def show_document(document: Document, optional_columns: Sequence[str] = ()) -> None:
-    """Print a sheet in the terminal."""
+    """Print a document in the terminal."""
     from rich.padding import Padding
     from rich.text import Text
 

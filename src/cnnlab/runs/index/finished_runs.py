@@ -133,8 +133,8 @@ def group_names(groups: Sequence[Sequence[LoadedRun]]) -> list[str]:
         first = group[0]
         others = [other[0].settings for other in groups if other[0].stem == first.stem]
         keys = {key for other in others for key in other.keys() | first.settings.keys()}
-        told = [key for key in sorted(keys) if any(other.get(key) != others[0].get(key) for other in others)]
-        words = [format_override(key.partition(".")[2], first.settings.get(key, "none")) for key in told]
+        differing = [key for key in sorted(keys) if any(other.get(key) != others[0].get(key) for other in others)]
+        words = [format_override(key.partition(".")[2], first.settings.get(key, "none")) for key in differing]
         names.append(f"{first.stem}: {', '.join(words)}" if several[first.stem] > 1 and words else first.stem)
     repeated = Counter(names)
     return [f"{name} ({number})" if repeated[name] > 1 else name for number, name in enumerate(names, 1)]

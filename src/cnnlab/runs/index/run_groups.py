@@ -193,11 +193,11 @@ def _check_data(read: Sequence[LoadedRun]) -> None:
     for run in read:
         known.setdefault(data_name(run, read), run)
     if len(known) > 1:
-        told = "; ".join(f"{run.folder.name}: {describe_data(run)}" for run in known.values())
+        received = "; ".join(f"{run.folder.name}: {describe_data(run)}" for run in known.values())
         raise UsageError(
             "these runs are of different data",
             where="data",
-            received=told,
+            received=received,
             allowed="runs of one data set",
             next_step="train both recipes on the same images: --set data.source=SOURCE",
         )
@@ -217,13 +217,13 @@ def _check_metric_values(read: Sequence[LoadedRun], metric: str) -> None:
 
 
 def _nothing_to_compare(read: Sequence[LoadedRun], skipped: Sequence[str]) -> UsageError:
-    said = f"{len(read)} finished run{'' if len(read) == 1 else 's'}"
+    counted = f"{len(read)} finished run{'' if len(read) == 1 else 's'}"
     same = " of one recipe, which differ in their seeds alone" if len(read) > 1 else ""
     others = f"; not finished: {', '.join(skipped)}" if skipped else ""
     return UsageError(
         "there is nothing to compare these runs with",
         where="RUN",
-        received=said + same + others,
+        received=counted + same + others,
         allowed="runs of two recipes or more",
         next_step="add runs of another recipe; 'cnnlab runs' lists them",
     )
@@ -233,7 +233,7 @@ def _differences(groups: Sequence[RunGroup], metric: str) -> Iterator[str]:
     """What else differs than what the names of the groups tell."""
     runs = [run for group in groups for run in group.runs]
     split = metric.partition("_")[0]
-    told: tuple[tuple[str, Callable[[LoadedRun], str]], ...] = (
+    properties: tuple[tuple[str, Callable[[LoadedRun], str]], ...] = (
         ("The groups train for different numbers of epochs", lambda run: f"{run.recipe.train.epochs}"),
         ("The runs were made by different code of cnnlab", lambda run: run.environment.code),
         (
@@ -245,7 +245,7 @@ def _differences(groups: Sequence[RunGroup], metric: str) -> Iterator[str]:
         ("The runs were computed by different numbers of threads", lambda run: _format_threads(run.environment)),
         (f"The {split} parts are of different sizes", lambda run: f"{run.data.splits.get(split, 0):,} images"),
     )
-    for what, value in told:
+    for what, value in properties:
         values = list(dict.fromkeys(map(value, runs)))
         if len(values) > 1:
             yield f"{what}, which may be the difference: {'; '.join(_by_group(groups, value))}."

@@ -32,12 +32,12 @@ def data_name(run: LoadedRun, runs: Sequence[LoadedRun]) -> str:
 def describe_data(run: LoadedRun) -> str:
     """A run's data in words."""
     images = sum(run.data.splits.values())
-    told = f"{file_name(run.data.source)}, {len(run.data.classes)} classes, {images:,} images"
+    description = f"{file_name(run.data.source)}, {len(run.data.classes)} classes, {images:,} images"
     if run.data.test_set:
-        return f"{told}, test set {run.data.test_set}"
+        return f"{description}, test set {run.data.test_set}"
     if run.data.content:
-        return f"{told}, content {run.data.content[:SHOWN_DIGITS]}"
-    return f"{told}, split {run.data.split_hash[:SHOWN_DIGITS]}"
+        return f"{description}, content {run.data.content[:SHOWN_DIGITS]}"
+    return f"{description}, split {run.data.split_hash[:SHOWN_DIGITS]}"
 
 
 def why_data_uncertain(runs: Sequence[LoadedRun]) -> str:

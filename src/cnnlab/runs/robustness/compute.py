@@ -1,4 +1,4 @@
-"""A run's network tested under shifts, on the images of one part of its data."""
+"""A run's network tested under shifts, on the images of one split of its data."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ PURPOSE = "shift"
 
 @dataclass(frozen=True)
 class ShiftSettings:
-    """How runs are tested: on which part of their data, on how many images, where, and who is told.
+    """How runs are tested: on which split of their data, on how many images, where, and the callbacks.
 
     Attributes:
         split: train, validation or test.
-        limit: at most so many images, spread evenly over the part.
+        limit: at most so many images, spread evenly over the split.
         root: where catalogue data lives.
         device: auto, cpu, cuda or mps.
-        purpose: what the ledger tells of a look at the test part.
+        purpose: what the ledger tells of a look at the test split.
     """
 
     split: str = "test"
@@ -69,10 +69,10 @@ class ShiftSettings:
         return trained_network(folder, choose_device(self.device), self.log), dataset
 
     def image_loader(self, folder: RunFolder, dataset: Dataset) -> ImageLoader:
-        """The images; a look at the test part is written down before it is read.
+        """The images; a look at the test split is written down before it is read.
 
         Raises:
-            UsageError: the data has no such part.
+            UsageError: the data has no such split.
         """
         known: list[Split] = [name for name in get_args(Split) if name in dataset.splits]
         split = next((name for name in known if name == self.split), None)
@@ -99,7 +99,7 @@ def shift_run(
 
     Raises:
         RunError: as `ShiftSettings.open`.
-        UsageError: no such part, or no shifts.
+        UsageError: no such split, or no shifts.
     """
     network, dataset = settings.open(folder)
     shifts = tuple(choose_shifts(dataset))
@@ -129,7 +129,7 @@ def corrupt_run(folder: RunFolder, corrupted: Cifar10C, settings: ShiftSettings)
     """
     network, dataset = settings.open(folder)
     if set(dataset.classes) != set(CLASSES) or dataset.num_images("test") != len(corrupted.labels):
-        raise _not_cifar_error(folder, dataset, len(corrupted.labels))  # before the test part is opened for nothing
+        raise _not_cifar_error(folder, dataset, len(corrupted.labels))  # before the test split is opened for nothing
     loader = settings.image_loader(folder, dataset)
     named = [CLASSES[label] for label in corrupted.labels]
     own = [dataset.classes[label] for label in dataset.labels("test")]
@@ -178,7 +178,7 @@ def shift_groups(
         What came out, and every run's answers.
 
     Raises:
-        UsageError: the runs were not shown the same images; and what `measure` raises.
+        UsageError: the runs were not shown the same images; and what `shift_run` raises.
     """
     rules.validate()
     check_same_images([folder for folders in groups.values() for folder in folders], split)

@@ -499,7 +499,7 @@ def _check_scores(
     device: torch.device,
     precision_config: PrecisionConfig | None,
 ) -> None:
-    """Score every part that has reported figures; a look at the test set is written down before it is read."""
+    """Score every split that has reported figures; a look at the test set is written down before it is read."""
     plain = precision_config or PrecisionConfig(precision="fp32", memory_format="contiguous")
     for part, told in _scores(result).items():
         with checks.catch_errors(

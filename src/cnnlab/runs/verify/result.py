@@ -69,7 +69,7 @@ class VerificationChecks:
         try:
             yield
         except CnnlabError as error:
-            told = "; ".join(
+            messages = "; ".join(
                 f"{problem.what}{f' ({problem.received})' if problem.received else ''}" for problem in error.problems
             )
-            self._add(name, "usable", told, False, meaning)
+            self._add(name, "usable", messages, False, meaning)

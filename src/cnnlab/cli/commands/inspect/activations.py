@@ -103,7 +103,7 @@ def activations(
 ) -> None:
     """Show what layers make of an image: their maps, numbered, with the image and statistics of each map.
 
-    With --units which units never do anything over a part of the data; with --patches what excites filters most.
+    With --units which units never do anything over a split of the data; with --patches what excites filters most.
     """
     output_format = OutputFormat(json, markdown, latex)
     wanted = _requested_mode(units, patches, image, layer)

@@ -49,7 +49,7 @@ def mistakes(
 ) -> None:
     """What a trained network gets wrong: confused classes, the surest mistakes, calibration, and a map of its features.
 
-    The predictions are those that the run has kept. The images of the test part are a look, which the ledger tells of;
+    The predictions are those that the run has kept. The images of the test split are a look, which the ledger tells of;
     with --no-images or --no-pictures there is none.
     """
     output_format = OutputFormat(json, markdown, latex)

@@ -77,7 +77,7 @@ def receptive(
         from cnnlab.cli.output.console import log
         from cnnlab.interpret.receptive_field.effective import target_effective_fields
 
-        looked = target_effective_fields(
+        found = target_effective_fields(
             what,
             size=sides,
             channels=channels,
@@ -89,7 +89,7 @@ def receptive(
             device=device,
             log=log,
         )
-        show_output(looked, output_format, optional_columns=("support", "padding"))
+        show_output(found, output_format, optional_columns=("support", "padding"))
     else:
         from cnnlab.interpret.receptive_field.theoretical import target_receptive_fields
 

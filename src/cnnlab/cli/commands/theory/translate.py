@@ -80,7 +80,7 @@ def translate(
     from cnnlab.interpret.translation.compute import translation_sensitivity, validate_shifts
 
     model = load_target(named, seed=seed, device=device, data=data, log=log)
-    # When all else is known to be right: a look at the test part is written down for good.
+    # When all else is known to be right: a look at the test split is written down for good.
     validate_shifts((model.image_spec.height, model.image_spec.width), shifts, direction.value, fill.value)
     picture = model.load_image(image, "theory translate")
     found = translation_sensitivity(
