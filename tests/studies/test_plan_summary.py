@@ -126,7 +126,7 @@ def test_one_seed_finds_nothing():
     assert PlanSummary.from_json(found.to_json()) == found
 
 
-def test_doses_are_compared_with_the_best():
+def test_sweeps_are_compared_with_the_best():
     found = plan(arms(8, 5), baseline=None)
     assert (found.comparisons, found.seeds, found.baseline_seeds) == (7, 5, 5)
 

@@ -262,11 +262,11 @@ def _with_new_images(
 
 
 def _sweep_curve(study: Study, arms: Sequence[ArmRecord]) -> SweepCurve | None:
-    dosed = [(arm.sweep_value, arm.sample) for arm in arms if arm.sweep_value is not None]
-    if not dosed:
+    swept = [(arm.sweep_value, arm.sample) for arm in arms if arm.sweep_value is not None]
+    if not swept:
         return None
-    doses, samples = zip(*dosed, strict=True)
-    return sweep_curve(doses, samples, alpha=study.alpha, higher_is_better=study.higher_is_better)
+    values, samples = zip(*swept, strict=True)
+    return sweep_curve(values, samples, alpha=study.alpha, higher_is_better=study.higher_is_better)
 
 
 def judge_arm_claims(collected: CollectedResults, confirmation: Confirmation | None = None) -> tuple[ArmClaim, ...]:

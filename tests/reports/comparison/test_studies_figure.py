@@ -5,7 +5,7 @@ import pytest
 from cnnlab.errors import UsageError
 from cnnlab.reports.comparison.studies_figure import overlay_figure, overlay_rows
 
-DOSES = (0.0, 0.1, 0.2, 0.3)
+SWEEP = (0.0, 0.1, 0.2, 0.3)
 
 
 def test_arms_are_matched_by_name(make_study):
@@ -20,9 +20,9 @@ def test_arms_are_matched_by_name(make_study):
     assert rows[2].marks[0].remark == "1 of 3 failed"
 
 
-def test_doses_share_an_axis(make_study):
-    rows = overlay_rows([make_study(doses=DOSES[1:], runs=5), make_study(doses=DOSES[::-1], runs=5, seed=1)])
-    assert [row.sweep_value for row in rows] == list(DOSES)
+def test_sweeps_share_an_axis(make_study):
+    rows = overlay_rows([make_study(sweep=SWEEP[1:], runs=5), make_study(sweep=SWEEP[::-1], runs=5, seed=1)])
+    assert [row.sweep_value for row in rows] == list(SWEEP)
     assert [len(row.marks) for row in rows] == [1, 2, 2, 2]
 
 
@@ -41,8 +41,8 @@ def test_one_picture_holds_a_few_studies(make_study, count):
 
 
 def test_studies_of_other_kinds_have_no_axis_in_common(make_study):
-    accuracy, loss, doses = make_study(runs=2), make_study(runs=2, metric="validation_loss"), make_study(doses=DOSES)
-    for other in (loss, doses):
+    accuracy, loss, sweep = make_study(runs=2), make_study(runs=2, metric="validation_loss"), make_study(sweep=SWEEP)
+    for other in (loss, sweep):
         with pytest.raises(UsageError, match=r"(?s)no axis in common.*augmentation: validation_accuracy, arms"):
             overlay_figure([accuracy, other])
     assert overlay_figure([accuracy, make_study(runs=2, metric="train_accuracy")])

@@ -172,15 +172,17 @@ def test_no_text_covers_another(make_study, kwargs):
 
 
 @pytest.mark.parametrize(
-    "doses",
+    "sweep",
     [
         (1e-5, 1e-4, 1e-2, 0.03, 0.1, 1.0),
-        *(pytest.param(doses, marks=pytest.mark.full) for doses in ((0.0, 0.1), np.linspace(0, 1, 25), (-3, 5))),
+        *(pytest.param(sweep, marks=pytest.mark.full) for sweep in ((0.0, 0.1), np.linspace(0, 1, 25), (-3, 5))),
     ],
 )
-def test_no_number_of_a_dose_covers_another(make_study, doses):
-    doses = tuple(doses)
-    result = make_study({f"{dose:g}": 0.001 * dose for dose in doses}, doses=doses, runs=7, failed={f"{doses[0]:g}": 7})
+def test_no_tick_of_a_sweep_covers_another(make_study, sweep):
+    sweep = tuple(sweep)
+    result = make_study(
+        {f"{value:g}": 0.001 * value for value in sweep}, sweep=sweep, runs=7, failed={f"{sweep[0]:g}": 7}
+    )
     assert overlapping(sweep_figure(result, result.curve)) == []
     assert overlapping(overlay_figure([result, result])) == []
 

@@ -8,7 +8,7 @@ import pytest
 from cnnlab.render.formatting import quote
 from cnnlab.reports.study.text import comparisons, headline
 
-DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+SWEEP = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 def clause(text, name):
@@ -50,7 +50,7 @@ def test_less_loss_is_better(make_study):
 
 
 def test_the_plateau_is_a_range(make_study):
-    result = make_study(doses=DOSES, runs=8, sd=0.006)
+    result = make_study(sweep=SWEEP, runs=8, sd=0.006)
     curve = result.curve
     text = headline(result)
     ordered = sorted(curve.sweep_values[index] for index in curve.plateau)

@@ -49,8 +49,8 @@ def test_of_many_lines_only_the_coloured_are_named(make_study):
     assert len(names(learning_figure(make_study(dict(list(many.items())[:8]), runs=2)))) == 8
 
 
-def test_a_study_of_doses_has_no_baseline_to_colour(make_study):
-    result = make_study(doses=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), runs=3, sd=0.0)
+def test_a_sweep_has_no_baseline_to_colour(make_study):
+    result = make_study(sweep=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), runs=3, sd=0.0)
     assert arm_colours(result, learning_bands(result)) == {"0.3": "train", "0": "other"}
 
 
