@@ -111,8 +111,10 @@ def _epochs(experiment: Experiment, run: RunMetrics) -> str:
     done = format_epoch(run.epochs)
     if run.epochs == experiment.epochs:
         return done
-    asked = f"{done} of {experiment.epochs}" if run.epochs < experiment.epochs else f"{done}, not {experiment.epochs}"
-    return f"{asked}{' (stopped early)' if run.status == 'stopped early' else ''}"
+    epochs_text = (
+        f"{done} of {experiment.epochs}" if run.epochs < experiment.epochs else f"{done}, not {experiment.epochs}"
+    )
+    return f"{epochs_text}{' (stopped early)' if run.status == 'stopped early' else ''}"
 
 
 def _claims_table(experiments: Iterable[Experiment]) -> TextTable:
@@ -198,14 +200,14 @@ def _notes(results: ExperimentResults) -> Iterable[str]:
 
 def _machines(experiments: Sequence[Experiment]) -> Iterable[str]:
     """Where the runs were made; with several machines, which recipes on which."""
-    made: dict[str, list[str]] = {}
+    machines: dict[str, list[str]] = {}
     for experiment in experiments:
         for run in experiment.runs:
             threads = pluralize(run.threads, "thread")
             computed = f"{run.processes} processes of {threads}" if run.processes > 1 else threads
             where = f"{run.device}, {computed}, torch {run.torch}"
-            names = made.setdefault(where, [])
+            names = machines.setdefault(where, [])
             if experiment.name not in names:
                 names.append(experiment.name)
-    for where, names in made.items():
-        yield f"Machine: {where}." if len(made) == 1 else f"Machine: {where}: {', '.join(names)}."
+    for where, names in machines.items():
+        yield f"Machine: {where}." if len(machines) == 1 else f"Machine: {where}: {', '.join(names)}."

@@ -133,8 +133,8 @@ def _format_change(key: str, value: Any) -> str:
 
 
 def _metric_value(result: RunResult, metric: str) -> float | None:
-    part, _, figure = metric.partition("_")
-    score = getattr(result, part)
+    split, _, figure = metric.partition("_")
+    score = getattr(result, split)
     return score.metric(figure) if score is not None else None
 
 

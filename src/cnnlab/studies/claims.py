@@ -42,7 +42,7 @@ def judge_ordinal_claims(
         data: what the study ran on.
     """
     judge = _ClaimJudge(study, samples, ablation, _num_pairs(study, same))
-    return tuple(_judge_statement(study, saying, judge, same, data) for saying in study.says)
+    return tuple(_judge_statement(study, claim, judge, same, data) for claim in study.says)
 
 
 def _judge_statement(
@@ -51,19 +51,19 @@ def _judge_statement(
     arm = same.get(claim.arm, claim.arm)
     if claim.published in SUPERLATIVES:
         than = "all others"
-        answer, reason = judge.compare_with_all(arm, expected="worse" if claim.published == "best" else "better")
+        verdict, reason = judge.compare_with_all(arm, expected="worse" if claim.published == "best" else "better")
     else:
         than = claim.than or study.baseline or ""
-        answer, reason = judge.compare_with_one(claim.published, arm, same.get(than, than))
+        verdict, reason = judge.compare_with_one(claim.published, arm, same.get(than, than))
     if claim.data is not None and claim.data != data:
-        answer, reason = "other data", f"{reason} (on {data}; published for {claim.data})"
+        verdict, reason = "other data", f"{reason} (on {data}; published for {claim.data})"
     elif study.shortened:
-        answer, reason = "shortened", f"{reason} (with {', '.join(study.shortened)} set by hand)"
+        verdict, reason = "shortened", f"{reason} (with {', '.join(study.shortened)} set by hand)"
     return OrdinalClaimRecord(
         arm=claim.arm,
         than=than,
         published=claim.published,
-        verdict=answer,
+        verdict=verdict,
         reason=reason,
         source=claim.source,
         note=claim.note,
@@ -84,24 +84,24 @@ class _ClaimJudge:
         self.study, self.samples, self.pairs = study, samples, pairs
         self.by_arm = {one.a: one for one in ablation.comparisons} if ablation is not None else {}
 
-    def compare_with_one(self, word: str, arm: str, than: str) -> tuple[OrdinalVerdict, str]:
+    def compare_with_one(self, published: str, arm: str, than: str) -> tuple[OrdinalVerdict, str]:
         """What the runs make of "arm is better (worse, equal) than"."""
         base = self.study.baseline
         if arm == than:
-            return "contradicted" if word != "equal" else "holds", "the two are one experiment"
+            return "contradicted" if published != "equal" else "holds", "the two are one experiment"
         if than == base and arm in self.by_arm:
-            return VERDICTS[word].get(self.by_arm[arm].verdict, OPEN_VERDICT), _describe_comparison(
+            return VERDICTS[published].get(self.by_arm[arm].verdict, OPEN_VERDICT), _describe_comparison(
                 self.by_arm[arm], self.study
             )
         if arm == base and than in self.by_arm:
             found = self.by_arm[than]
-            return VERDICTS[OPPOSITE[word]].get(
+            return VERDICTS[OPPOSITE[published]].get(
                 found.verdict, OPEN_VERDICT
             ), f"'{than}' is {_describe_comparison(found, self.study)}"
         rules, first, second = _rules(self.study), self.samples[arm], self.samples[than]
         rules["alpha"] = family_level(rules["alpha"], max(self.pairs, 1), first.n, second.n)
         found = compare(first, second, **rules)
-        return VERDICTS[word].get(found.verdict, OPEN_VERDICT), _describe_comparison(found, self.study)
+        return VERDICTS[published].get(found.verdict, OPEN_VERDICT), _describe_comparison(found, self.study)
 
     def compare_with_all(self, arm: str, expected: str) -> tuple[OrdinalVerdict, str]:
         """Best is what makes each other arm worse, for all of them together; one that is not worse contradicts it.
@@ -136,10 +136,10 @@ def _describe_comparison(found: Comparison, study: Study) -> str:
     if found.difference is None:
         return found.verdict
     scale, unit = (100, " points") if study.split_metric != "loss" else (1, "")
-    words = f"{found.verdict}: {scale * found.difference:+.2f}{unit}"
+    text = f"{found.verdict}: {scale * found.difference:+.2f}{unit}"
     if found.low is not None and found.high is not None:
-        words += f" ({scale * found.low:+.2f} to {scale * found.high:+.2f})"
-    return words.replace("-", "\N{MINUS SIGN}")
+        text += f" ({scale * found.low:+.2f} to {scale * found.high:+.2f})"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 # Verdicts that a run on fewer images than were published for can't give.
@@ -167,26 +167,26 @@ def _judge_shift_claims(
 ) -> Iterator[ShiftClaimRecord]:
     groups = shift_result.groups if shift_result is not None else ()
     rows = {(group.name, row.call): row for group in groups for row in group.rows}
-    for said in study.under:
-        arm = said.arm or study.baseline or ""
-        shift = read_corruption(said.shift)
+    for claim in study.under:
+        arm = claim.arm or study.baseline or ""
+        shift = read_corruption(claim.shift)
         row = rows.get((same.get(arm, arm), str(shift.as_call())))
         verdict: str = OPEN_VERDICT
         reason = "no network of this arm was tested under it"
         if row is not None and shift_result is not None:
-            found = _judge_ordinal if isinstance(said.published, str) else _judge_numeric
-            verdict, reason = found(study, said, row, shift_result, data)
+            found = _judge_ordinal if isinstance(claim.published, str) else _judge_numeric
+            verdict, reason = found(study, claim, row, shift_result, data)
         elif shift_result is None:
             reason = "the networks have not been tested under shifts yet"
         yield ShiftClaimRecord.model_validate(
             {
                 "arm": arm,
                 "shift": shift.title,
-                "published": said.published if isinstance(said.published, str) else f"{said.published:g}",
+                "published": claim.published if isinstance(claim.published, str) else f"{claim.published:g}",
                 "verdict": verdict,
                 "reason": reason,
-                "source": said.source,
-                "note": said.note,
+                "source": claim.source,
+                "note": claim.note,
             }
         )
 

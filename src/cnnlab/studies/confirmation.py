@@ -84,19 +84,19 @@ def confirm(runner: StudyRunner, collected: CollectedResults, name: str) -> Conf
 
 def _open_test_sets(runner: StudyRunner, tasks: Sequence[StudyTask]) -> None:
     """Score the runs on the test set: one opening, written down before the first look."""
-    place, plan, listing = runner.context, runner.plan, runner.run_index()
-    found = [one for task in tasks if (one := listing.find_finished(task.id)) is not None]
+    context, plan, run_index = runner.context, runner.plan, runner.run_index()
+    found = [one for task in tasks if (one := run_index.find_finished(task.id)) is not None]
     shut = [one.folder for one in found if one.result.test is None and one.result.train is not None]
     if not shut:
         return
-    record_opening(place.runs, f"study {plan.name}", plan.test_set, f"confirmation with {len(shut)} runs")
+    record_opening(context.runs, f"study {plan.name}", plan.test_set, f"confirmation with {len(shut)} runs")
     for folder in shut:
-        listener = RunCallbacks(progress=runner.callbacks.progress)
+        callbacks = RunCallbacks(progress=runner.callbacks.progress)
         open_test(
             folder.path,
-            root=place.root,
-            device=place.device,
-            callbacks=listener,
+            root=context.root,
+            device=context.device,
+            callbacks=callbacks,
             already_recorded=True,
             dataset_factory=plan.dataset_cache.open,
         )

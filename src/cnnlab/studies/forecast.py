@@ -20,14 +20,14 @@ def forecast(plan: StudyPlan, runs: Path, any_code: bool = False) -> PlanSummary
     Runs that were made tell how long the others take, and how much seeds differ; without any, the speed that the plan
     has found and published figures do.
     """
-    study, reading = plan.study, CollectedResults(plan, runs, {}, any_code)
-    ratio = _time_ratio(plan, reading)
-    pilot = [sample for arm in plan.arms if not arm.same_as and (sample := reading.arm_record(arm).sample).n]
+    study, collected = plan.study, CollectedResults(plan, runs, {}, any_code)
+    ratio = _time_ratio(plan, collected)
+    pilot = [sample for arm in plan.arms if not arm.same_as and (sample := collected.arm_record(arm).sample).n]
     trial = f"each network timed on {plan.study_precision.device}, one run at a time"
-    made = f"the {len(reading.finished_runs)} runs made already, and each network timed"
+    runs_text = f"the {len(collected.finished_runs)} runs made already, and each network timed"
     return plan_summary(
         plan.name,
-        [_arm_plan(arm, reading, ratio) for arm in plan.arms],
+        [_arm_plan(arm, collected, ratio) for arm in plan.arms],
         metric=study.metric,
         images=plan.images,
         delta=study.smallest_difference,
@@ -36,7 +36,7 @@ def forecast(plan: StudyPlan, runs: Path, any_code: bool = False) -> PlanSummary
         question=study.question,
         expected_accuracy=None if pilot else _published_accuracy(study),
         pilot=pilot,
-        basis=made if reading.finished_runs else trial,
+        basis=runs_text if collected.finished_runs else trial,
         confirm=study.confirm,
     )
 
@@ -61,7 +61,7 @@ def _time_ratio(plan: StudyPlan, collected: CollectedResults) -> float:
         for task in arm.tasks
         if task.id in collected.finished_runs and isfinite(task.seconds) and task.seconds
     ]
-    return sum(took for took, _ in pairs) / sum(told for _, told in pairs) if pairs else 1.0
+    return sum(took for took, _ in pairs) / sum(estimated for _, estimated in pairs) if pairs else 1.0
 
 
 def _published_accuracy(study: Study) -> float | None:
@@ -69,7 +69,7 @@ def _published_accuracy(study: Study) -> float | None:
     if study.split_metric != ACCURACY:
         return None
     for name in (study.metric, f"test_{study.split_metric}"):
-        told = [claims[name].published for claims in (*study.claims.values(), study.base.claims) if name in claims]
-        if told:
-            return fmean(told)
+        published = [claims[name].published for claims in (*study.claims.values(), study.base.claims) if name in claims]
+        if published:
+            return fmean(published)
     return None

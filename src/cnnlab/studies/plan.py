@@ -102,9 +102,9 @@ class StudyPlan:
         return tuple(self._with_seeds(arm, seeds) for arm in self.arms if arm.name in names)
 
     def _with_seeds(self, arm: PlannedArm, seeds: Sequence[int]) -> PlannedArm:
-        made, seconds = environment_digest(self.study_precision.device), arm.tasks[0].seconds
+        made_by, seconds = environment_digest(self.study_precision.device), arm.tasks[0].seconds
         return replace(
-            arm, tasks=tuple(_arm_tasks(self.name, arm.arm, arm.recipe, seeds, self.dataset_cache, made, seconds))
+            arm, tasks=tuple(_arm_tasks(self.name, arm.arm, arm.recipe, seeds, self.dataset_cache, made_by, seconds))
         )
 
 
@@ -140,9 +140,9 @@ def make_plan(
     datasets = [dataset_cache.open(recipe.data, study.seeds[0]) for recipe in recipes]
     _check_images(study, datasets)
     networks = check_networks(study.list_arms(), recipes, datasets, target)
-    way = choose_study_precision(networks, recipes, datasets, target, saved_precision, quick=quick)
-    recipes = [recipe_with_precision(recipe, way.precision_config) for recipe in recipes]
-    speeds = [way.speeds[network] for network in networks]
+    study_precision = choose_study_precision(networks, recipes, datasets, target, saved_precision, quick=quick)
+    recipes = [recipe_with_precision(recipe, study_precision.precision_config) for recipe in recipes]
+    speeds = [study_precision.speeds[network] for network in networks]
     first = datasets[0]
     return StudyPlan(
         name=study_name(name),
@@ -150,7 +150,7 @@ def make_plan(
         arms=tuple(
             _planned_arms(study_name(name), study, recipes, speeds, dataset_cache, environment_digest(target.type))
         ),
-        study_precision=way,
+        study_precision=study_precision,
         data=file_name(first.name),
         images=first.num_images(study.split),  # type: ignore[arg-type]
         test_set=first.test_set_id() if "test" in first.splits else "",

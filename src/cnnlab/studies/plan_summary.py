@@ -134,10 +134,10 @@ def plan_summary(
     k, n = max(len(own) - 1, 1), min(compared)
     n_b = next((arm.seeds for arm in own if arm.name == baseline), n)
     sd, reason = estimate_sd(metric, images, expected_accuracy, pilot or ())
-    asked: tuple[float, ...] = ()
+    differences: tuple[float, ...] = ()
     if delta is not None:
         usual = USUAL_DIFFERENCES if _is_fraction(metric) else tuple(delta * factor for factor in MULTIPLES)
-        asked = (delta, *(each for each in usual if each > delta * (1 + 1e-9)))
+        differences = (delta, *(each for each in usual if each > delta * (1 + 1e-9)))
     return PlanSummary(
         name=name,
         question=question,
@@ -158,7 +158,7 @@ def plan_summary(
         seeds=n,
         baseline_seeds=n_b,
         detectable=_detectable_differences(sd, n, n_b, alpha, k),
-        needed=tuple(SeedsNeeded(difference=each, seeds=_seeds_needed(sd, each, alpha, k)) for each in asked),
+        needed=tuple(SeedsNeeded(difference=each, seeds=_seeds_needed(sd, each, alpha, k)) for each in differences),
         equal=_seeds_for_equivalence(sd, delta, alpha, k),
         confirm=confirm,
     )
@@ -171,11 +171,11 @@ def estimate_sd(
     known = [(sample.n - 1, sample.sd) for sample in pilot if sample.sd is not None]
     freedom = sum(each for each, _ in known)
     pooled = sqrt(sum(each * sd**2 for each, sd in known) / freedom) if freedom else None
-    made = f"the pooled standard deviation of {pluralize(sum(sample.n for sample in pilot), 'run')} made before"
+    pilot_text = f"the pooled standard deviation of {pluralize(sum(sample.n for sample in pilot), 'run')} made before"
     if not _is_fraction(metric):
         if pooled is None:
             return None, "No spread to plan with: that of a loss is not known before some runs are made."
-        return pooled, f"σ = {pooled:.3g}, {made}."
+        return pooled, f"σ = {pooled:.3g}, {pilot_text}."
     means = [sample.mean for sample in pilot if sample.mean is not None]
     if expected_accuracy is not None:
         error, why = 1 - expected_accuracy, "the error expected"
@@ -184,13 +184,13 @@ def estimate_sd(
     else:
         error, why = ASSUMED_ERROR, "the error assumed, as nothing is known of these arms"
     formula = planning_sd(error, images)
-    told = f"√(err/2N) = {100 * formula:.2g} points, with {100 * error:.3g} % ({why}) and N = {images:,} images"
+    formula_text = f"√(err/2N) = {100 * formula:.2g} points, with {100 * error:.3g} % ({why}) and N = {images:,} images"
     if pooled is None:
-        return formula, f"σ = {told}; no runs were made before."
+        return formula, f"σ = {formula_text}; no runs were made before."
     sd = planning_sd(error, images, pooled)
     if sd > formula:
-        return sd, f"σ = {100 * sd:.2g} points, {made}; it is larger than {told}."
-    return sd, f"σ = {told}; {made} is {100 * pooled:.2g} points."
+        return sd, f"σ = {100 * sd:.2g} points, {pilot_text}; it is larger than {formula_text}."
+    return sd, f"σ = {formula_text}; {pilot_text} is {100 * pooled:.2g} points."
 
 
 def _is_fraction(metric: str) -> bool:

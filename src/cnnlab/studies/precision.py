@@ -77,10 +77,10 @@ def choose_study_precision(
     if saved_precision is not None and saved_precision.device != device.type:
         saved_precision = None
     speeds = dict(saved_precision.speeds) if saved_precision is not None else {}
-    tried: dict[str, _NetworkBenchmark] = {}
+    benchmarks: dict[str, _NetworkBenchmark] = {}
     by_size: dict[str, PrecisionEstimate] = {}
     for key, recipe, dataset in zip(networks, recipes, datasets, strict=True):
-        if key in speeds or key in tried:
+        if key in speeds or key in benchmarks:
             continue
         plan = plan_network(recipe.model, dataset.image_spec.shape, len(dataset.classes))
         is_open = recipe.train.precision == "auto"
@@ -89,34 +89,38 @@ def choose_study_precision(
             if size not in by_size:
                 by_size[size] = estimate_precision(recipe, plan, dataset, device)
             found = by_size[size]
-            tried[key] = _NetworkBenchmark(
+            benchmarks[key] = _NetworkBenchmark(
                 found.precision_config, is_open and found.is_known, _has_vector_input(found.cache_plan)
             )
         else:
             network = plan.build(recipe.train.seed, "cpu").to(device)
             features = choose_cache_plan(recipe, plan, network, dataset, device)
-            way = benchmark_precision(recipe, dataset, network, device, features)
-            tried[key] = _NetworkBenchmark(way, is_open, _has_vector_input(features))
+            precision_config = benchmark_precision(recipe, dataset, network, device, features)
+            benchmarks[key] = _NetworkBenchmark(precision_config, is_open, _has_vector_input(features))
     # What an arm sets itself decides nothing for the others.
-    deciding = [one for one in tried.values() if one.is_auto] or (
-        list(tried.values()) if saved_precision is None else []
+    deciding = [one for one in benchmarks.values() if one.is_auto] or (
+        list(benchmarks.values()) if saved_precision is None else []
     )
     if saved_precision is None:
-        way = _common_precision(
+        precision_config = _common_precision(
             [one.precision_config for one in deciding],
             [one.precision_config for one in deciding if not one.has_vector_input],
         )
     elif all(one.speed(saved_precision.precision_config) is not None for one in deciding):
-        way = saved_precision.precision_config
+        precision_config = saved_precision.precision_config
     else:  # it is wrong for a new network: plain computing is right for all
-        way = PrecisionConfig(
+        precision_config = PrecisionConfig(
             precision="fp32", memory_format="contiguous", reason="right for every network of the study"
         )
         speeds = dict.fromkeys(speeds, UNKNOWN_SPEED)
-    for key, one in tried.items():
-        speed = one.speed(way) if one.is_auto else max(one.precision_config.tried.values(), default=UNKNOWN_SPEED)
+    for key, one in benchmarks.items():
+        speed = (
+            one.speed(precision_config)
+            if one.is_auto
+            else max(one.precision_config.tried.values(), default=UNKNOWN_SPEED)
+        )
         speeds[key] = UNKNOWN_SPEED if speed is None else float(speed)
-    return StudyPrecision(precision_config=way, device=device.type, speeds=speeds)
+    return StudyPrecision(precision_config=precision_config, device=device.type, speeds=speeds)
 
 
 class _NetworkBenchmark(NamedTuple):
@@ -161,7 +165,7 @@ def _feature_cache_key(recipe: Recipe, dataset: Dataset) -> list[object]:
     """What decides whether features of a frozen part are kept: a step is another one then."""
     if recipe.model.backbone is None:
         return []
-    train, sizes = recipe.train, [dataset.num_images(part) for part in ("train", "validation")]
+    train, sizes = recipe.train, [dataset.num_images(split) for split in ("train", "validation")]
     passes = [train.epochs, train.budget, train.validations_per_epoch, train.average, train.sampling]
     return [train.cache, recipe.data.augment, train.mix, *passes, *sizes]
 
@@ -179,7 +183,7 @@ def _common_precision(
     precision_configs: Sequence[PrecisionConfig], of_feature_maps: Sequence[PrecisionConfig]
 ) -> PrecisionConfig:
     """bf16 only where it is right and fastest for all; of the memory formats that of most that have a choice."""
-    precision = "bf16" if all(way.precision == "bf16" for way in precision_configs) else "fp32"
-    formats = [way.memory_format for way in of_feature_maps or precision_configs]
+    precision = "bf16" if all(config.precision == "bf16" for config in precision_configs) else "fp32"
+    formats = [config.memory_format for config in of_feature_maps or precision_configs]
     memory_format = max(sorted(set(formats)), key=formats.count)
     return precision_configs[0].model_copy(update={"precision": precision, "memory_format": memory_format})

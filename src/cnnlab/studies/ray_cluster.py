@@ -122,8 +122,8 @@ class _ProgressBoard:
     def __init__(self) -> None:
         self.latest: dict[str, tuple[int, str]] = {}
 
-    def update(self, task: str, images: int, words: str) -> None:
-        self.latest[task] = (images, words)
+    def update(self, task: str, images: int, text: str) -> None:
+        self.latest[task] = (images, text)
 
     def take_updates(self) -> dict[str, tuple[int, str]]:
         taken, self.latest = self.latest, {}
@@ -157,14 +157,17 @@ class _Cluster:
                 received=", ".join(_describe_node(node) for node in self._nodes()),
                 next_step="let a run have fewer threads with --jobs, or start nodes that have more",
             )
-        asked = self.ray.remote(write_reply)
-        answers = [
-            (node["NodeManagerAddress"], asked.options(**self._node_options(node)).remote(self.token, node["NodeID"]))
+        remote_reply = self.ray.remote(write_reply)
+        replies = [
+            (
+                node["NodeManagerAddress"],
+                remote_reply.options(**self._node_options(node)).remote(self.token, node["NodeID"]),
+            )
             for node in self._nodes()
         ]
-        for address, asked_there in answers:
+        for address, reply in replies:
             try:
-                name = self.ray.get(asked_there)
+                name = self.ray.get(reply)
             except self.ray.exceptions.RayError as error:
                 step = "install the same cnnlab on every node"
                 raise RunError(
@@ -192,15 +195,15 @@ class _Cluster:
             )  # not in Ray's own waiting, which makes another exit code of a termination
             running = list(self.running)
             ready, _ = self.ray.wait(running, num_returns=len(running), timeout=0)
-            for told, (images, words) in self._take_progress().items():
-                on_progress(by_id[told], images, words)
-            for ended in ready:
-                outcome = self._task_result(ended, self.running.pop(ended))
-                if outcome.status in ("busy", "again"):
-                    queue.append(by_id[outcome.id])
-                    time.sleep(POLL_INTERVAL_S if outcome.status == "busy" else 0)
+            for task_id, (images, text) in self._take_progress().items():
+                on_progress(by_id[task_id], images, text)
+            for future in ready:
+                result = self._task_result(future, self.running.pop(future))
+                if result.status in ("busy", "again"):
+                    queue.append(by_id[result.id])
+                    time.sleep(POLL_INTERVAL_S if result.status == "busy" else 0)
                 else:
-                    yield outcome
+                    yield result
 
     def shutdown(self) -> None:
         """End what the nodes are at; a run that is cut off can be gone on with."""
@@ -213,16 +216,16 @@ class _Cluster:
     def _task_result(self, future: Any, task: StudyTask) -> TaskResult:
         errors = self.ray.exceptions
         try:
-            outcome: TaskResult = self.ray.get(future)
-            return outcome
+            result: TaskResult = self.ray.get(future)
+            return result
         except errors.RayTaskError as error:  # an exception: the same again on every node
             return TaskResult(id=task.id, status="failed", message=_first_line(error.cause))
         except errors.RayError as error:
             self.tries[task.id] = self.tries.get(task.id, 0) + 1
             if self.tries[task.id] <= MAX_RETRIES:
                 return TaskResult(id=task.id, status="again")
-            said = f"its process or node was ended {self.tries[task.id]} times ({_first_line(error)})"
-            return TaskResult(id=task.id, status="failed", message=said)
+            message = f"its process or node was ended {self.tries[task.id]} times ({_first_line(error)})"
+            return TaskResult(id=task.id, status="failed", message=message)
 
     def _take_progress(self) -> dict[str, tuple[int, str]]:
         with suppress(self.ray.exceptions.RayError):
@@ -241,8 +244,8 @@ class _Cluster:
 
     def _node_slots(self, node: dict[str, Any]) -> int:
         has, threads = node["Resources"], self.context.threads or 1
-        room = int(has.get("CPU", 0) // threads)
-        return min(room, int(has.get("GPU", 0))) if self.context.device == "cuda" else room
+        slots = int(has.get("CPU", 0) // threads)
+        return min(slots, int(has.get("GPU", 0))) if self.context.device == "cuda" else slots
 
     def _requirements(self) -> str:
         gpu = " and a GPU" if self.context.device == "cuda" else ""
@@ -266,11 +269,11 @@ def _run_remote_task(task: StudyTask, context: ExecutionContext, token: Path, cw
         os.chdir(cwd)  # from which the paths of recipes are seen
     last = 0.0
 
-    def on_progress(images: int, words: str) -> None:
+    def on_progress(images: int, text: str) -> None:
         nonlocal last
         if time.monotonic() - last >= PROGRESS_INTERVAL_S:
             last = time.monotonic()
-            board.update.remote(task.id, images, words)
+            board.update.remote(task.id, images, text)
 
     return run_task(task, context, _dataset_cache(context.root), on_progress)
 

@@ -32,8 +32,8 @@ def with_pending_shift_claims(study: Study, result: StudyResult) -> StudyResult:
     """The result of a study with shifts before its networks are tested: what is published of that is open."""
     if not study.shifts:
         return result
-    under = judge_shift_claims(study, None, result.data)
-    return result.model_copy(update={"shift_claims": under, "notes": (*result.notes, f"{UNSHIFTED} yet")})
+    shift_claims = judge_shift_claims(study, None, result.data)
+    return result.model_copy(update={"shift_claims": shift_claims, "notes": (*result.notes, f"{UNSHIFTED} yet")})
 
 
 def evaluate_under_shifts(runner: StudyRunner, collected: CollectedResults, result: StudyResult) -> StudyResult:
@@ -56,8 +56,8 @@ def evaluate_under_shifts(runner: StudyRunner, collected: CollectedResults, resu
     except (CnnlabError, OSError) as error:
         return _with_untested_note(runner, result, notes, str(error).partition("\n")[0])
     same = {arm.name: arm.same_as for arm in result.arms if arm.same_as}
-    under = judge_shift_claims(study, found, result.data, same)
-    return result.model_copy(update={"shifted": found, "shift_claims": under, "notes": notes})
+    shift_claims = judge_shift_claims(study, found, result.data, same)
+    return result.model_copy(update={"shifted": found, "shift_claims": shift_claims, "notes": notes})
 
 
 def _with_untested_note(runner: StudyRunner, result: StudyResult, notes: tuple[str, ...], why: str) -> StudyResult:

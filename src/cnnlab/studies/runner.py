@@ -69,20 +69,20 @@ class StudyRunner:
 
 def run_tasks(runner: StudyRunner, tasks: Sequence[StudyTask]) -> bool:
     """Carry out what is not done yet, until it is done or the budget is spent; whether all of it is done."""
-    place, audience, listing = runner.context, runner.callbacks, runner.run_index()
+    context, callbacks, run_index = runner.context, runner.callbacks, runner.run_index()
     by_id = {task.id: task for task in tasks}
-    there = {task.id: found for task in tasks if (found := listing.find_finished(task.id)) is not None}
+    there = {task.id: found for task in tasks if (found := run_index.find_finished(task.id)) is not None}
     for found in there.values():
         runner.add_cost(found)
     missing = [task for task in tasks if task.id not in there]
-    audience.on_stage_start(runner.plan, tasks, missing)
-    with closing(runner.executor(missing, place, audience.on_run_progress, runner.has_budget)) as outcomes:
-        for outcome in outcomes:
-            if outcome.status == "failed":
-                runner.failures[outcome.id] = outcome.message
-            elif (made := runner.run_index().find_finished(outcome.id)) is not None:
-                runner.add_cost(made)
-            audience.on_run_end(by_id[outcome.id], outcome)
+    callbacks.on_stage_start(runner.plan, tasks, missing)
+    with closing(runner.executor(missing, context, callbacks.on_run_progress, runner.has_budget)) as outcomes:
+        for result in outcomes:
+            if result.status == "failed":
+                runner.failures[result.id] = result.message
+            elif (finished := runner.run_index().find_finished(result.id)) is not None:
+                runner.add_cost(finished)
+            callbacks.on_run_end(by_id[result.id], result)
     now = runner.run_index()
     done = all(now.find_finished(task.id) is not None for task in missing)
     runner.budget_exhausted = not done and not runner.has_budget()

@@ -56,29 +56,29 @@ def execute_study(
     plan = make_plan(
         study, name, root=root, device=device, progress=callbacks.progress, saved_precision=read_study_precision(folder)
     )
-    place = ExecutionContext(runs.resolve(), root, plan.study_precision.device, any_code=any_code)
-    course = StudyRunner(plan, place, executor, callbacks, folder)
+    context = ExecutionContext(runs.resolve(), root, plan.study_precision.device, any_code=any_code)
+    runner = StudyRunner(plan, context, executor, callbacks, folder)
     _make_folder(folder)
-    declared = preregister(folder, study, file)
-    for line in declared.deviations():
+    log = preregister(folder, study, file)
+    for line in log.deviations():
         callbacks.log(f"! {line}")
     atomic_write(folder / "study.toml", study.to_toml().encode())
     atomic_write(folder / "precision.json", plan.study_precision.to_json(indent=2).encode())
-    run_tasks(course, plan.tasks())
-    reading = CollectedResults(plan, place.runs, course.failures, any_code)
-    result = analyse(reading, budget_exhausted=course.budget_exhausted)
-    notes = (*result.notes, *declared.deviations())
-    result = result.model_copy(update={"notes": notes, "declared": declared.versions[0].digest})
+    run_tasks(runner, plan.tasks())
+    collected = CollectedResults(plan, context.runs, runner.failures, any_code)
+    result = analyse(collected, budget_exhausted=runner.budget_exhausted)
+    notes = (*result.notes, *log.deviations())
+    result = result.model_copy(update={"notes": notes, "declared": log.versions[0].digest})
     result = with_pending_shift_claims(study, result)
     atomic_write(folder / "result.json", result.to_json(indent=2).encode())
     if study.confirm is not None:
-        confirmation = confirm_winner(course, reading, result)
-        claims = judge_arm_claims(reading, confirmation)
-        notes = (*result.notes, course.untested_reason) if course.untested_reason else result.notes
+        confirmation = confirm_winner(runner, collected, result)
+        claims = judge_arm_claims(collected, confirmation)
+        notes = (*result.notes, runner.untested_reason) if runner.untested_reason else result.notes
         result = result.model_copy(update={"confirmation": confirmation, "claims": claims, "notes": notes})
         atomic_write(folder / "result.json", result.to_json(indent=2).encode())
     if study.shifts:
-        result = evaluate_under_shifts(course, reading, result)
+        result = evaluate_under_shifts(runner, collected, result)
         atomic_write(folder / "result.json", result.to_json(indent=2).encode())
     return result
 

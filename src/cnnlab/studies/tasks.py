@@ -79,7 +79,7 @@ def run_task(
     claim = context.runs / LOCKS_FOLDER / task.id
     try:
         claim.mkdir(parents=True, exist_ok=True)
-        with locked(claim, lambda words: on_progress(0, words)):
+        with locked(claim, lambda text: on_progress(0, text)):
             return _run_or_resume(task, context, dataset_cache, on_progress, on_validation)
     except LockedError:
         return TaskResult(id=task.id, status="busy")
@@ -97,8 +97,8 @@ def find_run(runs: Path, task: str, any_code: bool = False) -> RunFolder | None:
     """
     found = [RunFolder(path.parent.resolve()) for path in sorted(runs.glob(f"*-{task}/recipe.toml"))]
     if not found and any_code:
-        work = task.rpartition("-")[0]
-        others = [RunFolder(path.parent.resolve()) for path in sorted(runs.glob(f"*-{work}-*/result.json"))]
+        work_id = task.rpartition("-")[0]
+        others = [RunFolder(path.parent.resolve()) for path in sorted(runs.glob(f"*-{work_id}-*/result.json"))]
         found = [folder for folder in others if folder.result() is not None]
     return found[0] if found else None
 
@@ -130,20 +130,22 @@ def _run_or_resume(
         return TaskResult(id=task.id, status="found", folder=folder.name)
     if context.threads is not None:
         torch.set_num_threads(context.threads)
-    listener = RunCallbacks(
+    callbacks = RunCallbacks(
         progress=dataset_cache.progress,
         on_step=lambda images, _total, means: on_progress(images, _format_metrics(means)),
         on_validation=on_validation,
         log=_discard,
     )
-    device, root, opener = context.device, context.root, dataset_cache.open
+    device, root, dataset_factory = context.device, context.root, dataset_cache.open
     recipe = Recipe.from_toml(task.recipe)
     _check_as_planned(task, recipe, dataset_cache, device)
     if folder is not None:
-        folder = resume_run(folder.path, root=root, device=device, callbacks=listener, dataset_factory=opener)
+        folder = resume_run(folder.path, root=root, device=device, callbacks=callbacks, dataset_factory=dataset_factory)
     else:
         into = _run_path(task, context.runs)
-        folder = run(recipe, folder_path=into, root=root, device=device, callbacks=listener, dataset_factory=opener)
+        folder = run(
+            recipe, folder_path=into, root=root, device=device, callbacks=callbacks, dataset_factory=dataset_factory
+        )
     return TaskResult(id=task.id, status="done", folder=folder.name)
 
 

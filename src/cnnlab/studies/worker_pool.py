@@ -57,10 +57,10 @@ def in_process(
     refused = 0
     while waiting and should_continue():
         task = waiting.popleft()
-        outcome = run_task(task, context, dataset_cache, partial(on_progress, task))
-        if outcome.status != "busy":
+        result = run_task(task, context, dataset_cache, partial(on_progress, task))
+        if result.status != "busy":
             refused = 0
-            yield outcome
+            yield result
             continue
         waiting.append(task)
         refused += 1
@@ -78,11 +78,11 @@ def processes(count: int) -> Executor:
         tasks: Sequence[StudyTask], context: ExecutionContext, on_progress: TaskProgressFn, should_continue: ContinueFn
     ) -> TaskResults:
         threads = context.threads or max(1, torch.get_num_threads() // count)
-        crew = _WorkerPool(replace(context, threads=threads), min(count, len(tasks)))
+        pool = _WorkerPool(replace(context, threads=threads), min(count, len(tasks)))
         try:
-            yield from crew.run_tasks(deque(tasks), on_progress, should_continue)
+            yield from pool.run_tasks(deque(tasks), on_progress, should_continue)
         finally:
-            crew.shutdown()
+            pool.shutdown()
 
     return run_tasks
 
@@ -116,17 +116,17 @@ class _WorkerPool:
             if not busy:
                 return
             for worker in self._ready_workers(busy):
-                task, outcome = worker.task, self._receive(worker, on_progress)
-                if outcome is None or task is None:
+                task, result = worker.task, self._receive(worker, on_progress)
+                if result is None or task is None:
                     continue
                 worker.task = None
-                if outcome.status == "busy":
+                if result.status == "busy":
                     queue.append(task)
                     time.sleep(POLL_INTERVAL_S / len(self.workers))
-                elif outcome.status == "again":
+                elif result.status == "again":
                     queue.append(task)
                 else:
-                    yield outcome
+                    yield result
 
     def shutdown(self) -> None:
         """End all processes, whatever they are at; a run that is cut off can be gone on with."""
@@ -156,26 +156,26 @@ class _WorkerPool:
         """What a worker answers; None where it only tells how far it is."""
         assert worker.task is not None
         try:
-            said = worker.pipe.recv()
+            message = worker.pipe.recv()
         except (EOFError, OSError):
             return self._replace_worker(worker, worker.task)
-        if isinstance(said, TaskResult):
-            return said
-        images, words = said
-        on_progress(worker.task, images, words)
+        if isinstance(message, TaskResult):
+            return message
+        images, text = message
+        on_progress(worker.task, images, text)
         return None
 
     def _replace_worker(self, worker: _Worker, task: StudyTask) -> TaskResult:
         """A worker that died gives its place to another; its run is tried again, or has failed."""
         worker.process.join()
-        ended = _describe_exit(worker.process.exitcode)
+        exit_text = _describe_exit(worker.process.exitcode)
         fresh = self._start_worker()
         worker.process, worker.pipe = fresh.process, fresh.pipe
         self.tries[task.id] = self.tries.get(task.id, 0) + 1
         if self.tries[task.id] <= MAX_RETRIES:
             return TaskResult(id=task.id, status="again")
         return TaskResult(
-            id=task.id, status="failed", message=f"its process was ended {self.tries[task.id]} times ({ended})"
+            id=task.id, status="failed", message=f"its process was ended {self.tries[task.id]} times ({exit_text})"
         )
 
 
@@ -200,18 +200,18 @@ def _describe_exit(code: int | None) -> str:
 def _worker_main(pipe: Connection, context: ExecutionContext) -> None:
     """A worker's life: tasks in, outcomes out, until the pipe or the parent ends."""
     threading.Thread(target=end_with_parent, daemon=True).start()
-    shelf = DatasetCache(context.root)
+    dataset_cache = DatasetCache(context.root)
     last = 0.0
 
-    def on_progress(images: int, words: str) -> None:
+    def on_progress(images: int, text: str) -> None:
         nonlocal last
         if time.monotonic() - last >= PROGRESS_INTERVAL_S:
             last = time.monotonic()
-            pipe.send((images, words))
+            pipe.send((images, text))
 
     with suppress(EOFError, OSError):
         while True:
-            pipe.send(run_task(pipe.recv(), context, shelf, on_progress))
+            pipe.send(run_task(pipe.recv(), context, dataset_cache, on_progress))
 
 
 def end_with_parent() -> None:

@@ -52,15 +52,15 @@ def run_trials(trials: TrialStore, job: SearchJob, dataset_cache: DatasetCache, 
         return not job.search.budget.is_exhausted(*trials.budget_used())
 
     while True:
-        asked = trials.ask(should_continue)
-        if asked is None and not trials.others_running():
+        pending = trials.ask(should_continue)
+        if pending is None and not trials.others_running():
             return
-        if asked is None:
+        if pending is None:
             time.sleep(POLL_INTERVAL_S)
             continue
-        ended = _Objective(asked, job, dataset_cache, callbacks.on_trial_progress).evaluate()
-        trials.tell(asked, ended)
-        callbacks.on_trial_end(next(record for record in trials.records() if record.number == asked.number))
+        outcome = _Objective(pending, job, dataset_cache, callbacks.on_trial_progress).evaluate()
+        trials.tell(pending, outcome)
+        callbacks.on_trial_end(next(record for record in trials.records() if record.number == pending.number))
 
 
 def arm_name(number: int) -> str:
@@ -136,7 +136,7 @@ class _Objective:
                 task,
                 self.context,
                 self.dataset_cache,
-                lambda done, words: self.on_trial_progress(self.pending.number, images + done, words),
+                lambda done, text: self.on_trial_progress(self.pending.number, images + done, text),
                 lambda record: self._on_validation(turn, record),
             )
             if outcome.status != "busy":
@@ -172,13 +172,13 @@ class _Objective:
 
     def _add_cost(self, folder: RunFolder, result: RunResult | None, found: bool) -> None:
         """What a run took; one that was there already took nothing."""
-        ended, records = self.outcome, folder.epochs()
-        ended.runs.append(folder.name)
-        ended.epochs += records[-1].epoch if records else 0.0
-        ended.found = found and (ended.found or len(ended.runs) == 1)
+        outcome, records = self.outcome, folder.epochs()
+        outcome.runs.append(folder.name)
+        outcome.epochs += records[-1].epoch if records else 0.0
+        outcome.found = found and (outcome.found or len(outcome.runs) == 1)
         if not found:
-            ended.seconds += result.seconds if result is not None else sum(record.seconds for record in records)
-            ended.images += sum(record.train.images for record in records)
+            outcome.seconds += result.seconds if result is not None else sum(record.seconds for record in records)
+            outcome.images += sum(record.train.images for record in records)
 
 
 def _metric_at(record: EpochRecord, search: Search) -> float | None:

@@ -130,4 +130,4 @@ def param_importances(study: optuna.Study, finished: int) -> tuple[ImportanceRec
         except (ValueError, RuntimeError):  # all values are the same, or no parameter is in all trials
             return ()
     best = math.ceil(share * finished - 1e-9)
-    return tuple(ImportanceRecord(name=name, share=float(part), best=best) for name, part in shares.items())
+    return tuple(ImportanceRecord(name=name, share=float(share), best=best) for name, share in shares.items())

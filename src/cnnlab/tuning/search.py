@@ -89,24 +89,26 @@ def execute_search(
         RunError: the runs folder can't be written to, or no trial came to an end.
     """
     load_optuna()
-    name, shelf = study_name(name), DatasetCache(root, callbacks.progress)
+    name, dataset_cache = study_name(name), DatasetCache(root, callbacks.progress)
     folder = tuning_folder(runs, name)
     _make_folder(folder)
     with TrialStore(search, name, folder, storage) as trials:
-        planned = plan_search(search, name, device=device, dataset_cache=shelf, trials=trials)
+        planned = plan_search(search, name, device=device, dataset_cache=dataset_cache, trials=trials)
         atomic_write(folder / "search.toml", search.to_toml().encode())
-        place = ExecutionContext(runs.resolve(), root, choose_device(device).type)
-        stages = _SearchStages(planned, place, folder, processes(jobs) if jobs > 1 else in_process, callbacks, shelf)
+        context = ExecutionContext(runs.resolve(), root, choose_device(device).type)
+        stages = _SearchStages(
+            planned, context, folder, processes(jobs) if jobs > 1 else in_process, callbacks, dataset_cache
+        )
         callbacks.on_search_start(planned, trials.records())
         baseline = stages.run_baseline()
-        job, seen = (
-            SearchJob(search, planned.search, name, folder, storage, place),
+        job, trial_callbacks = (
+            SearchJob(search, planned.search, name, folder, storage, context),
             TrialCallbacks(callbacks.on_trial_progress, callbacks.on_trial_end),
         )
         if jobs > 1:
-            run_trials_in_processes(trials, job, jobs, seen)
+            run_trials_in_processes(trials, job, jobs, trial_callbacks)
         else:
-            run_trials(trials, job, shelf, seen)
+            run_trials(trials, job, dataset_cache, trial_callbacks)
         result = _make_result(planned, trials, baseline)
         with trials.lock("confirming"):
             confirmation, untested = stages.run_confirmation(result)
@@ -156,10 +158,10 @@ class _SearchStages:
     def run_baseline(self) -> BaselineRecord:
         """The base as it is, with the seeds of the trials."""
         plan = self.tuning_plan.plan
-        course, arm = self._study_runner(plan), plan.arms[0]
-        run_tasks(course, arm.tasks)
-        reading = CollectedResults(plan, self.context.runs, course.failures)
-        return _baseline_record([reading.seed_record(task, self.tuning_plan.search.metric) for task in arm.tasks])
+        runner, arm = self._study_runner(plan), plan.arms[0]
+        run_tasks(runner, arm.tasks)
+        collected = CollectedResults(plan, self.context.runs, runner.failures)
+        return _baseline_record([collected.seed_record(task, self.tuning_plan.search.metric) for task in arm.tasks])
 
     def run_confirmation(self, result: TuningResult) -> tuple[Confirmation | None, str]:
         """The best trial against the baseline with fresh seeds, and then the test set, opened once.
@@ -181,9 +183,9 @@ class _SearchStages:
             untested = f"{UNCONFIRMED}: {error.problems[0].what}"
             say(untested)
             return None, untested
-        course = self._study_runner(plan)
-        confirmation = confirm(course, CollectedResults(plan, self.context.runs, course.failures), arm)
-        return confirmation, course.untested_reason
+        runner = self._study_runner(plan)
+        confirmation = confirm(runner, CollectedResults(plan, self.context.runs, runner.failures), arm)
+        return confirmation, runner.untested_reason
 
     def _study_runner(self, plan: StudyPlan) -> StudyRunner:
         return StudyRunner(plan, self.context, self.executor, self.callbacks.study_callbacks, self.folder)
@@ -192,8 +194,8 @@ class _SearchStages:
 def _baseline_record(seeds: Sequence[SeedRecord]) -> BaselineRecord:
     values = [math.nan if seed.value is None or seed.status == "diverged" else seed.value for seed in seeds]
     value = sum(values) / len(values)
-    ended: dict[str, TrialStatus] = {"diverged": "diverged", "failed": "failed", "not run": "failed"}
-    status = next((ended[seed.status] for seed in seeds if seed.status in ended), "finished")
+    statuses: dict[str, TrialStatus] = {"diverged": "diverged", "failed": "failed", "not run": "failed"}
+    status = next((statuses[seed.status] for seed in seeds if seed.status in statuses), "finished")
     return BaselineRecord(
         status=status,
         value=value if math.isfinite(value) else None,
@@ -205,7 +207,12 @@ def _baseline_record(seeds: Sequence[SeedRecord]) -> BaselineRecord:
 
 def _make_result(tuning_plan: TuningPlan, trials: TrialStore, baseline: BaselineRecord) -> TuningResult:
     """What the trials say."""
-    search, plan, way, records = tuning_plan.search, tuning_plan.plan, tuning_plan.study_precision, trials.records()
+    search, plan, study_precision, records = (
+        tuning_plan.search,
+        tuning_plan.plan,
+        tuning_plan.study_precision,
+        trials.records(),
+    )
     finished = [trial for trial in records if trial.value is not None]
     sign = -1 if search.higher_is_better else 1
     best = min(finished, key=lambda trial: sign * trial.value, default=None)  # type: ignore[operator]
@@ -232,9 +239,9 @@ def _make_result(tuning_plan: TuningPlan, trials: TrialStore, baseline: Baseline
         baseline=baseline,
         importance=trials.param_importances(),
         notes=tuple(_notes(search, records, spent and len(records) < wanted, wanted)),
-        precision=way.precision_config.precision,
-        memory_format=way.precision_config.memory_format,
-        device=way.device,
+        precision=study_precision.precision_config.precision,
+        memory_format=study_precision.precision_config.memory_format,
+        device=study_precision.device,
         seconds=math.fsum(trial.seconds for trial in records) + baseline.seconds,
         complete=not running and (spent or len(records) >= wanted),
     )
@@ -257,9 +264,9 @@ def _notes(search: Search, records: Sequence[TrialRecord], budget_exhausted: boo
             f"seeds = {MIN_RUNS_TO_RANK} chooses by a mean"
         )
     for status in ("diverged", "failed"):
-        ended = [trial for trial in records if trial.status == status]
-        for message in sorted({trial.message for trial in ended}):
-            numbers = ", ".join(str(trial.number) for trial in ended if trial.message == message)
+        matching = [trial for trial in records if trial.status == status]
+        for message in sorted({trial.message for trial in matching}):
+            numbers = ", ".join(str(trial.number) for trial in matching if trial.message == message)
             yield f"{status}: trial {numbers}: {message}"
 
 

@@ -157,10 +157,10 @@ class TrialStore:
         # At once: each attribute is a write to the disk.
         pending.optuna_trial.set_user_attr("ended", vars(outcome))
         # One that diverged is told as pruned: of those that failed a sampler learns nothing, and would try them again.
-        told = {"finished": states.COMPLETE, "failed": states.FAIL}.get(outcome.status, states.PRUNED)
+        state = {"finished": states.COMPLETE, "failed": states.FAIL}.get(outcome.status, states.PRUNED)
         with silence_warnings():
-            value = outcome.value if told == states.COMPLETE else None
-            self.study.tell(pending.optuna_trial, value, state=told, skip_if_finished=True)
+            value = outcome.value if state == states.COMPLETE else None
+            self.study.tell(pending.optuna_trial, value, state=state, skip_if_finished=True)
 
     def requeue_lost(self, counted: bool = True) -> None:
         """Find the trials whose process has ended, and have them made again.
@@ -188,8 +188,8 @@ class TrialStore:
 
     def budget_used(self) -> tuple[int, float]:
         """What all trials have taken: images trained on, and seconds of training."""
-        ended = [_read_outcome(trial) for trial in self._counted_trials() if trial.state.is_finished()]
-        return sum(one.images for one in ended), math.fsum(one.seconds for one in ended)
+        outcomes = [_read_outcome(trial) for trial in self._counted_trials() if trial.state.is_finished()]
+        return sum(one.images for one in outcomes), math.fsum(one.seconds for one in outcomes)
 
     def param_importances(self) -> tuple[ImportanceRecord, ...]:
         """How much each parameter matters, the most important first; empty with too few finished trials to tell."""
@@ -255,33 +255,33 @@ class TrialStore:
     def _requeue(self, trial: optuna.trial.FrozenTrial, tries: int) -> None:
         """Let another trial with the same values take the place of one that is lost; it fails after many tries."""
         states = self.optuna.trial.TrialState
-        tried = int(trial.user_attrs.get("tries", 0)) + tries
-        if tried > MAX_RETRIES:
-            ended = TrialOutcome("failed", message=f"its process was ended {tried} times")
-            self.storage.set_trial_user_attr(trial._trial_id, "ended", vars(ended))
+        total_tries = int(trial.user_attrs.get("tries", 0)) + tries
+        if total_tries > MAX_RETRIES:
+            outcome = TrialOutcome("failed", message=f"its process was ended {total_tries} times")
+            self.storage.set_trial_user_attr(trial._trial_id, "ended", vars(outcome))
         elif trial.number not in {old for one in self.study.get_trials() for old in one.user_attrs.get("again", ())}:
             before = trial.user_attrs.get("again", [])
             kept = {key: trial.user_attrs[key] for key in ("combination",) if key in trial.user_attrs}
-            again = {"again": [*before, trial.number], "tries": tried, **kept}
+            again = {"again": [*before, trial.number], "tries": total_tries, **kept}
             self.study.enqueue_trial(trial.params, user_attrs=again)
         self.study.tell(trial.number, state=states.FAIL, skip_if_finished=True)
 
     def _record(self, trial: optuna.trial.FrozenTrial) -> TrialRecord:
-        ended = _read_outcome(trial) if trial.state.is_finished() else TrialOutcome("running")
+        outcome = _read_outcome(trial) if trial.state.is_finished() else TrialOutcome("running")
         return TrialRecord(
             number=trial.number,
             params=trial.params,
             changes=describe_changes(self.search, trial.params),
-            status=ended.status,
-            value=ended.value if ended.status == "finished" else None,
-            last=ended.last,
-            epochs=ended.epochs,
-            seconds=ended.seconds,
-            runs=tuple(ended.runs),
-            found=ended.found,
-            code=ended.code,
+            status=outcome.status,
+            value=outcome.value if outcome.status == "finished" else None,
+            last=outcome.last,
+            epochs=outcome.epochs,
+            seconds=outcome.seconds,
+            runs=tuple(outcome.runs),
+            found=outcome.found,
+            code=outcome.code,
             again=len(trial.user_attrs.get("again", ())),
-            message=ended.message,
+            message=outcome.message,
         )
 
 
@@ -298,7 +298,7 @@ def _read_outcome(trial: optuna.trial.FrozenTrial) -> TrialOutcome:
 def describe_changes(search: Search, values: Mapping[str, ScalarValue]) -> dict[str, str]:
     """What a trial changes of the base, as `--set` says it."""
     try:
-        made = search.changes(values)
+        changes = search.changes(values)
     except KeyError:  # its process ended while the values were drawn
         return {}
-    return {key: format_override(key, value).partition("=")[2] for key, value in made.items()}
+    return {key: format_override(key, value).partition("=")[2] for key, value in changes.items()}

@@ -66,7 +66,7 @@ def test_the_parts_stand_in_their_order(make_view):
         "The recipe",
         "The data",
         "How it was made",
-        "What the trial measured",
+        "What the benchmark measured",
         "To make it again",
     ]
 

@@ -204,9 +204,9 @@ def short_label(row: LayerRecord) -> str:
     if layer is None or row.kind in ("residual", "repeat"):
         return shorten(row.kind, MAX_LABEL_LENGTH)
     window = layer.window()
-    words_of = {"dense": f"dense {row.output[-1]}", "upsample": f"upsample ×{getattr(layer, 'scale', 1)}"}
+    labels = {"dense": f"dense {row.output[-1]}", "upsample": f"upsample ×{getattr(layer, 'scale', 1)}"}
     if window is None:
-        return words_of.get(
+        return labels.get(
             row.kind, {"globalpool": "global pool", "adaptivepool": "adaptive pool"}.get(row.kind, row.kind)
         )
     kernel, usual = window.kernel, window.kernel if row.kind.endswith("pool") else (1, 1)
@@ -254,15 +254,15 @@ def _lay_out(items: Sequence[DiagramBlock], arcs: Sequence[SkipArc]) -> float:
         texts = (item.label, item.size, item.short_name if item.label else "")
         item.slot = max(item.total_width, *(WIDE * text_width(text, SMALL) for text in texts))
     inside = _breaks_arc(len(items), arcs)
-    begin, line, longest = 0, 0, 0.0
-    while begin < len(items):
-        end = _line_end(items, begin, inside)
+    start, line, longest = 0, 0, 0.0
+    while start < len(items):
+        end = _line_end(items, start, inside)
         left = MARGIN + (GAP if line else 0.0)
-        for item in items[begin:end]:
+        for item in items[start:end]:
             item.line, item.left = line, left
             left += item.slot + GAP
         longest = max(longest, left - GAP)
-        begin, line = end, line + 1
+        start, line = end, line + 1
     return longest + MARGIN + (GAP if line > 1 else 0.0)
 
 
@@ -278,14 +278,14 @@ def _breaks_arc(count: int, arcs: Sequence[SkipArc]) -> list[bool]:
     return inside
 
 
-def _line_end(items: Sequence[DiagramBlock], begin: int, inside: Sequence[bool]) -> int:
+def _line_end(items: Sequence[DiagramBlock], start: int, inside: Sequence[bool]) -> int:
     """Where the line that begins here ends: where it is full, or before what belongs together if half is filled."""
     room = PAGE - 2 * MARGIN - 2 * GAP
-    end, used = begin, -GAP
-    best = begin
-    while end < len(items) and (end == begin or used + GAP + items[end].slot <= room):
+    end, used = start, -GAP
+    best = start
+    while end < len(items) and (end == start or used + GAP + items[end].slot <= room):
         used += GAP + items[end].slot
         end += 1
         if not inside[end] and used >= room / 2:
             best = end
-    return end if end == len(items) or best == begin else best
+    return end if end == len(items) or best == start else best

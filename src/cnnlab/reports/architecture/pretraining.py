@@ -62,17 +62,17 @@ class InitialWeights(Record):
     def _origin_text(self) -> str:
         if not self.weights:
             return "The backbone begins at random."
-        told = f"The backbone begins with {self.weights}"
+        text = f"The backbone begins with {self.weights}"
         if not self.file:
-            return f"{told}."
+            return f"{text}."
         size = f" ({self.megabytes:.1f} MB)" if self.megabytes is not None else ""
         path = PurePath(self.file)
         if path.name == self.weights:  # a person's own file
-            return f"{told}{size}." if self.at_hand else f"! {told}, and there is no such file: {self.file}."
+            return f"{text}{size}." if self.at_hand else f"! {text}, and there is no such file: {self.file}."
         folder = _home_relative(path.parent if path.suffix else path)
         named = f"{path.name}{size}" if path.suffix else f"a file{size}"
         where = f"which is in {folder}" if self.at_hand else f"which training will download to {folder}"
-        return f"{told}: {named}, {where}."
+        return f"{text}: {named}, {where}."
 
 
 def trainable_text(layers: Sequence[LayerRecord]) -> str:
@@ -88,14 +88,14 @@ def trainable_text(layers: Sequence[LayerRecord]) -> str:
     weighted = [row for row in layers if row.parameters]
     if not any(row.frozen or row.unfreeze_at for row in weighted):
         return ""
-    told = []
-    for begin in sorted({row.unfreeze_at for row in weighted if not row.frozen}):
-        names = _names(weighted, [row for row in weighted if not row.frozen and row.unfreeze_at == begin])
-        told.append(names + (f" after {pluralize(begin, 'epoch')}" if begin else ""))
-    if len(told) > MAX_STEPS:
-        between = pluralize(len(told) - 3, "other step")
-        told = [*told[:2], f"then, after {between}, {told[-1]}"]
-    return "; ".join(told)
+    texts = []
+    for epoch in sorted({row.unfreeze_at for row in weighted if not row.frozen}):
+        names = _names(weighted, [row for row in weighted if not row.frozen and row.unfreeze_at == epoch])
+        texts.append(names + (f" after {pluralize(epoch, 'epoch')}" if epoch else ""))
+    if len(texts) > MAX_STEPS:
+        between = pluralize(len(texts) - 3, "other step")
+        texts = [*texts[:2], f"then, after {between}, {texts[-1]}"]
+    return "; ".join(texts)
 
 
 def late_unfreeze_warning(layers: Sequence[LayerRecord], epochs: int) -> str:
@@ -143,11 +143,11 @@ def describe_initial_weights(
 
     model, backbone = recipe.model, recipe.model.backbone
     assert backbone is not None
-    made_for = backbone_pretrained_config(backbone, backbone_run_dir)
+    pretrained_config = backbone_pretrained_config(backbone, backbone_run_dir)
     last = [row for row in table.layers if row.name.startswith(BACKBONE)][-1]
     image = next(row.input for row in table.layers if not row.inputs)
     size = image[1:] if model.resize in (None, "own") else model.resize
-    is_theirs = recipe.data.normalize == (made_for.mean, made_for.std)
+    is_theirs = recipe.data.normalize == (pretrained_config.mean, pretrained_config.std)
     named = "weights" if is_theirs else "data" if unresolved.data.normalize == "data" else "recipe"
     facts: dict[str, object] = {"weights": ""}
     if not isinstance(backbone, LibraryBackbone):
@@ -214,8 +214,8 @@ def _feature_cache_text(features: FeatureCacheRecord) -> str:
 
 
 def _file(loaded: WeightLoadReport) -> str:
-    told = {True: ", the published file", False: ", not the published file", None: ""}[loaded.published]
-    return f"{shorten(PurePath(loaded.file).name, 80)}, SHA-256 {loaded.sha256}{told}"
+    published_text = {True: ", the published file", False: ", not the published file", None: ""}[loaded.published]
+    return f"{shorten(PurePath(loaded.file).name, 80)}, SHA-256 {loaded.sha256}{published_text}"
 
 
 def _tensors(loaded: WeightLoadReport) -> str:

@@ -41,17 +41,17 @@ def loss_curves(runs: Iterable[Sequence[EpochRecord]]) -> tuple[LossCurve, ...]:
     """
     kept = [list(points) for points in runs]
     found = []
-    for part in CURVE_SPLITS:
+    for split in CURVE_SPLITS:
         at: dict[float, list[float]] = {}
         for point in (point for points in kept for point in points):
-            score = getattr(point, part)
+            score = getattr(point, split)
             if score is not None and isfinite(score.loss):
                 at.setdefault(point.epoch, []).append(score.loss)
         if at:
             ordered = sorted(at.items())
             found.append(
                 LossCurve(
-                    split=part,
+                    split=split,
                     epochs=tuple(epoch for epoch, _ in ordered),
                     mean=tuple(fmean(losses) for _, losses in ordered),
                     low=tuple(min(losses) for _, losses in ordered),

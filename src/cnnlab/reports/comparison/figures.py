@@ -56,8 +56,8 @@ def comparison_figure(result: ComparedRuns) -> Figure:
     against = f"against {names[result.baseline]}, with the {_level_text(result)} interval"
     _title(figure, height - 16, "every run a dot; mean with its 95 % interval")
     _title(figure, foot + below + 36, against)
-    under = f"shaded: differences up to δ do not matter{dotted}"
-    figure.text(12 / WIDTH, (foot + below + 18) / height, under, fontsize=SMALL, color=COLOURS["muted"], va="center")
+    note = f"shaded: differences up to δ do not matter{dotted}"
+    figure.text(12 / WIDTH, (foot + below + 18) / height, note, fontsize=SMALL, color=COLOURS["muted"], va="center")
     if drawn:
         _draw_losses(figure, [(names[group.name], group.curves) for group in drawn])
     return figure
@@ -77,9 +77,9 @@ def _draw_losses(figure: Figure, groups: Sequence[tuple[str, Sequence[LossCurve]
         if any(curve.low != curve.high for _, curves in groups for curve in curves)
         else ""
     )
-    under = f"line: validation; dashed: training, running mean of the steps{seeds}"
-    place = (CURVES_HEIGHT - 44) / height
-    figure.text(12 / WIDTH, place, under, fontsize=SMALL, color=COLOURS["muted"], va="center")
+    note = f"line: validation; dashed: training, running mean of the steps{seeds}"
+    top = (CURVES_HEIGHT - 44) / height
+    figure.text(12 / WIDTH, top, note, fontsize=SMALL, color=COLOURS["muted"], va="center")
 
 
 def _rows(figure: Figure, left: float, right: float, bottom: float, height: float, names: Sequence[str]) -> Axes:
@@ -97,8 +97,8 @@ def _rows(figure: Figure, left: float, right: float, bottom: float, height: floa
 def _draw_group(axes: Axes, row: int, group: ComparedGroup) -> None:
     values = [run.value for run in group.runs if run.value is not None and isfinite(run.value)]
     # Runs that came out alike lie side by side.
-    places = [row - JITTER + 2 * JITTER * (index % 5) / 4 for index in range(len(values))]
-    axes.plot(values, places, "o", color=COLOURS["train"], markersize=5, alpha=0.55, markeredgewidth=0, clip_on=False)
+    heights = [row - JITTER + 2 * JITTER * (index % 5) / 4 for index in range(len(values))]
+    axes.plot(values, heights, "o", color=COLOURS["train"], markersize=5, alpha=0.55, markeredgewidth=0, clip_on=False)
     if group.mean is not None and len(values) > 1:
         if group.low is not None and group.high is not None:
             axes.plot([group.low, group.high], [row, row], color=COLOURS["ink"], linewidth=1.6, solid_capstyle="butt")
@@ -135,15 +135,15 @@ def _draw_difference(axes: Axes, row: int, comparison: Comparison, scale: float,
     """Draw one difference; returns what must lie within the axes."""
     if comparison.difference is None:
         return []
-    kept = [comparison.difference]
+    shown = [comparison.difference]
     if comparison.new_images is not None:
         wide = [scale * end for end in comparison.new_images]
         axes.plot(wide, [row, row], color=COLOURS["muted"], linewidth=1, linestyle=(0, (2, 2)))
-        kept += comparison.new_images
+        shown += comparison.new_images
     if comparison.low is not None and comparison.high is not None:
         bounds = [scale * comparison.low, scale * comparison.high]
         axes.plot(bounds, [row, row], color=COLOURS["ink"], linewidth=1.8, solid_capstyle="butt")
-        kept += [comparison.low, comparison.high]
+        shown += [comparison.low, comparison.high]
     axes.plot([scale * comparison.difference], [row], "D", color=COLOURS["ink"], markersize=6, markeredgewidth=0)
     axes.annotate(
         f"{format_difference(comparison.difference, metric).removesuffix(' points')}: {comparison.verdict}",
@@ -155,7 +155,7 @@ def _draw_difference(axes: Axes, row: int, comparison: Comparison, scale: float,
         color=COLOURS["muted"],
         annotation_clip=False,
     )
-    return kept
+    return shown
 
 
 def _level_text(result: ComparedRuns) -> str:

@@ -67,7 +67,7 @@ class ComparedStudies(Record):
 
 
 def _notes(results: tuple[StudyResult, ...], shared: list[str]) -> Iterator[str]:
-    told = {
+    notes = {
         "data": [result.data for result in results],
         "numbers of images": [format_count(result.images) for result in results],
         "smallest differences of interest": [
@@ -77,7 +77,7 @@ def _notes(results: tuple[StudyResult, ...], shared: list[str]) -> Iterator[str]
         "precision": [result.precision for result in results],
         "devices": [result.device for result in results],
     }
-    for what, values in told.items():
+    for what, values in notes.items():
         if len(set(values)) > 1:
             each = ", ".join(f"{result.study}: {value}" for result, value in zip(results, values, strict=True))
             yield f"The studies have different {what}: {each}."

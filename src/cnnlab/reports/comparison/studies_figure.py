@@ -112,8 +112,8 @@ def _sweeps_figure(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -
     figure = new_figure(WIDTH, HEIGHT + head)
     _legend(new_canvas(figure), results, f"{text.metric_name(results[0].metric)} against {text.sweep_key(results[0])}")
     axes = minimal_axes(figure, LEFT, FOOT, WIDTH - LEFT - 12, HEIGHT - FOOT)
-    places = [row.sweep_value for row in rows if row.sweep_value is not None]
-    set_sweep_axis(axes, places)
+    sweep_values = [row.sweep_value for row in rows if row.sweep_value is not None]
+    set_sweep_axis(axes, sweep_values)
     axes.set_ylim(_value_range(rows))
     for number in range(len(results)):
         # Beside one another: what two studies say of one value must not cover each other.
@@ -136,8 +136,8 @@ def _draw(axes: Axes, mark: OverlayMark, position: float, *, along: bool, **styl
     """Runs faint, interval and mean; `along` an axis of figures, or up it."""
 
     def plot(values: Sequence[float], kind: str, **own: Any) -> None:
-        places = [position] * len(values)
-        axes.plot(*((values, places) if along else (places, values)), kind, color=COLOURS[colour], **own, **style)
+        positions = [position] * len(values)
+        axes.plot(*((values, positions) if along else (positions, values)), kind, color=COLOURS[colour], **own, **style)
 
     colour, marker = STYLES[mark.study]
     plot(mark.values, "o", markersize=4, alpha=0.4, markeredgewidth=0)
@@ -156,8 +156,8 @@ def _legend(canvas: Axes, results: Sequence[StudyResult], title: str) -> None:
         height = 28 + LINE * number
         canvas.plot([5], [height], marker, color=COLOURS[colour], markersize=7.5, markeredgewidth=0)
         write_text(canvas, 16, height, name, colour=colour, bold=True)
-        words = f"{result.images:,} images; mean with 95 % interval" if not number else f"{result.images:,} images"
-        write_text(canvas, 28 + BOLD_WIDTH * text_width(name, SMALL), height, words, colour="muted")
+        note = f"{result.images:,} images; mean with 95 % interval" if not number else f"{result.images:,} images"
+        write_text(canvas, 28 + BOLD_WIDTH * text_width(name, SMALL), height, note, colour="muted")
 
 
 def _value_range(rows: Sequence[OverlayRow]) -> Interval:

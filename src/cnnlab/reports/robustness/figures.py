@@ -51,15 +51,15 @@ def curves_figure(shifted: ShiftResult) -> Figure:
         axes.set_ylim(*span)
         if column:
             axes.set_yticklabels([])
-        for place, group in enumerate(groups):
-            _draw_curve(axes, shifted, group, kind, place)
+        for index, group in enumerate(groups):
+            _draw_curve(axes, shifted, group, kind, index)
         _name(axes, f"{shorten(kind[0].shift, 24)}{_unit(kind[0])}")
     if single:
         left = 12 + CHARACTER_WIDTH * max(display_width(shorten(row.title, MAX_NAME_LENGTH)) for row in single)
         axes = minimal_axes(figure, left, BOTTOM, WIDTH - left - 14, LINE * len(single))
         axes.set_xlim(*span)
-        for place, group in enumerate(groups):
-            _draw_single(axes, shifted, group, single, place)
+        for index, group in enumerate(groups):
+            _draw_single(axes, shifted, group, single, index)
         _name(axes, "of one strength: accuracy")
     return figure
 
@@ -71,21 +71,21 @@ def examples_figure(shifted: ShiftResult, example: npt.NDArray[np.uint8]) -> Fig
         example: uint8, (1 + S)×C×H×W.
     """
     group = shifted.groups[0]
-    pictures = {row.call: to_hwc(pixels) for row, pixels in zip(group.rows, example[1:], strict=True)}
+    images = {row.call: to_hwc(pixels) for row, pixels in zip(group.rows, example[1:], strict=True)}
     kinds = by_kind(group.rows)
     across = max(max(map(len, kinds)), 5)
     single = [kind[0] for kind in kinds if len(kind) == 1]
     strengths = any(map(_strength_text, single))
     own = ("as it is", *([""] if strengths else []), format_fraction(group.accuracy))
     clean = Tile(to_hwc(example[0]), own, "ink")
-    tiles = (clean, *(Tile(pictures[row.call], _tile_lines(row, strengths)) for row in single))
+    tiles = (clean, *(Tile(images[row.call], _tile_lines(row, strengths)) for row in single))
     # Wide enough for the names, unless they are short and many.
     single_across = 2 * across if len(tiles) > across and max(len(row.shift) for row in single) <= MAX_TICKS_TEXT else 6
     rows = [[GalleryPanel("", tiles, single_across)]]
     several = [
         GalleryPanel(
             kind[0].shift,
-            tuple(Tile(pictures[row.call], (_strength_text(row), format_fraction(row.accuracy))) for row in kind),
+            tuple(Tile(images[row.call], (_strength_text(row), format_fraction(row.accuracy))) for row in kind),
             across,
         )
         for kind in kinds
@@ -102,14 +102,14 @@ def _title(figure: Figure, shifted: ShiftResult, height: float) -> None:
     title = f"Accuracy under shifts, {shifted.images:,} images of the {shifted.split} part"
     style = {"fontsize": NORMAL + 1, "color": COLOURS["ink"], "weight": "bold", "va": "center"}
     figure.text(8 / WIDTH, 1 - 14 / height, title, style)
-    for place, group in enumerate(shifted.groups):
+    for index, group in enumerate(shifted.groups):
         over = "" if group.n == 1 else f", mean of {pluralize(group.n, 'network')}"
-        sign = SIGNS[place // len(HUES) % len(SIGNS)]
+        sign = SIGNS[index // len(HUES) % len(SIGNS)]
         text = f"{sign} {shorten(group.name, 60)}{over}: {format_fraction(group.accuracy)} as they are (dashed)"
-        if place == 0:
+        if index == 0:
             text += f", shaded: {equivalence_band(shifted.delta, 'accuracy')}; bars: 95 % intervals"
-        y = 1 - (TOP + LEGEND * place) / height
-        style = {"fontsize": SMALL, "color": COLOURS[HUES[place % len(HUES)]], "va": "center"}
+        y = 1 - (TOP + LEGEND * index) / height
+        style = {"fontsize": SMALL, "color": COLOURS[HUES[index % len(HUES)]], "va": "center"}
         figure.text(8 / WIDTH, y, text, style, parse_math=False)
 
 
@@ -134,16 +134,16 @@ def _draw_curve(axes: Axes, shifted: ShiftResult, group: ShiftedGroup, kind: Seq
         # Between weaker and stronger the image as it is has a place of its own.
         points.append((unchanged, group.accuracy, None, None))
     points.sort(key=lambda point: point[0])
-    places = list(range(len(points)))
-    axes.plot(places, [point[1] for point in points], "-", color=colour, linewidth=1.6)
-    for place, (strength, accuracy, low, high) in zip(places, points, strict=True):
+    positions = list(range(len(points)))
+    axes.plot(positions, [point[1] for point in points], "-", color=colour, linewidth=1.6)
+    for position, (strength, accuracy, low, high) in zip(positions, points, strict=True):
         own = strength == unchanged
         face, edge = ("none", 1.2) if own else (colour, 0)
-        axes.plot([place], [accuracy], _mark(number), mfc=face, mec=colour, mew=edge, markersize=4.5)
+        axes.plot([position], [accuracy], _mark(number), mfc=face, mec=colour, mew=edge, markersize=4.5)
         if low is not None and high is not None:
-            axes.plot([place, place], [low, high], color=colour, linewidth=1.2)
+            axes.plot([position, position], [low, high], color=colour, linewidth=1.2)
     axes.set_xlim(-0.5, len(points) - 0.5)
-    axes.set_xticks(places, [f"{point[0]:g}" for point in points])
+    axes.set_xticks(positions, [f"{point[0]:g}" for point in points])
 
 
 def _draw_single(
@@ -156,11 +156,11 @@ def _draw_single(
     rows = {row.call: row for row in group.rows}
     # Groups that agree would hide one another; all of them stay within the row.
     beside = 0.7 * ((number + 0.5) / len(shifted.groups) - 0.5)
-    for place, each in enumerate(single):
+    for position, each in enumerate(single):
         row = rows[each.call]
         if row.low is not None and row.high is not None:
-            axes.plot([row.low, row.high], [place + beside] * 2, color=colour, linewidth=1.2)
-        axes.plot([row.accuracy], [place + beside], _mark(number), color=colour, markersize=4.5, markeredgewidth=0)
+            axes.plot([row.low, row.high], [position + beside] * 2, color=colour, linewidth=1.2)
+        axes.plot([row.accuracy], [position + beside], _mark(number), color=colour, markersize=4.5, markeredgewidth=0)
     axes.set_ylim(len(single) - 0.5, -0.5)
     axes.set_yticks(range(len(single)), [shorten(row.title, MAX_NAME_LENGTH) for row in single], parse_math=False)
 
@@ -196,8 +196,8 @@ def _tile_lines(row: ShiftRow, strengths: bool) -> tuple[str, ...]:
 def _unit(row: ShiftRow) -> str:
     """What stands behind a kind's name, since the numbers below its curve stand alone."""
     unit = _strength_text(row).replace(f"{row.strength:g}", "").strip()
-    told = {"×": "factor", "°": "degrees", "px": "pixels"}.get(unit)
-    return f" ({told})" if told else ""
+    name = {"×": "factor", "°": "degrees", "px": "pixels"}.get(unit)
+    return f" ({name})" if name else ""
 
 
 def _strength_text(row: ShiftRow) -> str:

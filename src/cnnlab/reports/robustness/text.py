@@ -25,12 +25,12 @@ def invariance_summary(group: ShiftedGroup, shifted: ShiftResult) -> str:
         return f"{clean}: {group.n} networks are too few for a verdict. Largest losses: {hurts or 'none'}."
     spared = [text for kind in by_kind(group.rows) for text in _invariant_strengths(kind)]
     delta = study_text.equivalence_band(shifted.delta, METRIC)
-    kept = f"is shown to keep its accuracy {delta} under {_join(spared) if spared else 'none of these shifts'}"
+    kept_text = f"is shown to keep its accuracy {delta} under {_join(spared) if spared else 'none of these shifts'}"
     hurts = _worst_shifts_text([row for row in group.rows if row.effect.verdict == "worse"])
     lost = f"it loses most under {hurts}" if hurts else "nothing is shown to hurt it"
     unclear = sum(row.effect.verdict == "undecided" for row in group.rows)
-    rest = f"; {unclear} of {len(group.rows)} are undecided" if unclear else ""
-    return f"{clean} {kept}; {lost}{rest}."
+    undecided_text = f"; {unclear} of {len(group.rows)} are undecided" if unclear else ""
+    return f"{clean} {kept_text}; {lost}{undecided_text}."
 
 
 def by_kind(rows: Iterable[ShiftRow]) -> list[tuple[ShiftRow, ...]]:

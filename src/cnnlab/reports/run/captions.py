@@ -27,24 +27,24 @@ MIN_POINTS = 2
 
 def headline(view: RunView) -> tuple[str, str]:
     """The outcome in one line, and a second line with its interval, its data and its cost."""
-    part, score = reported_split(view.result)
+    split, score = reported_split(view.result)
     source = shorten(PurePath(view.data.source).name, 40)
-    work = (
+    work_text = (
         f"Trained on {pluralize(view.data.splits.get('train', 0), 'image')}, {_epochs(view.result.epochs)} in "
         f"{format_duration(view.result.seconds)}; {pluralize(view.result.parameters, 'parameter')}."
     )
     if view.result.status == "diverged":
         return (
             f"The run on {source} diverged",
-            f"{_sentence(view.result.message or 'The loss stopped being a number')} {work}",
+            f"{_sentence(view.result.message or 'The loss stopped being a number')} {work_text}",
         )
     interval = accuracy_interval(score)
     if score is None or interval is None:
-        return f"No accuracy was measured on {source}", work
-    line = f"{format_percent(score.accuracy)} of {pluralize(score.images, f'{part} image')} of {source} right"
+        return f"No accuracy was measured on {source}", work_text
+    line = f"{format_percent(score.accuracy)} of {pluralize(score.images, f'{split} image')} of {source} right"
     return (
         line,
-        f"95 % interval {format_percent(interval[0])} to {format_percent(interval[1])}. {work}",
+        f"95 % interval {format_percent(interval[0])} to {format_percent(interval[1])}. {work_text}",
     )
 
 
@@ -68,10 +68,10 @@ def ledger_text(view: RunView) -> str:
         return "This test set has never been opened: its figures are unknown to everyone who made a choice here."
     runs = len({opening.run for opening in openings})
     times = pluralize(len(openings), "time")
-    said = f"This test set was opened {times}, by {pluralize(runs, 'run')}."
+    text = f"This test set was opened {times}, by {pluralize(runs, 'run')}."
     if len(openings) == 1:
-        return said
-    return f"{said} Each look at it that leads to a choice makes its figures a little too good."
+        return text
+    return f"{text} Each look at it that leads to a choice makes its figures a little too good."
 
 
 def disabled_warnings_text(recipe: Recipe) -> str:
@@ -89,15 +89,15 @@ def loss_caption(epochs: Sequence[EpochRecord], result: RunResult) -> str:
     if len(validation) < MIN_POINTS:
         return _too_short(validation, "loss")
     at, lowest = min(validation, key=lambda point: point[1])
-    said = f"Validation loss is lowest at epoch {format_epoch(at)} ({lowest:#.3g})"
+    text = f"Validation loss is lowest at epoch {format_epoch(at)} ({lowest:#.3g})"
     end, last = validation[-1]
     train = _finite(found.get("train"))
     if at == end:
-        return f"{said}, the last point: it was still falling when training ended."
+        return f"{text}, the last point: it was still falling when training ended."
     falls = bool(train) and train[-1][1] < min(value for epoch, value in train if epoch <= at or epoch == train[0][0])
     if last > NOTICEABLE_RISE * lowest and falls:
-        return f"{said}; after that training loss falls on while validation loss rises to {last:#.3g}: overfitting."
-    return f"{said}; it ends at {last:#.3g}."
+        return f"{text}; after that training loss falls on while validation loss rises to {last:#.3g}: overfitting."
+    return f"{text}; it ends at {last:#.3g}."
 
 
 def accuracy_caption(epochs: Sequence[EpochRecord], result: RunResult) -> str:
@@ -107,14 +107,14 @@ def accuracy_caption(epochs: Sequence[EpochRecord], result: RunResult) -> str:
     if len(validation) < MIN_POINTS:
         return _too_short(validation, "accuracy")
     at, highest = max(validation, key=lambda point: point[1])
-    said = f"Validation accuracy is highest at epoch {format_epoch(at)} ({highest:.3f})."
+    text = f"Validation accuracy is highest at epoch {format_epoch(at)} ({highest:.3f})."
     if result.validation is None or result.train is None:
-        return said
+        return text
     gap = result.train.accuracy - result.validation.accuracy
     selected = f"With the weights of epoch {format_epoch(result.selected_epoch)} the training images score"
     if gap > NOTICEABLE_GAP:
-        return f"{said} {selected} {gap:.3f} higher than the validation images."
-    return f"{said} {selected} about as high as the validation images ({gap:+.3f})."
+        return f"{text} {selected} {gap:.3f} higher than the validation images."
+    return f"{text} {selected} about as high as the validation images ({gap:+.3f})."
 
 
 def selection_note(view: RunView) -> str:
@@ -136,27 +136,27 @@ def filters_caption(filters: LayerFilters) -> str:
     colours = {1: "in grey", 3: "in colour, red, green and blue as in the image"}
     how = colours.get(channels, f"as the mean of {channels} channels")
     many = f"The first {MAX_FILTERS} of {number}" if number > MAX_FILTERS else f"The {number}"
-    said = (
+    text = (
         f"{many} filters of {quote(filters.layer)}, {high}×{wide}, {how}. "
         "Each is scaled to its own largest weight; mid-grey is 0."
     )
     if filters.loaded:
-        said += f" They were loaded: {shorten(filters.loaded, 80)}."
+        text += f" They were loaded: {shorten(filters.loaded, 80)}."
     if filters.frozen:
-        return f"{said} They are frozen, and the same before and after training."
+        return f"{text} They are frozen, and the same before and after training."
     if filters.before is None:
         lost = "is not what the seed gives now" if filters.initial_weights == MISMATCH else "can't be had any more"
-        return f"{said} What they began as {lost}."
+        return f"{text} What they began as {lost}."
     change = relative_change(filters.before, filters.after)
     if filters.initial_weights == CHECKED:
-        said += " What they began as was made anew from the seed, and has the digest that the run wrote down."
+        text += " What they began as was made anew from the seed, and has the digest that the run wrote down."
     if not np.isfinite(change).all():
-        return f"{said} Weights that are not numbers are drawn as 0."
+        return f"{text} Weights that are not numbers are drawn as 0."
     if not change.any():
-        return f"{said} Training did not change them."
+        return f"{text} Training did not change them."
     most = [int(index) for index in np.argsort(-change[:MAX_FILTERS], kind="stable")[:3]]
     named = f"filters {', '.join(map(str, most[:-1]))} and {most[-1]}" if len(most) > 1 else f"filter {most[0]}"
-    return f"{said} Training moved them by {np.median(change):.2f} of their size (median); most of all {named}."
+    return f"{text} Training moved them by {np.median(change):.2f} of their size (median); most of all {named}."
 
 
 def example_caption(activations: ActivationMaps) -> str:
@@ -181,12 +181,12 @@ def confusion_caption(confusion: ConfusionMatrix, names: Sequence[str]) -> str:
     if not mistakes:
         return f"{read} There are no mistakes."
     shares = normalize_rows(counts)
-    told = [
-        f"{quote(names[true])} taken for {quote(names[said])} "
-        f"({counts[true, said]} of {counts[true].sum()}, {format_percent(shares[true, said])})"
-        for true, said in mistakes
+    texts = [
+        f"{quote(names[true])} taken for {quote(names[predicted])} "
+        f"({counts[true, predicted]} of {counts[true].sum()}, {format_percent(shares[true, predicted])})"
+        for true, predicted in mistakes
     ]
-    return f"{read} Most frequent: {', '.join(told)}."
+    return f"{read} Most frequent: {', '.join(texts)}."
 
 
 def class_caption(score: Score | None) -> str:
@@ -212,8 +212,8 @@ def claims_caption(claims: Sequence[ClaimRecord]) -> str:
         "not measured": "not measured: this run has no such figure",
     }
     given = {claim.verdict for claim in claims}
-    said = "; ".join(meaning for verdict, meaning in meanings.items() if verdict in given)
-    return f"{said[:1].upper()}{said[1:]}." if said else ""
+    text = "; ".join(meaning for verdict, meaning in meanings.items() if verdict in given)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _sentence(text: str) -> str:

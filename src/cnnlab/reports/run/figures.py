@@ -45,7 +45,7 @@ def metric_curves(epochs: Sequence[EpochRecord], result: RunResult, measure: Mea
 
     Without a test curve, the final test figure is a single point at the selected epoch.
     """
-    found = [_metric_curve(part, epochs, measure) for part in _MARKERS]
+    found = [_metric_curve(split, epochs, measure) for split in _MARKERS]
     if result.test is not None and found[-1].last is None:
         found[-1] = MetricCurve("test", (result.selected_epoch,), (result.test.metric(measure),))
     return tuple(curve for curve in found if curve.last is not None)
@@ -149,7 +149,7 @@ def filter_figure(weights: Weights, title: str) -> Figure:
     Args:
         weights: F×C×H×W.
     """
-    pictures = weights_to_rgb(weights)[:MAX_FILTERS]
-    across = 8 if len(pictures) > 6 else max(len(pictures), 4)
-    tiles = tuple(Tile(picture, (str(number),)) for number, picture in enumerate(pictures))
+    images = weights_to_rgb(weights)[:MAX_FILTERS]
+    across = 8 if len(images) > 6 else max(len(images), 4)
+    tiles = tuple(Tile(image, (str(number),)) for number, image in enumerate(images))
     return draw_gallery(title, [[GalleryPanel("", tiles, across)]], width=FILTERS_WIDTH)

@@ -38,7 +38,7 @@ MAX_CLASSES_LISTED = 100
 def render_run(view: RunView) -> str:
     """The page as HTML: no scripts, nothing loaded from elsewhere, light and dark."""
     title, details = captions.headline(view)
-    part, score = captions.reported_split(view.result)
+    split, score = captions.reported_split(view.result)
     return (
         templates()
         .get_template("report.html.jinja")
@@ -57,22 +57,22 @@ def render_run(view: RunView) -> str:
             layers=tables.layer_table(view.table),
             architecture=Markup(draw_architecture(view.table, "the network").to_svg()),
             image=format_shape(_image_shape(view)),
-            beginning=loaded_weights_facts(view.recipe, view.table, view.loaded, view.features)
+            initial_weights=loaded_weights_facts(view.recipe, view.table, view.loaded, view.features)
             if view.recipe.model.backbone
             else [],
             filters=_filters(view),
             activations=_activations(view),
             confusion=_confusion(view),
-            part=part,
+            split=split,
             classes=tables.class_table(score),
             classes_caption=captions.class_caption(score),
             claims=tables.claim_table(view.claims),
             claims_caption=captions.claims_caption(view.claims),
             recipe=view.recipe.to_toml(),
             data=_data_facts(view),
-            made=_environment_facts(view),
+            environment=_environment_facts(view),
             trained_loss=str(losses.to_call(view.recipe.train.loss)),
-            tried=sorted(view.precision_config.tried.items(), key=lambda item: -item[1]),
+            benchmark=sorted(view.precision_config.tried.items(), key=lambda item: -item[1]),
             command=repeat_command(view),
         )
     )
@@ -80,8 +80,9 @@ def render_run(view: RunView) -> str:
 
 def repeat_command(view: RunView) -> str:
     """The command that makes this run again, computed in the same way, whatever a trial would choose."""
-    recipe, way = shlex.quote(f"{view.name}/recipe.toml"), view.precision_config
-    return f"cnnlab train {recipe} --set train.precision={way.precision} --set train.memory_format={way.memory_format}"
+    recipe, config = shlex.quote(f"{view.name}/recipe.toml"), view.precision_config
+    settings = f"--set train.precision={config.precision} --set train.memory_format={config.memory_format}"
+    return f"cnnlab train {recipe} {settings}"
 
 
 @cache
@@ -101,13 +102,13 @@ def templates() -> Environment:
 
 def _key_facts(view: RunView) -> list[Fact]:
     result = view.result
-    part, score = captions.reported_split(result)
+    split, score = captions.reported_split(result)
     return [
         (
-            f"{part} accuracy" if score else "accuracy",
+            f"{split} accuracy" if score else "accuracy",
             format_fraction(score.accuracy) if score else MISSING,
         ),
-        (f"{part} loss" if score else "loss", format_loss(score.loss) if score else MISSING),
+        (f"{split} loss" if score else "loss", format_loss(score.loss) if score else MISSING),
         ("parameters", format_count(result.parameters)),
         ("multiply-adds", format_count(view.table.macs)),
         (
@@ -178,7 +179,7 @@ def _data_facts(view: RunView) -> list[Fact]:
     numbers = [", ".join(f"{number:.4f}" for number in values) for values in (prepared.mean, prepared.std)]
     return [
         ("source", shorten(data.source, 200)),
-        *((f"{part} images", format_count(images)) for part, images in data.splits.items()),
+        *((f"{split} images", format_count(images)) for split, images in data.splits.items()),
         ("split", data.split_hash),
         (
             "image",
@@ -190,15 +191,15 @@ def _data_facts(view: RunView) -> list[Fact]:
 
 
 def _environment_facts(view: RunView) -> list[Fact]:
-    made, way = view.environment, view.precision_config
+    environment, precision_config = view.environment, view.precision_config
     return [
-        ("device", made.device),
-        ("processor", f"{made.processor}, {pluralize(made.threads, 'thread')}"),
-        *([("processes", f"{made.processes:,}, which share each batch")] if made.processes > 1 else []),
-        ("system", made.platform),
-        ("software", f"cnnlab {made.cnnlab}, Python {made.python}, PyTorch {made.torch}"),
-        ("code", made.code),
-        ("precision", way.precision),
-        ("memory format", way.memory_format.replace("_", " ")),
-        *([("chosen because", way.reason)] if way.reason else []),
+        ("device", environment.device),
+        ("processor", f"{environment.processor}, {pluralize(environment.threads, 'thread')}"),
+        *([("processes", f"{environment.processes:,}, which share each batch")] if environment.processes > 1 else []),
+        ("system", environment.platform),
+        ("software", f"cnnlab {environment.cnnlab}, Python {environment.python}, PyTorch {environment.torch}"),
+        ("code", environment.code),
+        ("precision", precision_config.precision),
+        ("memory format", precision_config.memory_format.replace("_", " ")),
+        *([("chosen because", precision_config.reason)] if precision_config.reason else []),
     ]

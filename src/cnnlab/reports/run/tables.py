@@ -51,8 +51,8 @@ def layer_table(table: LayerTable, memory: MemoryRecord | None = None) -> TextTa
     )
     if memory is not None:
         titles.append("#memory")
-        kept = [memory.layers[layer.name] for layer in table.layers]
-        rows = [(*row, format_bytes(size) if size else MISSING) for row, size in zip(rows, kept, strict=True)]
+        layer_memory = [memory.layers[layer.name] for layer in table.layers]
+        rows = [(*row, format_bytes(size) if size else MISSING) for row, size in zip(rows, layer_memory, strict=True)]
         total = (*total, format_bytes(memory.activations))
     if has_frozen_layers(table):
         titles.insert(NUM_COLUMNS_AFTER_PARAMETERS, "weights")
@@ -69,8 +69,8 @@ def final_table(result: RunResult, data: DataRecord) -> TextTable:
     measures = ("#loss", "#accuracy", "#95 % interval", "#top 5", "#balanced accuracy", "#macro F1")
     heads = parse_columns("part", "#images", *measures)
     scores = {"train": result.train, "validation": result.validation, "test": result.test}
-    parts = [part for part in SPLITS if scores[part] is not None or part in data.splits]
-    return TextTable(heads, tuple(_score_row(part, scores[part], data) for part in parts))
+    splits = [split for split in SPLITS if scores[split] is not None or split in data.splits]
+    return TextTable(heads, tuple(_score_row(split, scores[split], data) for split in splits))
 
 
 def class_table(score: Score | None) -> TextTable:

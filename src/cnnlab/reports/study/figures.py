@@ -258,7 +258,7 @@ def forest_figure(result: StudyResult) -> Figure:
     left, right = names_width(names, MAX_NAMES_WIDTH), 326.0
     _head(canvas, 0, *_difference_title(result))
     _forest(figure, result, rows, (left, HEAD + 18, FOREST_WIDTH - left - right))
-    ends = [FOREST_WIDTH - right + place for place in (16, 150, 198, 276, 322)]
+    ends = [FOREST_WIDTH - right + offset for offset in (16, 150, 198, 276, 322)]
     for title, end, ha in zip(
         ("verdict", "n", "failed", "± param.", "min"), ends, ("left", *["right"] * 4), strict=True
     ):
@@ -317,9 +317,9 @@ def _bar(axes: Axes, mean: float, interval: Interval | None, height: float, colo
     if interval is not None:
         start, end = max(interval[0], low), min(interval[1], high)
         axes.plot([start, end], [height, height], color=COLOURS[colour], linewidth=2, solid_capstyle="butt")
-        for cut, place, arrow in ((interval[0] < low, low, "<"), (interval[1] > high, high, ">")):
+        for cut, bound, arrow in ((interval[0] < low, low, "<"), (interval[1] > high, high, ">")):
             if cut:
-                axes.plot([place], [height], arrow, markersize=6, **style)
+                axes.plot([bound], [height], arrow, markersize=6, **style)
     edge = 2.0 if marker == "|" else 0.0
     axes.plot([mean], [height], marker, markersize=11 if edge else 7, **(style | {"markeredgewidth": edge}))
 

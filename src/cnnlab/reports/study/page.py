@@ -281,8 +281,8 @@ def _shift_figures(result: StudyResult, example: Pixels | None) -> Iterator[Pict
     """The curves under shifts, and an image under each."""
     if result.shifted is None:
         return
-    for name, plate in ShiftView(result.shifted, example).figures().items():
-        yield _picture(plate.figure, f"shift-{name}", plate.description)
+    for name, captioned in ShiftView(result.shifted, example).figures().items():
+        yield _picture(captioned.figure, f"shift-{name}", captioned.description)
 
 
 def _picture(figure: Figure, name: str, caption: str) -> Picture:
@@ -290,7 +290,7 @@ def _picture(figure: Figure, name: str, caption: str) -> Picture:
 
 
 def _provenance_facts(result: StudyResult) -> list[Fact]:
-    made = sorted({run.made for arm in result.arms for run in arm.seeds if run.made})
+    environments = sorted({run.made for arm in result.arms for run in arm.seeds if run.made})
     return [
         ("data", shorten(result.data, 200)),
         ("metric", f"{text.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better"),
@@ -298,7 +298,7 @@ def _provenance_facts(result: StudyResult) -> list[Fact]:
         ("precision", result.precision),
         ("memory format", result.memory_format.replace("_", " ")),
         ("declared before the first run", result.declared or MISSING),
-        ("made by", "; ".join(shorten(each, 120) for each in made) or MISSING),
+        ("made by", "; ".join(shorten(each, 120) for each in environments) or MISSING),
         ("arms looked at", format_count(result.trials)),
         ("training time", format_duration(result.seconds)),
     ]

@@ -41,12 +41,12 @@ def detectable_text(plan: PlanSummary) -> str:
     )
     if plan.delta is None:
         return f"{sentence}; no smallest difference of interest is given, and a loss has none of its own."
-    asked = text.format_amount(plan.delta, plan.metric)
+    difference = text.format_amount(plan.delta, plan.metric)
     if least <= plan.delta:
-        return f"{sentence}: enough for the smallest difference of interest, {asked}."
+        return f"{sentence}: enough for the smallest difference of interest, {difference}."
     needed = next((each.seeds.family_80 for each in plan.needed if each.difference == plan.delta), None)
     more = f" {needed:,.0f} seeds an arm would find that." if needed is not None else ""
-    return f"{sentence}; the smallest difference of interest is {asked}.{more}"
+    return f"{sentence}; the smallest difference of interest is {difference}.{more}"
 
 
 def _runs(plan: PlanSummary) -> str:

@@ -325,8 +325,8 @@ def _sweep_sentences(result: StudyResult, curve: SweepCurve) -> Iterator[str]:
 
 
 def _plateau(curve: SweepCurve) -> str:
-    told = [index for index, sample in enumerate(curve.samples) if sample.n >= MIN_RUNS]
-    if len(curve.plateau) == len(told):
+    enough = [index for index, sample in enumerate(curve.samples) if sample.n >= MIN_RUNS]
+    if len(curve.plateau) == len(enough):
         return "no value can be told from it"
     if len(curve.plateau) > 1:
         return f"the plateau, which can't be told from it, is {value_ranges(curve.sweep_values, curve.plateau)}"

@@ -85,10 +85,10 @@ def history_figure(result: TuningResult) -> Figure:
     _value_scale(axes, result, found)
     corners = best_so_far(result)
     axes.plot(*zip(*corners, strict=True), color=COLOURS["test"], linewidth=1.8) if corners else None
-    for spot in found:
-        _dot(axes, float(spot.number), spot)
+    for point in found:
+        _dot(axes, float(point.number), point)
     _baseline(axes, result)
-    last = max((spot.number for spot in found), default=1)
+    last = max((point.number for point in found), default=1)
     axes.set_xlim(-0.5, max(last, 1) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     axes.set_xlabel("trial", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
@@ -148,14 +148,14 @@ def _figure(trial: TrialRecord) -> float | None:
 
 def _legend(canvas: Axes, points: Sequence[TrialPoint], height: float) -> None:
     """What the marks mean, of those that are seen; and the line."""
-    place = 4.0
+    x = 4.0
     for status, (marker, colour, meaning) in STATUS_MARKERS.items():
-        if any(spot.status == status for spot in points):
-            canvas.scatter([place], [height], s=DOT, marker=marker, color=COLOURS[colour], linewidths=1.4)
-            write_text(canvas, place + 9, height, meaning, colour="muted")
-            place += 9 + 5.9 * len(meaning) + 14
-    _ring(canvas, place, height, 2.2 * DOT)
-    write_text(canvas, place + 10, height, "the best", colour="muted")
+        if any(point.status == status for point in points):
+            canvas.scatter([x], [height], s=DOT, marker=marker, color=COLOURS[colour], linewidths=1.4)
+            write_text(canvas, x + 9, height, meaning, colour="muted")
+            x += 9 + 5.9 * len(meaning) + 14
+    _ring(canvas, x, height, 2.2 * DOT)
+    write_text(canvas, x + 10, height, "the best", colour="muted")
 
 
 def _dot(axes: Axes, x: float, point: TrialPoint) -> None:
@@ -175,7 +175,7 @@ def _ring(axes: Axes, x: float, y: float, size: float) -> None:
 
 def _value_scale(axes: Axes, result: TuningResult, points: Sequence[TrialPoint]) -> None:
     """The figures' axis: a loss that blew up is left out where it would hide all others."""
-    values = [spot.value for spot in points if spot.value is not None]
+    values = [point.value for point in points if point.value is not None]
     if result.baseline.value is not None:
         values.append(result.baseline.value)
     if values and not result.higher_is_better:
@@ -221,10 +221,10 @@ def _slice(axes: Axes, result: TuningResult, parameter: ParameterRecord, wide: f
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=TICK_STEPS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
-    for spot in found:
-        value = params[spot.number].get(parameter.name)
+    for point in found:
+        value = params[point.number].get(parameter.name)
         if value is not None:
-            place = parameter.options.index(str(value)) if parameter.options else float(value)
-            _dot(axes, float(place), spot)
+            x = parameter.options.index(str(value)) if parameter.options else float(value)
+            _dot(axes, float(x), point)
     if result.baseline.value is not None:
         axes.axhline(result.baseline.value, color=COLOURS["ink"], linewidth=1.2, linestyle=(0, (4, 2.5)), zorder=1)

@@ -92,8 +92,10 @@ def method_text(result: TuningResult) -> str:
         if status != "finished" and (found := result.with_status(status))  # type: ignore[arg-type]
     ]
     ends = f" ({', '.join(counts)})" if counts else ""
-    begun = len(result.trials)
-    of = pluralize(begun, "trial") if begun == result.wanted else f"{begun} of {pluralize(result.wanted, 'trial')}"
+    started = len(result.trials)
+    of = (
+        pluralize(started, "trial") if started == result.wanted else f"{started} of {pluralize(result.wanted, 'trial')}"
+    )
     seeds = "one run each" if result.seeds == 1 else f"{result.seeds} runs each"
     pruner = "" if result.pruner == "none" else f", pruned by {result.pruner}"
     return f"{of}{ends}, {seeds}, drawn by {result.sampler}{pruner}, in {format_duration(result.seconds)} of training."

@@ -46,17 +46,19 @@ class ClaimVerification(Record):
     def summary(self) -> str:
         """How many claims came to which verdict."""
         verdicts = [claim.verdict for claim in self.claims]
-        told = [f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts)]
-        answers = [saying.verdict for saying in self.ordinal_claims]
-        said = [f"{answers.count(answer)} {answer}" for answer in dict.fromkeys(answers)]
-        shifts = [one.verdict for one in self.shift_claims]
-        shifted = [f"of shifts {shifts.count(answer)} {answer}" for answer in dict.fromkeys(shifts)]
+        counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts)]
+        ordinal_verdicts = [claim.verdict for claim in self.ordinal_claims]
+        ordinal_counts = [f"{ordinal_verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(ordinal_verdicts)]
+        shift_verdicts = [claim.verdict for claim in self.shift_claims]
+        shift_counts = [
+            f"of shifts {shift_verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(shift_verdicts)
+        ]
         parts = [
             f"{pluralize(len(items), what)}: {', '.join(each)}"
             for items, what, each in (
-                (verdicts, "published figure", told),
-                (answers, "published word", said),
-                (shifts, "published answer", shifted),
+                (verdicts, "published figure", counts),
+                (ordinal_verdicts, "published word", ordinal_counts),
+                (shift_verdicts, "published answer", shift_counts),
             )
             if items
         ]
@@ -76,12 +78,12 @@ class ClaimVerification(Record):
             columns = ("arm", "published", "than", "answer", "why", "source")
             tables.append(("Published words", TextTable.from_rows(columns, rows)))
         if self.shift_claims:
-            seen = (
+            shift_rows = (
                 (_short_name(one.arm), one.shift, one.published, one.verdict, one.reason, one.source)
                 for one in self.shift_claims
             )
             columns = ("arm", "shift", "published", "answer", "why", "source")
-            tables.append(("Published of shifts", TextTable.from_rows(columns, seen)))
+            tables.append(("Published of shifts", TextTable.from_rows(columns, shift_rows)))
         return Document(f"Claims of {shorten(self.subject, 80)}", (self.summary(),), tuple(tables), self.notes)
 
     def _repr_html_(self) -> str:
@@ -141,11 +143,11 @@ def _claim_row(claim: VerifiedClaim) -> tuple[str, ...]:
 
 def _unique_notes(runs: Sequence[RunVerification]) -> Iterator[str]:
     """Each note once, with the runs that it is of."""
-    told: dict[str, list[str]] = {}
+    runs_by_note: dict[str, list[str]] = {}
     for run in runs:
         for note in run.notes:
-            told.setdefault(note, []).append(run.run)
-    for note, names in told.items():
+            runs_by_note.setdefault(note, []).append(run.run)
+    for note, names in runs_by_note.items():
         yield note if len(names) == len(runs) else f"{', '.join(names)}: {note}"
 
 

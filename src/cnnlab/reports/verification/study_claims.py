@@ -42,10 +42,10 @@ def rejudge_claims(file: Path, runs: Path) -> StudyResult:
     """
     folder = study_folder(runs, study_name(file.stem))
     result = read_result(folder)
-    kept = _stored_study(folder, file)
+    stored = _stored_study(folder, file)
     # What was set by hand to make it smaller is no other study: its verdicts say so.
-    study = Study.read(file).model_copy(update={"shortened": kept.shortened})
-    for where, was, now in chain(_differences(kept, study), _result_differences(result, study, runs)):
+    study = Study.read(file).model_copy(update={"shortened": stored.shortened})
+    for where, was, now in chain(_differences(stored, study), _result_differences(result, study, runs)):
         step = f"carry it out: cnnlab study {file}; what was found before: cnnlab verify {folder}"
         what = "the result here is of another study than this file"
         raise RunError(what, where=f"{folder}: {where}", received=was, allowed=now, next_step=step)
@@ -53,11 +53,11 @@ def rejudge_claims(file: Path, runs: Path) -> StudyResult:
     same = {arm.name: arm.same_as for arm in result.arms if arm.same_as}
     ordinal_claims = judge_ordinal_claims(study, counted, same, _ablation(study, counted), result.data)
     notes = list(result.notes)
-    if kept.seeds != study.seeds:
-        notes.append(f"It was carried out with {len(kept.seeds)} seeds, and the file asks for {len(study.seeds)}.")
+    if stored.seeds != study.seeds:
+        notes.append(f"It was carried out with {len(stored.seeds)} seeds, and the file asks for {len(study.seeds)}.")
     rules = {"δ": "smallest_difference", "α": "alpha", "baseline": "baseline", "δ under shifts": "shift_difference"}
     for name, key in rules.items():
-        if (was := getattr(kept, key)) != (now := getattr(study, key)):
+        if (was := getattr(stored, key)) != (now := getattr(study, key)):
             notes.append(
                 f"It was carried out with {name} = {was}, and the file says {now}, by which words are judged here."
             )
@@ -117,19 +117,19 @@ def _result_differences(result: StudyResult, study: Study, runs: Path) -> Iterat
     if result.metric != study.metric:
         yield "metric", result.metric, study.metric
     recipes = {arm.name: arm.recipe for arm in study.list_arms()}
-    made = [arm.name for arm in result.arms]
-    if set(made) != set(recipes):
-        yield "arms", ", ".join(made), ", ".join(recipes)
+    arm_names = [arm.name for arm in result.arms]
+    if set(arm_names) != set(recipes):
+        yield "arms", ", ".join(arm_names), ", ".join(recipes)
         return
     for arm in result.arms:
         # All runs of an arm are of one recipe.
         seed = next((seed for seed in arm.seeds if seed.run and (runs / seed.run / "recipe.toml").is_file()), None)
         if seed is not None:
             folder = RunFolder(runs / seed.run)
-            made_of = folder.recipe()
+            run_recipe = folder.recipe()
             was, now = (
-                experiment_settings(made_of),
-                experiment_settings(resolve_like_run(recipes[arm.name], folder, made_of)),
+                experiment_settings(run_recipe),
+                experiment_settings(resolve_like_run(recipes[arm.name], folder, run_recipe)),
             )
             yield from _setting_differences(
                 f"arms.{arm.name}, in {seed.run}", was, now, (*IGNORED_KEYS, *study.shortened)
@@ -197,9 +197,9 @@ def _read_runs(seeds: Sequence[SeedRecord], runs: Path) -> dict[str, tuple[RunRe
     for seed in seeds:
         try:
             folder = RunFolder.open(runs / seed.run) if seed.run else None
-            ended = folder.result() if folder is not None else None
-            if folder is not None and ended is not None:
-                found[seed.run] = (ended, folder.data())
+            result = folder.result() if folder is not None else None
+            if folder is not None and result is not None:
+                found[seed.run] = (result, folder.data())
         except CnnlabError:
             continue
     return found
@@ -210,7 +210,7 @@ def _judge_by_runs(
 ) -> ClaimRecord:
     if not read:
         return judge_claim(figure, claim.published, [], source=claim.source, note=claim.note)
-    results = [ended for ended, _ in read.values()]
+    results = [result for result, _ in read.values()]
     data = next(iter(read.values()))[1]
     return judge_claims(recipe.model_copy(update={"claims": {figure: claim}}), results, data, study)[0]
 
