@@ -171,7 +171,10 @@ def test_the_network_stays_as_it_was(
     network = subject.network
     network.train()
     network.conv1.weight.requires_grad_(False)
-    places = ((nn.MaxPool2d, "forward", _failing_after(3, nn.MaxPool2d.forward)), (compute, "randomize_weights", broken))
+    places = (
+        (nn.MaxPool2d, "forward", _failing_after(3, nn.MaxPool2d.forward)),
+        (compute, "randomize_weights", broken),
+    )
     try:
         with untouched(network):
             inspect_attribution(subject, held_out[0][:1], draws=1, orders=1)

@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 from cnnlab.reports.tuning.figures import best_so_far, history_figure, importance_figure, slice_figure, trial_points
 from cnnlab.reports.tuning.page import TuningPlanView, TuningView, render_tuning
 from cnnlab.reports.tuning.tables import MAX_TRIALS, column_notes, headline, parameter_table, ranked_trials, trial_table
-from cnnlab.reports.tuning.view import TuningPlanView, TuningView
 from cnnlab.stats.comparison import compare
 from cnnlab.stats.sample import Sample
 from cnnlab.studies.result import Confirmation, SeedRecord
