@@ -69,6 +69,20 @@ def test_a_recipe_object_trains_and_is_reported(recipe: Callable[..., Recipe], t
     assert [(claim.name, claim.verdict) for claim in view.claims] == [("parameters", "equal")]
 
 
+def test_a_resumed_run_is_reported(
+    recipe: Callable[..., Recipe], cut: Callable[[int], Callable[..., None]], tmp_path: Path
+) -> None:
+    started: list[RunFolder] = []
+    callbacks = train.RunCallbacks(on_step=cut(7))
+    with pytest.raises(cut.error):
+        cnnlab.train(recipe(), runs=tmp_path, device="cpu", callbacks=callbacks, on_run_start=started.append)
+    [run] = started
+    assert not (run.path / "report.html").exists()
+    folder = cnnlab.resume(run.path, device="cpu")
+    assert folder.result() is not None
+    assert folder.name in (folder.path / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_recipe_file_trains_under_its_name(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     recipe(opened="sealed").write(tmp_path / "tiny net.toml")
     folder = cnnlab.train(tmp_path / "tiny net.toml", runs=tmp_path, device="cpu")

@@ -251,6 +251,7 @@ def test_a_base_that_is_none_is_told(tmp_path: Path, base: str, what: str, step:
          "'data.source.x' leads through 'source', which is not a table"),
         ("[arms]", "[arms]\nflat = { train.epoch = 3 }", "arms.flat.train.epoch", "unknown key 'epoch'"),
         ("[set]", "sedes = 3\n[set]", "sedes", "unknown key 'sedes'"),
+        ("[set]", "[doses]\nkey = 'train.epochs'\n[set]", "doses", "'doses' is called 'sweep' now"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_file_is_told_with_its_place(tmp_path: Path, old: str, new: str, where: str, what: str) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.errors import RunError
+from cnnlab.storage.checkpoints import load_checkpoint
 from cnnlab.storage.run_folder import MAX_NAME, Predictions, RunFolder, create_run, list_runs, slug
 
 
@@ -155,3 +156,40 @@ def test_a_run_has_its_name_and_parent_from_wherever_it_is_opened(
     monkeypatch.chdir(own.path.parent)
     assert RunFolder.open(own.name) == own
     assert create_run(Path(), "x").path.parent == own.path.parent
+
+
+# What files, and keys in them, were called in an earlier version: file → (older file, {key: older key}).
+OLDER = {
+    "precision.json": ("way.json", {}),
+    "initial_weights.json": ("start.json", {}),
+    "layers.json": ("layers.json", {"unfreeze_at": "begins"}),
+    "data.json": ("data.json", {"splits": "parts"}),
+    "example.json": ("example.json", {"split": "part"}),
+    "last.json": (
+        "last.json",
+        {"best_tracker": "chooser", "early_stopping": "stopper", "num_bad_validations": "waited"},
+    ),
+}
+
+
+def test_a_run_of_an_earlier_version_is_read(finished: RunFolder, own: RunFolder) -> None:
+    for name, (older, keys) in OLDER.items():
+        text = (own.path / name).read_text(encoding="utf-8")
+        for key, old in keys.items():
+            assert f'"{key}"' in text
+            text = text.replace(f'"{key}"', f'"{old}"')
+        (own.path / name).unlink()
+        (own.path / older).write_text(text, encoding="utf-8")
+    read: list[Callable[[RunFolder], object]] = [
+        RunFolder.precision_config,
+        RunFolder.initial_weights,
+        RunFolder.table,
+        RunFolder.data,
+        lambda folder: load_checkpoint(folder.path, "last", print)[1],
+    ]
+    for each in read:
+        assert each(own) == each(finished)
+    example, known = own.example(), finished.example()
+    assert example is not None
+    assert known is not None
+    assert example[0] == known[0]
