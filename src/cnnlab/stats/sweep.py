@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite, log1p, sqrt
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from scipy.special import chdtrc
 
 from cnnlab.errors import Problem, UsageError
-from cnnlab.records import Record
+from cnnlab.records import Record, also_read_as
 from cnnlab.stats.comparison import DecisionRules
 from cnnlab.stats.multiple_testing import holm
 from cnnlab.stats.sample import MIN_RUNS, Sample
@@ -37,7 +37,7 @@ class SweepCurve(Record):
         enough: six values or more have five finite runs or more. Else the numbers only describe, without a plateau.
     """
 
-    sweep_values: tuple[float, ...]
+    sweep_values: Annotated[tuple[float, ...], also_read_as("sweep_values", "doses")]
     samples: tuple[Sample, ...]
     p_any: float | None
     coefficients: Three | None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from cnnlab.records import ClaimRecord, PrecisionConfig, Record, SafeFilename, Verdict
+from cnnlab.records import ClaimRecord, PrecisionConfig, Record, SafeFilename, Verdict, also_read_as
 from cnnlab.runs.robustness.result import ShiftResult
 from cnnlab.stats.ablation import Ablation
 from cnnlab.stats.comparison import Comparison
@@ -25,7 +25,7 @@ class StudyPrecision(Record):
     `speeds` has each network's images/s of training steps in a trial, by its digest; not a number where none was made.
     """
 
-    precision_config: PrecisionConfig
+    precision_config: Annotated[PrecisionConfig, also_read_as("precision_config", "way")]
     device: str
     speeds: dict[str, float]
 
@@ -64,7 +64,7 @@ class ArmRecord(Record):
 
     name: str
     changes: dict[str, str]
-    sweep_value: float | None
+    sweep_value: Annotated[float | None, also_read_as("sweep_value", "dose")]
     same_as: str = ""
     parameters: int
     seeds: tuple[SeedRecord, ...]
@@ -97,7 +97,7 @@ class OrdinalClaimRecord(Record):
     arm: str
     than: str
     published: str
-    verdict: OrdinalVerdict
+    verdict: Annotated[OrdinalVerdict, also_read_as("verdict", "answer")]
     reason: str
     source: str = ""
     note: str = ""
@@ -116,7 +116,7 @@ class ShiftClaimRecord(Record):
     arm: str
     shift: str
     published: str
-    verdict: OrdinalVerdict | Verdict
+    verdict: Annotated[OrdinalVerdict | Verdict, also_read_as("verdict", "answer")]
     reason: str
     source: str = ""
     note: str = ""
@@ -152,9 +152,9 @@ class StudyResult(Record):
     curve: SweepCurve | None
     confirmation: Confirmation | None = None
     claims: tuple[ArmClaim, ...] = ()
-    ordinal_claims: tuple[OrdinalClaimRecord, ...] = ()
+    ordinal_claims: Annotated[tuple[OrdinalClaimRecord, ...], also_read_as("ordinal_claims", "sayings")] = ()
     shifted: ShiftResult | None = None
-    shift_claims: tuple[ShiftClaimRecord, ...] = ()
+    shift_claims: Annotated[tuple[ShiftClaimRecord, ...], also_read_as("shift_claims", "under")] = ()
     notes: tuple[str, ...] = ()
     declared: str = ""
     trials: int

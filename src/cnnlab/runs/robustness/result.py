@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.records import Record, SafeFilename
+from cnnlab.records import Record, SafeFilename, also_read_as
 from cnnlab.stats.comparison import DecisionRules, Judgement, compare
 from cnnlab.stats.intervals import wilson_interval
 from cnnlab.stats.paired import PairedEffect, effects_over_images, effects_over_runs
@@ -105,7 +105,7 @@ class ShiftResult(Record):
         notes: what a reader must know.
     """
 
-    split: str
+    split: Annotated[str, also_read_as("split", "part")]
     images: int
     chance: float
     seed: int
