@@ -34,7 +34,7 @@ MODEL = {
     "resize": "own",
     "head": ["globalpool", "dense(256)", "batchnorm", "relu", "dense(classes)"],
 }
-TRAIN = {"epochs": 10, "batch_size": 64, "optimizer": "adam(1e-3)", "test": "sealed"}
+TRAIN = {"epochs": 10, "batch_size": 64, "optimizer": "adam(1e-3)", "test": "sealed", "predictions": "all"}
 WAYS = {"anew for each batch": "never", "kept": "auto"}
 
 

@@ -21,11 +21,11 @@ MARK = 0.12
 
 def units_figure(result: UnitActivity) -> Figure:
     """A bar a unit, as high as its share; marks below for dead and saturated ones; then what is seen."""
-    told = [
+    notes = [
         line for text in _notes(result) for line in wrap(text, int((WIDTH - 2 * MARGIN) / (CHARACTER_WIDTH * SMALL)))
     ]
     each = HEAD + STRIP + FOOT
-    height = 2 * MARGIN + TITLE + each * len(result.layers) + LINE * len(told) + 4
+    height = 2 * MARGIN + TITLE + each * len(result.layers) + LINE * len(notes) + 4
     figure = new_figure(WIDTH, height)
     title = f"How often units are active: {shorten(result.network, 60)}"
     _write(figure, MARGIN, height - MARGIN - 8, title, NORMAL + 1, "ink", bold=True)
@@ -34,8 +34,8 @@ def units_figure(result: UnitActivity) -> Figure:
         _write(figure, MARGIN, top - HEAD / 2, _heading(layer), SMALL, "ink", bold=True)
         axes = minimal_axes(figure, LEFT, top - HEAD - STRIP, WIDTH - LEFT - MARGIN, STRIP)
         _draw_layer(axes, layer)
-    for number, line in enumerate(told):
-        _write(figure, MARGIN, MARGIN + LINE * (len(told) - number - 0.5), line, SMALL, "muted")
+    for number, line in enumerate(notes):
+        _write(figure, MARGIN, MARGIN + LINE * (len(notes) - number - 0.5), line, SMALL, "muted")
     return figure
 
 
@@ -68,8 +68,8 @@ def _heading(layer: LayerUnits) -> str:
     share = "share of cases above 0" if layer.far is None else "share of cases away from the ends of the range"
     found = [f"{len(layer.dead)} dead"] if layer.dead else []
     found += [f"{len(layer.saturated)} saturated"] if layer.saturated else []
-    told = f"; {', '.join(found)}" if found else ""
-    return f"{shorten(layer.name, 40)}, {layer.kind}, {pluralize(len(layer.above), 'unit')}: {share}{told}"
+    counts = f"; {', '.join(found)}" if found else ""
+    return f"{shorten(layer.name, 40)}, {layer.kind}, {pluralize(len(layer.above), 'unit')}: {share}{counts}"
 
 
 def _notes(result: UnitActivity) -> list[str]:

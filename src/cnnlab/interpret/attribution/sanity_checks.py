@@ -45,9 +45,9 @@ def converged_integrated_gradients(
     while True:
         found = integrated_gradients(network, image, replace(config, steps=steps))
         # To the CPU before it becomes float64, which an Apple GPU has none of.
-        told = Completeness(steps, float(found.cpu().double().sum()), rise)
-        if told.gap < COMPLETENESS_TOLERANCE or 2 * steps > MAX_STEPS:
-            return found, told
+        completeness = Completeness(steps, float(found.cpu().double().sum()), rise)
+        if completeness.gap < COMPLETENESS_TOLERANCE or 2 * steps > MAX_STEPS:
+            return found, completeness
         steps *= 2
 
 
