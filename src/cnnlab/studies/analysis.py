@@ -1,4 +1,4 @@
-"""What the runs of a study say: run folders in, a StudyResult out."""
+"""The analysis of a study: run folders in, a StudyResult out."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CollectedResults:
         self.failures |= run_index.damaged
 
     def seed_record(self, task: StudyTask, metric: str) -> SeedRecord:
-        """What is known of one run."""
+        """The record of one run."""
         found = self.finished_runs.get(task.id)
         if found is None:
             failed = task.id in self.failures
@@ -86,7 +86,7 @@ class CollectedResults:
         )
 
     def correct(self, tasks: Sequence[StudyTask], split: str) -> npt.NDArray[np.bool_] | None:
-        """Whether each finished run (row) was right on each image (column) of a part; None for fewer than two runs.
+        """Whether each finished run (row) was right on each image (column) of a split; None for fewer than two runs.
 
         The plan has seen to it that all runs are asked the same images, unless each seed has a split of its own.
         """
@@ -116,12 +116,12 @@ class CollectedResults:
 
 
 def sample(name: str, seeds: Sequence[SeedRecord]) -> Sample:
-    """The figures of an arm's runs; one that diverged or failed is not a number, one that was not begun is left out."""
+    """The metric of an arm's runs: NaN where one diverged or failed; one that has not started is left out."""
     return Sample(name=name, values=tuple(_nan_if_none(seed.value) for seed in seeds if seed.status != "not run"))
 
 
 def _describe_environment(environment: Environment) -> str:
-    """What made a run, where another might compute otherwise."""
+    """The code, torch version and device that made a run."""
     device = environment.device.partition(":")[0]
     return f"cnnlab's code {environment.code}, torch {environment.torch}, {device}"
 
@@ -142,14 +142,14 @@ def _nan_if_none(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-# Figures that are shares of right answers have an error, and are right or wrong image by image.
+# Accuracies are proportions: they have a standard error, and are right or wrong image by image.
 ACCURACY = "accuracy"
 # Verdicts that a run on fewer images than were published for can't give.
 DECIDED_VERDICTS = ("reproduced", "differs", "not enough evidence")
 
 
 def analyse(collected: CollectedResults, *, budget_exhausted: bool) -> StudyResult:
-    """The answer of a study to its question, from the runs that there are.
+    """The result of a study, from the runs that exist.
 
     Args:
         budget_exhausted: whether its budget ended it.

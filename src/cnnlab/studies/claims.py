@@ -29,11 +29,11 @@ OPEN_VERDICT: OrdinalVerdict = "not enough evidence"
 def judge_ordinal_claims(
     study: Study, samples: Mapping[str, Sample], same: Mapping[str, str], ablation: Ablation | None, data: str
 ) -> tuple[OrdinalClaimRecord, ...]:
-    """An answer to each saying of a study.
+    """Judge each ordinal claim of a study.
 
-    What is said against the baseline is answered by the verdicts of the ablation, which hold for all arms together;
-    the other pairs share alpha between them. Published for other data, or held against shortened runs, a saying is
-    compared and not judged: its reason tells what the runs say.
+    Claims against the baseline are judged by the verdicts of the ablation, which hold for all arms together;
+    the other pairs share alpha between them. A claim published for other data, or compared
+    with shortened runs, is not judged: its reason says what the runs show.
 
     Args:
         samples: of each arm that counts.
@@ -71,14 +71,14 @@ def _judge_statement(
 
 
 def _num_pairs(study: Study, same: Mapping[str, str]) -> int:
-    """How many sayings compare two arms neither of which is the baseline."""
+    """How many claims compare two arms neither of which is the baseline."""
     base = study.baseline
     pairs = [(same.get(one.arm, one.arm), same.get(one.than or "", one.than)) for one in study.says]
     return sum(than not in (None, base) and arm != base for arm, than in pairs)
 
 
 class _ClaimJudge:
-    """Answers what is said of arms, from their runs."""
+    """Judges ordinal claims about arms by their runs."""
 
     def __init__(self, study: Study, samples: Mapping[str, Sample], ablation: Ablation | None, pairs: int) -> None:
         self.study, self.samples, self.pairs = study, samples, pairs
@@ -149,13 +149,13 @@ DECIDED_VERDICTS = ("reproduced", "differs", "not enough evidence")
 def judge_shift_claims(
     study: Study, shift_result: ShiftResult | None, data: str, same: Mapping[str, str] | None = None
 ) -> tuple[ShiftClaimRecord, ...]:
-    """An answer to each thing that is published of networks under a shift.
+    """Judge each claim that is published of networks under a shift.
 
-    A word is answered by the verdict on the arm's networks against the images as they are, which holds for all shifts
+    A word is judged by the verdict on the arm's networks against the images as they are, which holds for all shifts
     of the arm together; a figure by the prediction interval of one more network.
 
     Args:
-        shift_result: None where the networks have not been tested yet, which leaves all answers open.
+        shift_result: None where the networks have not been tested yet, which leaves all verdicts open.
         data: what the study ran on.
         same: arms that are another one under a second name.
     """

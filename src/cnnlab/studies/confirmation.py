@@ -1,4 +1,4 @@
-"""The second stage of a study: the winner and the baseline with fresh seeds, and one look at the test set."""
+"""The second stage of a study: the winner and the baseline with fresh seeds, and one opening of the test set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cnnlab.studies.tasks import exclusive
 def confirm_winner(runner: StudyRunner, collected: CollectedResults, result: StudyResult) -> Confirmation | None:
     """The arm with the best mean against the baseline, with fresh seeds, on the test set.
 
-    None where there is nothing to confirm, or it can't be done; that is said, and the latter kept in the course.
+    None where there is nothing to confirm, or it can't be done; that is logged, and the latter kept in the runner.
     """
     study = runner.plan.study
     arms = [arm for arm in result.arms if not arm.same_as]
@@ -50,7 +50,7 @@ def confirm_winner(runner: StudyRunner, collected: CollectedResults, result: Stu
 def confirm(runner: StudyRunner, collected: CollectedResults, name: str) -> Confirmation | None:
     """Run an arm and the baseline with fresh seeds, and open the test set once for all these runs; then compare.
 
-    None where there is no test set, or a run could not be made or scored; that is said, and why is kept in the course.
+    None where there is no test set, or a run could not be made or scored; the reason is logged and kept in the runner.
     """
     plan, study, say = runner.plan, runner.plan.study, runner.callbacks.log
     if study.baseline is None or study.confirm is None:
@@ -83,7 +83,7 @@ def confirm(runner: StudyRunner, collected: CollectedResults, name: str) -> Conf
 
 
 def _open_test_sets(runner: StudyRunner, tasks: Sequence[StudyTask]) -> None:
-    """Score the runs on the test set: one opening, written down before the first look."""
+    """Score the runs on the test set: one opening, recorded in the ledger before the first image is read."""
     context, plan, run_index = runner.context, runner.plan, runner.run_index()
     found = [one for task in tasks if (one := run_index.find_finished(task.id)) is not None]
     shut = [one.folder for one in found if one.result.test is None and one.result.train is not None]

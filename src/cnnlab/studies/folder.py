@@ -2,7 +2,7 @@
 
 study.toml     the whole study                            precision.json      how its runs compute
 result.json    what it found                              report.html   the page
-failures.json  the runs that have no result, and why     declared.json what it declared, and changes since
+failures.json  the runs that have no result, and why     declared.json its preregistration, and changes since
 shifted/       what each run answered under the study's shifts, image by image
 """
 
@@ -36,7 +36,7 @@ def study_folder(runs: Path, name: str) -> Path:
 
 
 def read_study_precision(folder: Path) -> StudyPrecision | None:
-    """How a study computed before; None where that is not known, and a trial finds it again."""
+    """The precision that a study used before; None where that is not known, and a benchmark finds it again."""
     try:
         return StudyPrecision.from_json((folder / "precision.json").read_bytes())
     except (OSError, ValidationError):

@@ -54,7 +54,7 @@ def _arm_plan(arm: PlannedArm, collected: CollectedResults, ratio: float) -> Arm
 
 
 def _time_ratio(plan: StudyPlan, collected: CollectedResults) -> float:
-    """How much longer the runs that were made took than their trials said."""
+    """How much longer the finished runs took than their benchmarks estimated."""
     pairs = [
         (collected.finished_runs[task.id].result.seconds, task.seconds)
         for arm in plan.arms
@@ -65,7 +65,7 @@ def _time_ratio(plan: StudyPlan, collected: CollectedResults) -> float:
 
 
 def _published_accuracy(study: Study) -> float | None:
-    """The accuracy that documents tell of the arms, or of the base: of the study's part, else of the test part."""
+    """The published accuracy of the arms, or of the base: on the study's split, else on the test split."""
     if study.split_metric != ACCURACY:
         return None
     for name in (study.metric, f"test_{study.split_metric}"):

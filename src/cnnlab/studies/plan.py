@@ -32,7 +32,7 @@ from cnnlab.training.device import choose_device, disable_tf32
 
 # Of the experiment and of the code, in an id.
 WORK_DIGITS, CODE_DIGITS = 12, 6
-# A trial leaves out the optimiser, augmentation and reading; an evaluation passes forwards only.
+# A benchmark leaves out the optimizer, augmentation and decoding; an evaluation is forward passes only.
 OVERHEAD = 1.4
 EVALUATION = 0.4
 # Where no trial was made, nothing is known of the speed.
@@ -43,8 +43,8 @@ UNKNOWN_SPEED = math.nan
 class StudyTask:
     """One run to do.
 
-    `id` is a digest of recipe, seed, data and of what makes it: equal work has one id, whatever it is called. `images`
-    are those that it trains on in all its epochs, `seconds` how long that will take by a trial; `data` is the digest of
+    `id` is a digest of recipe, seed, data and environment: equal work has one id, whatever it is called. `images` is
+    how many it trains on in all its epochs, `seconds` how long that will take by a benchmark; `data` is the digest of
     the data with its split.
     """
 
@@ -75,9 +75,9 @@ class PlannedArm:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """A study with everything that decides its runs: way of computing, code, data.
+    """A study with everything that decides its runs: precision, code, data.
 
-    `images` are those that the metric is measured on, `test_set` names the test part where there is one.
+    `images` are those that the metric is measured on, `test_set` names the test split where there is one.
     """
 
     name: str
@@ -120,7 +120,7 @@ def make_plan(
     dataset_cache: DatasetCache | None = None,
     quick: bool = False,
 ) -> StudyPlan:
-    """Everything that is known of a study before it runs; a network is tried for its speed, and none is trained.
+    """Plan a study before it runs: each network's speed is measured, and none is trained.
 
     Args:
         name: what the study is called; its runs' folders begin with it.
@@ -128,12 +128,12 @@ def make_plan(
         device: auto, cpu, cuda or mps.
         saved_precision: how the study computed before; it counts where it is of this device and knows every network.
         dataset_cache: data that is open already; it has a root and a progress of its own.
-        quick: the plan is only to be looked at: no image is decoded, one step of a network is timed, and no way of
-            computing is tried.
+        quick: the plan is only displayed: no image is decoded, one step of a network is timed, and no precision is
+            benchmarked.
 
     Raises:
-        SpecError: an arm can't be trained on its data; all problems are told with the arm.
-        SourceError, DownloadError: the data is not there, or has no part to measure the metric on.
+        SpecError: an arm can't be trained on its data; all its problems are listed with the arm.
+        SourceError, DownloadError: the data is not there, or has no split to measure the metric on.
     """
     target, dataset_cache = choose_device(device), dataset_cache or DatasetCache(root, progress)
     recipes = [resolve_recipe(_with_sealed_test(arm.recipe, study), root) for arm in study.list_arms()]
@@ -191,7 +191,7 @@ def environment_digest(device: str) -> str:
 def _with_sealed_test(recipe: Recipe, study: Study) -> Recipe:
     """An arm's recipe as a study runs it: the test set shut, and one split for all seeds unless the study varies it.
 
-    A study that measures on the training part has the answers there kept, image by image.
+    A study that measures on the training split has the predictions there kept, image by image.
     """
     train = recipe.train.model_copy(update={"test": "sealed"})
     if study.split == "train":
@@ -284,7 +284,7 @@ def _arm_tasks(
 
 
 def _expected_seconds(recipe: Recipe, dataset: Dataset, speed: float) -> float:
-    """How long a run of all its epochs will take, from the speed of a trial, in seconds."""
+    """How long a run of all its epochs will take, from the measured speed, in seconds."""
     train, validation = dataset.num_images("train"), dataset.num_images("validation")
     epochs = recipe.train.epochs
     evaluated = validation * epochs * recipe.train.validations_per_epoch + train + validation

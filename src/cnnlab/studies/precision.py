@@ -34,7 +34,7 @@ def check_networks(
     """A digest of each arm's network and batch, once it is known that it can be trained here.
 
     Raises:
-        SpecError: an arm can't be trained on its data; all its problems are told with the arm.
+        SpecError: an arm can't be trained on its data; all its problems are listed with the arm.
     """
     found = []
     for arm, recipe, dataset in zip(arms, recipes, datasets, strict=True):
@@ -65,13 +65,13 @@ def choose_study_precision(
     *,
     quick: bool = False,
 ) -> StudyPrecision:
-    """What is right for all networks, and each one's speed in a trial; a network that was tried is not tried again.
+    """The precision that is right for all networks, and each one's measured speed; no network is benchmarked twice.
 
-    The way that the study computed in before stays where it is right for the new networks too, though another may be
-    faster: with another way all runs would be made again.
+    The precision that the study used before stays where it is right for the new networks too, though another may be
+    faster: with another one all runs would have to be made again.
 
     Args:
-        quick: make no trial, for a plan: the way is that of trials made before, or plain computing, and a speed that
+        quick: benchmark nothing, for a plan: the precision is that of earlier benchmarks, or fp32, and a speed that
             of one step; networks of one size are timed once.
     """
     if saved_precision is not None and saved_precision.device != device.type:
@@ -137,7 +137,7 @@ class _NetworkBenchmark(NamedTuple):
     has_vector_input: bool
 
     def speed(self, precision_config: PrecisionConfig) -> float | None:
-        """How fast the network was in a way; None where that is wrong for it."""
+        """The network's speed at a precision; None where that is wrong for it."""
         formats = MEMORY_FORMATS if self.has_vector_input else (precision_config.memory_format,)
         names = [f"{precision_config.precision} {layout}" for layout in formats]
         return next((self.precision_config.tried[name] for name in names if name in self.precision_config.tried), None)
@@ -151,7 +151,7 @@ def _cost_key(recipe: Recipe, plan: NetworkPlan, dataset: Dataset) -> str:
 
 
 def recipe_with_precision(recipe: Recipe, precision_config: PrecisionConfig) -> Recipe:
-    """The recipe with a study's way, where it leaves that open."""
+    """The recipe with a study's precision, where it leaves that open."""
     train = recipe.train
     if train.precision == "auto":
         fixed: dict[str, str] = {"precision": precision_config.precision}
@@ -162,7 +162,7 @@ def recipe_with_precision(recipe: Recipe, precision_config: PrecisionConfig) -> 
 
 
 def _feature_cache_key(recipe: Recipe, dataset: Dataset) -> list[object]:
-    """What decides whether features of a frozen part are kept: a step is another one then."""
+    """What decides whether features of a frozen trunk are cached, which changes the cost of a step."""
     if recipe.model.backbone is None:
         return []
     train, sizes = recipe.train, [dataset.num_images(split) for split in ("train", "validation")]

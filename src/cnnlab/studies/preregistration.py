@@ -1,7 +1,7 @@
-"""What a study declared before its first run, and every change since. No torch.
+"""The preregistration of a study before its first run, and every change since. No torch.
 
 declared.json in the study's folder is written before the first run and only ever gets longer: each time that the study
-is carried out with something declared otherwise, that is added. Where it can't be read, study.toml is taken for it.
+runs with another preregistration, that is added. Where it can't be read, study.toml is taken for it.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class PreregistrationLog(Record):
 
     Attributes:
         file: of the study, whole; empty for one that was made in Python.
-        versions: what was declared before the first run, then each change.
-        before: sentences on studies that had begun to run the same arms before, and on a declared.json that can't be
+        versions: the preregistration before the first run, then each change.
+        before: sentences on studies that had started to run the same arms before, and on a declared.json that can't be
             read.
     """
 
@@ -81,8 +81,8 @@ class PreregistrationLog(Record):
 def check_study_name(folder: Path, study: Study, file: Path | None = None) -> None:
     """Refuse a study whose folder is that of another one.
 
-    Its own are one that declares the same, wherever its file lies, and one that was changed in the same file, as long
-    as a name of an arm is left. Where a file is not known, or is gone, it is a changed study if an arm's content
+    Its own are one with the same preregistration, wherever its file lies, and one that was changed in the same file, as
+    long as a name of an arm is left. Where a file is not known, or is gone, it is a changed study if an arm's content
     is left, or the base and a name.
 
     Args:
@@ -107,7 +107,7 @@ def check_study_name(folder: Path, study: Study, file: Path | None = None) -> No
 
 
 def preregister(folder: Path, study: Study, file: Path | None = None) -> PreregistrationLog:
-    """Write down what a study declares, where it is the first time or has changed; all that is known of it then.
+    """Record what a study declares, the first time and whenever it has changed; the whole log.
 
     Args:
         folder: the study's folder, which is there.
@@ -131,7 +131,7 @@ def preregister(folder: Path, study: Study, file: Path | None = None) -> Preregi
 
 
 def make_preregistration(study: Study) -> Preregistration:
-    """What a study declares now."""
+    """The preregistration of a study as it is now."""
     return Preregistration(
         base=_digest(study.base, split=study.base.train.seed),
         arms={arm.name: _digest(arm.recipe) for arm in study.list_arms()},
@@ -196,7 +196,7 @@ def _is_changed(was: Preregistration, now: Preregistration, is_own: bool) -> boo
 
 
 def _earlier_studies(folder: Path, now: Preregistration) -> Iterator[str]:
-    """Who carries the same arms out under a second name may have seen what comes."""
+    """Studies that ran the same arms under another name: their results may have been seen."""
     for other in sorted(folder.parent.iterdir()):
         kept = _read(other) if other != folder else None
         if kept is None:
@@ -211,7 +211,7 @@ def _earlier_studies(folder: Path, now: Preregistration) -> Iterator[str]:
 
 
 def _changed_rules(was: Preregistration, now: Preregistration) -> Iterator[tuple[str, object, object]]:
-    """What differs of that by which arms are judged: its name, as it was, and as it is."""
+    """The rules for judging arms that differ: name, old and new value."""
     named = {
         "metric": "the metric",
         "smallest_difference": "δ",

@@ -2,7 +2,7 @@
 
 Ray is an extra: `pip install 'cnnlab[ray]'`. The nodes need the same cnnlab, the runs folder at the same path, and the
 data: what the catalogue names is downloaded where it is missing; a folder or archive lies at the same path everywhere.
-That all nodes see one runs folder is tried with a file of the head's.
+Whether all nodes see one runs folder is checked with a file that the head writes.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ def is_visible(path: Path) -> bool:
 PROGRESS_INTERVAL_S = 0.5
 READY_POLL_INTERVAL_S = 0.3
 ANSWERED_WITHIN_S = 10.0
-# A run is tried on another node where its process or node ended; both may be the cluster's fault and not the run's.
+# A run is retried on another node where its process or node ended; both may be the cluster's fault and not the run's.
 MAX_RETRIES = 3
 
 
 def ray_cluster(address: str | None = None, *, jobs: int = 1) -> Executor:
-    """Carry the tasks out on a Ray cluster, as many side by side as it has room for.
+    """Run the tasks on a Ray cluster, as many at a time as it has room for.
 
     Each run takes as many CPUs as it has threads, and one GPU where it computes on CUDA. One whose process or node ends
     is gone on with from its last whole epoch, on whatever node has room.
@@ -132,7 +132,7 @@ class _ProgressBoard:
 
 @dataclass
 class _Cluster:
-    """The nodes, what they are at, and how often each run was tried."""
+    """The nodes, the tasks they run, and how often each was tried."""
 
     ray: Any
     context: ExecutionContext
@@ -317,7 +317,7 @@ def _check_reachable(address: str) -> None:
     """Ask at an address with a port, where Ray itself would wait for many minutes.
 
     Raises:
-        OSError: nobody answers.
+        OSError: there is no reply.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():

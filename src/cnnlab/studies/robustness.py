@@ -37,9 +37,9 @@ def with_pending_shift_claims(study: Study, result: StudyResult) -> StudyResult:
 
 
 def evaluate_under_shifts(runner: StudyRunner, collected: CollectedResults, result: StudyResult) -> StudyResult:
-    """The result with all arms' finished networks under the study's shifts, on the test part.
+    """The result with all arms' finished networks under the study's shifts, on the test split.
 
-    What a run answered before counts. One look at the test set for all that are still to answer is written down first.
+    Stored predictions are used. One opening of the test set, for all runs still to be tested, is recorded first.
     Where it can't be done, the result says why.
     """
     plan, study = runner.plan, runner.plan.study
@@ -105,7 +105,7 @@ def _finished_folders(collected: CollectedResults, name: str) -> list[RunFolder]
 
 
 def _cache_key(shifts: tuple[object, ...]) -> str:
-    """What decides the answers beside the run itself."""
+    """What decides the predictions beside the run itself."""
     return hashlib.sha256(f"{code_hash()} {shifts!r}".encode()).hexdigest()[:12]
 
 

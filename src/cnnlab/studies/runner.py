@@ -1,4 +1,4 @@
-"""A study on its way: its tasks are carried out until they are done or the budget is spent."""
+"""Runs the tasks of a study until they are done or the budget is spent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cnnlab.studies.worker_pool import Executor
 class StudyCallbacks:
     """Whoever wants to see a study while it goes on; by default nobody.
 
-    `on_stage_start` is told the plan, all tasks of a stage, and those that are still to be done; `on_run_progress` how
+    `on_stage_start` receives the plan, all tasks of a stage, and those that are still to be done; `on_run_progress` how
     far a run is; `on_run_end` each outcome.
     """
 
@@ -37,7 +37,7 @@ NO_STUDY_CALLBACKS = StudyCallbacks()
 
 @dataclass
 class StudyRunner:
-    """A study on its way: what failed, whether the budget ended it, and why a test that was asked for was not made."""
+    """A running study: what failed, whether the budget ended it, and why a test that was asked for was not made."""
 
     plan: StudyPlan
     context: ExecutionContext
@@ -68,7 +68,7 @@ class StudyRunner:
 
 
 def run_tasks(runner: StudyRunner, tasks: Sequence[StudyTask]) -> bool:
-    """Carry out what is not done yet, until it is done or the budget is spent; whether all of it is done."""
+    """Run the tasks that are not done yet, until the budget is spent; whether all of them are done."""
     context, callbacks, run_index = runner.context, runner.callbacks, runner.run_index()
     by_id = {task.id: task for task in tasks}
     there = {task.id: found for task in tasks if (found := run_index.find_finished(task.id)) is not None}

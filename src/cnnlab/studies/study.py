@@ -43,9 +43,9 @@ def execute_study(
         runs: where run folders live.
         root: where catalogue data lives; None: the cache folder.
         device: auto, cpu, cuda or mps.
-        executor: who carries the tasks out.
+        executor: runs the tasks.
         any_code: also take finished runs that another version of cnnlab's code made.
-        file: that the study was read from, by which it is told from another one of its name.
+        file: that the study was read from, which distinguishes it from another one of its name.
 
     Raises:
         SpecError, SourceError, DownloadError: before anything is run.

@@ -1,4 +1,4 @@
-"""One run of a study carried out: found, gone on with, or begun; never done twice."""
+"""One task of a study: its run is found, resumed or started, and never made twice."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from cnnlab.training.device import choose_device
 # A folder beside the runs, with a lock for each run that is being done.
 LOCKS_FOLDER = ".locks"
 POLL_INTERVAL_S = 0.2
-# (images so far of this run, what is to be said)
+# (images so far of this run, a status text)
 ProgressFn: TypeAlias = Callable[[int, str], None]
 ValidationFn: TypeAlias = Callable[[EpochRecord], None]
 
 
 @dataclass(frozen=True)
 class ExecutionContext:
-    """Where a task is carried out: the runs folder, the data, the device, and how many threads compute.
+    """Where a task runs: the runs folder, the data, the device, and how many threads compute.
 
     With `any_code` a finished run of the same work counts that another version of cnnlab made.
     """
@@ -47,7 +47,7 @@ class ExecutionContext:
 
 
 class TaskResult(Record):
-    """How a task ended: `failed` means that it has no result, and says why; `stopped`, that who hears of it ended it.
+    """How a task ended: `failed` means that it has no result, and says why; `stopped`, that a callback ended it.
 
     `busy` and `again` are for executors only: another process is at it, or the one that was has died.
     """
@@ -59,7 +59,7 @@ class TaskResult(Record):
 
 
 class StopRunError(Exception):
-    """Raised by who is told of a run's points: the run ends here, and can be gone on with."""
+    """Raised by a validation callback to end a run, which can be resumed."""
 
 
 def run_task(
@@ -69,12 +69,12 @@ def run_task(
     on_progress: ProgressFn,
     on_validation: ValidationFn = no_op,
 ) -> TaskResult:
-    """Do a task unless it is done; one that was cut off is gone on with.
+    """Run a task unless it is done; an interrupted run is resumed.
 
-    Whatever goes wrong with one run is its outcome, and no end of the study.
+    An error in a run is its result, and does not end the study.
 
     Args:
-        on_validation: told of each point of the learning curve that is made; it may raise StopRunError.
+        on_validation: called after each validation; it may raise StopRunError.
     """
     claim = context.runs / LOCKS_FOLDER / task.id
     try:
@@ -105,7 +105,7 @@ def find_run(runs: Path, task: str, any_code: bool = False) -> RunFolder | None:
 
 @contextmanager
 def exclusive(runs: Path, name: str, log: Callable[[str], None]) -> Iterator[None]:
-    """Within it no other process is, on this runs folder, within one of the same name; the others wait."""
+    """A named lock on this runs folder: other processes wait for it."""
     claim = runs / LOCKS_FOLDER / name
     claim.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
@@ -166,7 +166,7 @@ def _check_as_planned(task: StudyTask, recipe: Recipe, dataset_cache: DatasetCac
 
 
 def _run_path(task: StudyTask, runs: Path) -> Path:
-    """The run's folder; where a process was killed before it wrote its run down, the one that it had made."""
+    """The run's folder; where a process was killed before it recorded its run, the one that it had created."""
     found = [path for path in sorted(runs.glob(f"*-{task.id}")) if path.is_dir()]
     return found[0] if found else runs / task.folder
 
@@ -176,7 +176,7 @@ def _format_metrics(means: StepMeans | None) -> str:
 
 
 def _discard(_: str) -> None:
-    """A study tells what its runs came to, not each of their steps."""
+    """A study logs the results of its runs, not each of their steps."""
 
 
 def _error_text(error: BaseException) -> str:

@@ -1,7 +1,7 @@
-"""Who carries out the tasks of a study: this process, or several of them side by side.
+"""Executors of a study's tasks: this process, or several at a time.
 
-An executor is given tasks and answers with an outcome for each, in the order in which they end. It says what is
-heard of a run in the meantime. Another executor is a function of the same signature (see `studies/ray_cluster.py`).
+An executor receives tasks and yields a result for each, in the order in which they end. It reports the progress of
+runs in the meantime. Another executor is a function of the same signature (see `studies/ray_cluster.py`).
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.studies.plan import StudyTask
 from cnnlab.studies.tasks import ExecutionContext, TaskResult, run_task
 
-# (task, images so far of its run, what is to be said)
+# (task, images so far of its run, a status text)
 TaskProgressFn: TypeAlias = Callable[[StudyTask, int, str], None]
-# Asked before each task is begun: False ends the study there.
+# Called before each task starts: False ends the study there.
 ContinueFn: TypeAlias = Callable[[], bool]
-# Closing what an executor answers ends all that it is at.
+# Closing the generator ends all tasks that are running.
 TaskResults: TypeAlias = Generator[TaskResult, None, None]
 Executor: TypeAlias = Callable[[Sequence[StudyTask], ExecutionContext, TaskProgressFn, ContinueFn], TaskResults]
 
 # A fresh interpreter: a fork of this process would have its threads' locks, and can't compute on a GPU.
 START_METHOD = "spawn"
-# How often a run is asked for that another process is at.
+# How often a run is polled that another process makes.
 POLL_INTERVAL_S = 0.5
 PROGRESS_INTERVAL_S = 0.2
 # A process that ends in a run is given this many more tries: the machine's memory may be full for a moment.
@@ -51,7 +51,7 @@ def in_process(
     should_continue: ContinueFn,
     dataset_cache: DatasetCache | None = None,
 ) -> TaskResults:
-    """Carry the tasks out in this process, one after another."""
+    """Run the tasks in this process, one after another."""
     dataset_cache = dataset_cache or DatasetCache(context.root)
     waiting = deque(tasks)
     refused = 0
@@ -69,9 +69,9 @@ def in_process(
 
 
 def processes(count: int) -> Executor:
-    """Carry the tasks out in `count` processes side by side, which share the machine's threads.
+    """Run the tasks in `count` processes, which share the machine's threads.
 
-    A process that dies takes only its run with it: that is tried once more, and then has failed.
+    A process that dies takes only its run with it: that is retried once, and then has failed.
     """
 
     def run_tasks(
@@ -105,12 +105,12 @@ class _WorkerPool:
     def run_tasks(
         self, queue: deque[StudyTask], on_progress: TaskProgressFn, should_continue: ContinueFn
     ) -> TaskResults:
-        """An outcome for each task, those that other processes are at last."""
+        """A result for each task, those that other processes run at last."""
         while True:
             for worker in self.workers:
                 if worker.task is None and queue and should_continue():
                     worker.task = queue.popleft()
-                    with suppress(OSError):  # it died idle: its pipe's end is heard below
+                    with suppress(OSError):  # it died idle: the end of its pipe is received below
                         worker.pipe.send(worker.task)
             busy = [worker for worker in self.workers if worker.task is not None]
             if not busy:
@@ -129,7 +129,7 @@ class _WorkerPool:
                     yield result
 
     def shutdown(self) -> None:
-        """End all processes, whatever they are at; a run that is cut off can be gone on with."""
+        """End all processes, whatever they run; an interrupted run can be resumed."""
         for worker in self.workers:
             worker.process.terminate()
         for worker in self.workers:
@@ -153,7 +153,7 @@ class _WorkerPool:
         return [worker for worker in workers if worker.pipe in ready]
 
     def _receive(self, worker: _Worker, on_progress: TaskProgressFn) -> TaskResult | None:
-        """What a worker answers; None where it only tells how far it is."""
+        """A worker's result; None where the message is only its progress."""
         assert worker.task is not None
         try:
             message = worker.pipe.recv()
@@ -166,7 +166,7 @@ class _WorkerPool:
         return None
 
     def _replace_worker(self, worker: _Worker, task: StudyTask) -> TaskResult:
-        """A worker that died gives its place to another; its run is tried again, or has failed."""
+        """Replace a worker that died; its run is retried, or has failed."""
         worker.process.join()
         exit_text = _describe_exit(worker.process.exitcode)
         fresh = self._start_worker()
@@ -182,7 +182,7 @@ class _WorkerPool:
 @contextmanager
 def _ignore_interrupts() -> Iterator[None]:
     """A process that is started within it is never interrupted: Ctrl-C reaches all of a terminal's processes, and the
-    parent alone answers it and ends the others."""
+    parent alone handles it and ends the others."""
     resource_tracker.ensure_running()  # it would take the mask away when it is first started
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -198,7 +198,7 @@ def _describe_exit(code: int | None) -> str:
 
 
 def _worker_main(pipe: Connection, context: ExecutionContext) -> None:
-    """A worker's life: tasks in, outcomes out, until the pipe or the parent ends."""
+    """The main loop of a worker: tasks in, results out, until the pipe or the parent ends."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     dataset_cache = DatasetCache(context.root)
     last = 0.0
@@ -215,7 +215,7 @@ def _worker_main(pipe: Connection, context: ExecutionContext) -> None:
 
 
 def end_with_parent() -> None:
-    """Without it a killed study would leave its processes at work, and the next one would wait for them."""
+    """End this process with its parent: otherwise a killed study would leave workers that the next one waits for."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

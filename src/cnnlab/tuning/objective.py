@@ -1,4 +1,4 @@
-"""One process at the trials of a search: it asks for one, carries its runs out, and tells what came of them."""
+"""One process that runs trials of a search: it asks for one, makes its runs, and tells Optuna the outcome."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cnnlab.tuning.trials import PendingTrial, TrialOutcome, TrialStore
 class SearchJob:
     """All that a process needs to know to work on a search; it can be sent to another one.
 
-    `search` is as it was asked for, and `resolved_search` as its runs are made: with one way of computing and one
+    `search` is as it was asked for, and `resolved_search` as its runs are made: with one precision and one
     backbone.
     """
 
@@ -39,7 +39,7 @@ class SearchJob:
 
 @dataclass(frozen=True)
 class TrialCallbacks:
-    """Whoever wants to see trials go on: told a trial's number, its images so far and a word; and how it ended."""
+    """Callbacks for progress: a trial's number, its images so far and a status text; and how it ended."""
 
     on_trial_progress: Callable[[int, int, str], None] = no_op
     on_trial_end: Callable[[TrialRecord], None] = no_op
@@ -69,7 +69,7 @@ def arm_name(number: int) -> str:
 
 
 class _Objective:
-    """One trial on its way: the runs of its seeds, one after another."""
+    """One running trial: the runs of its seeds, one after another."""
 
     def __init__(
         self,
@@ -88,12 +88,12 @@ class _Objective:
         self.outcome = TrialOutcome("finished")
 
     def evaluate(self) -> TrialOutcome:
-        """Do its runs; the first that does not finish ends the trial."""
+        """Make its runs; the first that does not finish ends the trial."""
         changes, arm = self.search.changes(self.pending.values), arm_name(self.pending.number)
         try:
             study = self.search.study({arm: changes})
             plan = make_plan(study, self.name, device=self.context.device, dataset_cache=self.dataset_cache)
-        except (SpecError, RunError) as error:  # the run that it begins with may be gone
+        except (SpecError, RunError) as error:  # the run that it starts from may be gone
             self.outcome.status, self.outcome.message = "failed", error.problems[0].what
             return self.outcome
         recipe, values = plan.arms[-1].recipe, []
@@ -108,7 +108,7 @@ class _Objective:
         return self.outcome
 
     def _run_seed(self, turn: int, task: StudyTask) -> float | None:
-        """Carry one run out; its figure, or None where that ends the trial, and why is kept."""
+        """Make one run; its metric, or None where that ends the trial, with the reason in the outcome."""
         before = find_run(self.context.runs, task.id)
         images = turn * task.images
         try:
@@ -154,7 +154,7 @@ class _Objective:
         return None
 
     def _replay_curve(self, turn: int, folder: RunFolder | None) -> None:
-        """Report the points of a run that was made, or begun, before; one that has finished is not ended early."""
+        """Report the validations of a run that was made, or started, before; a finished one is not ended early."""
         for record in folder.epochs() if folder is not None else ():
             self._on_validation(turn, record, may_stop=folder is not None and folder.result() is None)
 

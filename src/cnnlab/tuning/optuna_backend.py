@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 # Importance is what sets the best tenth apart, or so many where that is more: one or two are chance.
 MIN_BEST_TRIALS, BEST_SHARE = 5, 0.1
-# Optuna begins by drawing at random; a short search has fewer such trials than its ten.
+# Optuna starts with random samples; a short search has fewer such trials than its ten.
 RANDOM_TRIALS, RANDOM_SHARE = 10, 3
 DATABASE_TIMEOUT_S = 60
 
 
 def load_optuna() -> Any:
-    """The library that draws the values, its own words silenced.
+    """Import Optuna, with its logging silenced.
 
     Raises:
         UsageError: it is not installed.

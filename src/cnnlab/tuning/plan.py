@@ -1,4 +1,4 @@
-"""A search before its trials: its extreme values looked at, one way of computing for all, and what it will take."""
+"""A search before its trials: its extreme values checked, one precision for all, and what it will take."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ PRECISION_KEY, SECONDS, BACKBONE = "way", "seconds", "backbone"
 
 @dataclass(frozen=True)
 class TuningPlan:
-    """A search ready to be carried out.
+    """A search ready to run.
 
     Attributes:
         search: its base says how all runs compute, and which run they begin with.
         plan: of the baseline, its first arm.
         images: that a trial trains on, its seeds together, if it is not ended early and keeps the base's epochs.
-        seconds: that a trial takes by the speeds of the extreme values, not a number where none was tried.
+        seconds: that a trial takes by the speeds of the extreme values, NaN where none was measured.
     """
 
     name: str
@@ -45,17 +45,17 @@ class TuningPlan:
 def plan_search(
     search: Search, name: str, *, device: str = "auto", dataset_cache: DatasetCache, trials: TrialStore | None = None
 ) -> TuningPlan:
-    """What is known of a search before its trials; networks are tried for their speed, and none is trained.
+    """Plan a search before its trials: the speed of networks is measured, and none is trained.
 
     Args:
         name: what the search is called.
         device: auto, cpu, cuda or mps.
         dataset_cache: opens the data.
-        trials: keeps the way of computing for other processes and later calls.
+        trials: keeps the precision for other processes and later calls.
 
     Raises:
         SpecError: the base, or it with an extreme value, can't be trained on its data.
-        SourceError, DownloadError: the data is not there, or has no part to measure the metric on.
+        SourceError, DownloadError: the data is not there, or has no split to measure the metric on.
         RunError: the run that the base's backbone is from is gone.
     """
     if trials is None:
@@ -133,7 +133,7 @@ def search_with_precision(search: Search, study_precision: StudyPrecision) -> Se
 def _benchmark_extremes(
     search: Search, name: str, device: str, dataset_cache: DatasetCache
 ) -> tuple[StudyPrecision, float]:
-    """The way that is right for the base and all extreme values, and how long a trial takes in the mean of them."""
+    """The precision that is right for the base and all extreme values, and how long a trial takes on average."""
     plan = make_plan(search.study(dict(_extreme_values(search))), name, device=device, dataset_cache=dataset_cache)
     times = [sum(task.seconds for task in arm.tasks) for arm in plan.arms if not arm.same_as]
     known = [seconds for seconds in times if math.isfinite(seconds)]

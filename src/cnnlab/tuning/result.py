@@ -26,7 +26,7 @@ class TrialRecord(Record):
     """One trial: its values, and what came out.
 
     Attributes:
-        number: from 0, in the order in which trials were begun.
+        number: from 0, in the order in which trials were started.
         value: the metric's mean over the seeds; only a finished trial has one.
         last: the metric at the last validation that was made; what a pruned trial was judged by.
         epochs: that were trained, over all its runs.
@@ -34,7 +34,7 @@ class TrialRecord(Record):
         runs: the names of its run folders.
         found: whether all of them were there already.
         code: the digest of the code that made them.
-        again: how many times it was begun anew because its process had ended.
+        again: how many times it was restarted because its process had ended.
     """
 
     number: int
@@ -75,7 +75,7 @@ class TuningPlanSummary(Record):
 
     Attributes:
         runs: of the trials, of the baseline, and of both with fresh seeds.
-        seconds: for all of them, one after the other, if none is ended early; None where no speed was tried.
+        seconds: for all of them, one after the other, if none is ended early; None where no speed was measured.
         basis: where the seconds come from.
         detectable: the smallest true difference on the test set that the fresh seeds find in 80 % of searches; None
             where nothing is confirmed, or the metric is no share of images.
@@ -102,7 +102,7 @@ class TuningResult(Record):
     Attributes:
         metric: part_figure, such as validation_accuracy; `higher_is_better` says how it is read.
         seeds: runs in a trial.
-        wanted: how many trials were asked for; `trials` has those that were begun.
+        wanted: how many trials were asked for; `trials` has those that were started.
         best: the finished trial with the best value; chosen from `chosen_from` finished trials.
         confirmation: the best trial against the baseline with fresh seeds, on the test set.
         importance: empty where there are too few finished trials to tell.

@@ -44,7 +44,7 @@ TUNING = "tuning"
 class SearchCallbacks:
     """Whoever wants to see a tuning while it goes on; by default nobody.
 
-    `on_search_start` is told the plan and the trials that there are already; `on_trial_progress` a trial's number, the
+    `on_search_start` receives the plan and the trials that there are already; `on_trial_progress` a trial's number, the
     images of its runs so far, and a word; `on_trial_end` each trial that ends in this call. `study_callbacks` sees the
     baseline's runs and those of the confirmation.
     """
@@ -274,7 +274,7 @@ def _write_result(folder: Path, search: Search, resolved_search: Search, result:
     """The result, and the best trial's recipe, ready to be trained."""
     atomic_write(folder / "result.json", result.to_json(indent=2).encode())
     if result.best is not None:
-        # It begins with the very run that its trials began with.
+        # It starts from the very run that its trials started from.
         base = search.base.model_copy(update={"model": resolved_search.base.model})
         best = search.model_copy(update={"base": base}).recipe(result.best.params)
         atomic_write(folder / "best.toml", best.to_toml().encode())

@@ -68,14 +68,14 @@ class TrialOutcome:
 
 @dataclass(frozen=True)
 class PendingTrial:
-    """A trial to be carried out."""
+    """A trial to run."""
 
     number: int
     values: ParameterValues
     optuna_trial: optuna.Trial
 
     def report(self, value: float, step: int) -> None:
-        """Say how far the trial is; a step that was told before is passed over."""
+        """Report the metric at a step; a step that was reported before is skipped."""
         if step not in self.optuna_trial.storage.get_trial(self.optuna_trial._trial_id).intermediate_values:
             self.optuna_trial.report(value, step)
 
@@ -133,7 +133,7 @@ class TrialStore:
         self.study.set_user_attr(key, text)
 
     def ask(self, should_continue: Callable[[], bool]) -> PendingTrial | None:
-        """The next trial; None where all have been begun, or `should_continue` says that the budget is spent."""
+        """The next trial; None where all have been started, or `should_continue` says that the budget is spent."""
         with self.lock(ASK_LOCK), silence_warnings():
             self.requeue_lost()
             if not should_continue() or not self._enqueue_next():
@@ -156,7 +156,7 @@ class TrialStore:
         states = self.optuna.trial.TrialState
         # At once: each attribute is a write to the disk.
         pending.optuna_trial.set_user_attr("ended", vars(outcome))
-        # One that diverged is told as pruned: of those that failed a sampler learns nothing, and would try them again.
+        # One that diverged counts as pruned: a sampler ignores failed trials, and would suggest the same values again.
         state = {"finished": states.COMPLETE, "failed": states.FAIL}.get(outcome.status, states.PRUNED)
         with silence_warnings():
             value = outcome.value if state == states.COMPLETE else None
@@ -182,7 +182,7 @@ class TrialStore:
         return any(self.workers.is_alive(trial.user_attrs.get("worker", "")) for trial in trials)
 
     def records(self) -> tuple[TrialRecord, ...]:
-        """The trials that count and have been begun, in the order in which they were."""
+        """The trials that count and have been started, in that order."""
         waiting = self.optuna.trial.TrialState.WAITING
         return tuple(self._record(trial) for trial in self._counted_trials() if trial.state != waiting)
 

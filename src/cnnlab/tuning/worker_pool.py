@@ -1,4 +1,4 @@
-"""Several processes at the trials of one search, and what is heard of them."""
+"""Several processes that run trials of one search, and the messages that they send."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_CONSECUTIVE_DEATHS = 5
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """What a worker can't go on for; an error itself would not come through the pipe whole."""
+    """Why a worker can't go on; exceptions don't pickle whole."""
 
     problems: tuple[Problem, ...]
 
@@ -60,7 +60,7 @@ def run_trials_in_processes(trials: TrialStore, job: SearchJob, count: int, call
 
 
 def _relay_messages(workers: list[_Worker], job: SearchJob, callbacks: TrialCallbacks) -> None:
-    """Tell what is heard, until all have ended."""
+    """Pass messages on to the callbacks, until all workers have ended."""
     deaths = 0
     while workers:
         ready = wait([worker.pipe for worker in workers])
@@ -99,7 +99,7 @@ def _start_worker(job: SearchJob) -> _Worker:
 
 
 def _worker_main(pipe: Connection, job: SearchJob) -> None:
-    """A worker's life."""
+    """The main loop of a worker."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     last = 0.0
 

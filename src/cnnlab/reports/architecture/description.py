@@ -18,7 +18,7 @@ class Description(Record):
     """A recipe's network or a backbone. `classes` holds their names, where they are known; `num_classes` counts them.
 
     `input` is (channels, height, width); `source` is what the images are of, empty for a backbone.
-    `describe_initial_weights` is what a recipe's backbone begins with, None where it has a table.
+    `describe_initial_weights` are what a recipe's backbone starts from, None where it has a table.
     `late_unfreeze_warning` tells of weights that would begin to train after the last epoch.
     """
 
@@ -62,10 +62,10 @@ class Description(Record):
         rows = layer_table(self.table, self.memory)
         warned = [f"! {format_warning(warning)}" for warning in self.warnings]
         off = [f"Warnings switched off: {', '.join(self.switched_off)}."] if self.switched_off else []
-        begins = self.initial_weights.lines() if self.initial_weights is not None else []
+        initial = self.initial_weights.lines() if self.initial_weights is not None else []
         if self.too_late:
-            begins.append(f"! {self.too_late}")
-        notes = (_totals_text(self), *begins, *_memory_lines(self), *warned, *off)
+            initial.append(f"! {self.too_late}")
+        notes = (_totals_text(self), *initial, *_memory_lines(self), *warned, *off)
         return Document(self.title, tables=(("", rows),), notes=notes)
 
     def svg(self) -> str:

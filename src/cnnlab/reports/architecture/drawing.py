@@ -25,7 +25,7 @@ TOP, LEGEND = 44.0, 30.0
 LANE, BRACKET, TEXT = 9.0, 18.0, 15.0
 MIN_DRAWING_WIDTH = 420.0
 PALE = 0.35
-# Middling tones, told apart on white and on black; those beside the page's own are of Okabe and Ito (2008).
+# Middling tones, distinct on white and on black; those beside the page's own are of Okabe and Ito (2008).
 COLOURS: dict[BlockKind, tuple[str, str]] = {
     "image": ("panel", "muted"),
     "convolution": ("train", "none"),
@@ -155,7 +155,7 @@ def _draw_arc(drawing: SvgDrawing, diagram: NetworkDiagram, lines: _LineHeights,
 
 
 def _arc_clearance(item: DiagramBlock, piece: int) -> float:
-    """How far above the middle a way begins that leaves a piece beside its next strip."""
+    """How far above the middle an arc starts that leaves a piece beside its next strip."""
     return _height(item) / 2 if piece or item.kind != "sum" else 0.63 * NODE / 2
 
 

@@ -45,7 +45,7 @@ _STRIP_KINDS = ("activation", "normalisation", "dropout")
 class DiagramBlock:
     """A block or a sum with the strips that are joined to it. `row` is None for the images.
 
-    `left` and `slot` are the place that its texts and itself stand in, `x` where the block begins.
+    `left` and `slot` are the place that its texts and itself stand in, `x` where the block starts.
     """
 
     row: LayerRecord | None
@@ -78,7 +78,7 @@ class DiagramBlock:
 
     @property
     def x(self) -> float:
-        """Where the block begins."""
+        """Where the block starts."""
         return self.left + (self.slot - self.total_width) / 2
 
     @property
@@ -89,7 +89,7 @@ class DiagramBlock:
 
 @dataclass(frozen=True)
 class SkipArc:
-    """A way past other items: from a piece of one item (0: its block, 1: its first strip, …) to another item."""
+    """An arc past other items: from a piece of one item (0: its block, 1: its first strip, …) to another item."""
 
     start: int
     strip_index: int
@@ -267,9 +267,9 @@ def _lay_out(items: Sequence[DiagramBlock], arcs: Sequence[SkipArc]) -> float:
 
 
 def _breaks_arc(count: int, arcs: Sequence[SkipArc]) -> list[bool]:
-    """Whether a break in front of each item would part a way past others from where it begins.
+    """Whether a break in front of each item would cut an arc past others off from its start.
 
-    In front of the first item after its start it may: the way then begins with the new line.
+    In front of the first item after its start it may: the arc then starts with the new line.
     """
     inside = [False] * (count + 1)
     for arc in arcs:
@@ -279,7 +279,7 @@ def _breaks_arc(count: int, arcs: Sequence[SkipArc]) -> list[bool]:
 
 
 def _line_end(items: Sequence[DiagramBlock], start: int, inside: Sequence[bool]) -> int:
-    """Where the line that begins here ends: where it is full, or before what belongs together if half is filled."""
+    """Where the line that starts here ends: where it is full, or before what belongs together if half is filled."""
     room = PAGE - 2 * MARGIN - 2 * GAP
     end, used = start, -GAP
     best = start

@@ -1,4 +1,4 @@
-"""Where a network with a backbone begins, and what of it trains: in words, for the terminal and for pages. No torch."""
+"""The initial weights of a network with a backbone, and what of it trains, as text for terminal and pages. No torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FROZEN, TRAINS = "frozen", "trains"
 
 
 class InitialWeights(Record):
-    """What a recipe's backbone begins with.
+    """The initial weights of a recipe's backbone.
 
     Attributes:
         weights: which they are, in words; empty where all begin at random.
@@ -42,7 +42,7 @@ class InitialWeights(Record):
     normalized: str
 
     def lines(self) -> list[str]:
-        """What a person is told, a sentence each."""
+        """The sentences for the reader."""
         shape = self.features_shape
         what = f"{format_count(shape[0])} numbers" if len(shape) == 1 else f"maps of {format_shape(shape)}"
         resized = ""
@@ -76,7 +76,7 @@ class InitialWeights(Record):
 
 
 def trainable_text(layers: Sequence[LayerRecord]) -> str:
-    """What trains, by the shortest names that hold nothing frozen, and after how many epochs what begins later does.
+    """What trains, by the shortest names that hold nothing frozen, and after how many epochs later layers unfreeze.
 
     Empty where everything trains from the start.
 
@@ -121,14 +121,14 @@ def freeze_state(layer: LayerRecord) -> str:
 
 
 def has_frozen_layers(table: LayerTable) -> bool:
-    """Whether anything is frozen, or begins later."""
+    """Whether anything is frozen, or unfreezes later."""
     return any(row.frozen or row.unfreeze_at for row in table.layers)
 
 
 def describe_initial_weights(
     recipe: Recipe, table: LayerTable, unresolved: Recipe, backbone_run_dir: Path | None = None
 ) -> InitialWeights:
-    """What a resolved recipe's backbone begins with; nothing is opened or downloaded. This loads torch.
+    """Describe the initial weights of a resolved recipe's backbone; nothing is opened or downloaded. This loads torch.
 
     Args:
         unresolved: the recipe before it was resolved.
@@ -177,7 +177,7 @@ def describe_initial_weights(
 def loaded_weights_facts(
     recipe: Recipe, table: LayerTable, loaded: WeightLoadReport | None, features: FeatureCacheRecord | None = None
 ) -> list[tuple[str, str]]:
-    """What a run's page says of where its network began: what, and in words."""
+    """The facts on a run's page about its network's initial weights: label and text."""
     backbone = recipe.model.backbone
     assert backbone is not None
     last = next((row for row in reversed(table.layers) if row.name.startswith(BACKBONE)), None)

@@ -16,14 +16,14 @@ from cnnlab.reports.run.figures import LOG_SCALE_RATIO
 
 CurveSplit = Literal["train", "validation"]
 CURVE_SPLITS: tuple[CurveSplit, ...] = ("train", "validation")
-# Told apart in light and in dark; more groups than these are not drawn.
+# Distinct in light and in dark; more groups than these are not drawn.
 TONES = ("train", "validation", "test", "other", "ink", "muted")
 
 
 class LossCurve(Record):
     """The loss of a group's runs against the epoch: its mean over them, its smallest and its largest.
 
-    Validation points are of all images in eval mode, those of the training part running means of the steps before.
+    Validation points are of all images in eval mode, those of the training split running means of the steps before.
     """
 
     split: CurveSplit
@@ -67,7 +67,7 @@ def draw_curves(axes: Axes, groups: Sequence[tuple[str, Sequence[LossCurve]]]) -
     for (name, curves), tone in zip(groups, TONES, strict=False):
         for curve in curves:
             _draw(axes, curve, COLOURS[tone])
-        # The validation part's end where there is one: it comes last.
+        # The validation curve's end where there is one: it comes last.
         ends += [(name, curves[-1].mean[-1], COLOURS[tone])] if curves else []
     _scale(axes, [curve for _, curves in groups[: len(TONES)] for curve in curves])
     label_line_ends(axes, ends)

@@ -1,4 +1,4 @@
-"""Runs compared, as a picture: dots and means, the differences and the band that does not matter, the loss curves."""
+"""The figure of a comparison of runs: dots and means, differences with the equivalence band, loss curves."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ TOP, BETWEEN, BOTTOM = 46.0, 112.0, 52.0
 # Right of the rows there is room to say that runs diverged.
 RIGHT, RIGHT_OF_FAILURES = 24.0, 92.0
 MAX_NAME_LENGTH = 32
-CURVES_HEIGHT = 320.0  # the height of the loss curves under the rest
+CURVES_HEIGHT = 320.0  # the height of the loss curves at the bottom
 JITTER = 0.16
 
 
 def comparison_svg(result: ComparedRuns) -> str:
-    """The picture, standing alone."""
+    """The figure as SVG, standing alone."""
     description = f"{result.metric.replace('_', ' ')} of {len(result.groups)} groups of runs. {result.summary()}"
     return to_svg(comparison_figure(result), "compared", description, standalone=True)
 
@@ -64,7 +64,7 @@ def comparison_figure(result: ComparedRuns) -> Figure:
 
 
 def _draw_losses(figure: Figure, groups: Sequence[tuple[str, Sequence[LossCurve]]]) -> None:
-    """The losses of all groups in one plot, under the rest."""
+    """The losses of all groups in one plot, at the bottom."""
     _, height = figure.get_size_inches() * 72
     right = 20 + max(1.2 * text_width(name, NORMAL) for name, _ in groups)
     axes = minimal_axes(figure, 44, 42, WIDTH - 44 - right, CURVES_HEIGHT - 42 - 64)

@@ -1,4 +1,4 @@
-"""Runs that were made by hand, compared over their seeds; what was found as a sheet, JSON and a picture. No torch."""
+"""Runs that were made by hand, compared over their seeds; the result as a document, JSON and a figure. No torch."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class ComparedRuns(Record):
         return " ".join(comparison_text(found, self.metric) for found in self.comparisons)
 
     def document(self) -> Document:
-        """The answer, the groups, the differences, every run, and what a reader must know."""
+        """The summary, the groups, the differences, every run, and what a reader must know."""
         from cnnlab.reports.comparison.view import comparison_document
 
         return comparison_document(self)

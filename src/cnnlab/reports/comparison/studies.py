@@ -1,4 +1,4 @@
-"""Several studies side by side: the arms that they share, and one picture. No torch."""
+"""Several studies side by side: the arms that they share, and one figure. No torch."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from cnnlab.stats.sample import MIN_RUNS
 
 
 def comparison_document(result: ComparedRuns) -> Document:
-    """The answer, the groups, the differences, every run, and what a reader must know."""
+    """The summary, the groups, the differences, every run, and what a reader must know."""
     lines: list[str | Formula] = [result.summary()]
     if result.mcnemar is not None:
         lines.append(result.mcnemar.summary)

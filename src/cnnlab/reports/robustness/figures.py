@@ -94,7 +94,7 @@ def examples_figure(shifted: ShiftResult, example: npt.NDArray[np.uint8]) -> Fig
     rows += [several[start : start + 2] for start in range(0, len(several), 2)]
     if rows and len(rows[-1]) == 1 and len(several) % 2:
         rows[-1].append(GalleryPanel("", (), across))  # so that its tiles are as large as the others
-    note = f"Below each picture the strength, and the accuracy of {shorten(group.name)} on all images so shifted."
+    note = f"Below each image the strength, and the accuracy of {shorten(group.name)} on all images so shifted."
     return draw_gallery("The first image under each shift", rows, [note])
 
 
@@ -188,7 +188,7 @@ def _name(axes: Axes, text: str) -> None:
 
 
 def _tile_lines(row: ShiftRow, strengths: bool) -> tuple[str, ...]:
-    """What stands below a picture of a shift of one strength, with a line for strengths where any has one."""
+    """What stands below an image under a shift of one strength, with a line for strengths where any has one."""
     figure = format_fraction(row.accuracy)
     return (row.shift, _strength_text(row), figure) if strengths else (row.shift, figure)
 

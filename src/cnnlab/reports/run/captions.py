@@ -49,7 +49,7 @@ def headline(view: RunView) -> tuple[str, str]:
 
 
 def reported_split(result: RunResult) -> tuple[str, Score | None]:
-    """The part that speaks for the run: test, where it was opened, else validation, else train."""
+    """The split that a run is reported by: test, where it was opened, else validation, else train."""
     if result.test is not None:
         return "test", result.test
     return ("validation", result.validation) if result.validation is not None else ("training", result.train)
@@ -131,7 +131,7 @@ def selection_note(view: RunView) -> str:
 
 
 def filters_caption(filters: LayerFilters) -> str:
-    """What the pictures show, and which filters training moved most."""
+    """What the figures show, and which filters training moved most."""
     number, channels, high, wide = filters.after.shape
     colours = {1: "in grey", 3: "in colour, red, green and blue as in the image"}
     how = colours.get(channels, f"as the mean of {channels} channels")

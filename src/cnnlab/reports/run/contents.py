@@ -29,7 +29,7 @@ Weights = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
-    """What the classes of one part were taken for: K×K counts, row = true class, column = predicted class."""
+    """What the classes of one split were taken for: K×K counts, row = true class, column = predicted class."""
 
     split: str
     counts: Counts
@@ -46,9 +46,9 @@ class RunView:
         openings: every time that this test set was looked at, by this run and by others.
         filters: of the first convolution; None where the network has none.
         activations: of the first and the last convolution for the image that the run keeps; None where it keeps none.
-        confusion: of the test part, or of the validation part while the test set is sealed; None where there is none.
-        loaded: the weights that its backbone began with; None where all began at random.
-        features: how it had the features of its frozen part; None where nothing is frozen.
+        confusion: of the test split, or of the validation split while the test set is sealed; None where there is none.
+        loaded: the initial weights of its backbone; None where all were random.
+        features: how it computed the features of its frozen trunk; None where nothing is frozen.
     """
 
     name: str

@@ -28,7 +28,7 @@ _MARKERS = {"train": "", "validation": "o", "test": "s"}
 
 @dataclass(frozen=True)
 class MetricCurve:
-    """What was measured of one part; a value that is not finite breaks the line."""
+    """One metric of one split; a value that is not finite breaks the line."""
 
     split: str
     epochs: tuple[float, ...]
@@ -144,7 +144,7 @@ FILTERS_WIDTH = 424
 
 
 def filter_figure(weights: Weights, title: str) -> Figure:
-    """The filters of a convolution as numbered pictures, at most `MAX_FILTERS` of them.
+    """The filters of a convolution as numbered images, at most `MAX_FILTERS` of them.
 
     Args:
         weights: F×C×H×W.

@@ -79,7 +79,7 @@ def render_run(view: RunView) -> str:
 
 
 def repeat_command(view: RunView) -> str:
-    """The command that makes this run again, computed in the same way, whatever a trial would choose."""
+    """The command that repeats this run at the same precision, whatever a benchmark would choose."""
     recipe, config = shlex.quote(f"{view.name}/recipe.toml"), view.precision_config
     settings = f"--set train.precision={config.precision} --set train.memory_format={config.memory_format}"
     return f"cnnlab train {recipe} {settings}"

@@ -65,7 +65,7 @@ def layer_table(table: LayerTable, memory: MemoryRecord | None = None) -> TextTa
 
 
 def final_table(result: RunResult, data: DataRecord) -> TextTable:
-    """The final figures of the selected weights, a row for each part of the data; one not evaluated has dashes."""
+    """The final figures of the selected weights, a row for each split of the data; one not evaluated has dashes."""
     measures = ("#loss", "#accuracy", "#95 % interval", "#top 5", "#balanced accuracy", "#macro F1")
     heads = parse_columns("part", "#images", *measures)
     scores = {"train": result.train, "validation": result.validation, "test": result.test}
@@ -132,7 +132,7 @@ def _share(count: int, total: int) -> str:
 
 
 def _layer_text(layer: LayerRecord, names: set[str]) -> str:
-    """What was written; the rows within it stand below it and are not said twice."""
+    """What was written; the rows within it stand below it and are not repeated."""
     outer = any(name.startswith(layer.name + ".") for name in names)
     return layer.text.partition("[")[0] + "[…])" if outer else layer.text
 

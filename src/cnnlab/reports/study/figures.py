@@ -60,7 +60,7 @@ def swarm_levels(positions: Sequence[float], gap: float) -> list[int]:
 def axis_limits(
     points: Iterable[float], bounds: Iterable[tuple[float, float]], least: float = 0.0
 ) -> tuple[float, float]:
-    """Where an axis begins and ends: all points are seen, and intervals but for the ends of unusually long ones.
+    """The limits of an axis: all points are seen, and intervals but for the ends of unusually long ones.
 
     Args:
         points: what must be seen; those that are not finite are left out.

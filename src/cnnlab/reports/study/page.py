@@ -260,7 +260,7 @@ def render_study(result: StudyResult, *, study_toml: str, command: str, example:
 
 
 def _run_figures(result: StudyResult) -> Iterator[Picture]:
-    """Every run, and the differences to the baseline: of two arms in one picture, of more in one each."""
+    """Every run, and the differences to the baseline: of two arms in one figure, of more in one each."""
     if result.curve is not None:
         caption = sweep_caption(result.curve)
         yield _picture(sweep_figure(result, result.curve), "sweep", caption)

@@ -1,4 +1,4 @@
-"""A study's plan on one sheet: what it will cost, and which differences its seeds can find."""
+"""A study's plan as a document: what it will cost, and which differences its seeds can find."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study on one sheet: the question, the answer, the arms with intervals and verdicts, and what else it found."""
+"""A study as a document: the question, the headline, the arms with intervals and verdicts, and what else it found."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def study_tables(result: StudyResult) -> dict[str, TitledTable]:
     if result.claims:
         tables["claims"] = ("Published figures", arm_claim_table(result))
     if result.ordinal_claims:
-        tables["sayings"] = ("Published words", ordinal_claim_table(result))
+        tables["ordinal_claims"] = ("Published words", ordinal_claim_table(result))
     if result.shifted is not None:
         (_, *rest) = named = shift_tables(result.shifted)
         tables["shifted"] = ("Accuracy under shifts, on the test part", named[0][1])
         tables |= {f"shifted-{number}": (f"{title}: under shifts", table) for number, (title, table) in enumerate(rest)}
     if result.shift_claims:
-        tables["under"] = ("Published of shifts", shift_claim_table(result))
+        tables["shift_claims"] = ("Published of shifts", shift_claim_table(result))
     return tables
 
 
@@ -168,7 +168,7 @@ def arm_claim_table(result: StudyResult) -> TextTable:
 
 
 def ordinal_claim_table(result: StudyResult) -> TextTable:
-    """What a document says of arms in words, and what this study answers."""
+    """The published ordinal claims about arms, and this study's verdicts."""
     rows = (
         (
             shorten(each.arm, MAX_CELL_LENGTH),
@@ -184,7 +184,7 @@ def ordinal_claim_table(result: StudyResult) -> TextTable:
 
 
 def shift_claim_table(result: StudyResult) -> TextTable:
-    """What a document says of arms under shifts, and what this study answers."""
+    """The published claims about arms under shifts, and this study's verdicts."""
     rows = (
         (
             shorten(each.arm, MAX_CELL_LENGTH),

@@ -22,7 +22,7 @@ def metric_name(metric: str) -> str:
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric is a fraction, whose differences are told in points; a loss is not."""
+    """Whether a metric is a fraction, whose differences are given in points; a loss is not."""
     return not metric.endswith("loss")
 
 
@@ -182,9 +182,9 @@ NOT_EQUAL = "which is not “no difference”"
 
 
 def headline(result: StudyResult) -> str:
-    """The answer to the study's question: no more than the runs bear out.
+    """The result of a study in sentences: no more than the runs bear out.
 
-    Arms are better, worse, practically equal or undecided; of a sweep the plateau is told as a range. Too few
+    Arms are better, worse, practically equal or undecided; of a sweep the plateau is given as a range. Too few
     runs only describe. What was confirmed on the test set stands last.
     """
     done, planned = runs_done(result)
@@ -282,7 +282,7 @@ def _decided_sentences(result: StudyResult, groups: dict[str, list[Comparison]],
 def _undecided_sentences(
     result: StudyResult, groups: dict[str, list[Comparison]], *, everything: bool
 ) -> Iterator[str]:
-    """What stays open is said to be open: it is no finding of equality."""
+    """Undecided comparisons are called undecided: they are no finding of equality."""
     if group := groups["undecided"]:
         names = f"all {len(group)} arms" if everything else _names(result, group)
         yield f"Undecided, {NOT_EQUAL}: {names}{_planned_text(group)}."

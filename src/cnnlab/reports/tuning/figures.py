@@ -1,4 +1,4 @@
-"""Pictures of a search: its trials in order, each parameter's values, and what matters. Computed, then drawn."""
+"""Figures of a search: its trials in order, each parameter's values, and what matters. Computed, then drawn."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ STATUS_MARKERS = {
 
 @dataclass(frozen=True)
 class TrialPoint:
-    """A trial in a picture; one without a figure has None, and stands at the lower edge."""
+    """A trial as a point; one without a metric has None, and stands at the lower edge."""
 
     number: int
     value: float | None
@@ -74,7 +74,7 @@ def best_so_far(result: TuningResult) -> tuple[tuple[int, float], ...]:
 
 
 def history_figure(result: TuningResult) -> Figure:
-    """Each trial a dot in the order in which they were begun, and the best so far as a line."""
+    """Each trial a dot in the order in which they were started, and the best so far as a line."""
     figure = new_figure(WIDTH, HEIGHT)
     canvas = new_canvas(figure)
     found = trial_points(result)

@@ -132,7 +132,9 @@ def _pictures(result: TuningResult) -> Iterator[Picture]:
         if result.best is not None
         else ""
     )
-    history = f"The {metric} of each trial, in the order in which they were begun; the line is the best so far. {best}"
+    history = (
+        f"The {metric} of each trial, in the order in which they were started; the line is the best so far. {best}"
+    )
     yield _picture(history_figure(result), "history", history.strip())
     slices = f"The {metric} against the value of each parameter: the other parameters differ between the dots, too."
     yield _picture(slice_figure(result), "slices", slices)

@@ -22,13 +22,13 @@ from cnnlab.reports.study.tables import confirmation_table
 from cnnlab.reports.study.text import confirmation_text
 from cnnlab.tuning.result import ParamValue, TrialRecord, TuningPlanSummary, TuningResult, is_better
 
-# More trials than these would hide the sheet's other lines.
+# More trials than these would hide the document's other lines.
 MAX_TRIALS = 20
 STATUS_ORDER = {"finished": 0, "running": 1, "pruned": 2, "diverged": 3, "failed": 4}
 
 
 def tuning_document(result: TuningResult) -> Document:
-    """The question, the answer, the best trials, the parameters, and the confirmation."""
+    """The question, the result, the best trials, the parameters, and the confirmation."""
     tables: list[TitledTable] = [
         ("Trials, the best first", trial_table(result, MAX_TRIALS)),
         ("Parameters", parameter_table(result)),
@@ -48,7 +48,7 @@ def tuning_plan_document(plan: TuningPlanSummary) -> Document:
         f"those of the confirmation {pluralize(plan.runs, 'run')}.",
         f"Up to {format_duration(plan.seconds)} of training, by {plan.basis}."
         if plan.seconds is not None
-        else "No speed was tried: how long it takes is not known.",
+        else "No speed was measured: how long it takes is not known.",
     ]
     if plan.confirm:
         lines.append(f"The best trial and the baseline are then trained with {plan.confirm} fresh seeds each.")
@@ -66,7 +66,7 @@ def headline(result: TuningResult) -> str:
     """The best trial, and what the fresh seeds say of it."""
     best, metric = result.best, text.metric_name(result.metric)
     if best is None or best.value is None:
-        return "No trial has come to an end with a figure." if result.trials else "No trial has been begun."
+        return "No trial has come to an end with a figure." if result.trials else "No trial has been started."
     held = result.baseline.value
     against = "the baseline has none" if held is None else f"the baseline has {format_metric(held)}"
     sentences = [
@@ -85,7 +85,7 @@ def headline(result: TuningResult) -> str:
 
 
 def method_text(result: TuningResult) -> str:
-    """From what the answer comes: how many trials, how they were drawn, and how they ended."""
+    """What the result rests on: how many trials, how they were drawn, and how they ended."""
     counts = [
         f"{len(found)} {status}"
         for status in STATUS_ORDER
@@ -161,7 +161,7 @@ def parameters_text(result: TuningResult, trial: TrialRecord) -> str:
 
 
 def short_names(result: TuningResult) -> dict[str, str]:
-    """The last part of each parameter's key, where that tells it from the others."""
+    """The last segment of each parameter's key, where that distinguishes it from the others."""
     whole = [parameter.name for parameter in result.parameters]
     last = [name.rpartition(".")[2] for name in whole]
     return {

@@ -1,4 +1,4 @@
-"""Published figures against runs, and runs against themselves: what holds, as sheets and JSON. No torch."""
+"""Published figures against runs, and runs against themselves: what holds, as documents and JSON. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study's file claims now, judged by what the study found when it was carried out. No torch."""
+"""The claims of a study's file as it is now, judged by the result of the study as it ran. No torch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rejudge_claims(file: Path, runs: Path) -> StudyResult:
 
     Raises:
         SpecError: the file is no study.
-        RunError: there is no result, or it is of another study: other arms, another base, metric or way to split.
+        RunError: there is no result, or it is of another study: other arms, another base, metric or split.
     """
     folder = study_folder(runs, study_name(file.stem))
     result = read_result(folder)
@@ -89,7 +89,7 @@ def _ablation(study: Study, samples: Mapping[str, Sample]) -> Ablation | None:
 
 
 def _stored_study(folder: Path, file: Path) -> Study:
-    """The study as it was carried out."""
+    """The study as it ran."""
     try:
         return Study.read(folder / "study.toml")
     except SpecError as error:
@@ -99,7 +99,7 @@ def _stored_study(folder: Path, file: Path) -> Study:
 
 
 def _differences(stored: Study, study: Study) -> Iterator[tuple[str, str, str]]:
-    """Where another study was carried out than this one: the place, what it was, and what it is now."""
+    """Where the study that ran differs from this one: location, old and new value."""
     for key in ("metric", "vary_split"):
         if getattr(stored, key) != getattr(study, key):
             yield key, str(getattr(stored, key)), str(getattr(study, key))
@@ -218,7 +218,7 @@ def _judge_by_runs(
 def _judge_by_stored_metrics(
     figure: str, claim: Claim, study: Study, result: StudyResult, arm: ArmRecord, seeds: Sequence[SeedRecord]
 ) -> ClaimRecord:
-    """Judged by the figures that the study itself has kept: its metric, the same of the train part, parameters."""
+    """Judged by the figures that the study itself has kept: its metric, the same of the train split, parameters."""
     metric, images = result.metric, result.images
     if figure.startswith("test_"):
         metric, images = (result.confirmation.metric, result.confirmation.images) if result.confirmation else ("", 0)
