@@ -417,7 +417,7 @@ def build_study(
     baseline_runs: int | None = None,
     planned: int | None = None,
     failed: Mapping[str, int] | None = None,
-    doses: Sequence[float] | None = None,
+    sweep: Sequence[float] | None = None,
     mean: float = 0.72,
     sd: float = 0.003,
     delta: float = 0.002,
@@ -434,10 +434,10 @@ def build_study(
         confirm: fresh seeds of the best arm and the baseline on the test set.
     """
     effects = dict(effects or {"plain": 0.0, "flips": 0.012, "dropout": -0.02, "warm-up": 0.0})
-    if doses is not None:
-        effects = {f"{dose:g}": effects.get(f"{dose:g}", -0.2 * (dose - 0.3) ** 2) for dose in doses}
+    if sweep is not None:
+        effects = {f"{dose:g}": effects.get(f"{dose:g}", -0.2 * (dose - 0.3) ** 2) for dose in sweep}
     draws, failed = _draws(seed), dict(failed or {})
-    higher, baseline = not metric.endswith("loss"), None if doses is not None else next(iter(effects))
+    higher, baseline = not metric.endswith("loss"), None if sweep is not None else next(iter(effects))
     arms = []
     for number, (name, effect) in enumerate(effects.items()):
         count = baseline_runs or runs if name == baseline else runs
@@ -447,8 +447,8 @@ def build_study(
         arms.append(
             ArmRecord(
                 name=name,
-                changes={"train.dropout" if doses is not None else "data.augment": name} if number else {},
-                sweep_value=None if doses is None else doses[number],
+                changes={"train.dropout" if sweep is not None else "data.augment": name} if number else {},
+                sweep_value=None if sweep is None else sweep[number],
                 parameters=100_000 + 5_000 * number,
                 seeds=_seeds(name, values, max(planned or count, count), train),
                 sample=Sample(name=name, values=tuple(values)),
@@ -463,8 +463,8 @@ def build_study(
     if baseline is not None:
         others = [sample for name, sample in samples.items() if name != baseline]
         ablation = analyze_ablation(samples[baseline], others, **rules)
-    elif doses is not None:
-        curve = sweep_curve(doses, list(samples.values()), higher_is_better=higher)
+    elif sweep is not None:
+        curve = sweep_curve(sweep, list(samples.values()), higher_is_better=higher)
     if confirm and baseline is not None:
         winner = max(effects, key=lambda name: effects[name])
         figures = {name: [mean + effects[name] + sd * next(draws) for _ in range(confirm)] for name in effects}

@@ -24,7 +24,7 @@ from cnnlab.studies.plan_summary import ArmPlan, plan_summary
 from cnnlab.studies.result import ArmClaim, OrdinalClaimRecord, StudyResult
 
 Golden = Callable[..., None]
-DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+SWEEP = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 def words_of_run(view: RunView) -> Iterator[str]:
@@ -141,11 +141,11 @@ def test_what_is_said_of_a_study(make_study: Callable[..., StudyResult], golden:
         "confirmed with few": make_study(confirm=3),
         "one arm under two names": same_as(make_study(), "flips", "plain"),
         "one experiment": same_as(alike, "again", "plain", ablation=None),
-        "doses": make_study(doses=DOSES, runs=8, sd=0.006),
-        "values without an effect": make_study({f"{dose:g}": 0.0 for dose in DOSES}, doses=DOSES, runs=5),
-        "values with too few runs": make_study(doses=DOSES, runs=4),
-        "a value with too few runs": make_study(doses=DOSES, runs=6, failed={"0.6": 3}),
-        "two runs a value": make_study(doses=DOSES, runs=2),
+        "sweep": make_study(sweep=SWEEP, runs=8, sd=0.006),
+        "values without an effect": make_study({f"{dose:g}": 0.0 for dose in SWEEP}, sweep=SWEEP, runs=5),
+        "values with too few runs": make_study(sweep=SWEEP, runs=4),
+        "a value with too few runs": make_study(sweep=SWEEP, runs=6, failed={"0.6": 3}),
+        "two runs a value": make_study(sweep=SWEEP, runs=2),
     }
     golden("studies", ((name, words_of_study(result)) for name, result in studies.items()))
 
@@ -163,8 +163,8 @@ def test_the_sheet_of_a_study(make_study: Callable[..., StudyResult], golden: Go
         "some failed": make_study(runs=10, planned=12, failed={"flips": 3, "dropout": 10}),
         "one arm under two names": same_as(make_study(), "flips", "plain"),
         "23 arms": make_study({f"arm {number}": 0.0 for number in range(23)}, runs=5),
-        "values in any order": make_study(doses=(0.3, 0.0, 0.6, 0.1, 0.5, 0.2, 0.4), runs=6),
-        "three values": make_study(doses=DOSES[:3], runs=6),
+        "values in any order": make_study(sweep=(0.3, 0.0, 0.6, 0.1, 0.5, 0.2, 0.4), runs=6),
+        "three values": make_study(sweep=SWEEP[:3], runs=6),
         "one run an arm": make_study(runs=1),
     }
     golden("sheets", ((name, [study_document(result).to_markdown()]) for name, result in studies.items()))

@@ -7,7 +7,7 @@ from cnnlab.render.formatting import quote
 from cnnlab.reports.study import page
 from cnnlab.stats.power import detectable_difference
 
-DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+SWEEP = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 def test_the_spread_is_pooled_over_all_arms(make_study):
@@ -23,8 +23,8 @@ def test_what_the_seeds_find_is_found_by_80_percent(make_study):
     assert page.observed_detectable_difference(result) == detectable_difference(
         page.pooled_sd(result), 8, 14, comparisons=3
     )
-    doses = make_study(doses=DOSES, runs=6)
-    assert page.observed_detectable_difference(doses) == detectable_difference(page.pooled_sd(doses), 6, comparisons=6)
+    sweep = make_study(sweep=SWEEP, runs=6)
+    assert page.observed_detectable_difference(sweep) == detectable_difference(page.pooled_sd(sweep), 6, comparisons=6)
     assert page.observed_detectable_difference(make_study(runs=1)) is None
 
 
@@ -35,5 +35,5 @@ def test_captions_say_what_is_seen(make_study):
     assert quote("flips") in caption
     loss = make_study({"plain": 0.0, "low": -0.1}, metric="validation_loss", mean=1.2)
     assert quote("low") in page.seeds_caption(loss)
-    curve = make_study(doses=DOSES, runs=8).curve
+    curve = make_study(sweep=SWEEP, runs=8).curve
     assert f"{curve.optimum:.3g}" in page.sweep_caption(curve)

@@ -10,7 +10,7 @@ from cnnlab.records import ClaimRecord
 from cnnlab.reports.study.page import render_study
 from cnnlab.studies.result import ArmClaim, OrdinalClaimRecord
 
-DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+SWEEP = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 CLAIM = ArmClaim(
     arm="flips", claim=ClaimRecord(name="test_accuracy", published=0.7, measured=0.7, n=5, verdict="reproduced")
 )
@@ -19,11 +19,11 @@ VARIANTS = {
     "arms": {},
     "two arms": {"effects": {"plain": 0.0, "flips": 0.01}},
     "one run each": {"runs": 1},
-    "doses": {"doses": DOSES},
-    "few values": {"doses": DOSES[:2], "runs": 3},
+    "sweep": {"sweep": SWEEP},
+    "few values": {"sweep": SWEEP[:2], "runs": 3},
     "25 arms": {"effects": {f"arm {number}": 0.001 * number for number in range(25)}, "runs": 5},
     "all failed": {"failed": dict.fromkeys(("plain", "flips", "dropout", "warm-up"), 10)},
-    "values that all failed": {"doses": DOSES, "runs": 2, "failed": {f"{dose:g}": 2 for dose in DOSES}},
+    "values that all failed": {"sweep": SWEEP, "runs": 2, "failed": {f"{dose:g}": 2 for dose in SWEEP}},
     "in part": {"planned": 12, "failed": {"flips": 3}},
     "confirmed": {"confirm": 8, "claims": (CLAIM,), "ordinal_claims": (SAYING,), "notes": ("Other code.",)},
     "a loss": {"metric": "validation_loss", "mean": 1.2},
@@ -51,18 +51,18 @@ def test_every_kind_of_study_has_a_whole_page_that_needs_nothing_else(make_study
     reader.assert_alone()
 
 
-@pytest.mark.parametrize("doses", [None, DOSES[:3]], ids=["arms", "doses"])
+@pytest.mark.parametrize("sweep", [None, SWEEP[:3]], ids=["arms", "sweep"])
 @pytest.mark.parametrize("chosen", ["all", *(pytest.param(number, marks=pytest.mark.full) for number in range(10))])
-def test_hostile_names_stay_text(make_study, page, hostile, chosen, doses):
+def test_hostile_names_stay_text(make_study, page, hostile, chosen, sweep):
     names = hostile if chosen == "all" else [hostile[chosen]]
     says = [SAYING.model_copy(update={"arm": n, "than": n, "reason": n, "source": n}) for n in names]
     claims = [CLAIM.model_copy(update={"arm": name}) for name in names]
     word = " ".join(names)
     words = {"question": word, "study": word, "data": word, "device": word, "notes": tuple(names)}
     effects = {"plain": 0.0, **dict.fromkeys(names, 0.01)}
-    kind = {"doses": doses} if doses else {"effects": effects, "confirm": 5, "failed": dict.fromkeys(names, 1)}
+    kind = {"sweep": sweep} if sweep else {"effects": effects, "confirm": 5, "failed": dict.fromkeys(names, 1)}
     result = make_study(**kind, **words, runs=5, claims=tuple(claims), ordinal_claims=tuple(says))
-    if doses:
+    if sweep:
         arms = tuple(arm.model_copy(update={"changes": {name: name for name in names}}) for arm in result.arms)
         result = result.model_copy(update={"arms": arms})
     reader = page(result, word, word)
@@ -84,7 +84,7 @@ def test_the_answer_stands_on_top_and_the_sections_follow_the_study(make_study, 
     plain = page(make_study()).text
     for word in ("Confirmed on the test set", "Published, and what", "Notes"):
         assert word not in plain
-    assert "Every run at every value" in page(make_study(doses=DOSES)).text
+    assert "Every run at every value" in page(make_study(sweep=SWEEP)).text
 
 
 def test_it_says_how_to_repeat_the_study(make_study, page):
@@ -100,7 +100,7 @@ def test_two_arms_share_a_picture_and_more_have_two(make_study, page):
 
     assert pictures(make_study({"plain": 0.0, "flips": 0.01})) == {"seeds-title", "learning-title"}
     assert pictures(make_study()) == {"seeds-title", "forest-title", "learning-title"}
-    assert pictures(make_study(doses=DOSES)) == {"values-title", "learning-title"}
+    assert pictures(make_study(sweep=SWEEP)) == {"values-title", "learning-title"}
 
 
 @pytest.mark.full

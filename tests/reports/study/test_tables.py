@@ -10,7 +10,7 @@ from cnnlab.reports.study.page import StudyView, render_study
 from cnnlab.reports.study.tables import study_document, study_tables
 from cnnlab.stats.welch import nominal_level
 
-DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+SWEEP = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 def rows(result, kind):
@@ -104,24 +104,24 @@ def test_new_images_have_a_column_where_they_were_asked(make_study):
 
 
 def test_the_plateau_is_marked(make_study):
-    result = make_study(doses=DOSES, runs=8, sd=0.006)
+    result = make_study(sweep=SWEEP, runs=8, sd=0.006)
     curve = result.curve
     table = rows(result, "sweep")
-    marks = ["best" if i == curve.best else "plateau" if i in curve.plateau else "" for i in range(len(DOSES))]
+    marks = ["best" if i == curve.best else "plateau" if i in curve.plateau else "" for i in range(len(SWEEP))]
     assert [row["plateau"] for row in table] == marks
     assert {"best", "plateau", ""} == set(marks)
-    assert [row["value"] for row in table] == [f"{dose:g}" for dose in DOSES]
+    assert [row["value"] for row in table] == [f"{dose:g}" for dose in SWEEP]
     assert table[curve.best]["p against the best"] == "–"
     assert table[0]["train mean"] == f"{np.mean(result.arms[0].train.values):.4f}"
     lines = " ".join(study_document(result).lines)
     assert "Does the value matter at all? p < 0.001" in lines
-    square, line, start = np.polyfit(np.repeat(DOSES, 8), np.concatenate([arm.sample.values for arm in result.arms]), 2)
+    square, line, start = np.polyfit(np.repeat(SWEEP, 8), np.concatenate([arm.sample.values for arm in result.arms]), 2)
     assert f"Fitted quadratic: {start:.4g} + {line:.4g}·x − {-square:.4g}·x²" in lines
     assert "arms" not in study_tables(result)
     assert "5,000 images of cifar10; 7 values, 56 runs; " in lines
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"doses": DOSES}, {"runs": 1}, {"failed": {"flips": 10}}, {"confirm": 3}])
+@pytest.mark.parametrize("kwargs", [{}, {"sweep": SWEEP}, {"runs": 1}, {"failed": {"flips": 10}}, {"confirm": 3}])
 def test_a_sheet_can_be_set_in_every_form(make_study, kwargs):
     sheet = study_document(make_study(**kwargs, notes=("other code & 100 %",)))
     assert sheet.title == "Study augmentation"
