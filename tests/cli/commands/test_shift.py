@@ -114,7 +114,7 @@ def test_two_groups_are_held_against_each_other_on_the_same_images(runs: Path, f
 def test_validation_images_are_no_look_at_the_test_set(runs: Path, flat: str) -> None:
     before = looks(runs)
     told = json.loads(ask(flat, "--part", "validation", "--limit", "5", "--shift", "invert", "--json", "--no-pictures"))
-    assert (told["part"], told["images"]) == ("validation", 5)
+    assert (told["split"], told["images"]) == ("validation", 5)
     assert looks(runs) == before
     assert not list(Path.cwd().glob("shift*.png"))
 
@@ -152,13 +152,13 @@ def test_a_test_part_that_is_shut_stays_so(
 ) -> None:
     before = looks(runs)
     answer = CliRunner().invoke(app, ["shift", flat, "--shift", "invert", "--json", "--no-pictures"])
-    assert json.loads(answer.stdout)["part"] == "validation"
+    assert json.loads(answer.stdout)["split"] == "validation"
     assert "--part test opens it" in answer.stderr
     assert looks(runs) == before
     opened = trained(recipe())
     own = shutil.copytree(opened.path.parent, tmp_path / "runs")
     told = ask(str(own / opened.name), "--shift", "invert", "--json", "--no-pictures")
-    assert json.loads(told)["part"] == "test"
+    assert json.loads(told)["split"] == "test"
     assert looks(own)[-1] == "shift"
 
 

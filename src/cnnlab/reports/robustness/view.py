@@ -107,7 +107,7 @@ class ShiftView:
         """`rows[]`, one for each group and shift, the images as they are, the summaries, and the settings."""
         shifted = self.shifted
         found = {
-            "part": shifted.split,
+            "split": shifted.split,
             "images": shifted.images,
             "seed": shifted.seed,
             "smallest_difference": shifted.delta,
