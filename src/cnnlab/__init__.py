@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from cnnlab.api.compare import compare, compare_studies
     from cnnlab.api.describe import describe
     from cnnlab.api.lr_finder import lr_range
+    from cnnlab.api.recompute import recompute
     from cnnlab.api.report import write_report
     from cnnlab.api.shift import shift
     from cnnlab.api.study import plan_study, run_study
     from cnnlab.api.train import resume, train
     from cnnlab.api.tune import tune
-    from cnnlab.api.verify import recompute, verify
+    from cnnlab.api.verify import verify
     from cnnlab.architecture.receptive_field.compute import receptive_field
     from cnnlab.config.model import Model
     from cnnlab.config.recipe import Claim, Data, Recipe, Train, Warnings
@@ -88,7 +89,7 @@ _HOMES = {
     "plan_study": "cnnlab.api.study",
     "predict": "cnnlab.export.predict",
     "receptive_field": "cnnlab.architecture.receptive_field.compute",
-    "recompute": "cnnlab.api.verify",
+    "recompute": "cnnlab.api.recompute",
     "resume": "cnnlab.api.train",
     "run_study": "cnnlab.api.study",
     "shift": "cnnlab.api.shift",

@@ -69,20 +69,20 @@ import sys
 from cnnlab.cli.main import app
 from cnnlab.training import loop
 
-step, unwanted = loop.take_step, ("torch._dynamo", "torch._inductor", "torchvision", "matplotlib", "scipy.optimize")
-def take_step(*given):
+step, unwanted = loop.train_step, ("torch._dynamo", "torch._inductor", "torchvision", "matplotlib", "scipy.optimize")
+def train_step(*given):
     if not given[0].step:
         print("before:", [name for name in unwanted if name in sys.modules])
     step(*given)
-loop.take_step = take_step
+loop.train_step = train_step
 
 def every_optimizer():
     from torch import nn
     from cnnlab.config.optimizers import optimizers
-    from cnnlab.training.optimizers.factory import optimizer
+    from cnnlab.training.optimizers.factory import build_optimizer
     for name in optimizers.kinds:
         network = nn.Sequential(*(nn.Linear(3, 3) for _ in range(3)))
-        made = optimizer(optimizers.read(name + "(0.1)"), network)
+        made = build_optimizer(optimizers.read(name + "(0.1)"), network)
         network(network[0].weight).sum().backward()
         made.step()
         made.load_state_dict(made.state_dict())

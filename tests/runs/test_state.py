@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from cnnlab import randomness
+from cnnlab import torch_rng
 
 AUGMENT = ["crop(padding=1)", "flip(0.5)"]
 PLAIN = {"epochs": 3, "augment": AUGMENT}
@@ -123,7 +123,7 @@ def begin_process(patch: pytest.MonkeyPatch, what: str) -> None:
     elif what == "dropout":
         patch.setattr("cnnlab.training.loop.manual_seed_torch", nothing)
         patch.setattr("cnnlab.training.loop.fork_rng", nullcontext)
-        randomness.manual_seed_torch(0, "process")
+        torch_rng.manual_seed_torch(0, "process")
     else:
         places = {
             "order": "cnnlab.data.loader.generator",
@@ -140,7 +140,7 @@ def test_with_draws_of_the_process_a_resumed_run_ends_otherwise(
     recipe: Callable[..., Any], cutting: Any, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     made = recipe(**PLAIN, sampling="balanced", mix="mixup(0.4)")
-    with randomness.fork_rng():
+    with torch_rng.fork_rng():
         begin_process(monkeypatch, what)
         ended, moments = cutting.straight(made)
         begin_process(monkeypatch, what)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cnnlab.data.sources.base import ProgressCallback, no_progress
-from cnnlab.errors import RunError, SpecError, UsageError
+from cnnlab.errors import SpecError, UsageError
 from cnnlab.grammar.toml_files import locate_in_file, parse_toml, read_text
 from cnnlab.records import ClaimRecord
 from cnnlab.render.formatting import format_count, format_epoch, format_loss, pluralize, shorten
@@ -16,64 +15,14 @@ from cnnlab.reports.verification.result import (
     NO_CLAIMS,
     ClaimVerification,
     VerifiedClaim,
-    VerifiedRuns,
     _short_name,
 )
 from cnnlab.reports.verification.study_claims import rejudge_claims
 from cnnlab.runs.index.experiments import ClaimMeasurements, Experiment
 from cnnlab.runs.index.recipe_claims import JudgedExperiments, judge_recipe_claims, judge_run_claims
-from cnnlab.runs.verify.recompute import find_runs, verify_run
 from cnnlab.stats.claim_test import MIN_RUNS
 from cnnlab.studies.folder import is_study, read_result
 from cnnlab.studies.result import StudyResult
-
-
-def recompute(
-    runs: str | Path | Iterable[str | Path],
-    *,
-    data: str | Path | None = None,
-    device: str = "auto",
-    progress: ProgressCallback = no_progress,
-) -> VerifiedRuns:
-    """Recalculate runs, one's own or other people's: every figure that they report, from weights and data.
-
-    Tables, split, normalisation, learning curve, predictions and figures are found again and held to what the folder
-    says. Nothing in a run is changed; where it reports test figures, the look at its test set is a line in the ledger.
-
-    Args:
-        runs: run folders, folders of run folders, which need not be whole, or the folder of a study.
-        data: where catalogue data lives; by default the cache folder.
-        device: auto, cpu, cuda or mps.
-        progress: called with how many runs are done.
-
-    Raises:
-        RunError: there is no run.
-        UsageError: an unknown device.
-    """
-    given = [Path(runs)] if isinstance(runs, str | Path) else [Path(path) for path in runs]
-    found: dict[Path, None] = {}
-    for path in given:
-        within = find_runs(path) or _runs_of_study(path)
-        if not within:
-            raise RunError("there is no run here", where=str(path), next_step="'cnnlab runs' lists the runs")
-        found |= dict.fromkeys(inner.resolve() for inner in within)
-    root, done = Path(data) if data is not None else None, []
-    for number, path in enumerate(found):
-        progress("recalculating", number, len(found), "runs")
-        done.append(verify_run(path, root=root, device=device, progress=progress))
-    progress("recalculating", len(found), len(found), "runs")
-    return VerifiedRuns(runs=tuple(done))
-
-
-def _runs_of_study(folder: Path) -> list[Path]:
-    """The runs of a study, where the folder is one's."""
-    if not (folder / "study.toml").is_file():
-        return []
-    result, runs = read_result(folder), folder.resolve().parents[1]
-    confirmed = result.confirmation
-    records = [seed for arm in result.arms for seed in arm.seeds]
-    records += [*confirmed.runs, *confirmed.baseline_runs] if confirmed is not None else []
-    return sorted({runs / record.run for record in records if record.run})
 
 
 def verify(targets: str | Path | Iterable[str | Path], *, runs: str | Path = "runs") -> ClaimVerification:

@@ -100,7 +100,7 @@ def test_two_arms_share_a_picture_and_more_have_two(make_study, page):
 
     assert pictures(make_study({"plain": 0.0, "flips": 0.01})) == {"seeds-title", "learning-title"}
     assert pictures(make_study()) == {"seeds-title", "forest-title", "learning-title"}
-    assert pictures(make_study(sweep=SWEEP)) == {"values-title", "learning-title"}
+    assert pictures(make_study(sweep=SWEEP)) == {"sweep-title", "learning-title"}
 
 
 @pytest.mark.full

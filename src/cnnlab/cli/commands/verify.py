@@ -55,7 +55,7 @@ def verify_claims(
 
 
 def _verify_runs(paths: list[Path], data: Path | None, device: str, output_format: OutputFormat) -> None:
-    from cnnlab.api.verify import recompute
+    from cnnlab.api.recompute import recompute
     from cnnlab.cli.output.console import progress_reporter
 
     if any(path.suffix == ".toml" for path in paths):

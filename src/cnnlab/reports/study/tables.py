@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from cnnlab.render.document import Document, TitledTable
 from cnnlab.render.formatting import MISSING, format_count, format_loss, pluralize, shorten
 from cnnlab.render.tables import TextTable
-from cnnlab.reports.robustness.text import invariance_summary
-from cnnlab.reports.robustness.view import shift_tables
+from cnnlab.reports.robustness.text import invariance_summary, shift_tables
 from cnnlab.reports.run.tables import claim_table
 from cnnlab.reports.study import text as study_text
 from cnnlab.reports.study.text import comparisons, headline
