@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from cnnlab.api.study import run_study
 from cnnlab.cli.main import app
-from cnnlab.cli.output.progress_bars import StudyProgressBar
+from cnnlab.cli.output.study_progress import StudyProgressBar
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.storage.run_folder import list_runs

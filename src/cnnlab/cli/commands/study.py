@@ -85,7 +85,7 @@ def study(
     # Behind the reading, since they load torch, which takes seconds.
     from cnnlab.api.study import plan_study, run_study
     from cnnlab.cli.output.console import log, progress_reporter
-    from cnnlab.cli.output.progress_bars import StudyProgressBar, resumable
+    from cnnlab.cli.output.study_progress import StudyProgressBar, resumable
     from cnnlab.studies.folder import study_folder
 
     called, carrier = name or file.stem, _make_executor(executor, jobs, address)

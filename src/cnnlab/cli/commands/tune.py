@@ -83,7 +83,7 @@ def tune(
         show_output(TuningPlanView(summarize_tuning_plan(planned)), output_format)
         return
     from cnnlab.api.tune import tune as carry_out
-    from cnnlab.cli.output.progress_bars import SearchProgressBar, resumable
+    from cnnlab.cli.output.study_progress import SearchProgressBar, resumable
     from cnnlab.tuning.search import tuning_folder
 
     with progress_reporter() as shown, name_file_in_errors(file):

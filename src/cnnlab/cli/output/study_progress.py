@@ -1,0 +1,153 @@
+"""Progress bars of studies and searches. Apart from that of a run, which need not load what they load."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from cnnlab.cli.output.console import ProgressReporter
+from cnnlab.render.formatting import format_fraction, pluralize, sanitize
+from cnnlab.reports.study.text import metric_name
+from cnnlab.reports.tuning.tables import format_parameter
+from cnnlab.studies.plan import StudyPlan, StudyTask
+from cnnlab.studies.runner import StudyCallbacks
+from cnnlab.studies.tasks import TaskResult
+from cnnlab.tuning.plan import TuningPlan
+from cnnlab.tuning.result import TrialRecord, is_better
+from cnnlab.tuning.search import SearchCallbacks
+
+
+@contextmanager
+def resumable(is_planned: Callable[[], bool]) -> Iterator[None]:
+    """Whatever ends planned work within it, say how to go on with it."""
+    try:
+        yield
+    except BaseException:
+        if is_planned():  # before that nothing has been made
+            command = sanitize(shlex.join(["cnnlab", *sys.argv[1:]]))
+            print(f"\nthe runs are kept; go on with: {command}", file=sys.stderr)
+        raise
+
+
+class StudyProgressBar:
+    """Turns the reports of a study into a bar, counted in images of all runs, and lines on stderr."""
+
+    def __init__(self, reporter: ProgressReporter) -> None:
+        self.reporter = reporter
+        self.tasks: Sequence[StudyTask] = ()
+        self.images: dict[str, int] = {}
+        self.ended_runs = 0
+        self.is_planned = False
+
+    def callbacks(self) -> StudyCallbacks:
+        """What a study calls."""
+        return StudyCallbacks(
+            progress=self.reporter,
+            on_stage_start=self.on_stage_start,
+            on_run_progress=self.on_run_progress,
+            on_run_end=self.on_run_end,
+            log=self.reporter.log,
+        )
+
+    def on_stage_start(self, plan: StudyPlan, tasks: Sequence[StudyTask], missing: Sequence[StudyTask]) -> None:
+        """Called once a stage, with all its runs and those that are to be made."""
+        self.tasks, self.images, self.ended_runs = missing, {}, 0
+        self.is_planned = True
+        runs, there = pluralize(len(tasks), "run"), len(tasks) - len(missing)
+        made = f"{there} of {runs} are there already" if there else runs
+        self.reporter.log(
+            f"study {plan.name}: {len(plan.arms)} arms, {made}; computing in "
+            f"{plan.study_precision.precision_config.precision}"
+        )
+
+    def on_run_progress(self, task: StudyTask, images: int, text: str) -> None:
+        """Called while a run goes on."""
+        self.images[task.id] = images
+        note = f"{self.ended_runs} of {len(self.tasks)} runs; {task.arm}, seed {task.seed}: {text}"
+        self.reporter("study", sum(self.images.values()), sum(one.images for one in self.tasks), "images", note)
+
+    def on_run_end(self, task: StudyTask, result: TaskResult) -> None:
+        """Called at each run's end."""
+        self.images[task.id] = task.images
+        self.ended_runs += 1
+        how = result.folder if result.status != "failed" else f"failed: {result.message}"
+        self.reporter.log(f"{self.ended_runs} of {len(self.tasks)}: {task.arm}, seed {task.seed}: {how}")
+
+
+class SearchProgressBar:
+    """Turns the reports of a search into a bar, counted in images of all trials, and lines on stderr."""
+
+    def __init__(self, reporter: ProgressReporter) -> None:
+        self.reporter = reporter
+        self.study_progress_bar = StudyProgressBar(reporter)
+        self.images: dict[int, int] = {}
+        self.ended_trials = self.finished_before = 0
+        self.best: float | None = None
+        self.is_planned = False
+
+    def callbacks(self) -> SearchCallbacks:
+        """What a search calls."""
+        return SearchCallbacks(
+            progress=self.reporter,
+            on_search_start=self.on_search_start,
+            on_trial_progress=self.on_trial_progress,
+            on_trial_end=self.on_trial_end,
+            log=self.reporter.log,
+            study_callbacks=replace(self.study_progress_bar.callbacks(), on_stage_start=self.on_stage_start),
+        )
+
+    def on_search_start(self, plan: TuningPlan, trials: Sequence[TrialRecord]) -> None:
+        """Called before the trials."""
+        self.plan, self.is_planned = plan, True
+        over = [trial for trial in trials if trial.status != "running"]
+        self.finished_before = len(over)
+        for trial in over:
+            self._update_best(trial)
+        wanted = pluralize(plan.search.trials, "trial")
+        made = f"{self.finished_before} of {wanted} are there already" if over else wanted
+        self.reporter.log(f"search {plan.name}: {made}; computing in {plan.study_precision.precision_config.precision}")
+
+    def on_stage_start(self, _plan: StudyPlan, _tasks: Sequence[StudyTask], missing: Sequence[StudyTask]) -> None:
+        """Called before the baseline's runs, and before those of the confirmation."""
+        self.study_progress_bar.tasks, self.study_progress_bar.images, self.study_progress_bar.ended_runs = (
+            missing,
+            {},
+            0,
+        )
+
+    def on_trial_progress(self, trial: int, images: int, text: str) -> None:
+        """Called while a trial goes on."""
+        self.images[trial] = images
+        self._show(f"trial {trial}: {text}")
+
+    def on_trial_end(self, trial: TrialRecord) -> None:
+        """Called at each trial's end."""
+        self.images[trial.number] = self.plan.images
+        self.ended_trials += 1
+        self._update_best(trial)
+        values = ", ".join(
+            f"{name.rpartition('.')[2]} {format_parameter(value)}" for name, value in trial.params.items()
+        )
+        figure = "" if trial.value is None else f" {format_fraction(trial.value)}"
+        how = metric_name(self.plan.search.metric) + figure if trial.value is not None else trial.status
+        why = f": {trial.message}" if trial.message else ", which was there already" if trial.found else ""
+        done = self.finished_before + self.ended_trials
+        self.reporter.log(f"{done} of {self.plan.search.trials}: trial {trial.number}, {values}: {how}{why}")
+        self._show("")
+
+    def _update_best(self, trial: TrialRecord) -> None:
+        better = self.plan.search.higher_is_better
+        if trial.value is not None and (self.best is None or is_better(trial.value, self.best, better)):
+            self.best = trial.value
+
+    def _show(self, text: str) -> None:
+        wanted = self.plan.search.trials
+        best = "none yet" if self.best is None else format_fraction(self.best)
+        note = f"{self.finished_before + self.ended_trials} of {wanted} trials, best {best}" + (
+            f"; {text}" if text else ""
+        )
+        total = max(wanted - self.finished_before, 1) * self.plan.images
+        self.reporter("search", sum(self.images.values()), total, "images", note)
