@@ -46,13 +46,13 @@ from pathlib import Path
 journal = Path(sys.argv[1])
 sys.argv = ["cnnlab", *sys.argv[2:]]
 if __name__ == "__main__":
-    from cnnlab.cli.output.progress_bars import Studying
-    ended = Studying.ended
+    from cnnlab.cli.output.study_progress import StudyProgressBar
+    ended = StudyProgressBar.on_run_end
     def told(self, task, outcome):
         with journal.open("a") as file:
             file.write(f"{outcome.id} {outcome.status}\\n")
         ended(self, task, outcome)
-    Studying.ended = told
+    StudyProgressBar.on_run_end = told
     runpy.run_module("cnnlab", run_name="__main__")
 """
 NOT_COMPARED = ("seconds", "images_per_second", "report")
