@@ -1,4 +1,4 @@
-"""Carries out a study on a Ray cluster of two nodes of one CPU, one of which may end; see test_cluster.py."""
+"""Carries out a study on a Ray cluster of two nodes of one CPU, one of which may end; see test_ray_cluster.py."""
 
 import json
 import os

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from cnnlab.config.study import Study
-from cnnlab.errors import RunError
+from cnnlab.errors import RunError, SpecError
+from cnnlab.records import PrecisionConfig
 from cnnlab.reports.study.page import render_study
+from cnnlab.studies.folder import read_study_precision
 from cnnlab.studies.preregistration import check_study_name, make_preregistration, preregister
-from cnnlab.studies.result import StudyResult
+from cnnlab.studies.result import StudyPrecision, StudyResult
 
 Studies = Callable[..., Study]
 Carried = Callable[[Study], StudyResult]
@@ -176,3 +178,16 @@ def test_where_no_file_tells_two_studies_apart_their_content_does(study: Studies
     assert ("--name" if file else 'name="…"') in str(is_.value)
     check_study_name(folder, study({"plain": {}, "late": {"train.batch_size": 9}}), file)
     check_study_name(folder, study({"plain": {}, "short": {"train.epochs": 2}}, base), file)
+
+
+def test_a_study_folder_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    config = PrecisionConfig(precision="fp32", memory_format="contiguous")
+    precision = StudyPrecision(precision_config=config, device="cpu", speeds={})
+    (tmp_path / "way.json").write_text(precision.to_json().replace('"precision_config"', '"way"'), encoding="utf-8")
+    assert read_study_precision(tmp_path) == precision
+    text = 'base = "lenet.toml"\n[sweep]\nkey = "train.batch_size"\nvalues = [16, 32]\n'
+    (tmp_path / "new.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "study.toml").write_text(text.replace("[sweep]", "[doses]"), encoding="utf-8")
+    assert Study.read_stored(tmp_path / "study.toml") == Study.read(tmp_path / "new.toml")
+    with pytest.raises(SpecError, match="'doses' is called 'sweep' now"):
+        Study.read(tmp_path / "study.toml")

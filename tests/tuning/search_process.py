@@ -1,4 +1,4 @@
-"""A process that carries a search out; given as: python tuner.py SEARCH.toml RUNS [JOBS]."""
+"""A process that carries a search out; given as: python search_process.py SEARCH.toml RUNS [JOBS]."""
 
 from __future__ import annotations
 

@@ -211,9 +211,19 @@ class Study(Section):
         Raises:
             SpecError: the file can't be read or has mistakes; all are reported, each with file and key.
         """
-        path = Path(path)
+        return cls._read(Path(path), overrides, keys, {})
+
+    @classmethod
+    def read_stored(cls, path: Path) -> Self:
+        """The study that a study's folder keeps; keys of earlier versions are taken for what they are called now."""
+        return cls._read(path, None, {}, cls.renamed_keys)
+
+    @classmethod
+    def _read(
+        cls, path: Path, overrides: Mapping[str, Any] | None, keys: Mapping[str, Any], renamed: Mapping[str, str]
+    ) -> Self:
         try:
-            tables = parse_toml(read_text(path)) | keys
+            tables = {renamed.get(key, key): value for key, value in parse_toml(read_text(path)).items()} | dict(keys)
             expect_kind("study", tables)
             shared = {**flatten_keys(_table(tables.pop("set", {}), "set")), **(overrides or {})}
             tables["base"] = base_recipe(path, tables.get("base"), shared)

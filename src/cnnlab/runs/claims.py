@@ -44,7 +44,7 @@ def smallest_difference(name: str, claim: Claim, study: Study | None) -> float |
     """That of a claim, or else of a loss that of its study of losses; None: the usual one, which losses have none of.
 
     A study's own is of means, which many seeds make certain. No number of them makes one more run certain, so that of
-    shares the usual one of `statistics.claims` holds, in a study as by itself.
+    shares the usual one of `stats.claim_test` holds, in a study as by itself.
     """
     if claim.smallest_difference is not None or study is None:
         return claim.smallest_difference

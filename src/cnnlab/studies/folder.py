@@ -37,10 +37,12 @@ def study_folder(runs: Path, name: str) -> Path:
 
 def read_study_precision(folder: Path) -> StudyPrecision | None:
     """The precision that a study used before; None where that is not known, and a benchmark finds it again."""
-    try:
-        return StudyPrecision.from_json((folder / "precision.json").read_bytes())
-    except (OSError, ValidationError):
-        return None
+    for name in ("precision.json", "way.json"):  # the latter in folders of earlier versions
+        try:
+            return StudyPrecision.from_json((folder / name).read_bytes())
+        except (OSError, ValidationError):
+            continue
+    return None
 
 
 def read_result(folder: Path) -> StudyResult:

@@ -176,7 +176,7 @@ def _read(folder: Path) -> PreregistrationLog | None:
     except (OSError, ValidationError):
         pass
     try:
-        last = make_preregistration(Study.read(folder / STUDY))
+        last = make_preregistration(Study.read_stored(folder / STUDY))
     except SpecError:
         return None
     taken = f"{UNREADABLE_MESSAGE}: the {STUDY} that the folder keeps was taken for it"

@@ -91,7 +91,7 @@ def _ablation(study: Study, samples: Mapping[str, Sample]) -> Ablation | None:
 def _stored_study(folder: Path, file: Path) -> Study:
     """The study as it ran."""
     try:
-        return Study.read(folder / "study.toml")
+        return Study.read_stored(folder / "study.toml")
     except SpecError as error:
         step = f"carry it out again: cnnlab study {file}"
         what = f"of what study the result here is can't be read: {error.problems[0].what}"
