@@ -19,10 +19,10 @@ from scipy.stats import binom, ttest_ind
 from cnnlab.randomness import generator
 from cnnlab.stats.ablation import MAX_ARMS, baseline_seeds, family_comparisons
 from cnnlab.stats.comparison import Comparison, DecisionRules, Judgement, compare, permutation_test
-from cnnlab.stats.intervals import random_effects_interval
 from cnnlab.stats.multiple_testing import holm
 from cnnlab.stats.paired import mcnemar_test
 from cnnlab.stats.power import detectable_difference, seeds_for_equivalence, seeds_to_detect
+from cnnlab.stats.random_effects import random_effects_interval
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.sweep import sweep_curve
 from cnnlab.stats.welch import welch_test

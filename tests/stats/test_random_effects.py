@@ -12,7 +12,7 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
 from cnnlab.errors import UsageError
-from cnnlab.stats.intervals import random_effects_interval
+from cnnlab.stats.random_effects import random_effects_interval
 
 
 def right(seed: int, runs: int, other: int, images: int = 300, taste: float = 0.2) -> tuple[np.ndarray, np.ndarray]:

@@ -25,8 +25,8 @@ from cnnlab.stats.claim_test import SHARES_OF_IMAGES
 from cnnlab.stats.comparison import Comparison
 from cnnlab.stats.comparison import compare as compare_samples
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
-from cnnlab.stats.intervals import random_effects_interval
 from cnnlab.stats.paired import McNemarResult, mcnemar_test
+from cnnlab.stats.random_effects import random_effects_interval
 from cnnlab.stats.welch import family_level
 from cnnlab.studies.folder import read_result
 from cnnlab.studies.result import ArmRecord, StudyResult

@@ -20,7 +20,7 @@ from cnnlab.runs.claims import judge_claims
 from cnnlab.runs.index.run_index import FinishedRun, RunIndex
 from cnnlab.stats.ablation import Ablation, analyze_ablation
 from cnnlab.stats.comparison import Comparison, compare
-from cnnlab.stats.intervals import random_effects_interval
+from cnnlab.stats.random_effects import random_effects_interval
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.sweep import SweepCurve, sweep_curve
 from cnnlab.stats.welch import family_level

@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import ProgressColumn
-from rich.progress import Task as RichTask
 from rich.segment import Segment
 from rich.text import Text
 
@@ -25,19 +23,6 @@ from cnnlab.render.formatting import escape_control, sanitize
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress, TaskID
-
-
-class SpeedColumn(ProgressColumn):
-    """`1,234 images/s`, or `5.6 MB/s` for bytes."""
-
-    def render(self, task: RichTask) -> Text:
-        speed = task.finished_speed or task.speed
-        unit = task.fields["unit"]
-        if speed is None:
-            return Text("")
-        return Text(
-            f"{speed / 1e6:.1f} MB/s" if unit == "bytes" else f"{speed:,.0f} {unit}/s", style="progress.data.speed"
-        )
 
 
 class SafeConsole(Console):
@@ -90,7 +75,6 @@ def log(text: str) -> None:
 
 def show_error(error: CnnlabError) -> None:
     """An error on stderr: what and where in bold, the rest below it."""
-    from rich.text import Text
 
     made = console(stderr=True)
     count = len(error.problems)
@@ -163,6 +147,8 @@ def progress_reporter() -> Iterator[ProgressReporter]:
         yield ProgressReporter(None)
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from cnnlab.cli.output.speed_column import SpeedColumn
 
     columns = (
         TextColumn("{task.description}"),
