@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as functional
 from hypothesis import strategies as st
 
-from cnnlab.theory.size_arithmetic.arithmetic import Span, Window
+from cnnlab.theory.size_arithmetic.solvers import Span, Window
 
 
 @st.composite

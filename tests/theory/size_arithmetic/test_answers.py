@@ -17,7 +17,7 @@ from cnnlab.theory.size_arithmetic.answers import (
     solve_padding,
     solve_stride,
 )
-from cnnlab.theory.size_arithmetic.arithmetic import Span
+from cnnlab.theory.size_arithmetic.solvers import Span
 
 
 @pytest.mark.parametrize("kernel", [2, 4, 7, 10])

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cnnlab.theory.size_arithmetic.answers import solve_output
-from cnnlab.theory.size_arithmetic.arithmetic import Window
+from cnnlab.theory.size_arithmetic.solvers import Window
 
 
 @given(st.from_type(Window))

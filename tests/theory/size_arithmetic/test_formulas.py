@@ -16,7 +16,7 @@ from cnnlab.theory.size_arithmetic.answers import (
     solve_padding,
     solve_stride,
 )
-from cnnlab.theory.size_arithmetic.arithmetic import Window
+from cnnlab.theory.size_arithmetic.solvers import Window
 
 
 @given(st.from_type(Window), st.sampled_from(["output", "padding", "kernel", "stride"]))

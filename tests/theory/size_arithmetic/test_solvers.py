@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cnnlab.theory.size_arithmetic.answers import solve_kernel, solve_output, solve_padding
-from cnnlab.theory.size_arithmetic.arithmetic import NearbySetting, SizeSolver, Window
+from cnnlab.theory.size_arithmetic.solvers import NearbySetting, SizeSolver, Window
 
 FEW = st.integers(1, 7)
 # Each example tries many values.

@@ -10,7 +10,7 @@ import torch.nn.functional as functional
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from cnnlab.theory.size_arithmetic.arithmetic import Span, Window, to_spans
+from cnnlab.theory.size_arithmetic.solvers import Span, Window, to_spans
 
 
 @given(st.from_type(Window))

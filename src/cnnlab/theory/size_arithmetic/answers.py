@@ -12,7 +12,7 @@ from cnnlab.errors import UsageError
 from cnnlab.records import Record
 from cnnlab.render.document import Document, Formula, TitledTable
 from cnnlab.render.tables import TextTable
-from cnnlab.theory.size_arithmetic.arithmetic import (
+from cnnlab.theory.size_arithmetic.solvers import (
     MAX_SIZE,
     Axis,
     AxisOutput,

@@ -17,7 +17,7 @@ from typing import Any
 from cnnlab.render.document import Formula, TitledTable
 from cnnlab.render.svg import SMALL, SvgDrawing, text_width
 from cnnlab.render.tables import TextTable
-from cnnlab.theory.size_arithmetic.arithmetic import (
+from cnnlab.theory.size_arithmetic.solvers import (
     Axis,
     AxisOutput,
     AxisSolution,

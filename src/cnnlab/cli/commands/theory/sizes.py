@@ -131,7 +131,7 @@ def stride(
 
 def _print_solution(solve: Callable[..., Renderable], context: typer.Context) -> None:
     """Show what a question's options come to; each has the name of the argument that it is."""
-    from cnnlab.theory.size_arithmetic.arithmetic import MAX_SIZE
+    from cnnlab.theory.size_arithmetic.solvers import MAX_SIZE
 
     given = {name: value for name, value in context.params.items() if value is not None and name != "debug"}
     flags = {name: given.pop(name) for name in ("json", "markdown", "latex", "svg") if name in given}
