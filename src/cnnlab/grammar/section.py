@@ -1,4 +1,4 @@
-"""A table of a file that a person writes: what recipes, studies and searches are made of."""
+"""The base class of recipes, studies and searches, and of the tables in them: frozen, with no unknown keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person names to be looked at: rows of a table, a recipe, a run or a backbone. Only backbones load torch."""
+"""Targets of an inspection, found by name: rows, a recipe, a run or a backbone. Only backbones load torch."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.feature_cache.features import FeatureExtractor, FeatureLoader
 from cnnlab.training.feature_cache.plan import CachePlan, cannot_cache, plan_feature_cache
 
-# So many images try out whether a network can be parted.
+# So many images try out whether a network can be split.
 PROBE_IMAGES = 2
 FEATURES_FILE = "features.json"
 
@@ -34,7 +34,7 @@ class TrainingInputs:
     """What a training reads: images, or features of them.
 
     Attributes:
-        model_split: where the network is parted; None: it takes images.
+        model_split: where the network is split; None: it takes images.
         record: how the features of the frozen part are had; None where nothing is frozen.
     """
 
@@ -65,7 +65,7 @@ def choose_cache_plan(
     Of two machines one may have the room, and the other not: what one process refuses, none does.
 
     Args:
-        images: to try on whether the network can be parted, N×C×H×W, normalised; None: the first of the data.
+        images: to try on whether the network can be split, N×C×H×W, normalised; None: the first of the data.
 
     Errors as `plan_feature_cache`, in every process.
     """

@@ -121,7 +121,7 @@ def distributed_messages(setup: TrainingSetup) -> Iterator[str]:
         return
     yield f"{process_group.world_size} processes share each batch of {train.batch_size} images"
     if setup.precision_config.tried:
-        yield "! the way of computing was chosen for their shares; with train.precision set it is that of one process"
+        yield "! precision was chosen for their shares; with train.precision set it is that of one process"
     rows = setup.plan.layers
     if not train.sync_batchnorm and any(row.kind == "batchnorm" and not row.frozen for row in rows):
         yield (

@@ -1,4 +1,4 @@
-"""What every comparison is judged by where nobody says otherwise. Nothing is loaded, so that a command can show it."""
+"""Defaults of all comparisons. Nothing is loaded, so that `--help` can show them."""
 
 # The smallest difference of interest, of fractions: 0.2 points of accuracy. A loss has no usual one.
 SMALLEST_DIFFERENCE = 0.002

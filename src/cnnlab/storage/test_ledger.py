@@ -1,4 +1,4 @@
-"""The test-set ledger: every look at a test set is a line in `test-ledger.jsonl` in the runs folder. No torch."""
+"""The test-set ledger: every opening of a test set is a line in `test-ledger.jsonl` in the runs folder. No torch."""
 
 from __future__ import annotations
 

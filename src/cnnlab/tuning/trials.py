@@ -1,4 +1,4 @@
-"""The trials of a search in an Optuna study: asked for, told, and found again when their process has ended.
+"""The trials of a search, kept in an Optuna study: ask, tell, and recover those whose process has died.
 
 Optuna draws the values and judges whether a trial goes on. What is counted is ours: several processes, on one machine
 or many, make exactly as many trials as were asked for. A trial is

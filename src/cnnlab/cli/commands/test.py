@@ -1,4 +1,4 @@
-"""`cnnlab test`: the test set of a trained run, opened once more and written down."""
+"""`cnnlab test`: evaluate a trained run on its test set, and record the opening in the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pixels speak for a class, by four methods of Captum, an extra: pip install 'cnnlab[captum]'.
+"""Attribution maps by four methods of Captum, an extra: pip install 'cnnlab[captum]'.
 
 Sources: K. Simonyan, A. Vedaldi, A. Zisserman: Deep inside convolutional networks, 2013 (saliency). M. Sundararajan,
 A. Taly, Q. Yan: Axiomatic attribution for deep networks, ICML 2017 (integrated gradients). M. Zeiler, R. Fergus:

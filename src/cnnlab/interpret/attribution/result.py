@@ -1,4 +1,4 @@
-"""Which pixels speak for a class, and how far each method may be believed, as numbers and sentences. No torch."""
+"""Attribution maps of images with the sanity checks of each method: records and arrays. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network said of each image of a part, and which of its answers are worth a look."""
+"""Predictions and probabilities of each image of a split, and which of them to look at."""
 
 from __future__ import annotations
 

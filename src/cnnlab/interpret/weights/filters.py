@@ -94,7 +94,7 @@ class LayerFilters:
         frozen: whether they never trained.
         kind: conv or dense.
         reads_image: whether it looks at the image itself, so that its channels are the image's.
-        groups: into how many the channels are parted; a filter sees one of them.
+        groups: into how many the channels are split; a filter sees one of them.
         initial_weights: how the state before training was come by.
         reason: why there is none, or why it could not be checked.
     """

@@ -1,4 +1,4 @@
-"""`cnnlab inspect attribution`: which pixels speak for a class, and what the methods that say so are worth."""
+"""`cnnlab inspect attribution`: which pixels count for a class by several methods, and how far each can be trusted."""
 
 from __future__ import annotations
 
