@@ -2,7 +2,7 @@
 
 python docs/results.py RUNS
 
-They are what `cnnlab runs --claims --markdown --runs RUNS` prints; the words around them stay.
+They are what `cnnlab runs --claims --format markdown --runs RUNS` prints; the words around them stay.
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ def test_set_takes_toml_values_and_bare_words(file: Path) -> None:
     assert "'epochs' can't be 'many'" in refused.stderr
 
 
-FORMS = ([], ["--json"], ["--svg"], ["--markdown"])
+FORMS = ([], ["--json"], ["--format=svg"], ["--format=markdown"])
 
 
 @pytest.mark.parametrize(
@@ -237,8 +237,8 @@ FORMS = ([], ["--json"], ["--svg"], ["--markdown"])
                 *(["describe", LENET, *form] for form in FORMS),
                 ["data", "list"],
                 ["runs"],
-                ["theory", "output", "--size", "32", "--kernel", "5", "--svg"],
-                ["theory", "receptive", "conv(1, 5)", "--svg"],
+                ["theory", "output", "--size", "32", "--kernel", "5", "--format=svg"],
+                ["theory", "receptive", "conv(1, 5)", "--format=svg"],
             ],
             {"torch", "torchvision", "matplotlib"},
         ),

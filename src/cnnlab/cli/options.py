@@ -86,7 +86,7 @@ WeightSeed = Annotated[
 IMAGE_METAVAR = "FILE|PART:N"
 IMAGE_HELP = "An image file, or one of the data as in validation:12, from 0"
 LIMIT_HELP = "at most so many images, spread evenly over the part."
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 

@@ -37,8 +37,8 @@ def test_every_form(pair: list[str], tmp_path: Path) -> None:
     told = json.loads(ask(*pair, "--json"))
     assert {name: told[name] for name in ("verdict", "difference", "low", "high", "level")} == found.key_fields()
     assert sum(told["mcnemar"][name] for name in ("both_right", "only_a", "only_b", "both_wrong")) == 9
-    assert ask(*pair, "--markdown") == found.document().to_markdown()
-    assert ask(*pair, "--latex") == found.document().to_latex()
+    assert ask(*pair, "--format=markdown") == found.document().to_markdown()
+    assert ask(*pair, "--format=latex") == found.document().to_latex()
     assert "No verdict on the recipes" in ask(*pair, "--svg", str(tmp_path / "x.svg"))
     assert (tmp_path / "x.svg").read_text() == found.svg()
 
@@ -47,7 +47,7 @@ def test_every_form(pair: list[str], tmp_path: Path) -> None:
 def test_a_run_may_be_told_by_its_name(pair: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CNNLAB_RUNS", str(Path(pair[0]).parent))
     names = [Path(path).name for path in pair]
-    assert ask(*names, "--baseline", names[0], "--markdown").startswith("**net2 against net1")
+    assert ask(*names, "--baseline", names[0], "--format=markdown").startswith("**net2 against net1")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_run_may_be_told_by_its_name(pair: list[str], monkeypatch: pytest.Monk
     [
         (["--svg", "picture.png"], "this is no name for an SVG picture"),
         (["--svg", "nowhere/picture.svg"], "the folder of this file is not there"),
-        (["--json", "--latex"], "an answer has one form"),
+        (["--json", "--format=latex"], "the output has one format"),
         (["--metric", "test"], "there is no such figure"),
     ],
 )

@@ -52,9 +52,9 @@ def test_a_narrow_terminal_keeps_every_column_that_matters(monkeypatch: pytest.M
 
 
 def test_the_other_forms() -> None:
-    assert "| conv1 | `conv(32, 5, padding=2)` | 32×32×32 | 2,432 |" in cnnlab(LENET, "--markdown").stdout
-    assert r"\toprule" in cnnlab(LENET, "--latex").stdout
-    assert ElementTree.fromstring(cnnlab(LENET, "--svg").stdout).tag.endswith("svg")
+    assert "| conv1 | `conv(32, 5, padding=2)` | 32×32×32 | 2,432 |" in cnnlab(LENET, "--format=markdown").stdout
+    assert r"\toprule" in cnnlab(LENET, "--format=latex").stdout
+    assert ElementTree.fromstring(cnnlab(LENET, "--format=svg").stdout).tag.endswith("svg")
 
 
 def test_options_change_the_images_the_classes_and_the_batch() -> None:
@@ -68,7 +68,7 @@ def test_options_change_the_images_the_classes_and_the_batch() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((LENET, "--json", "--svg"), "an answer has one form"),
+        ((LENET, "--json", "--format=svg"), "the output has one format"),
         ((LENET, "--batch", "0"), "--batch"),
         ((LENET, "--size", "0"), "--size: this takes one whole number, or two"),
         (("no-such-network",), "no-such-network"),

@@ -70,12 +70,12 @@ def test_the_picture_is_written_and_nothing_else(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    done = lr(recipe_file, "--steps", 100, "--svg", "rates.svg", "--markdown")
+    done = lr(recipe_file, "--steps", 100, "--svg", "rates.svg", "--format=markdown")
     assert done.exit_code == 0
     assert [path.name for path in here.iterdir()] == ["rates.svg"]
     assert ElementTree.fromstring((here / "rates.svg").read_bytes()).tag.endswith("svg")
     assert done.stdout.startswith("**Learning-rate range test of tiny**")
-    assert r"\begin{tabular}" in lr(recipe_file, "--steps", 100, "--latex").stdout
+    assert r"\begin{tabular}" in lr(recipe_file, "--steps", 100, "--format=latex").stdout
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_the_picture_is_written_and_nothing_else(
     [
         (["--from", "1", "--to", "0.1"], "--from, --to: the rates don't rise\n  received: 1 to 0.1"),
         (["--steps", "9"], "--steps: so many steps make no curve\n  received: 9\n  allowed:  10 to 10,000"),
-        (["--json", "--markdown"], "an answer has one form"),
+        (["--json", "--format=markdown"], "the output has one format"),
         (["--svg", "rates.png"], "--svg: this is no name for an SVG picture"),
         (["--svg", "no/such/rates.svg"], "--svg: the folder of this file is not there"),
         (["--set", "train.batch_size=1000"], "tiny.toml: train.batch_size: a batch of 1000 is larger than"),

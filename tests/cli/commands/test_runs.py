@@ -41,8 +41,8 @@ def ask(runs: Path, *options: str) -> str:
 def test_claims_in_every_form(made: Path) -> None:
     found = collect_results(made)
     assert json.loads(ask(made, "--claims", "--json")) == json.loads(found.to_json())
-    assert ask(made, "--claims", "--markdown") == found.document().to_markdown()
-    assert ask(made, "--claims", "--latex") == found.document().to_latex()
+    assert ask(made, "--claims", "--format=markdown") == found.document().to_markdown()
+    assert ask(made, "--claims", "--format=latex") == found.document().to_latex()
     shown = ask(made, "--claims")
     assert all(text in shown for text in ("Published and measured", "table 1", "Left out: 20260101-000000-cut"))
 
@@ -50,9 +50,9 @@ def test_claims_in_every_form(made: Path) -> None:
 def test_the_list_in_every_form(made: Path) -> None:
     names = [run["run"] for run in json.loads(ask(made, "--json"))]
     assert len(names) == 2
-    for form in ((), ("--markdown",), ("--latex",)):
+    for form in ((), ("--format=markdown",), ("--format=latex",)):
         assert all(name in ask(made, *form) for name in names)
-    assert ask(made, "--markdown").splitlines()[2].startswith("| run | status | data |")
+    assert ask(made, "--format=markdown").splitlines()[2].startswith("| run | status | data |")
 
 
 def test_a_long_list_is_not_folded(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_without_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--claims", "--reverse"], "claims stand by recipe"),
         (["--recipes", "recipes"], "a list of runs needs no recipes"),
         (["--claims", "--recipes", "nowhere"], "there is no such folder"),
-        (["--claims", "--json", "--markdown"], "an answer has one form"),
+        (["--claims", "--json", "--format=markdown"], "the output has one format"),
         (["--sort", "tset"], "did you mean 'test'?"),
     ],
 )

@@ -108,7 +108,7 @@ def test_two_groups_are_held_against_each_other_on_the_same_images(runs: Path, f
     first, second = (row["accuracy"] for row in told["rows"])
     assert [each["title"] for each in told["between"]] == ["", "invert"]
     assert told["between"][1]["difference"] == pytest.approx(first - second)
-    assert "first − second" in ask(*pair, "--shift", "invert", "--no-pictures", "--markdown")
+    assert "first − second" in ask(*pair, "--shift", "invert", "--no-pictures", "--format=markdown")
 
 
 def test_validation_images_are_no_look_at_the_test_set(runs: Path, flat: str) -> None:

@@ -59,7 +59,7 @@ def test_the_answer_is_told_shown_and_kept(file: Path, tmp_path: Path) -> None:
     assert {"params", "value", "status", "seconds", "runs"} <= found["best"].keys()
     assert found["report"].endswith("tuning/rates/report.html")
     assert Recipe.read(found["recipe"]).train.optimizer.lr == found["best"]["params"]["lr"]
-    for form, words in (("--markdown", "| trial |"), ("--latex", "\\toprule")):
+    for form, words in (("--format=markdown", "| trial |"), ("--format=latex", "\\toprule")):
         assert words in tune(folder / "search.toml", "--name", "rates", form).stdout
 
 
@@ -94,7 +94,7 @@ def test_a_search_whose_confirmation_could_not_be_made_exits_with_1(file: Path) 
     [
         (("--set", "train.epoch=3"), "did you mean 'epochs'"),
         (("--svg", "here.png"), "this is no name for an SVG picture"),
-        (("--json", "--latex"), "an answer has one form"),
+        (("--json", "--format=latex"), "the output has one format"),
         (("--storage", "nonsense://x"), "this storage can't be opened"),
     ],
 )

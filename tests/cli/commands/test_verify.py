@@ -36,10 +36,10 @@ def test_claims_in_every_form(made: RunFolder, tmp_path: Path) -> None:
     (claim,) = json.loads(ask(str(file), *runs, "--json"))["claims"]
     assert {"name", "published", "measured", "low", "high", "n", "verdict"} <= claim.keys()
     assert (claim["name"], claim["n"], claim["verdict"]) == ("test_accuracy", 1, "not enough evidence")
-    assert ask(str(file), *runs, "--markdown") == found.document().to_markdown()
-    assert ask(str(file), *runs, "--latex") == found.document().to_latex()
+    assert ask(str(file), *runs, "--format=markdown") == found.document().to_markdown()
+    assert ask(str(file), *runs, "--format=latex") == found.document().to_latex()
     assert "1 not enough evidence" in ask(str(file), *runs)
-    assert "table 1" in ask(str(made.path), "--markdown")
+    assert "table 1" in ask(str(made.path), "--format=markdown")
 
 
 def test_a_run_that_holds_and_one_that_was_tampered_with(made: RunFolder, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_folders_of_studies_on_the_command_line(pair: tuple[StudyResult, StudyRe
     assert found == compare_studies(pair)
     assert ask("--json", "--svg", str(tmp_path / "both.svg")).startswith("{")
     assert (tmp_path / "both.svg").read_text() == found.svg()
-    assert ask("--markdown") == found.document().to_markdown()
+    assert ask("--format=markdown") == found.document().to_markdown()
     assert "studies are not compared with runs" in ask(str(tmp_path), code=2)
     assert "a study has declared these itself" in ask("--delta", "0.1", code=2)
     with pytest.raises(RunError, match="there is no study with a result here"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnnlab.cli.options import Debug, Json, check_svg_path, find_run, handle_errors
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, show_output
+from cnnlab.cli.output.documents import Format, choose_format, show_output
 from cnnlab.errors import UsageError
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 
@@ -69,8 +69,7 @@ def compare_runs(
     baseline: Baseline = None,
     svg: SvgFile = None,
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
+    format_: Format = "text",
     debug: Debug = False,
 ) -> None:
     """Compare runs made by hand: the difference with its interval, and a verdict where there are five seeds a side.
@@ -78,7 +77,7 @@ def compare_runs(
     One run a side gives no verdict on the recipes; McNemar's test then speaks of these two trained models.
     Folders of studies (runs/studies/NAME) are laid side by side.
     """
-    output_format = OutputFormat(json, markdown, latex)
+    output_format = choose_format(json, format_)
     if svg is not None:
         check_svg_path(svg, "compared.svg")
     from cnnlab.api.compare import compare, compare_studies

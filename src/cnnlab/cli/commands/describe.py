@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from cnnlab.cli.options import Debug, Json, Set, handle_errors, overrides, read_image_size
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, Svg, show_output
+from cnnlab.cli.output.documents import FormatOrSvg, choose_format, show_output
 
 # Columns that a narrow terminal goes without, the first to go first.
 OPTIONAL_COLUMNS = ("jump", "memory", "their share", "share", "multiply-adds", "receptive field")
@@ -65,13 +65,11 @@ def describe(
     data: Data = None,
     images: Images = False,
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
-    svg: Svg = False,
+    format_: FormatOrSvg = "text",
     debug: Debug = False,
 ) -> None:
     """Every layer's shape, parameters, cost, memory and receptive field, and a drawing, before training."""
-    form = OutputFormat(json, markdown, latex, svg)
+    output_format = choose_format(json, format_)
     from cnnlab.api import describe as api_describe
     from cnnlab.cli.output.console import progress_reporter
 
@@ -87,7 +85,7 @@ def describe(
             images=images,
             progress=shown,
         )
-    show_output(found, form, OPTIONAL_COLUMNS)
+    show_output(found, output_format, OPTIONAL_COLUMNS)
 
 
 def _mark_data_flags(words: Sequence[str]) -> Iterator[str]:

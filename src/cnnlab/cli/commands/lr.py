@@ -21,7 +21,7 @@ from cnnlab.cli.options import (
     overrides,
     read_recipe,
 )
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, show_output
+from cnnlab.cli.output.documents import Format, choose_format, show_output
 from cnnlab.errors import RunError
 
 Low = Annotated[float, typer.Option("--from", metavar="RATE", help="The first learning rate.")]
@@ -47,15 +47,14 @@ def lr(
     data: DataFolder = None,
     svg: SvgFile = None,
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
+    format_: Format = "text",
     debug: Debug = False,
 ) -> None:
     """Find a learning rate: train for some steps with a rising one, and see where the loss falls and blows up.
 
     The training split alone is read, and no run folder is made.
     """
-    output_format = OutputFormat(json, markdown, latex)
+    output_format = choose_format(json, format_)
     if svg is not None:
         check_svg_path(svg, "rates.svg")
     known = read_recipe(recipe, overrides(set_, seed), data)

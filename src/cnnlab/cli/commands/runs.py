@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cnnlab.cli.options import Debug, Json, RunsFolder, handle_errors
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, show_output
+from cnnlab.cli.output.documents import Format, OutputFormat, choose_format, show_output
 from cnnlab.errors import UsageError, did_you_mean
 
 Sort = Annotated[str, typer.Option(metavar="COLUMN", help="name, test, validation, parameters, seconds or epochs.")]
@@ -40,18 +40,17 @@ def list_runs(
     claims: Claims = False,
     recipes: Recipes = None,
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
+    format_: Format = "text",
     debug: Debug = False,
 ) -> None:
     """List runs with their figures: the newest last, or the best first; or set them beside published ones."""
-    form = OutputFormat(json=json, markdown=markdown, latex=latex)
+    output_format = choose_format(json, format_)
     if not claims:
         if recipes is not None:
             raise UsageError("a list of runs needs no recipes", where="--recipes", next_step="add --claims")
-        _show_list(runs, sort, reverse, form)
+        _show_list(runs, sort, reverse, output_format)
     elif sort == "name" and not reverse:
-        _show_claims(runs, recipes, form)
+        _show_claims(runs, recipes, output_format)
     else:
         raise UsageError("claims stand by recipe", where="--claims", next_step="leave --sort and --reverse out")
 
@@ -71,11 +70,11 @@ def _show_list(runs: Path, sort: str, reverse: bool, output_format: OutputFormat
             next_step=did_you_mean(sort, SORT_KEYS),
         )
     found = sort_runs(summarize_runs(runs), sort, reverse)
-    if output_format.json:
+    if output_format == "json":
         show_json([summary.model_dump() for summary in found])
-    elif output_format.markdown or output_format.latex:
+    elif output_format in ("markdown", "latex"):
         sheet = Document("Runs", tables=(("", runs_table(found)),))
-        write(sheet.to_markdown() if output_format.markdown else sheet.to_latex())
+        write(sheet.to_markdown() if output_format == "markdown" else sheet.to_latex())
     elif len(found) > MAX_FOLDED_ROWS:
         write(f"{plain_text(runs_table(found))}\n")
     elif found:
@@ -97,7 +96,7 @@ def _show_claims(runs: Path, recipes: Path | None, output_format: OutputFormat) 
             next_step="leave it out for the recipes that come with cnnlab",
         )
     found = collect_results(runs, recipes)
-    if found.experiments or found.left_out or output_format.json:
+    if found.experiments or found.left_out or output_format == "json":
         show_output(found, output_format, OPTIONAL_COLUMNS)
     else:
         show(_no_runs_message(runs))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, handle_errors
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat
+from cnnlab.cli.output.documents import Format, choose_format
 from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 
@@ -75,15 +75,14 @@ def shift(
     device: Device = "auto",
     data: DataFolder = None,
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
+    format_: Format = "text",
     debug: Debug = False,
 ) -> None:
     """Test trained networks under shifts of the images: 14 kinds, strengths in pixels, degrees and factors.
 
     The same images and draws for every network; a test set that is shut stays so, unless --part test opens it.
     """
-    output_format = OutputFormat(json, markdown, latex)
+    output_format = choose_format(json, format_)
     place = None if no_pictures else check_figure_path(output, "shift.png")
     from cnnlab.api.shift import shift as test_under_shifts
     from cnnlab.cli.output.console import progress_reporter

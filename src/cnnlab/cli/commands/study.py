@@ -18,7 +18,7 @@ from cnnlab.cli.options import (
     name_file_in_errors,
     overrides,
 )
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, show_output
+from cnnlab.cli.output.documents import Format, choose_format, show_output
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,15 +68,14 @@ def study(
     data: DataFolder = None,
     runs: RunsFolder = Path("runs"),
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
+    format_: Format = "text",
     debug: Debug = False,
 ) -> None:
     """Carry out a study: every arm with every seed, each run once, and an honest answer.
 
     Given again, it goes on where it was; runs that were made for another study count.
     """
-    output_format = OutputFormat(json, markdown, latex)
+    output_format = choose_format(json, format_)
     from cnnlab.config.study import Study
 
     keys = {} if seeds is None else {"seeds": seeds}
@@ -112,7 +111,7 @@ def study(
             )
     page = study_folder(runs, answer.result.study) / "report.html"
     show_output(answer, output_format, OPTIONAL_COLUMNS, extra={"report": str(page)})
-    if not output_format.json:
+    if output_format != "json":
         log(f"report: {page}")
     if answer.result.is_untested:
         raise typer.Exit(1)

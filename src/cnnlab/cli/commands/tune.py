@@ -19,7 +19,7 @@ from cnnlab.cli.options import (
     name_file_in_errors,
     overrides,
 )
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, show_output
+from cnnlab.cli.output.documents import Format, choose_format, show_output
 
 SearchFile = Annotated[
     Path,
@@ -57,15 +57,14 @@ def tune(
     runs: RunsFolder = Path("runs"),
     svg: SvgFile = None,
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
+    format_: Format = "text",
     debug: Debug = False,
 ) -> None:
     """Search for the best values of some parameters by trials, and confirm the best trial with fresh seeds.
 
     Given again, it goes on where it was; with more --trials it makes the rest. Needs pip install 'cnnlab\\[optuna]'.
     """
-    output_format = OutputFormat(json, markdown, latex)
+    output_format = choose_format(json, format_)
     if svg is not None:
         check_svg_path(svg, "trials.svg")
     from cnnlab.cli.output.console import log, progress_reporter
@@ -106,7 +105,7 @@ def tune(
     folder = tuning_folder(runs, answer.result.study)
     files = {"report": str(folder / "report.html"), "recipe": str(folder / "best.toml")}
     show_output(answer, output_format, extra=files)
-    if not output_format.json:
+    if output_format != "json":
         log(f"report: {folder / 'report.html'}")
         if answer.result.best is not None:
             log(f"the best trial's recipe: {folder / 'best.toml'}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, find_run, handle_errors
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, show_output
+from cnnlab.cli.output.documents import Format, OutputFormat, choose_format, show_output
 from cnnlab.errors import UsageError
 
 Subjects = Annotated[
@@ -37,15 +37,14 @@ def verify_claims(
     data: DataFolder = None,
     runs: RunsFolder = Path("runs"),
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
+    format_: Format = "text",
     debug: Debug = False,
 ) -> None:
     """Hold published figures against runs; or, with --recompute, hold what runs report against their own weights.
 
     A recipe's figures are judged by all its finished runs in --runs, a study's by its result there.
     """
-    output_format = OutputFormat(json, markdown, latex)
+    output_format = choose_format(json, format_)
     if recompute:
         _verify_runs(subjects, data, device, output_format)
         return

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -14,28 +13,23 @@ from cnnlab.errors import UsageError
 if TYPE_CHECKING:
     from cnnlab.render.document import Document, Renderable
 
-Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
-Latex = Annotated[bool, typer.Option("--latex", help="Print LaTeX (amsmath, booktabs).")]
-Svg = Annotated[bool, typer.Option("--svg", help="Print the picture as SVG: … --svg > picture.svg")]
+OutputFormat: TypeAlias = Literal["text", "json", "markdown", "latex", "svg"]
+FORMAT_HELP = "What is printed; LaTeX needs amsmath and booktabs."
+Format = Annotated[Literal["text", "json", "markdown", "latex"], typer.Option("--format", help=FORMAT_HELP)]
+FormatOrSvg = Annotated[OutputFormat, typer.Option("--format", help=f"{FORMAT_HELP} svg is the picture.")]
 
 
-@dataclass(frozen=True)
-class OutputFormat:
-    """The output format that was asked for; at most one.
+def choose_format(json: bool, format: OutputFormat) -> OutputFormat:
+    """The format that `--json` and `--format` ask for.
 
     Raises:
-        UsageError: more than one.
+        UsageError: they ask for different ones.
     """
-
-    json: bool = False
-    markdown: bool = False
-    latex: bool = False
-    svg: bool = False
-
-    def __post_init__(self) -> None:
-        wanted = [f"--{name}" for name, on in vars(self).items() if on]
-        if len(wanted) > 1:
-            raise UsageError("an answer has one form", received=" ".join(wanted), next_step=f"keep {wanted[0]} alone")
+    if json and format not in ("text", "json"):
+        raise UsageError(
+            "the output has one format", received=f"--json --format {format}", next_step="leave one of them out"
+        )
+    return "json" if json else format
 
 
 def show_output(
@@ -52,13 +46,13 @@ def show_output(
     """
     from cnnlab.cli.output.console import show_json, write
 
-    if output_format.json:
+    if output_format == "json":
         show_json({**json.loads(result.to_json()), **(extra or {})})
-    elif output_format.svg:
+    elif output_format == "svg":
         write(f"{result.svg()}\n")  # type: ignore[attr-defined]
-    elif output_format.markdown:
+    elif output_format == "markdown":
         write(result.document().to_markdown())
-    elif output_format.latex:
+    elif output_format == "latex":
         write(result.document().to_latex())
     else:
         show_document(result.document(), optional_columns)
@@ -83,7 +77,10 @@ def show_document(document: Document, optional_columns: Sequence[str] = ()) -> N
         show(rich_table(table, "" if alone else title, optional_columns))
         if missing := hidden_columns(table, optional_columns):
             show(
-                Text(f"Left out for want of width: {', '.join(missing)}. --markdown and --json have all.", style="dim")
+                Text(
+                    f"Left out for want of width: {', '.join(missing)}. --format markdown and --json have all.",
+                    style="dim",
+                )
             )
     for note in document.notes:
         show(Text(note))

@@ -95,8 +95,10 @@ def test_the_title_of_a_narrow_table_is_one_line(recipe_file: Path) -> None:
 @pytest.mark.full
 def test_every_form_is_printed(recipe_file: Path) -> None:
     for words in (["--units"], ["--patches", "conv1"], []):
-        assert "| ---" in inspect(recipe_file, *words, "--markdown", "--no-pictures").stdout.replace("|---", "| ---")
-        assert r"\begin{tabular}" in inspect(recipe_file, *words, "--latex", "--no-pictures").stdout
+        assert "| ---" in inspect(recipe_file, *words, "--format=markdown", "--no-pictures").stdout.replace(
+            "|---", "| ---"
+        )
+        assert r"\begin{tabular}" in inspect(recipe_file, *words, "--format=latex", "--no-pictures").stdout
 
 
 def test_a_run_is_found_and_the_look_at_its_test_part_is_written_down(

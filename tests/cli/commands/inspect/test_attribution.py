@@ -74,8 +74,8 @@ def test_json_has_the_numbers(recipe_file: Path, colours: Path) -> None:
 
 def test_every_form_is_printed(recipe_file: Path) -> None:
     one = (recipe_file, "--method", "saliency", "--no-pictures")
-    assert "| random orders |" in attribution(*one, "--markdown").stdout
-    assert r"\begin{tabular}" in attribution(*one, "--latex").stdout
+    assert "| random orders |" in attribution(*one, "--format=markdown").stdout
+    assert r"\begin{tabular}" in attribution(*one, "--format=latex").stdout
 
 
 @pytest.mark.full
@@ -98,7 +98,7 @@ def test_a_picture_is_svg_where_its_name_says_so(recipe_file: Path, tmp_path: Pa
         (["--image", "validation:99"], "the validation part has no image 99"),
         (["--image", "test:0"], "the test part is opened for a run only"),
         (["-o", "seen.pdf"], "--output: this is no name for a picture"),
-        (["--json", "--latex"], "an answer has one form"),
+        (["--json", "--format=latex"], "the output has one format"),
     ],
 )
 def test_mistakes_are_told(recipe_file: Path, words: list[str], told: str) -> None:

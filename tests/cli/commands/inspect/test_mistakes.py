@@ -75,9 +75,9 @@ def test_json_has_everything_and_no_picture_is_written(kept: Path, tmp_path: Pat
 
 
 def test_every_form_is_printed(kept: Path) -> None:
-    assert "| class | images |" in mistakes(kept, "--no-pictures", "--markdown").stdout
-    assert r"\begin{tabular}" in mistakes(kept, "--no-pictures", "--latex").stdout
-    assert mistakes(kept, "--no-pictures", "--json", "--latex").exit_code == 2
+    assert "| class | images |" in mistakes(kept, "--no-pictures", "--format=markdown").stdout
+    assert r"\begin{tabular}" in mistakes(kept, "--no-pictures", "--format=latex").stdout
+    assert mistakes(kept, "--no-pictures", "--json", "--format=latex").exit_code == 2
 
 
 def test_only_looking_at_test_images_is_written_down(kept: Path, tmp_path: Path) -> None:

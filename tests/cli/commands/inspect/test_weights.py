@@ -76,7 +76,7 @@ def test_json_has_the_numbers_of_every_filter(recipe_file: Path, tmp_path: Path)
     assert found["shown"] == sorted(range(8), key=lambda number: -norms[number])[:3]
     assert found["filters"][0].keys() >= {"orientation", "coherence", "frequency", "colourfulness", "axis"}
     assert "change" not in found["filters"][0]
-    assert r"\begin{tabular}" in inspect(recipe_file, "--latex", "--no-pictures").stdout
+    assert r"\begin{tabular}" in inspect(recipe_file, "--format=latex", "--no-pictures").stdout
     assert not list(tmp_path.glob("*.png"))
 
 
@@ -89,7 +89,7 @@ def test_json_has_the_numbers_of_every_filter(recipe_file: Path, tmp_path: Path)
     ],
 )
 def test_any_layer_by_name(recipe_file: Path, tmp_path: Path, layer: str, plates: list[str], said: str) -> None:
-    done = inspect(recipe_file, "--layer", layer, "--markdown", "-o", tmp_path / "x.svg")
+    done = inspect(recipe_file, "--layer", layer, "--format=markdown", "-o", tmp_path / "x.svg")
     assert done.exit_code == 0
     assert said in done.stdout
     assert len(list(tmp_path.glob("x*.svg"))) == len(plates)

@@ -65,7 +65,11 @@ def test_files_are_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("form", "words"),
-    [("--markdown", "$$\\begin{aligned} y_{0, 1}"), ("--latex", "\\begin{tabular}{lrrr}"), ("--svg", "<svg ")],
+    [
+        ("--format=markdown", "$$\\begin{aligned} y_{0, 1}"),
+        ("--format=latex", "\\begin{tabular}{lrrr}"),
+        ("--format=svg", "<svg "),
+    ],
 )
 def test_the_forms(form, words):
     done = call("--padding", "1", "--at", "0,1", form)
@@ -92,7 +96,7 @@ WRONG = [
     (["--image", f"[[{'9' * 5000}]]"], ["--image: this JSON can't be read"]),
     (["--image", "missing.json"], ["missing.json: this file can't be read: No such file or directory"]),
     (["--bias", "[1,"], ["--bias, line 1, column 4: this is not JSON"]),
-    (["--json", "--svg"], ["an answer has one form"]),
+    (["--json", "--format=svg"], ["the output has one format"]),
     (["--page", "page.txt"], ["--page: a page is an .html file", "--page page.html"]),
 ]
 

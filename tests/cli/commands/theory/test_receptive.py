@@ -76,13 +76,13 @@ def test_a_backbone_by_name() -> None:
 @pytest.mark.full
 def test_every_form() -> None:
     rows = ("conv(8, 3, padding=1)", "maxpool(2)")
-    assert "| maxpool1 | `maxpool(2)` |" in call(*rows, "--markdown").stdout
-    assert r"\bottomrule" in call(*rows, "--latex").stdout
-    picture = ElementTree.fromstring(call(*rows, "--svg").stdout)
+    assert "| maxpool1 | `maxpool(2)` |" in call(*rows, "--format=markdown").stdout
+    assert r"\bottomrule" in call(*rows, "--format=latex").stdout
+    picture = ElementTree.fromstring(call(*rows, "--format=svg").stdout)
     assert picture.tag.endswith("svg")
-    refused = call(*rows, "--svg", "--json")
+    refused = call(*rows, "--format=svg", "--json")
     assert refused.exit_code == 2
-    assert "an answer has one form" in refused.stderr
+    assert "the output has one format" in refused.stderr
 
 
 def test_the_effective_field_of_random_weights() -> None:
@@ -93,7 +93,9 @@ def test_the_effective_field_of_random_weights() -> None:
     assert len(field["gradient"]) == 12
     shown = call("conv(4, 5)", "--effective", "--images", "2", "--device", "cpu")
     assert "Effective receptive field of conv1" in shown.stdout
-    assert call("conv(4, 5)", "--effective", "--images", "2", "--device", "cpu", "--svg").stdout.startswith("<svg")
+    assert call("conv(4, 5)", "--effective", "--images", "2", "--device", "cpu", "--format=svg").stdout.startswith(
+        "<svg"
+    )
 
 
 def test_the_effective_field_of_a_run_by_its_name(

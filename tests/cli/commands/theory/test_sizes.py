@@ -58,14 +58,14 @@ def test_long_lists_of_answers_are_cut() -> None:
 @pytest.mark.parametrize("command", ["output --size 32", "padding --size 32", "kernel --size 32 --output 9"])
 def test_markdown_and_latex(command: str) -> None:
     kernel = "" if command.startswith("kernel") else "--kernel 5"
-    assert "$$" in _call(f"{command} {kernel} --markdown").stdout
-    latex = _call(f"{command} {kernel} --stride 2 --latex").stdout
+    assert "$$" in _call(f"{command} {kernel} --format=markdown").stdout
+    latex = _call(f"{command} {kernel} --stride 2 --format=latex").stdout
     assert r"\[ " in latex
     assert latex.count("{") == latex.count("}")
 
 
 def test_svg() -> None:
-    result = _call("output --size 32x16 --kernel 5 --padding 2 --stride 2 --svg")
+    result = _call("output --size 32x16 --kernel 5 --padding 2 --stride 2 --format=svg")
     assert ElementTree.fromstring(result.stdout).tag.endswith("svg")
     assert "prefers-color-scheme: dark" in result.stdout
 
@@ -81,7 +81,10 @@ def test_svg() -> None:
         ("kernel --size 9 --output 3 --ceil", "only pools round up: torch's convolutions have no ceil mode"),
         ("padding --size 9 --kernel 3 --pool --transposed", "a pool is not transposed"),
         ("stride --size 9 --output 3 --kernel 3 --output-padding 1", "output padding is of transposed convolutions"),
-        ("output --size 9 --kernel 3 --json --svg", "an answer has one form\n  received: --json --svg"),
+        (
+            "output --size 9 --kernel 3 --json --format=svg",
+            "the output has one format\n  received: --json --format svg",
+        ),
     ],
 )
 def test_errors_go_to_stderr(words: str, said: str) -> None:

@@ -55,9 +55,9 @@ def test_json_has_the_numbers_of_the_sentences(recipe_file: Path) -> None:
 
 @pytest.mark.full
 def test_every_form_is_printed(recipe_file: Path) -> None:
-    assert ElementTree.fromstring(translate(recipe_file, "--svg").output).tag.endswith("svg")
-    assert "| maxpool1 | `maxpool(2)` |" in translate(recipe_file, "--markdown").output
-    assert r"\begin{tabular}" in translate(recipe_file, "--latex").output
+    assert ElementTree.fromstring(translate(recipe_file, "--format=svg").output).tag.endswith("svg")
+    assert "| maxpool1 | `maxpool(2)` |" in translate(recipe_file, "--format=markdown").output
+    assert r"\begin{tabular}" in translate(recipe_file, "--format=latex").output
 
 
 def test_a_recipe_finds_its_data_where_data_says(colours: Path, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_recipe_finds_its_data_where_data_says(colours: Path, tmp_path: Path) 
         (["--shifts", "40"], "a shift must leave some of the image in sight"),
         (["--image", "test:0", "--shifts", "99"], "--shifts: a shift must leave"),  # before the image is looked for
         (["--image", "no.png"], "no.png: this image can't be used: missing"),
-        (["--json", "--svg"], "an answer has one form"),
+        (["--json", "--format=svg"], "the output has one format"),
     ],
 )
 def test_mistakes_are_told(recipe_file: Path, words: list[str], told: str) -> None:

@@ -23,7 +23,7 @@ from cnnlab.cli.options import (
     read_network_name,
     refuse_option,
 )
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat
+from cnnlab.cli.output.documents import Format, choose_format
 from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
 from cnnlab.errors import UsageError
 from cnnlab.interpret.limits import MAX_PATCHES, MAX_SHOWN
@@ -97,15 +97,14 @@ def activations(
     device: Device = "auto",
     data: DataFolder = None,
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
+    format_: Format = "text",
     debug: Debug = False,
 ) -> None:
     """Show what layers make of an image: their maps, numbered, with the image and statistics of each map.
 
     With --units which units never do anything over a split of the data; with --patches what excites filters most.
     """
-    output_format = OutputFormat(json, markdown, latex)
+    output_format = choose_format(json, format_)
     wanted = _requested_mode(units, patches, image, layer)
     _refuse_unused_options(context, wanted)
     path = None if no_pictures else check_figure_path(output, f"{wanted}.png")

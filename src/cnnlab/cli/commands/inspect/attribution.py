@@ -21,7 +21,7 @@ from cnnlab.cli.options import (
     read_network_name,
     refuse_option,
 )
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat
+from cnnlab.cli.output.documents import Format, choose_format
 from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
 
 Images = Annotated[
@@ -92,8 +92,7 @@ def attribution(
     device: Device = "auto",
     data: DataFolder = None,
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
+    format_: Format = "text",
     debug: Debug = False,
 ) -> None:
     """Show which pixels speak for a class by saliency, integrated gradients, occlusion and Grad-CAM, each with checks.
@@ -101,7 +100,7 @@ def attribution(
     Deletion and insertion against random orders of the pixels, the sum of integrated gradients, and whether a map
     changes when the weights are drawn anew. Needs pip install 'cnnlab\\[captum]'.
     """
-    output_format = OutputFormat(json, markdown, latex)
+    output_format = choose_format(json, format_)
     place = None if no_pictures else check_figure_path(output, "attribution.png")
     _refuse_unused_options(context, method)
     named = read_network_name(what)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunPath, SplitName, find_run, handle_errors
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat
+from cnnlab.cli.output.documents import Format, choose_format
 from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
 from cnnlab.interpret.limits import MAX_SHOWN
 
@@ -43,8 +43,7 @@ def mistakes(
     device: Device = "auto",
     data: DataFolder = None,
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
+    format_: Format = "text",
     debug: Debug = False,
 ) -> None:
     """What a trained network gets wrong: confused classes, the surest mistakes, calibration, and a map of its features.
@@ -52,7 +51,7 @@ def mistakes(
     The predictions are those that the run has kept. The images of the test split are a look, which the ledger tells of;
     with --no-images or --no-pictures there is none.
     """
-    output_format = OutputFormat(json, markdown, latex)
+    output_format = choose_format(json, format_)
     place = None if no_pictures else check_figure_path(output, PICTURE)
     from cnnlab.cli.output.console import progress_reporter
     from cnnlab.interpret.mistakes.compute import inspect_mistakes

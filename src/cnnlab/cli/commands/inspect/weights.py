@@ -18,7 +18,7 @@ from cnnlab.cli.options import (
     read_network_name,
     refuse_option,
 )
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat
+from cnnlab.cli.output.documents import Format, choose_format
 from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
 from cnnlab.interpret.limits import MAX_SHOWN
 
@@ -67,15 +67,14 @@ def weights(
     output: PictureFile = None,
     no_pictures: NoPictures = False,
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
+    format_: Format = "text",
     debug: Debug = False,
 ) -> None:
     """Show the filters of a layer as numbered pictures, before and after training, with their spectra and numbers.
 
     What a run began with is made anew from its seed, and held to the digest that the run wrote down.
     """
-    output_format = OutputFormat(json, markdown, latex)
+    output_format = choose_format(json, format_)
     place = None if no_pictures else check_figure_path(output, "weights.png")
     named = read_network_name(what)
     from cnnlab.cli.output.console import log

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnnlab.cli.options import Debug, Json, handle_errors, read_position, read_sizes
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, Svg, show_output
+from cnnlab.cli.output.documents import FormatOrSvg, choose_format, show_output
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,15 +58,13 @@ def convolve(
     of: Of = 0,
     page: Page = None,
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
-    svg: Svg = False,
+    format_: FormatOrSvg = "text",
     debug: Debug = False,
 ) -> None:
     """A convolution by hand: every output element with its products and their sum."""
     from cnnlab.theory.convolution_by_hand.result import convolve as work_out
 
-    form = OutputFormat(json, markdown, latex, svg)
+    output_format = choose_format(json, format_)
     found = work_out(
         _parse_numbers("--image", image),
         _parse_numbers("--kernel", kernel),
@@ -80,7 +78,7 @@ def convolve(
     step = _selected_step(found, at, of)
     if page is not None:
         _write_page(page, found, step)
-    show_output(_SelectedResult(found, step), form)
+    show_output(_SelectedResult(found, step), output_format)
 
 
 @dataclass(frozen=True)

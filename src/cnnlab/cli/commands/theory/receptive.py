@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, handle_errors, read_image_size, read_position
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, Svg, show_output
+from cnnlab.cli.output.documents import FormatOrSvg, choose_format, show_output
 from cnnlab.errors import UsageError
 
 What = Annotated[
@@ -53,9 +53,7 @@ def receptive(
     device: Device = "auto",
     data: DataFolder = None,
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
-    svg: Svg = False,
+    format_: FormatOrSvg = "text",
     debug: Debug = False,
 ) -> None:
     """What each layer's nodes see of the image: size, jump, first centre; and a picture of one, traced back.
@@ -63,7 +61,7 @@ def receptive(
     With --effective also how much it looks where: the gradient of a node by each pixel, for a run's trained weights
     beside those that it began with, or for random ones.
     """
-    output_format = OutputFormat(json, markdown, latex, svg)
+    output_format = choose_format(json, format_)
     sides, place = read_image_size(size), read_position(node, "--node")
     for option, given in (("--images", images), ("--seed", seed)):
         if given is not None and not effective:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnnlab.cli.options import Debug, Json, handle_errors, read_sizes
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, Svg, show_output
+from cnnlab.cli.output.documents import Format, FormatOrSvg, choose_format, show_output
 
 if TYPE_CHECKING:
     from cnnlab.render.document import Renderable
@@ -52,9 +52,7 @@ def output(
     channels: Channels = None,
     filters: Filters = None,
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
-    svg: Svg = False,
+    format_: FormatOrSvg = "text",
     debug: Debug = False,
 ) -> None:
     """The size that comes out of a convolution or a pool, and what it never sees."""
@@ -75,8 +73,7 @@ def padding(
     transposed: Transposed = False,
     output_padding: OutputPadding = "0",
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
+    format_: Format = "text",
     debug: Debug = False,
 ) -> None:
     """The padding that gives an output, on each side."""
@@ -97,8 +94,7 @@ def kernel(
     transposed: Transposed = False,
     output_padding: OutputPadding = "0",
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
+    format_: Format = "text",
     debug: Debug = False,
 ) -> None:
     """The kernel that gives an output."""
@@ -119,8 +115,7 @@ def stride(
     transposed: Transposed = False,
     output_padding: OutputPadding = "0",
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
+    format_: Format = "text",
     debug: Debug = False,
 ) -> None:
     """The stride that gives an output."""
@@ -134,8 +129,7 @@ def _print_solution(solve: Callable[..., Renderable], context: typer.Context) ->
     from cnnlab.theory.size_arithmetic.solvers import MAX_SIZE
 
     given = {name: value for name, value in context.params.items() if value is not None and name != "debug"}
-    flags = {name: given.pop(name) for name in ("json", "markdown", "latex", "svg") if name in given}
-    output_format = OutputFormat(**flags)
+    output_format = choose_format(given.pop("json"), given.pop("format_"))
     for name, value in given.items():
         if isinstance(value, str):
             least = 0 if name in _ZERO_ALLOWED else 1

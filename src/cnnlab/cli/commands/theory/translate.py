@@ -19,7 +19,7 @@ from cnnlab.cli.options import (
     handle_errors,
     read_network_name,
 )
-from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, Svg, show_output
+from cnnlab.cli.output.documents import FormatOrSvg, choose_format, show_output
 
 ImageFile = Annotated[
     str | None,
@@ -64,16 +64,14 @@ def translate(
     device: Device = "auto",
     data: DataFolder = None,
     json: Json = False,
-    markdown: Markdown = False,
-    latex: Latex = False,
-    svg: Svg = False,
+    format_: FormatOrSvg = "text",
     debug: Debug = False,
 ) -> None:
     """Move an image by a few pixels, and see how far each layer's activations move: before and after pooling.
 
     Also which shifts each map follows exactly: those that its strides divide.
     """
-    output_format = OutputFormat(json, markdown, latex, svg)
+    output_format = choose_format(json, format_)
     named = read_network_name(what)
     from cnnlab.cli.output.console import log
     from cnnlab.interpret.loaded_model import load_target
