@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.sources.base import no_progress
+from cnnlab.context import RunContext
 from cnnlab.runs.setup import TrainingSetup
 from cnnlab.training.device import choose_device, device_name
 from cnnlab.training.loop import SplitLoaders, fit
@@ -72,7 +72,7 @@ def main() -> None:
 def _bench(calls: list[str], options: argparse.Namespace, device: torch.device) -> TrainingSetup:
     changes = {"data.source": options.source, "data.limit": options.images, "data.augment": calls}
     recipe = Recipe.read(RECIPE, {**changes, "train.epochs": 1})
-    return TrainingSetup.prepare(recipe, None, device, True, no_progress)
+    return TrainingSetup.prepare(recipe, RunContext(device=device.type))
 
 
 def _round(setup: TrainingSetup) -> float:

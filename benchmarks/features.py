@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.data.decoding.cache import features_dir
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
@@ -80,7 +81,7 @@ def _trained(
     }
     made = Recipe.from_tables({"data": data, "model": MODEL, "train": train | ({"epochs": epochs} if epochs else {})})
     began = time.perf_counter()
-    ended = run(made, name=cache, runs=folder, device="cpu")
+    ended = run(made, RunContext(folder, device="cpu"), name=cache)
     return time.perf_counter() - began, ended
 
 

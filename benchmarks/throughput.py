@@ -25,12 +25,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import NO_CALLBACKS
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.loader import ImageLoader
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
 from cnnlab.records import PrecisionConfig
-from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.training.device import choose_device, device_name
 from cnnlab.training.loop import SplitLoaders, TrainingState, fit
 from cnnlab.training.precision import autotune_precision

@@ -22,6 +22,7 @@ from hypothesis import settings
 from PIL import Image
 
 from cnnlab.config.recipe import Data, Recipe
+from cnnlab.context import RunContext
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -174,7 +175,7 @@ def trained(shared_folder: Path) -> Callable[..., RunFolder]:
         runs = shared_folder / "trained" / digest
         with FileLock(shared_folder / f"{digest}.lock"):
             finished = [path.parent for path in runs.glob("*/result.json")]
-            return RunFolder(finished[0]) if finished else run(recipe, name=name, runs=runs, device="cpu")
+            return RunFolder(finished[0]) if finished else run(recipe, RunContext(runs=runs, device="cpu"), name=name)
 
     return find
 

@@ -14,8 +14,8 @@ import cnnlab
 from cnnlab import Recipe, SourceError, UsageError
 from cnnlab.api.lr_finder import lr_range, with_learning_rate
 from cnnlab.config.optimizers import optimizers
+from cnnlab.context import RunContext
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.sources.base import no_progress
 from cnnlab.runs.setup import TrainingSetup
 from cnnlab.training.loop import SplitLoaders, fit
 from cnnlab.training.lr_finder.curve import geometric_rates
@@ -110,7 +110,7 @@ def test_on_shapes_the_suggested_rate_lowers_the_loss_more_than_one_a_hundred_ti
     def mean_loss(rate: float) -> float:
         train = {**tables["train"], "optimizer": f"adam({rate})"}
         bench = TrainingSetup.prepare(
-            Recipe.from_tables({**tables, "train": train}), None, CPU, True, no_progress, with_validation=False
+            Recipe.from_tables({**tables, "train": train}), RunContext(device="cpu"), with_validation=False
         )
         feeds = SplitLoaders(bench.train_loader, None, None, bench.dataset.classes)
         (record,) = fit(bench.training(), feeds, lambda *_: None)

@@ -14,7 +14,8 @@ from PIL import Image
 
 import cnnlab
 from cnnlab import Recipe, RunError, RunFolder
-from cnnlab.api import report, train
+from cnnlab.api import report
+from cnnlab.context import Callbacks
 from cnnlab.runs.claims import judge_claims
 
 
@@ -54,7 +55,7 @@ def finished(
 def test_a_recipe_object_trains_and_is_reported(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     said: list[str] = []
     made = recipe(claims={"parameters": 315})
-    folder = cnnlab.train(made, runs=str(tmp_path), device="cpu", callbacks=train.RunCallbacks(log=said.append))
+    folder = cnnlab.train(made, runs=str(tmp_path), device="cpu", callbacks=Callbacks(log=said.append))
     assert isinstance(folder, RunFolder)
     assert folder.name.endswith("-run")
     assert said[0] == f"run folder: {folder.path}"
@@ -73,9 +74,9 @@ def test_a_resumed_run_is_reported(
     recipe: Callable[..., Recipe], cut: Callable[[int], Callable[..., None]], tmp_path: Path
 ) -> None:
     started: list[RunFolder] = []
-    callbacks = train.RunCallbacks(on_step=cut(7))
+    callbacks = Callbacks(on_step=cut(7), on_run_start=started.append)
     with pytest.raises(cut.error):
-        cnnlab.train(recipe(), runs=tmp_path, device="cpu", callbacks=callbacks, on_run_start=started.append)
+        cnnlab.train(recipe(), runs=tmp_path, device="cpu", callbacks=callbacks)
     [run] = started
     assert not (run.path / "report.html").exists()
     folder = cnnlab.resume(run.path, device="cpu")

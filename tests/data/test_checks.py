@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.data.checks import SourceReport, check_source
 from cnnlab.errors import SourceError
 
@@ -121,7 +122,9 @@ def test_an_archive_and_a_name_under_the_data_folder(make_folder, tmp_path):
         for path in sorted(root.rglob("*.png")):
             archive.write(path, path.relative_to(root))
     told = []
-    report = check_source("a.zip", tmp_path, progress=lambda *report: told.append(report))
+    report = check_source(
+        "a.zip", RunContext(data_root=tmp_path, callbacks=Callbacks(progress=lambda *report: told.append(report)))
+    )
     assert (report.images, report.source, report.problems) == (4, "a.zip", ())
     assert told == [("checking train", 4, 4, "images")]
 

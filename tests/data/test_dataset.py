@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cnnlab.config.recipe import Data
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.data import channel_stats, dataset
 from cnnlab.data.channel_stats import mean_and_std
 from cnnlab.data.dataset import data_roots, find_files, input_spec, open_dataset, open_source, preview_spec
@@ -265,7 +266,11 @@ def test_real_faces_without_a_split(orl_faces):
 
 def test_images_that_two_parts_share_are_decoded_once(monkeypatch):
     reports = []
-    found = open_dataset(Data(source="shapes"), seed=0, progress=lambda *report: reports.append(report))
+    found = open_dataset(
+        Data(source="shapes"),
+        seed=0,
+        context=RunContext(callbacks=Callbacks(progress=lambda *report: reports.append(report))),
+    )
     monkeypatch.setattr(
         "cnnlab.data.sources.shapes._render_chunk", lambda _part, indices: np.zeros((len(indices), 3, 32, 32))
     )

@@ -27,8 +27,8 @@ from cnnlab.config.optimizers import optimizers
 from cnnlab.config.recipe import Recipe, Train
 from cnnlab.config.schedules import schedules
 from cnnlab.config.stopping import budgets, stopping_rules
+from cnnlab.context import RunContext
 from cnnlab.data.loader import ImageLoader
-from cnnlab.data.sources.base import no_progress
 from cnnlab.data.sources.shapes import CLASSES, render
 from cnnlab.evaluation.logits import predict_logits
 from cnnlab.evaluation.metrics import compute_score
@@ -167,7 +167,7 @@ def recipe(pictures: Path) -> Callable[..., Recipe]:
 
 def prepared(recipe: Recipe) -> TrainingSetup:
     """The network before its first step, with its data."""
-    bench = TrainingSetup.prepare(recipe, None, torch.device("cpu"), False, no_progress)
+    bench = TrainingSetup.prepare(recipe, RunContext(device="cpu", download=False))
     assert len(bench.train_loader) == IMAGES
     return bench
 
@@ -265,7 +265,7 @@ def test_choices_learn_in_random_company(number: int, recipe: Callable[..., Reci
     made = recipe(**chosen)
     bench = prepared(made)
     before = loss(bench.network.eval(), bench.train_loader)
-    result = run(made, runs=tmp_path, device="cpu").result()
+    result = run(made, RunContext(runs=tmp_path, device="cpu")).result()
     assert result is not None
     assert result.status != "diverged", chosen
     assert result.train is not None

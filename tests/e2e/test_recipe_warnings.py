@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.runs.run import run
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -56,7 +57,7 @@ def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = pictures(root / "pictures", Recipe.read(recipe).data.classes or [], 4, (32, 32, 3))
     few = {"data.source": str(source), "data.validation": 0.25, "data.test": 0.25}
     short = {"train.epochs": 1, "train.batch_size": 5, "train.precision": "fp32"}
-    run(Recipe.read(recipe, {**few, **short}), name="trunk", runs=root / "runs", device="cpu")
+    run(Recipe.read(recipe, {**few, **short}), RunContext(runs=root / "runs", device="cpu"), name="trunk")
     return root
 
 

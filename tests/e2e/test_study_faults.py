@@ -47,12 +47,12 @@ journal = Path(sys.argv[1])
 sys.argv = ["cnnlab", *sys.argv[2:]]
 if __name__ == "__main__":
     from cnnlab.cli.output.study_progress import StudyProgressBar
-    ended = StudyProgressBar.on_run_end
+    ended = StudyProgressBar.on_task_end
     def told(self, task, outcome):
         with journal.open("a") as file:
             file.write(f"{outcome.id} {outcome.status}\\n")
         ended(self, task, outcome)
-    StudyProgressBar.on_run_end = told
+    StudyProgressBar.on_task_end = told
     runpy.run_module("cnnlab", run_name="__main__")
 """
 NOT_COMPARED = ("seconds", "images_per_second", "report")
@@ -210,7 +210,7 @@ def test_a_study_that_is_cut_off_goes_on_with_its_other_runs(
     words = ["study", str(written), "--runs", str(tmp_path)]
     monkeypatch.setattr("cnnlab.studies.worker_pool.processes", lambda _count: in_process)
     monkeypatch.setattr(sys, "argv", ["cnnlab", *words])
-    ended = StudyProgressBar.on_run_end
+    ended = StudyProgressBar.on_task_end
 
     def terminated(self: StudyProgressBar, *told: Any) -> None:
         ended(self, *told)
@@ -219,7 +219,7 @@ def test_a_study_that_is_cut_off_goes_on_with_its_other_runs(
 
     words += ["--set", "train.epochs=1", "--device", "cpu", "--json"]
     with monkeypatch.context() as patch:
-        patch.setattr(StudyProgressBar, "on_run_end", terminated)
+        patch.setattr(StudyProgressBar, "on_task_end", terminated)
         done = CliRunner().invoke(app, words)
     assert (done.exit_code, done.stdout) == (CODES["SIGTERM"], "")
     assert f"the runs are kept; go on with: cnnlab study {written} --runs {tmp_path}" in done.stderr

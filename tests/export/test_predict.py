@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
 from cnnlab.export import predict as export_predict
@@ -141,6 +142,6 @@ def test_images_lie_in_memory_as_in_the_training(
 
 def test_a_run_without_weights_is_said(recipe: Callable[..., Recipe], tmp_path: Path, colours: Path) -> None:
     layers = ["conv(4, 3)", "flatten", "dense(classes)"]
-    diverged = run(recipe(optimizer="sgd(1e30, momentum=0.9)", layers=layers), runs=tmp_path)
+    diverged = run(recipe(optimizer="sgd(1e30, momentum=0.9)", layers=layers), RunContext(runs=tmp_path))
     with pytest.raises(RunError, match="this run has no 'best' checkpoint"):
         list(predict(diverged, [colours]))

@@ -12,6 +12,7 @@ from PIL import Image
 
 import cnnlab
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.loader import ImageLoader
 from cnnlab.data.sources.base import ImageSpec
@@ -165,7 +166,7 @@ def test_what_was_done_to_a_file_is_told(recipe_file: Path, tmp_path: Path) -> N
 
 
 def test_an_image_of_the_data_is_named_by_its_place(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    folder = run(recipe(opened="sealed"), runs=tmp_path, device="cpu")
+    folder = run(recipe(opened="sealed"), RunContext(runs=tmp_path, device="cpu"))
     subject = load_model(str(folder.path), device="cpu")
     dataset = open_dataset(folder.recipe().data, seed=0)
     found = subject.load_image("validation:2")

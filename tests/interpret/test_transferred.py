@@ -14,6 +14,7 @@ import torch
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import trace
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.errors import RunError, SpecError
 from cnnlab.interpret.loaded_model import load_model
 from cnnlab.interpret.receptive_field.effective import target_effective_fields
@@ -61,7 +62,7 @@ def test_rows_and_fields_are_those_of_the_table_that_it_is_made_of(
     ]
     found = target_receptive_fields([str(path)], layer="head.conv1")
     assert found.layer == "head.conv1"
-    assert trace_run(run(transferred(), runs=tmp_path / "runs", device="cpu")).rows == traced.rows
+    assert trace_run(run(transferred(), RunContext(runs=tmp_path / "runs", device="cpu"))).rows == traced.rows
 
 
 def test_another_size_of_images_is_brought_to_the_backbones(transferred: Callable[..., Recipe], tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_another_size_of_images_is_brought_to_the_backbones(transferred: Callabl
     path.write_text(transferred().to_toml())
     traced = trace_recipe(RecipeFile(path, Recipe.read(path)), size=(4, 4))
     assert (traced.input, traced.rows[0].name, traced.rows[0].output) == ((3, 4, 4), "resize", (3, 8, 8))
-    folder = run(transferred(), runs=tmp_path / "runs", device="cpu")
+    folder = run(transferred(), RunContext(runs=tmp_path / "runs", device="cpu"))
     fields = target_effective_fields([str(folder.path)], size=(4, 4), layer="head.conv1", images=1, device="cpu")
     assert len(fields.fields) == 2
 
@@ -99,7 +100,7 @@ def test_a_recipe_is_opened_with_the_weights_that_its_training_begins_with(
 def test_before_training_are_the_loaded_weights_and_a_drawn_head(
     transferred: Callable[..., Recipe], trunk: RunFolder, tmp_path: Path
 ) -> None:
-    folder = run(transferred(), runs=tmp_path / "runs", device="cpu")
+    folder = run(transferred(), RunContext(runs=tmp_path / "runs", device="cpu"))
     theirs = trained_network(trunk, torch.device("cpu"), print)
     start = loaded_initial_network(folder, print)
     assert torch.equal(start.backbone.conv1.weight, theirs.conv1.weight)
@@ -118,7 +119,7 @@ def test_weights_that_cannot_be_had_any_more_are_left_out_aloud(
     tmp_path: Path,
     how: str,
 ) -> None:
-    folder = run(transferred(), runs=tmp_path / "runs", device="cpu")
+    folder = run(transferred(), RunContext(runs=tmp_path / "runs", device="cpu"))
     (behind,) = (tmp_path / "trunks").iterdir()
     shutil.rmtree(behind)
     if how == "trained again":

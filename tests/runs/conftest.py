@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.data import loader
 from cnnlab.data.loader import ImageLoader
-from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.run_folder import RunFolder
 
@@ -59,17 +59,19 @@ class Cutting:
 
     def straight(self, recipe: Recipe, cut_at: int | None = None) -> tuple[RunFolder, list[Moment]]:
         """A run and all its moments; with `cut_at` it is cut at that event, counted from 0."""
-        return self._watched(lambda **given: run(recipe, runs=self._new(), device="cpu", **given), cut_at)
+        return self._watched(
+            lambda callbacks: run(recipe, RunContext(self._new(), device="cpu", callbacks=callbacks)), cut_at
+        )
 
     def resumed(self, files: Files) -> RunFolder:
         """What becomes of a run folder with these files when it is gone on with."""
         with told_of_events(lambda _: None):
-            return resume_run(self.restored(files).path, device="cpu")
+            return resume_run(self.restored(files).path, RunContext(device="cpu"))
 
     def resumed_with_moments(self, files: Files) -> tuple[RunFolder, list[Moment]]:
         """The same, and all its moments."""
         path = self.restored(files).path
-        return self._watched(lambda **given: resume_run(path, device="cpu", **given))
+        return self._watched(lambda callbacks: resume_run(path, RunContext(device="cpu", callbacks=callbacks)))
 
     def restored(self, files: Files) -> RunFolder:
         """A run folder with these files."""
@@ -86,7 +88,9 @@ class Cutting:
         assert found.keys() == expected.keys()
         assert [name for name in expected if found[name] != expected[name]] == []
 
-    def _watched(self, work: Callable[..., object], cut_at: int | None = None) -> tuple[RunFolder, list[Moment]]:
+    def _watched(
+        self, work: Callable[[Callbacks], object], cut_at: int | None = None
+    ) -> tuple[RunFolder, list[Moment]]:
         folders: list[RunFolder] = []
         moments: list[Moment] = []
 
@@ -99,9 +103,9 @@ class Cutting:
                 if len(moments) - 1 == cut_at:
                     raise Cut
 
-        callbacks = RunCallbacks(on_step=lambda *_: note("step"), log=lambda _: note("word"))
+        callbacks = Callbacks(on_run_start=folders.append, on_step=lambda *_: note("step"), log=lambda _: note("word"))
         with told_of_events(note), suppress(Cut):
-            work(callbacks=callbacks, on_run_start=folders.append)
+            work(callbacks)
         return folders[0], moments
 
     def _new(self) -> Path:

@@ -17,13 +17,13 @@ from safetensors.torch import load_file
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
+from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.data import array_store
 from cnnlab.data.augmentation.views import FlippedViews
 from cnnlab.data.decoding.cache import features_dir
 from cnnlab.data.loader import ImageLoader
 from cnnlab.errors import SpecError
 from cnnlab.records import FeatureCacheRecord
-from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.studies.plan import make_plan
@@ -40,7 +40,7 @@ HEAD = ["flatten", "dropout(0.3)", "dense(8, bias=false)", "batchnorm", "relu", 
 @pytest.fixture(scope="session")
 def behind(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run whose network is the backbone here, to be read only."""
-    return run(recipe(DEEP, epochs=1), name="behind", runs=tmp_path_factory.mktemp("behind"), device="cpu")
+    return run(recipe(DEEP, epochs=1), RunContext(runs=tmp_path_factory.mktemp("behind"), device="cpu"), name="behind")
 
 
 @pytest.fixture(autouse=True)
@@ -65,8 +65,8 @@ def transfer(recipe: Callable[..., Recipe], behind: RunFolder) -> Callable[..., 
 def done(tmp_path: Path) -> Callable[..., RunFolder]:
     """Carries a recipe out."""
 
-    def make(made: Recipe, **given: Any) -> RunFolder:
-        return run(made, runs=tmp_path / "runs", device="cpu", **given)
+    def make(made: Recipe, callbacks: Callbacks = NO_CALLBACKS, **given: Any) -> RunFolder:
+        return run(made, RunContext(runs=tmp_path / "runs", device="cpu", callbacks=callbacks), **given)
 
     return make
 
@@ -150,7 +150,7 @@ def test_fewer_views_than_epochs_are_not_exact_and_say_so(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder]
 ) -> None:
     said: list[str] = []
-    folder = done(transfer(augment=["crop(1)"], cache="views(2)"), callbacks=RunCallbacks(log=said.append))
+    folder = done(transfer(augment=["crop(1)"], cache="views(2)"), callbacks=Callbacks(log=said.append))
     found = record(folder)
     assert (found.cached, found.exact, found.views) == (True, False, 2)
     assert found.reason == "3 epochs take turns with 2 views of each image"
@@ -162,7 +162,7 @@ def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], 
     progress: list[tuple[Any, ...]] = []
     folder = done(
         transfer(augment=["flip"]),
-        callbacks=RunCallbacks(log=said.append, progress=lambda *told: progress.append(told)),
+        callbacks=Callbacks(log=said.append, progress=lambda *told: progress.append(told)),
     )
     found = record(folder)
     # 27 images to train on in two views and 9 to validate on, of 6×4×4 numbers; the test part is not kept.
@@ -177,7 +177,7 @@ def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], 
     assert line.endswith(f"kept from head.dropout1 on ({how})")
     assert ("features of the frozen part, view 2 of 2", sizes["train"], sizes["train"], "images") in progress
     said.clear()
-    again = done(transfer(augment=["flip"]), callbacks=RunCallbacks(log=said.append))
+    again = done(transfer(augment=["flip"]), callbacks=Callbacks(log=said.append))
     assert record(again).seconds is None
     assert any("found in the cache" in line for line in said)
     same(again, folder, exactly=True)
@@ -201,7 +201,7 @@ def test_where_features_are_not_kept_the_reason_is_said(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder], fields: dict[str, Any], words: str
 ) -> None:
     said: list[str] = []
-    folder = done(transfer(**fields), callbacks=RunCallbacks(log=said.append))
+    folder = done(transfer(**fields), callbacks=Callbacks(log=said.append))
     found = record(folder)
     assert not found.cached
     assert re.search(words, found.reason)
@@ -345,7 +345,7 @@ def test_arms_that_share_a_frozen_part_share_its_features(transfer: Callable[...
     study = Study(
         base=transfer(opened="sealed"), metric="validation_loss", baseline="plain", baseline_seeds=2, seeds=2, arms=arms
     )
-    execute_study(study, "sharing", runs=tmp_path / "runs", device="cpu")
+    execute_study(study, "sharing", RunContext(runs=tmp_path / "runs", device="cpu"))
     found = [record(folder) for folder in list_runs(tmp_path / "runs")]
     assert len(found) == 6
     assert {(one.cached, one.exact) for one in found} == {(True, True)}
@@ -403,14 +403,13 @@ def test_a_run_that_is_cut_ends_like_a_straight_one(
     with pytest.raises(cut.error):
         done(
             transfer(**RESUMED, average="ema(0.9)", weights="averaged"),
-            on_run_start=started.append,
-            callbacks=RunCallbacks(on_step=cut(steps)),
+            callbacks=Callbacks(on_step=cut(steps), on_run_start=started.append),
         )
     if gone:
         shutil.rmtree(features_dir())
     (folder,) = started
     before = record(folder)
-    same(resume_run(folder.path, device="cpu"), straight, exactly=True)
+    same(resume_run(folder.path, RunContext(device="cpu")), straight, exactly=True)
     assert record(folder) == before
     assert features_dir().exists()
 
@@ -425,8 +424,8 @@ def test_a_run_that_began_without_goes_on_without(
     with monkeypatch.context() as patch:
         patch.setattr("cnnlab.training.feature_cache.plan.MAX_CACHE_BYTES", 0)
         with pytest.raises(cut.error):
-            done(transfer(), on_run_start=started.append, callbacks=RunCallbacks(on_step=cut(6)))
-    resume_run(started[0].path, device="cpu")
+            done(transfer(), callbacks=Callbacks(on_step=cut(6), on_run_start=started.append))
+    resume_run(started[0].path, RunContext(device="cpu"))
     assert not record(started[0]).cached
     assert not features_dir().exists()
 
@@ -454,6 +453,6 @@ def test_the_speed_of_a_study_is_that_on_features(
             }
         ),
         "speeds",
-        device="cpu",
+        RunContext(device="cpu"),
     )
     assert seen == [("TrainableTail", (96,)), ("TransferModel", (3, 8, 8))]

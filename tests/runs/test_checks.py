@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.errors import SourceError, SpecError
 from cnnlab.runs.run import run
 
@@ -45,7 +46,7 @@ def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(
     recipe: Callable[..., Recipe], tmp_path: Path, fields: dict, problem: str
 ) -> None:
     with pytest.raises(SpecError, match=problem):
-        run(recipe(**fields), runs=tmp_path / "runs")
+        run(recipe(**fields), RunContext(runs=tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
 
 
@@ -55,10 +56,10 @@ def test_a_network_larger_than_the_memory_is_refused_before_it_is_built(
     layers = ["flatten", "dense(1000000)", "dense(1000000)", "dense(classes)"]
     words = r"2 problems(?s:.*)model\.layers: 1,000,197,000,003 parameters need 14,904\.1 GiB(?s:.*)cnnlab describe"
     with pytest.raises(SpecError, match=words):
-        run(recipe(layers=layers, batch_size=64), runs=tmp_path / "runs")
+        run(recipe(layers=layers, batch_size=64), RunContext(runs=tmp_path / "runs"))
 
 
 def test_an_unknown_source_makes_no_folder(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     with pytest.raises(SourceError):
-        run(recipe(source="cifar11"), runs=tmp_path / "runs")
+        run(recipe(source="cifar11"), RunContext(runs=tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()

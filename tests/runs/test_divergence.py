@@ -12,6 +12,7 @@ import torch
 import typer
 
 from cnnlab.cli.commands.train import show_result
+from cnnlab.context import RunContext
 from cnnlab.data.loader import ImageLoader
 from cnnlab.runs.index.summary import summarize_runs
 from cnnlab.runs.run import run
@@ -88,7 +89,7 @@ def test_it_is_kept_as_diverged_and_counts_for_nothing(
     place: tuple[int, int],
 ) -> None:
     spoilt(what, value, place)
-    folder = run(recipe(**SETTINGS[setting]), runs=tmp_path, device="cpu")
+    folder = run(recipe(**SETTINGS[setting]), RunContext(runs=tmp_path, device="cpu"))
     result, curve = folder.result(), folder.epochs()
     assert (result.status, result.train, result.validation, result.test) == ("diverged", None, None, None)
     assert result.message.startswith(f"the loss stopped being a number before the end of epoch {result.epochs:g}")

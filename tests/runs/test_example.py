@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
 from cnnlab.records import ExampleRecord
@@ -25,7 +26,7 @@ def test_the_first_image_of_the_validation_part_is_kept_as_the_network_has_it(
     recipe: Callable[..., Recipe], tmp_path: Path, fields: dict[str, object], part: str, channels: int
 ) -> None:
     made = recipe(epochs=1, **fields)
-    folder = run(made, runs=tmp_path, device="cpu")
+    folder = run(made, RunContext(runs=tmp_path, device="cpu"))
     dataset = open_dataset(made.data, seed=made.train.seed)
     example = folder.example()
     assert example is not None

@@ -15,6 +15,7 @@ from torch import nn
 
 import cnnlab
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.models.pretrained import architectures
 from cnnlab.models.pretrained.transfer import TransferModel
 from cnnlab.runs.final_evaluation import trained_network
@@ -57,7 +58,7 @@ FEW = [("adamw", "rows(['batchnorm2'])"), ("muon", "last_convs(1)"), ("swa", "ro
 @pytest.fixture
 def train(transferring: Any, tmp_path: Path) -> Callable[..., RunFolder]:
     def make(*policy: Any, **fields: Any) -> RunFolder:
-        return run(transferring.recipe(*policy, **fields), runs=tmp_path, device="cpu")
+        return run(transferring.recipe(*policy, **fields), RunContext(runs=tmp_path, device="cpu"))
 
     return make
 
@@ -149,7 +150,7 @@ def test_dropout_is_off_in_front_of_what_trains_and_on_behind_it(
 @pytest.mark.parametrize("policy", ["gradual", *(pytest.param(policy, marks=FULL) for policy in ("none", "all"))])
 def test_a_trial_of_the_way_and_the_first_loss_leave_the_network_as_it_was(transferring: Any, policy: str) -> None:
     made = transferring.recipe(policy, precision="auto")
-    bench = TrainingSetup.prepare(made, None, CPU, True, lambda *_: None)
+    bench = TrainingSetup.prepare(made, RunContext(device="cpu"))
     assert bench.precision_config.tried
     initial_loss_warning(made, bench.network, bench.train_loader, 3)
     assert transferring.trained(bench.network.state_dict()) == set()
@@ -171,9 +172,7 @@ def test_a_way_is_tried_with_all_that_will_train(transferring: Any, monkeypatch:
     monkeypatch.setattr(nn.Module, "zero_grad", noted)
     for policy, conv_trains in (("none", False), ("gradual", True)):
         asked.clear()
-        TrainingSetup.prepare(
-            transferring.recipe(policy, precision="auto", batch_size=7), None, CPU, True, lambda *_: None
-        )
+        TrainingSetup.prepare(transferring.recipe(policy, precision="auto", batch_size=7), RunContext(device="cpu"))
         found = set().union(*asked)
         assert "head.dense1.weight" in found
         assert ("backbone.conv1.weight" in found) is conv_trains

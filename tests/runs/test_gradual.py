@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from cnnlab.context import RunContext
 from cnnlab.runs.run import run
 from cnnlab.runs.setup import TrainingSetup
 from cnnlab.training.loop import SplitLoaders, fit
@@ -26,7 +27,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def test_each_part_begins_in_its_epoch_and_has_no_moments_before(transferring: Any) -> None:
     bench = TrainingSetup.prepare(
-        transferring.recipe(PARTS, epochs=4, optimizer="adamw(0.01)"), None, CPU, True, lambda *_: None
+        transferring.recipe(PARTS, epochs=4, optimizer="adamw(0.01)"), RunContext(device="cpu")
     )
     training = bench.training()
     names = {id(parameter): name for name, parameter in bench.network.named_parameters()}
@@ -41,7 +42,9 @@ def test_each_part_begins_in_its_epoch_and_has_no_moments_before(transferring: A
 def test_parts_join_in_every_few_epochs(transferring: Any, tmp_path: Path) -> None:
     found = []
     for epochs in (2, 3, 5):
-        made = run(transferring.recipe("gradual(['dense1', 'conv2'], every=2)", epochs=epochs), runs=tmp_path)
+        made = run(
+            transferring.recipe("gradual(['dense1', 'conv2'], every=2)", epochs=epochs), RunContext(runs=tmp_path)
+        )
         found.append(transferring.trained(transferring.tensors(made)))
     assert found == [set(), {"dense1"}, {"dense1", "conv2"}]
 
@@ -69,9 +72,9 @@ def test_an_average_of_epochs_has_statistics_of_its_own_where_they_are_no_longer
     """Batch norm that joined in has the plain means over the training part, of the averaged network's own features."""
     policy, ways = "gradual(['batchnorm2'])", {"average": "swa(0.1)", "weights": "averaged", "epochs": 3}
     recipe = transferring.recipe(policy, **ways)
-    made = run(recipe, runs=tmp_path, device="cpu")
+    made = run(recipe, RunContext(runs=tmp_path, device="cpu"))
     average, last = transferring.tensors(made, prefix="average/"), transferring.tensors(made)
-    bench = TrainingSetup.prepare(recipe, None, CPU, True, lambda *_: None)
+    bench = TrainingSetup.prepare(recipe, RunContext(device="cpu"))
     bench.network.load_state_dict(average)
     values = []
     bench.network.get_submodule("backbone.conv2").register_forward_hook(lambda *call: values.append(call[2]))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.models.network_plan import plan_run_network
 from cnnlab.runs import run as runs_run
 from cnnlab.runs.initial_weights import state_digest
@@ -76,7 +77,7 @@ def test_a_run_writes_down_what_it_really_begins_with(
     recipe: Callable[..., Recipe], tmp_path: Path, begun: list[dict[str, Tensor]]
 ) -> None:
     made = recipe(seed=3, epochs=1, memory_format="channels_last", precision="auto")
-    folder = run(made, runs=tmp_path, device="cpu")
+    folder = run(made, RunContext(runs=tmp_path, device="cpu"))
     again = plan_run_network(folder).build(3, "cpu")
     start = folder.initial_weights()
     assert start is not None
@@ -91,7 +92,7 @@ def test_a_run_that_begins_anew_writes_it_down_anew(own: RunFolder, begun: list[
     then = own.initial_weights()
     for name in ("result.json", "last.json", "initial_weights.json"):
         (own.path / name).unlink()
-    resume_run(own.path, device="cpu")
+    resume_run(own.path, RunContext(device="cpu"))
     assert own.initial_weights() == then
     assert len(begun) == 1
 
@@ -99,5 +100,5 @@ def test_a_run_that_begins_anew_writes_it_down_anew(own: RunFolder, begun: list[
 def test_a_run_that_goes_on_leaves_it_as_it_was(own: RunFolder) -> None:
     (own.path / "result.json").unlink()
     (own.path / "initial_weights.json").unlink()
-    resume_run(own.path, device="cpu")
+    resume_run(own.path, RunContext(device="cpu"))
     assert own.initial_weights() is None  # its state now is not its start

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import pytest
 from PIL import Image
 
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.errors import RunError, SourceError
 from cnnlab.records import PrecisionConfig
-from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.final_evaluation import open_test
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.lock import locked
@@ -36,9 +37,12 @@ def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Calla
 
     def make(calls: int, function: str = "on_step", **fields: object) -> RunFolder:
         folders: list[RunFolder] = []
-        callbacks = RunCallbacks(**{function: cut(calls)})
+        callbacks = Callbacks(**{function: cut(calls)})
         with pytest.raises(cut.error):
-            run(recipe(**{**RICH, **fields}), runs=tmp_path / "runs", callbacks=callbacks, on_run_start=folders.append)
+            run(
+                recipe(**{**RICH, **fields}),
+                RunContext(runs=tmp_path / "runs", callbacks=replace(callbacks, on_run_start=folders.append)),
+            )
         return folders[0]
 
     return make
@@ -51,7 +55,7 @@ def test_a_damaged_last_checkpoint_is_told_and_the_one_before_used(
     folder = cut_run(10)
     (folder.path / "last-8.safetensors").write_bytes(b"")
     said: list[str] = []
-    resume_run(folder.path, callbacks=RunCallbacks(log=said.append))
+    resume_run(folder.path, RunContext(callbacks=Callbacks(log=said.append)))
     assert said[0].endswith("the checkpoint before it (last-4.safetensors) is used")
     cutting.assert_same(folder, straight)
 
@@ -137,9 +141,9 @@ def test_a_relative_source_is_found_from_elsewhere(
     made = recipe(source=picture_folder.name, epochs=1, opened="sealed")
     if command is resume_run:
         with pytest.raises(cut.error):
-            run(made, runs=Path("runs"), callbacks=RunCallbacks(on_step=cut(2)), on_run_start=folders.append)
+            run(made, RunContext(runs=Path("runs"), callbacks=Callbacks(on_step=cut(2), on_run_start=folders.append)))
     else:
-        run(made, runs=Path("runs"), on_run_start=folders.append)
+        run(made, RunContext(runs=Path("runs"), callbacks=Callbacks(on_run_start=folders.append)))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     command(folders[0].path)
@@ -155,8 +159,8 @@ def test_a_run_that_goes_on_is_told_of_and_one_that_has_finished_is_not(
 ) -> None:
     folders: list[RunFolder] = []
     with pytest.raises(RunError, match=r"this run has finished\n  next:     train the recipe again"):
-        resume_run(own.path, on_run_start=folders.append)
+        resume_run(own.path, RunContext(callbacks=Callbacks(on_run_start=folders.append)))
     assert folders == []
     folder = cut_run(5)
-    resume_run(folder.path, on_run_start=folders.append)
+    resume_run(folder.path, RunContext(callbacks=Callbacks(on_run_start=folders.append)))
     assert folders == [folder]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.loader import ImageLoader
 from cnnlab.distributed import ProcessGroup
@@ -24,7 +26,6 @@ from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluation.logits import predict_logits
 from cnnlab.evaluation.metrics import compute_score
 from cnnlab.records import EpochRecord, LedgerEntry
-from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.final_evaluation import open_test, trained_network
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.lock import locked
@@ -139,7 +140,7 @@ def test_the_final_figures_are_those_of_plain_torch_and_pillow(finished: RunFold
 def test_the_last_weights_are_kept_where_nothing_chooses(
     recipe: Callable[..., Recipe], tmp_path: Path, fields: dict
 ) -> None:
-    folder = run(recipe(epochs=3, **fields), runs=tmp_path)
+    folder = run(recipe(epochs=3, **fields), RunContext(runs=tmp_path))
     result = folder.result()
     assert (result.status, result.epochs, result.selected_epoch) == ("finished", 3, 3)
     step = folder.epochs()[-1].step
@@ -149,7 +150,7 @@ def test_the_last_weights_are_kept_where_nothing_chooses(
 
 
 def test_early_stopping_restores_the_best_weights(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    folder = run(recipe(epochs=40, stop="early(patience=3)", **FROZEN), runs=tmp_path)
+    folder = run(recipe(epochs=40, stop="early(patience=3)", **FROZEN), RunContext(runs=tmp_path))
     result = folder.result()
     assert (result.status, result.epochs, result.selected_epoch) == ("stopped early", 4, 1)
     best = only(folder.path, "best-*.safetensors")
@@ -174,7 +175,7 @@ def test_a_sealed_test_set_is_not_read_at_all(
     recipe: Callable[..., Recipe], tmp_path: Path, with_bad_test_images: Path
 ) -> None:
     made = recipe(source=str(with_bad_test_images), test=None, epochs=1, opened="sealed")
-    folder = run(made, runs=tmp_path / "runs")
+    folder = run(made, RunContext(runs=tmp_path / "runs"))
     assert folder.result().status == "finished"
     assert folder.result().test is None
     assert folder.predictions("test") is None
@@ -208,8 +209,8 @@ def test_a_curve_opens_it_at_each_validation_and_at_the_end_and_changes_nothing_
 
 
 def test_open_test_adds_one_opening_and_the_figures(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    sealed = run(recipe(opened="sealed"), runs=tmp_path, name="sealed")
-    other = run(recipe(), runs=tmp_path, name="other")
+    sealed = run(recipe(opened="sealed"), RunContext(runs=tmp_path), name="sealed")
+    other = run(recipe(), RunContext(runs=tmp_path), name="other")
     before = sealed.result()
     assert (before.test, len(ledger(sealed))) == (None, 1)
     result = open_test(sealed.path)
@@ -220,7 +221,7 @@ def test_open_test_adds_one_opening_and_the_figures(recipe: Callable[..., Recipe
 
 
 def test_open_test_refuses_a_run_without_a_test_part(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    folder = run(recipe(test=0.0, epochs=1), runs=tmp_path)
+    folder = run(recipe(test=0.0, epochs=1), RunContext(runs=tmp_path))
     assert folder.data().test_set == ""
     with pytest.raises(RunError, match=r"this run's data has no test part\n  next:     give data.test a share"):
         open_test(folder.path)
@@ -244,14 +245,16 @@ def test_a_trial_changes_nothing_in_the_run_that_follows(
         "training_speed",
         lambda tried, *_: speeds.get(f"{tried.precision} {tried.memory_format}", 1.0),
     )
-    plain, tried = (run(recipe(precision=precision), runs=tmp_path, name=precision) for precision in ("fp32", "auto"))
+    plain, tried = (
+        run(recipe(precision=precision), RunContext(runs=tmp_path), name=precision) for precision in ("fp32", "auto")
+    )
     assert tried.precision_config().tried["fp32 contiguous"] == 2
     assert (tried.precision_config().precision, tried.precision_config().memory_format) == ("fp32", "contiguous")
     assert_same_tensors(plain, tried)
 
 
 def test_one_seed_gives_one_run_bit_by_bit(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    first, second, other = (run(recipe(seed=seed), runs=tmp_path) for seed in (0, 0, 1))
+    first, second, other = (run(recipe(seed=seed), RunContext(runs=tmp_path)) for seed in (0, 0, 1))
     assert_same_tensors(first, second)
     assert other.data().test_set == first.data().test_set, "every seed tests on the same images"
     assert other.data().split_hash != first.data().split_hash
@@ -263,8 +266,8 @@ def test_the_listener_hears_of_every_validation_and_of_the_folder(
     points: list[EpochRecord] = []
     said: list[str] = []
     folders: list[RunFolder] = []
-    listener = RunCallbacks(on_validation=points.append, log=said.append)
-    folder = run(recipe(), runs=tmp_path, callbacks=listener, on_run_start=folders.append)
+    listener = Callbacks(on_validation=points.append, log=said.append)
+    folder = run(recipe(), RunContext(runs=tmp_path, callbacks=replace(listener, on_run_start=folders.append)))
     assert points == folder.epochs()
     assert folders == [folder]
     assert said[0] == f"run folder: {folder.path}"
@@ -283,7 +286,10 @@ def test_a_disk_that_fills_up_is_a_run_error(recipe: Callable[..., Recipe], tmp_
             (folders[0].path / "metrics.jsonl").symlink_to("/dev/full")
 
     with pytest.raises(RunError, match=r"metrics\.jsonl: this file can't be written: "):
-        run(recipe(), runs=tmp_path / "runs", callbacks=RunCallbacks(on_validation=fill), on_run_start=folders.append)
+        run(
+            recipe(),
+            RunContext(runs=tmp_path / "runs", callbacks=Callbacks(on_validation=fill, on_run_start=folders.append)),
+        )
 
 
 def test_the_ledger_lies_beside_the_run_even_when_it_is_tested_from_within(
@@ -304,7 +310,7 @@ def spoil_newest(folder: RunFolder, kind: str = "best") -> dict[str, Any]:
 @pytest.fixture
 def improving(recipe: Callable[..., Recipe], tmp_path: Path) -> RunFolder:
     """A run whose weights were selected more than once."""
-    return run(recipe(epochs=3, validation=0.0), runs=tmp_path / "runs", device="cpu")
+    return run(recipe(epochs=3, validation=0.0), RunContext(runs=tmp_path / "runs", device="cpu"))
 
 
 def test_a_finished_run_is_not_tested_with_other_weights_than_those_of_its_figures(improving: RunFolder) -> None:
@@ -320,7 +326,7 @@ def test_final_figures_of_older_weights_say_so(improving: RunFolder) -> None:
     before = spoil_newest(improving)["before"]
     (improving.path / "result.json").unlink()
     said: list[str] = []
-    result = resume_run(improving.path, callbacks=RunCallbacks(log=said.append)).result()
+    result = resume_run(improving.path, RunContext(callbacks=Callbacks(log=said.append))).result()
     assert said[0] == "going on from the end of epoch 3"
     assert said[1].endswith(f"the checkpoint before it ({before['file']}) is used")
     assert (result.selected_epoch, result.epochs) == (before["epoch"], 3) == (2, 3)
@@ -340,7 +346,7 @@ def test_every_part_is_fed_in_the_format_of_the_network(
 
     monkeypatch.setattr("cnnlab.runs.final_evaluation.predict_logits", watched)
     monkeypatch.setattr("cnnlab.training.loop.predict_logits", watched)
-    folder = run(recipe(epochs=1, opened="curve", memory_format=memory_format), runs=tmp_path, device="cpu")
+    folder = run(recipe(epochs=1, opened="curve", memory_format=memory_format), RunContext(runs=tmp_path, device="cpu"))
     open_test(folder.path)
     assert seen == [(memory_format, memory_format == "channels_last")] * 5
 
@@ -368,7 +374,7 @@ def test_a_full_memory_is_a_run_error(
     monkeypatch.setattr(place, Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory. Tried to\nmore")))
     folders: list[RunFolder] = []
     with pytest.raises(RunError) as caught:
-        run(recipe(), runs=tmp_path, on_run_start=folders.append)
+        run(recipe(), RunContext(runs=tmp_path, callbacks=Callbacks(on_run_start=folders.append)))
     where, file = (folders[0].path, folders[0].path / "recipe.toml") if folders else ("train.batch_size", "RECIPE")
     assert bool(folders) == place.endswith("fit")
     assert str(caught.value).startswith(f"{where}: the memory is full: CUDA out of memory. Tried to\n")
@@ -377,6 +383,6 @@ def test_a_full_memory_is_a_run_error(
 
 def test_an_average_that_never_began_is_told(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     fields = {"average": "swa(0.9)", "weights": "averaged", "budget": "images(10)"}
-    result = run(recipe(epochs=3, **fields), runs=tmp_path, device="cpu").result()
+    result = run(recipe(epochs=3, **fields), RunContext(runs=tmp_path, device="cpu")).result()
     assert result is not None
     assert result.message.startswith("the training ended before an average began: these are its last weights")

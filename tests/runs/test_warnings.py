@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from cnnlab.architecture.warnings import format_warning
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.data.dataset import open_dataset
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
 from cnnlab.records import WarningRecord
-from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.final_evaluation import open_test
 from cnnlab.runs.run import run
 from cnnlab.runs.setup import make_image_loader
@@ -102,7 +102,7 @@ def test_dropout_and_augmentation_are_no_reason_to_speak(recipe: MakeRecipe) -> 
 def test_a_run_computes_the_same_bits_whatever_is_looked_at(recipe: MakeRecipe, tmp_path: Path) -> None:
     made = recipe(augment=["crop(padding=1)", "flip(0.5)"])
     off = made.model_copy(update={"warnings": made.warnings.model_copy(update={"off": ("initial-loss", "leak")})})
-    loud, quiet = (run(known, runs=tmp_path, name=name) for name, known in (("loud", made), ("quiet", off)))
+    loud, quiet = (run(known, RunContext(runs=tmp_path), name=name) for name, known in (("loud", made), ("quiet", off)))
     names = [path.name for path in loud.path.glob("*.safetensors")]
     assert len(names) >= 2
     assert all((loud.path / name).read_bytes() == (quiet.path / name).read_bytes() for name in names)
@@ -114,14 +114,14 @@ def test_a_run_says_its_warnings_and_keeps_them_but_for_those_that_are_off(
 ) -> None:
     said: list[str] = []
     made = Recipe.from_tables({**recipe(optimizer="sgd(50)", epochs=1).to_tables(), "warnings": {"off": list(off)}})
-    folder = run(made, runs=tmp_path, callbacks=RunCallbacks(log=said.append))
+    folder = run(made, RunContext(runs=tmp_path, callbacks=Callbacks(log=said.append)))
     assert list(kept(folder)) == ["bias-before-batchnorm", *(["learning-rate"] if not off else [])]
     lines = [line for line in said if line.startswith("! ")]
     assert lines == [f"! {format_warning(warning)}" for warning in folder.table().warnings]
 
 
 def test_batches_of_one_image_train_with_a_warning_where_torch_lets_them(recipe: MakeRecipe, tmp_path: Path) -> None:
-    folder = run(recipe(layers=PLAIN_NET, batch_size=1, epochs=1), runs=tmp_path)
+    folder = run(recipe(layers=PLAIN_NET, batch_size=1, epochs=1), RunContext(runs=tmp_path))
     assert "batchnorm-single-image" in kept(folder)
     assert folder.result().epochs == 1
 
@@ -130,7 +130,7 @@ def test_a_leak_between_train_and_validation_is_told_at_the_start(
     recipe: MakeRecipe, tmp_path: Path, picture_folder: Path
 ) -> None:
     source = leaky(picture_folder, "validation")
-    folder = run(recipe(source=str(source), test=None), runs=tmp_path / "runs", device="cpu")
+    folder = run(recipe(source=str(source), test=None), RunContext(runs=tmp_path / "runs", device="cpu"))
     assert kept(folder)["leak"].where == "train, validation"
 
 
@@ -139,17 +139,17 @@ def test_a_leak_into_the_test_part_is_told_when_it_is_opened(
     recipe: MakeRecipe, tmp_path: Path, picture_folder: Path, when: str
 ) -> None:
     said: list[str] = []
-    listener = RunCallbacks(log=said.append)
+    listener = Callbacks(log=said.append)
     made = recipe(source=str(leaky(picture_folder, "test")), test=None, opened=when, layers=PLAIN_NET)
-    folder = run(made, runs=tmp_path / "runs", device="cpu", callbacks=listener)
+    folder = run(made, RunContext(runs=tmp_path / "runs", device="cpu", callbacks=listener))
     if when == "sealed":
         assert kept(folder) == {}
-        open_test(folder.path, device="cpu", callbacks=listener)
+        open_test(folder.path, RunContext(device="cpu", callbacks=listener))
     (warning,) = folder.table().warnings
     assert (warning.name, warning.where) == ("leak", "train, test")
     assert warning.message.startswith("1 of 25 test images are train images, too")
     assert [line for line in said if line.startswith("!")] == [f"! {format_warning(warning)}"]
-    open_test(folder.path, device="cpu", callbacks=listener)
+    open_test(folder.path, RunContext(device="cpu", callbacks=listener))
     assert folder.table().warnings == (warning,)
 
 

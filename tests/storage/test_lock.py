@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnlab.context import RunContext
 from cnnlab.errors import RunError
 from cnnlab.runs.run import resume_run
 from cnnlab.storage.lock import locked
@@ -41,12 +42,12 @@ def test_a_run_that_another_process_works_on_is_refused_until_it_ends(own: RunFo
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(RunError) as caught:
-            resume_run(own.path, device="cpu")
+            resume_run(own.path, RunContext(device="cpu"))
         other.stdin.close()
     assert str(caught.value) == (
         f"{own.path}: process {other.pid} is working in this run\n  next:     wait for it to end"
     )
-    assert resume_run(own.path, device="cpu").result().status == "finished"
+    assert resume_run(own.path, RunContext(device="cpu")).result().status == "finished"
 
 
 def test_the_lock_goes_with_an_error_and_names_the_next_holder(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.studies import worker_pool
 from cnnlab.studies.plan import StudyTask
 from cnnlab.studies.result import StudyResult
-from cnnlab.studies.runner import StudyCallbacks
 from cnnlab.studies.study import execute_study
 from cnnlab.studies.tasks import TaskResult
 from cnnlab.studies.worker_pool import Executor, in_process
@@ -61,14 +61,20 @@ class Lab:
     ) -> StudyResult:
         """Carry a study out on the CPU; `heard` is told of each report of a run."""
         self._forget()
-        audience = StudyCallbacks(
+        audience = Callbacks(
             on_stage_start=lambda _plan, tasks, missing: self.planned.append((len(tasks), len(missing))),
-            on_run_progress=heard or (lambda *_: None),
-            on_run_end=lambda task, outcome: self.outcomes.append((task, outcome)),
+            on_task_progress=heard or (lambda *_: None),
+            on_task_end=lambda task, outcome: self.outcomes.append((task, outcome)),
             log=self.said.append,
         )
-        given = {"name": "colours", "runs": self.runs, "device": "cpu", **options}
-        return execute_study(study, executor=executor, callbacks=audience, **given)
+        given = {"name": "colours", **options}
+        root = given.pop("root", None)
+        return execute_study(
+            study,
+            context=RunContext(given.pop("runs", self.runs), root, "cpu", callbacks=audience),
+            executor=executor,
+            **given,
+        )
 
     def counts(self) -> Counter[str]:
         """How many outcomes of each kind there were."""

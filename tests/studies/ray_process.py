@@ -10,9 +10,9 @@ import torch
 from ray.cluster_utils import Cluster
 
 from cnnlab.config.study import Study
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.errors import CnnlabError
 from cnnlab.studies.ray_cluster import ray_cluster
-from cnnlab.studies.runner import StudyCallbacks
 from cnnlab.studies.study import execute_study
 
 if __name__ == "__main__":
@@ -35,12 +35,15 @@ if __name__ == "__main__":
                 os.kill(int(lock.read_text()), signal.SIGKILL)
                 told["harmed"] += 1
 
-    audience = StudyCallbacks(
-        on_run_progress=heard, on_run_end=lambda task, one: told["outcomes"].append([task.id, one.status, one.message])
+    audience = Callbacks(
+        on_task_progress=heard,
+        on_task_end=lambda task, one: told["outcomes"].append([task.id, one.status, one.message]),
     )
     try:
         executor = ray_cluster(cluster.address)
-        execute_study(Study.read(file), "colours", runs=runs, device="cpu", executor=executor, callbacks=audience)
+        execute_study(
+            Study.read(file), "colours", RunContext(runs=runs, device="cpu", callbacks=audience), executor=executor
+        )
     except CnnlabError as error:
         told["error"] = str(error)
     told["left"] = [path.name for path in runs.glob(".locks/shared-*")]

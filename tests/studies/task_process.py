@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from cnnlab.config.study import Study
-from cnnlab.studies.runner import StudyCallbacks
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.studies.study import execute_study
 
 if __name__ == "carrier":
@@ -14,4 +14,6 @@ if __name__ == "carrier":
         with journal.open("a") as lines:
             lines.write(f"{outcome.id} {outcome.status}\n")
 
-    execute_study(Study.read(file), "colours", runs=runs, device="cpu", callbacks=StudyCallbacks(on_run_end=note))
+    execute_study(
+        Study.read(file), "colours", RunContext(runs=runs, device="cpu", callbacks=Callbacks(on_task_end=note))
+    )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cnnlab.config.study import FIRST_FRESH_SEED, Study
+from cnnlab.context import RunContext
 from cnnlab.errors import RunError
 from cnnlab.records import RunResult
 from cnnlab.reports.study.text import headline
@@ -94,7 +95,7 @@ def test_a_second_stage_that_was_cut_opens_nothing_until_all_its_runs_are_there(
 @pytest.mark.full
 def test_one_process_at_a_time_opens_a_test_set(confirmable: Callable[..., Study], staged: Any) -> None:
     """The same study may be at its second stage in another process."""
-    test_set = plan.make_plan(confirmable(), "colours", device="cpu").test_set
+    test_set = plan.make_plan(confirmable(), "colours", RunContext(device="cpu")).test_set
     ours = threading.Thread(target=staged.carry_out, args=(confirmable(),))
     with exclusive(staged.runs, f"test-{test_set}", print):
         ours.start()

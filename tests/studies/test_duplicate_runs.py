@@ -13,6 +13,7 @@ from PIL import Image
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
+from cnnlab.context import RunContext
 from cnnlab.errors import SpecError
 from cnnlab.studies.plan import make_plan
 
@@ -20,7 +21,7 @@ Studies = Callable[..., Study]
 
 
 def same_as(study: Study) -> dict[str, str]:
-    return {arm.name: arm.same_as for arm in make_plan(study, "alike", device="cpu").arms}
+    return {arm.name: arm.same_as for arm in make_plan(study, "alike", RunContext(device="cpu")).arms}
 
 
 def test_the_baseline_stands_for_its_experiment_wherever_it_is_listed(study: Studies, lab: Any) -> None:
@@ -56,7 +57,7 @@ def test_arms_may_differ_in_the_images_that_they_are_trained_on(study: Studies) 
 def test_a_precision_that_an_arm_sets_itself_stays(study: Studies) -> None:
     arms = {"plain": {}, "whole": {"train.precision": "fp32"}, "half": {"train.precision": "bf16"}}
     known = study(arms, base={"precision": "auto"})
-    made = {arm.name: arm.recipe.train.precision for arm in make_plan(known, "alike", device="cpu").arms}
+    made = {arm.name: arm.recipe.train.precision for arm in make_plan(known, "alike", RunContext(device="cpu")).arms}
     assert (made["whole"], made["half"]) == ("fp32", "bf16")
     assert made["plain"] in ("fp32", "bf16")
 
@@ -74,10 +75,10 @@ def test_a_study_stays_in_its_way_when_an_arm_is_added(study: Studies, monkeypat
     monkeypatch.setattr("cnnlab.studies.precision.benchmark_precision", tried)
     base = {"precision": "auto"}
     arms = {"plain": {}, "slow": {"train.optimizer": "sgd(0.001)"}}
-    first = make_plan(study(arms, base=base), "alike", device="cpu")
+    first = make_plan(study(arms, base=base), "alike", RunContext(device="cpu"))
     assert first.study_precision.precision_config.memory_format == "channels_last"
     more = {**arms, "large": {"train.batch_size": 9}, "larger": {"train.batch_size": 10}}
-    second = make_plan(study(more, base=base), "alike", device="cpu", saved_precision=first.study_precision)
+    second = make_plan(study(more, base=base), "alike", RunContext(device="cpu"), saved_precision=first.study_precision)
     assert second.study_precision.precision_config.memory_format == "channels_last"
     ids = {arm.name: [task.id for task in arm.tasks] for arm in first.arms}
     assert {arm.name: [task.id for task in arm.tasks] for arm in second.arms if arm.name in arms} == ids
@@ -85,8 +86,8 @@ def test_a_study_stays_in_its_way_when_an_arm_is_added(study: Studies, monkeypat
 
 def test_a_run_of_another_device_or_torch_is_other_work(study: Studies, monkeypatch: pytest.MonkeyPatch) -> None:
     known = study()
-    here = [task.id for task in make_plan(known, "alike", device="cpu").tasks()]
+    here = [task.id for task in make_plan(known, "alike", RunContext(device="cpu")).tasks()]
     monkeypatch.setattr("torch.__version__", "9.9")
-    there = [task.id for task in make_plan(known, "alike", device="cpu").tasks()]
+    there = [task.id for task in make_plan(known, "alike", RunContext(device="cpu")).tasks()]
     assert [one.rpartition("-")[0] for one in here] == [one.rpartition("-")[0] for one in there]
     assert not set(here) & set(there)

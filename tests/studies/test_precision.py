@@ -9,6 +9,7 @@ import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
+from cnnlab.context import RunContext
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.records import PrecisionConfig
 from cnnlab.studies.plan import make_plan
@@ -53,17 +54,20 @@ def test_a_head_on_vectors_does_not_end_a_studys_channels_last(
     monkeypatch.setattr("cnnlab.studies.precision.benchmark_precision", tried)
     arms = dict(ARMS)
     base = transferred("all")
-    first = make_plan(Study(base=base, arms=arms, baseline="plain", seeds=2), "ways", device="cpu")
+    first = make_plan(Study(base=base, arms=arms, baseline="plain", seeds=2), "ways", RunContext(device="cpu"))
     assert first.study_precision.precision_config.memory_format == "channels_last"
     arms["frozen"] = {"model.trainable": "none"}
     study = Study(base=base, arms=arms, baseline="plain", seeds=2)
-    second = make_plan(study, "ways", device="cpu", saved_precision=first.study_precision)
+    second = make_plan(study, "ways", RunContext(device="cpu"), saved_precision=first.study_precision)
     assert formats == ["maps", "vectors"]
     assert second.study_precision.precision_config == first.study_precision.precision_config
     assert second.arms[0].tasks[0].id == first.arms[0].tasks[0].id
     assert sorted(second.study_precision.speeds.values()) == [5.0, 50.0]
     # Made anew, the arms that have a choice decide alone.
-    assert make_plan(study, "ways", device="cpu").study_precision.precision_config.memory_format == "channels_last"
+    assert (
+        make_plan(study, "ways", RunContext(device="cpu")).study_precision.precision_config.memory_format
+        == "channels_last"
+    )
 
 
 def test_a_head_on_vectors_for_which_a_precision_is_wrong_ends_it(
@@ -76,7 +80,9 @@ def test_a_head_on_vectors_for_which_a_precision_is_wrong_ends_it(
     kept = StudyPrecision(precision_config=LAST.model_copy(update={"precision": "bf16"}), device="cpu", speeds={})
     study = Study(base=transferred(), arms=ARMS, baseline="plain", seeds=2)
     assert (
-        make_plan(study, "ways", device="cpu", saved_precision=kept).study_precision.precision_config.precision
+        make_plan(
+            study, "ways", RunContext(device="cpu"), saved_precision=kept
+        ).study_precision.precision_config.precision
         == "fp32"
     )
 

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from cnnlab.config.study import Study
+from cnnlab.context import RunContext
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.storage.lock import locked
 from cnnlab.storage.run_folder import list_runs
 from cnnlab.studies.plan import StudyTask, make_plan
-from cnnlab.studies.tasks import LOCKS_FOLDER, ExecutionContext, TaskResult, exclusive, run_task
+from cnnlab.studies.tasks import LOCKS_FOLDER, TaskResult, exclusive, run_task
 from cnnlab.studies.worker_pool import in_process, processes
 
 Studies = Callable[..., Study]
@@ -102,8 +103,8 @@ def test_a_run_whose_processes_always_die_has_failed_and_the_others_go_on(study:
 @pytest.mark.full
 def test_a_process_that_dies_between_two_runs_takes_none_with_it(study: Studies, lab: Any) -> None:
     """It is found dead when it is given its next run."""
-    plan = make_plan(study(seeds=1), "colours", device="cpu")
-    place = ExecutionContext(lab.runs, device="cpu")
+    plan = make_plan(study(seeds=1), "colours", RunContext(device="cpu"))
+    place = RunContext(lab.runs, device="cpu")
     outcomes = processes(1)(plan.tasks(), place, lambda *_: None, lambda: True)
     ended = [next(outcomes).status]
     [worker] = multiprocessing.active_children()
@@ -129,8 +130,8 @@ def test_an_executor_that_is_closed_ends_its_processes(study: Studies, lab: Any)
 
 def test_a_run_that_another_process_is_at_is_waited_for(study: Studies, lab: Any) -> None:
     """It is asked for again after all others, and found when the other is done."""
-    tasks = make_plan(study(), "colours", device="cpu").tasks()
-    place, shelf = ExecutionContext(lab.runs, device="cpu"), DatasetCache()
+    tasks = make_plan(study(), "colours", RunContext(device="cpu")).tasks()
+    place, shelf = RunContext(lab.runs, device="cpu"), DatasetCache()
     claim = lab.runs / LOCKS_FOLDER / tasks[0].id
     claim.mkdir(parents=True)
     ended: list[TaskResult] = []

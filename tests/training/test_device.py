@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.errors import CnnlabError, UsageError
 from cnnlab.interpret.hooks import activations
-from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.runs.run import run
 from cnnlab.training.device import choose_device, device_name, processor_name
@@ -62,7 +62,8 @@ def test_32_bit_floats_are_not_shortened_in_a_run_and_as_they_were_afterwards(
 ) -> None:
     seen: list[list[str]] = []
     folder = run(
-        recipe(), runs=tmp_path, device="cpu", callbacks=RunCallbacks(on_validation=lambda _: seen.append(shortened()))
+        recipe(),
+        RunContext(runs=tmp_path, device="cpu", callbacks=Callbacks(on_validation=lambda _: seen.append(shortened()))),
     )
     assert seen == [["ieee", "ieee"]] * 2
     assert shortened() == ["tf32", "tf32"]

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from cnnlab.config.search import Search
-from cnnlab.tuning.search import SearchCallbacks, execute_search
+from cnnlab.context import Callbacks, RunContext
+from cnnlab.tuning.search import execute_search
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
@@ -17,7 +18,7 @@ if __name__ == "__main__":
         sys.stdout.write(" ".join(map(str, words)) + "\n")
         sys.stdout.flush()
 
-    told = SearchCallbacks(on_trial_progress=say, on_trial_end=lambda trial: say("ended", trial.number))
+    told = Callbacks(on_trial_progress=say, on_trial_end=lambda trial: say("ended", trial.number))
     search = Search.from_toml(Path(sys.argv[1]).read_text(encoding="utf-8"))
     jobs = int(sys.argv[3]) if len(sys.argv) > 3 else 1
-    execute_search(search, "search", runs=Path(sys.argv[2]), device="cpu", jobs=jobs, callbacks=told)
+    execute_search(search, "search", RunContext(runs=Path(sys.argv[2]), device="cpu", callbacks=told), jobs=jobs)

@@ -11,9 +11,10 @@ import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.search import Search
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.errors import RunError
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.tuning.search import SearchCallbacks, execute_search, tuning_folder
+from cnnlab.tuning.search import execute_search, tuning_folder
 
 TRUNK = ["conv(4, 3)", "relu", "globalpool", "flatten", "dense(classes)"]
 
@@ -48,11 +49,13 @@ def test_another_trunk_that_finishes_meanwhile_changes_nothing(
         shutil.copytree(trunk.path, trunk.path.with_name("2-trunk"), dirs_exist_ok=True)
 
     runs = tmp_path / "runs"
-    result = execute_search(search, "search", runs=runs, device="cpu", callbacks=SearchCallbacks(on_trial_end=another))
+    result = execute_search(
+        search, "search", RunContext(runs=runs, device="cpu", callbacks=Callbacks(on_trial_end=another))
+    )
     assert [trial.status for trial in result.trials] == ["finished"] * 3
     assert trunks_of(runs) == {"1-trunk"}
     more = search.model_copy(update={"trials": 4, "confirm": 2})
-    assert execute_search(more, "search", runs=runs, device="cpu").chosen_from == 4
+    assert execute_search(more, "search", RunContext(runs=runs, device="cpu")).chosen_from == 4
     assert trunks_of(runs) == {"1-trunk"}
     best = Recipe.read(tuning_folder(runs, "search") / "best.toml").model.backbone
     assert Path(best.path).name == "1-trunk"  # type: ignore[union-attr]
@@ -64,8 +67,10 @@ def test_a_trunk_that_is_gone_is_an_error_of_the_trial(search: Search, trunk: Ru
         shutil.rmtree(trunk.path, ignore_errors=True)
 
     runs = tmp_path / "runs"
-    result = execute_search(search, "search", runs=runs, device="cpu", callbacks=SearchCallbacks(on_trial_end=gone))
+    result = execute_search(
+        search, "search", RunContext(runs=runs, device="cpu", callbacks=Callbacks(on_trial_end=gone))
+    )
     assert [trial.status for trial in result.trials] == ["finished", "failed", "failed"]
     assert "there is no run" in result.trials[1].message
     with pytest.raises(RunError, match="there is no run"):
-        execute_search(search, "search", runs=runs, device="cpu")
+        execute_search(search, "search", RunContext(runs=runs, device="cpu"))

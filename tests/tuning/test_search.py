@@ -18,11 +18,12 @@ import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.search import Search
+from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.errors import RunError, SpecError, UsageError
 from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.storage.test_ledger import LEDGER
 from cnnlab.tuning.result import TrialRecord, TuningResult
-from cnnlab.tuning.search import SearchCallbacks, execute_search, read_tuning, tuning_folder
+from cnnlab.tuning.search import execute_search, read_tuning, tuning_folder
 
 HERE = Path(__file__).parent
 # Of these rates the first learns `colours`, and the second can't in any time.
@@ -54,7 +55,8 @@ def tune(tmp_path: Path) -> Tune:
     """Carries a search out in the folder of the test."""
 
     def carry_out(search: Search, name: str = "search", **options: Any) -> TuningResult:
-        return execute_search(search, name, **{"runs": tmp_path, "device": "cpu", **options})
+        callbacks = options.pop("callbacks", NO_CALLBACKS)
+        return execute_search(search, name, RunContext(tmp_path, device="cpu", callbacks=callbacks), **options)
 
     return carry_out
 
@@ -73,7 +75,9 @@ def test_a_search_from_end_to_end(search: Callable[..., Search], tmp_path: Path)
     wide = search(
         search={"lr": "log(1e-3, 1e-1)", "train.batch_size": [4, 8]}, trials=3, metric="validation_accuracy", confirm=2
     )
-    result = execute_search(wide, "search", runs=tmp_path, device="cpu", callbacks=SearchCallbacks(on_trial_end=ended))
+    result = execute_search(
+        wide, "search", RunContext(runs=tmp_path, device="cpu", callbacks=Callbacks(on_trial_end=ended))
+    )
     assert [trial.number for trial in seen] == [0, 1, 2]
     assert list(result.trials) == seen
     assert result.complete
@@ -100,7 +104,7 @@ def test_a_search_from_end_to_end(search: Callable[..., Search], tmp_path: Path)
     assert read_tuning(tuning_folder(tmp_path, "search")) == result
     # Asked again, nothing is run and nothing opened.
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/result.json")}
-    assert execute_search(wide, "search", runs=tmp_path, device="cpu") == result
+    assert execute_search(wide, "search", RunContext(runs=tmp_path, device="cpu")) == result
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/result.json")} == before
     assert len(ledger.read_text().splitlines()) == 1
 
@@ -220,7 +224,7 @@ def test_when_every_trial_fails_that_is_an_error(search: Callable[..., Search], 
         (tmp_path / ".locks").write_text("here no run can be claimed")
 
     with pytest.raises(RunError, match="every trial failed, the first because"):
-        tune(search(), callbacks=SearchCallbacks(on_search_start=planned))
+        tune(search(), callbacks=Callbacks(on_search_start=planned))
     result = read_tuning(tuning_folder(tmp_path, "search"))
     assert [trial.status for trial in result.trials] == ["failed"] * 3
     assert result.best is None
@@ -331,7 +335,7 @@ def test_a_killed_search_goes_on_where_it_was(search: Callable[..., Search], tmp
     process.wait()
     process.stdout.close()
     (cut,) = _unfinished(tmp_path)
-    result = execute_search(wanted, "search", runs=tmp_path, device="cpu")
+    result = execute_search(wanted, "search", RunContext(runs=tmp_path, device="cpu"))
     assert [trial.status for trial in result.trials] == ["finished"] * 3
     (again,) = [trial for trial in result.trials if trial.again]
     assert again.runs == (cut.name,), "its run is gone on with"

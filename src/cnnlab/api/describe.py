@@ -11,7 +11,7 @@ from cnnlab.architecture.warnings import table_warnings
 from cnnlab.config.optimizers import AdamConfig
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import summarize
-from cnnlab.data.sources.base import ProgressCallback, no_progress
+from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.grammar.toml_files import locate_in_file
 from cnnlab.records import LayerTable
@@ -37,7 +37,7 @@ def describe(
     overrides: Mapping[str, Any] | None = None,
     data: str | Path | None = None,
     images: bool = False,
-    progress: ProgressCallback = no_progress,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> Description:
     """Every row of a network with its cost, and the memory that it takes; loads no torch for a recipe's table.
 
@@ -82,7 +82,7 @@ def describe(
     if isinstance(target, Recipe) or is_recipe(target):
         root = Path(data) if data else None
         found, recipe = _describe_recipe(target, sides, classes, batch_size, dict(overrides or {}), root)
-        return _with_images(found, recipe, root, progress) if images else found
+        return _with_images(found, recipe, root, callbacks) if images else found
     if images:
         step = "leave --data out, or describe a recipe"
         raise UsageError("only a recipe has images to look at", where="--data", received=str(target), next_step=step)
@@ -196,13 +196,11 @@ def _table(
     return summarize(plan.layers, recipe, named, parameters=plan.parameters, trainable=plan.trainable)
 
 
-def _with_images(
-    description: Description, recipe: Recipe, data: Path | None, progress: ProgressCallback
-) -> Description:
+def _with_images(description: Description, recipe: Recipe, data: Path | None, callbacks: Callbacks) -> Description:
     """The description with the warnings that only the images can give."""
     from cnnlab.runs.warnings import image_warnings
 
-    warnings = image_warnings(recipe, data, progress=progress)
+    warnings = image_warnings(recipe, RunContext.of(data, callbacks=callbacks))
     return description.model_copy(update={"warnings": (*description.warnings, *warnings)})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ from torch import nn
 from cnnlab.config.optimizers import MuonConfig, optimizers
 from cnnlab.config.recipe import Recipe, Train
 from cnnlab.config.schedules import ConstantSchedule, schedules
-from cnnlab.data.sources.base import ProgressCallback, no_progress
+from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext, no_op
 from cnnlab.models.network_plan import NetworkPlan
 from cnnlab.models.pretrained.transfer import TransferModel
 from cnnlab.runs.checks import explain_out_of_memory
 from cnnlab.runs.resolve_recipe import resolve_recipe
 from cnnlab.runs.setup import TrainingSetup
-from cnnlab.training.device import choose_device, disable_tf32
+from cnnlab.training.device import disable_tf32
 from cnnlab.training.lr_finder.curve import analyze_curve, geometric_rates, num_valid_steps
 from cnnlab.training.lr_finder.range_test import RangeTestCallback, range_test_losses
 from cnnlab.training.lr_finder.result import LRRangeResult, round_lr
@@ -37,9 +36,8 @@ def lr_range(
     name: str = "",
     data: str | Path | None = None,
     device: str = "auto",
-    progress: ProgressCallback = no_progress,
-    on_step: RangeTestCallback = lambda *_: None,
-    log: Callable[[str], None] = lambda _: None,
+    on_step: RangeTestCallback = no_op,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> LRRangeResult:
     """Train a recipe for some steps with a rate that rises from each to the next, and see which rates suit.
 
@@ -54,7 +52,8 @@ def lr_range(
         name: what the recipe is called; by default the file's name.
         data: where catalogue data lives; by default the cache folder.
         device: auto, cpu, cuda or mps.
-        progress, on_step, log: called with the data, of each step, and of how it is computed.
+        on_step: called after each step with its number, the number of steps, and its loss where the device has sent it.
+        callbacks: called with the progress of the data, and with messages.
 
     Returns:
         The curve with its `suggestion`, which is None where the curve gives none; `reading.trouble` says why.
@@ -68,11 +67,11 @@ def lr_range(
     known = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
     called = name or ("a recipe" if isinstance(recipe, Recipe) else Path(recipe).stem)
     with explain_out_of_memory(known.train.batch_size, command="lr"):
-        root = Path(data) if data is not None else None
-        known = resolve_recipe(known, root)
-        bench = TrainingSetup.prepare(known, root, choose_device(device), True, progress, with_validation=False)
+        context = RunContext.of(data, device, callbacks)
+        known = resolve_recipe(known, context.data_root)
+        bench = TrainingSetup.prepare(known, context, with_validation=False)
         way = f"{bench.precision_config.precision} on {bench.device.type}"
-        log(
+        callbacks.log(
             f"computing in {bench.precision_config.precision}, {bench.precision_config.memory_format} "
             f"({bench.precision_config.reason})"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from cnnlab.data.sources.base import ProgressCallback, no_progress
+from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.errors import RunError
 from cnnlab.reports.verification.result import (
     VerifiedRuns,
@@ -19,7 +19,7 @@ def recompute(
     *,
     data: str | Path | None = None,
     device: str = "auto",
-    progress: ProgressCallback = no_progress,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> VerifiedRuns:
     """Recalculate runs, one's own or other people's: every figure that they report, from weights and data.
 
@@ -30,7 +30,7 @@ def recompute(
         runs: run folders, folders of run folders, which need not be whole, or the folder of a study.
         data: where catalogue data lives; by default the cache folder.
         device: auto, cpu, cuda or mps.
-        progress: called with how many runs are done.
+        callbacks: their `progress` is called with how many runs are done.
 
     Raises:
         RunError: there is no run.
@@ -43,11 +43,11 @@ def recompute(
         if not within:
             raise RunError("there is no run here", where=str(path), next_step="'cnnlab runs' lists the runs")
         found |= dict.fromkeys(inner.resolve() for inner in within)
-    root, done = Path(data) if data is not None else None, []
+    context, done = RunContext.of(data, device, callbacks), []
     for number, path in enumerate(found):
-        progress("recalculating", number, len(found), "runs")
-        done.append(verify_run(path, root=root, device=device, progress=progress))
-    progress("recalculating", len(found), len(found), "runs")
+        callbacks.progress("recalculating", number, len(found), "runs")
+        done.append(verify_run(path, context))
+    callbacks.progress("recalculating", len(found), len(found), "runs")
     return VerifiedRuns(runs=tuple(done))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cnnlab.atomic_io import atomic_write
+from cnnlab.context import NO_CALLBACKS
 from cnnlab.errors import RunError
 from cnnlab.interpret.activations.feature_maps import example_activations
 from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
@@ -15,7 +16,6 @@ from cnnlab.reports.run.contents import ConfusionMatrix, RunView
 from cnnlab.reports.run.page import render_run
 from cnnlab.reports.study.page import render_study
 from cnnlab.reports.tuning.page import render_tuning
-from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.runs.claims import judge_claims
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.storage.test_ledger import openings

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnlab.config.corruptions import default_corruptions, read_corruptions
+from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.errors import RunError, SpecError, UsageError
 from cnnlab.reports.robustness.view import ShiftView
 from cnnlab.runs.index.finished_runs import LoadedRun, group_names, group_runs, load_runs
@@ -19,11 +20,6 @@ from cnnlab.storage.run_folder import RunFolder, list_runs
 
 if TYPE_CHECKING:
     from cnnlab.data.dataset import Dataset
-    from cnnlab.data.sources.base import ProgressCallback
-
-
-def _no_progress(*_: object) -> None:
-    """Do nothing."""
 
 
 def shift(
@@ -39,8 +35,7 @@ def shift(
     cifar10c: str | Path | None = None,
     device: str = "auto",
     data: str | Path | None = None,
-    log: Callable[[str], None] = _no_progress,
-    progress: ProgressCallback = _no_progress,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> ShiftView:
     """Test trained networks under shifts of their images: the same images and the same draws for every network.
 
@@ -58,8 +53,7 @@ def shift(
         cifar10c: the folder of CIFAR-10-C's arrays, which take the place of shifts.
         device: auto, cpu, cuda or mps.
         data: where catalogue data lives; by default the cache folder.
-        log: called with anything odd.
-        progress: called during long work.
+        callbacks: called during the work.
 
     Returns:
         An answer that a notebook shows; `shifted` has the records.
@@ -78,9 +72,8 @@ def shift(
     if cifar10c is not None and (shifts or split not in (None, "test")):
         what = "CIFAR-10-C has its own corruptions, of the test images"
         raise UsageError(what, where="--cifar10c", next_step="leave --shift and --part out")
-    chosen = split or ("test" if cifar10c is not None else _default_split(groups, log))
-    root = Path(data) if data is not None else None
-    setting = ShiftSettings(chosen, limit, root, device, log=log, progress=progress)
+    chosen = split or ("test" if cifar10c is not None else _default_split(groups, callbacks.log))
+    setting = ShiftSettings(chosen, limit, RunContext.of(data, device, callbacks))
     if cifar10c is None:
         wanted = [shifts] if isinstance(shifts, str) else shifts
         measure = partial(shift_run, choose_shifts=partial(_selected_shifts, wanted), settings=setting, seed=seed)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from cnnlab.api.report import write_study_report
 from cnnlab.config.study import Study
-from cnnlab.data.dataset_cache import DatasetCache
-from cnnlab.data.sources.base import ProgressCallback, no_progress
+from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.reports.study.page import StudyPlanView, StudyView
 from cnnlab.studies.folder import read_study_precision, study_folder, study_name
 from cnnlab.studies.forecast import forecast
 from cnnlab.studies.plan import make_plan
 from cnnlab.studies.preregistration import check_study_name
-from cnnlab.studies.runner import NO_STUDY_CALLBACKS as UNHEARD
-from cnnlab.studies.runner import StudyCallbacks
 from cnnlab.studies.study import execute_study
 from cnnlab.studies.worker_pool import Executor, in_process
 
@@ -28,7 +26,7 @@ def run_study(
     device: str = "auto",
     executor: Executor = in_process,
     any_code: bool = False,
-    callbacks: StudyCallbacks = UNHEARD,
+    callbacks: Callbacks = NO_CALLBACKS,
     file: Path | None = None,
 ) -> StudyView:
     """Carry out a study and write its report; what was done before is not done again.
@@ -41,7 +39,7 @@ def run_study(
         device: auto, cpu, cuda or mps.
         executor: who carries the runs out: `cnnlab.studies.worker_pool.processes(2)` does two side by side.
         any_code: also take finished runs that another version of cnnlab's code made.
-        callbacks: whoever wants to see the study while it goes on.
+        callbacks: called while the study goes on.
         file: that a study which is given as an object was read from; a study of its name from another one is refused.
 
     Returns:
@@ -53,16 +51,12 @@ def run_study(
     """
     known = study if isinstance(study, Study) else Study.read(study)
     called = name or ("study" if isinstance(study, Study) else Path(study).stem)
-    root = Path(data) if data is not None else None
     result = execute_study(
         known,
         called,
-        runs=Path(runs),
-        root=root,
-        device=device,
+        RunContext.of(data, device, callbacks, runs),
         executor=executor,
         any_code=any_code,
-        callbacks=callbacks,
         file=file if isinstance(study, Study) else Path(study),
     )
     write_study_report(study_folder(Path(runs), result.study))
@@ -77,18 +71,18 @@ def plan_study(
     data: str | Path | None = None,
     device: str = "auto",
     any_code: bool = False,
-    progress: ProgressCallback = no_progress,
+    callbacks: Callbacks = NO_CALLBACKS,
     file: Path | None = None,
 ) -> StudyPlanView:
     """What `run_study` would do: runs, time, and the differences that its seeds can find. Nothing is trained.
 
-    Args and errors: those of `run_study`.
+    Args and errors are those of `run_study`.
     """
     known = study if isinstance(study, Study) else Study.read(study)
     called = name or ("study" if isinstance(study, Study) else Path(study).stem)
-    root = Path(data) if data is not None else None
-    folder, dataset_cache = study_folder(Path(runs), study_name(called)), DatasetCache(root, progress, download=False)
+    context = replace(RunContext.of(data, device, callbacks, runs), download=False)
+    folder = study_folder(context.runs, study_name(called))
     check_study_name(folder, known, file if isinstance(study, Study) else Path(study))
     saved = read_study_precision(folder)
-    plan = make_plan(known, called, device=device, saved_precision=saved, dataset_cache=dataset_cache, quick=True)
-    return StudyPlanView(forecast(plan, Path(runs), any_code))
+    plan = make_plan(known, called, context, saved_precision=saved, quick=True)
+    return StudyPlanView(forecast(plan, context.runs, any_code))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.distributed import is_main_process
 from cnnlab.runs import run as runs_run
-from cnnlab.runs.callbacks import NO_CALLBACKS, RunCallbacks, no_op
 from cnnlab.storage.run_folder import RunFolder
 
 
@@ -19,8 +18,7 @@ def train(
     runs: str | Path = "runs",
     data: str | Path | None = None,
     device: str = "auto",
-    callbacks: RunCallbacks = NO_CALLBACKS,
-    on_run_start: Callable[[RunFolder], None] = no_op,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> RunFolder:
     """Train a recipe and write its report; in several processes where torchrun started them.
 
@@ -31,7 +29,6 @@ def train(
         data: where catalogue data lives; by default the cache folder.
         device: auto, cpu, cuda or mps.
         callbacks: called while the run goes on.
-        on_run_start: called with the run folder as soon as there is one.
 
     Returns:
         The run folder; `result()` has the figures, and `report.html` lies in it.
@@ -43,12 +40,8 @@ def train(
     known = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
     folder = runs_run.run(
         known,
+        RunContext.of(data, device, callbacks, runs),
         name=name or ("run" if isinstance(recipe, Recipe) else Path(recipe).stem),
-        runs=Path(runs),
-        root=Path(data) if data is not None else None,
-        device=device,
-        callbacks=callbacks,
-        on_run_start=on_run_start,
     )
     return _write_report(folder, callbacks)
 
@@ -58,24 +51,22 @@ def resume(
     *,
     data: str | Path | None = None,
     device: str = "auto",
-    callbacks: RunCallbacks = NO_CALLBACKS,
-    on_run_start: Callable[[RunFolder], None] = no_op,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> RunFolder:
     """Go on with a run that was interrupted, from the end of its last whole epoch, and write its report.
 
     Args:
         run: the run folder.
-        data, device, callbacks, on_run_start: as for `train`.
+        data, device, callbacks: as for `train`.
 
     Raises:
         RunError: there is no such run, it has finished, or its files or data have changed.
     """
-    root = Path(data) if data is not None else None
-    folder = runs_run.resume_run(Path(run), root=root, device=device, callbacks=callbacks, on_run_start=on_run_start)
+    folder = runs_run.resume_run(Path(run), RunContext.of(data, device, callbacks))
     return _write_report(folder, callbacks)
 
 
-def _write_report(folder: RunFolder, callbacks: RunCallbacks) -> RunFolder:
+def _write_report(folder: RunFolder, callbacks: Callbacks) -> RunFolder:
     if is_main_process():
         from cnnlab.api.report import write_report  # what draws is loaded behind the training
 

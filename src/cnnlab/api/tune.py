@@ -6,8 +6,9 @@ from pathlib import Path
 
 from cnnlab.api.report import write_tuning_report
 from cnnlab.config.search import Search
+from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.reports.tuning.page import TuningView
-from cnnlab.tuning.search import NO_SEARCH_CALLBACKS, SearchCallbacks, execute_search, tuning_folder
+from cnnlab.tuning.search import execute_search, tuning_folder
 
 
 def tune(
@@ -19,7 +20,7 @@ def tune(
     device: str = "auto",
     jobs: int = 1,
     storage: str | None = None,
-    callbacks: SearchCallbacks = NO_SEARCH_CALLBACKS,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> TuningView:
     """Carry out a search and write its report; trials that were made before count. It needs Optuna.
 
@@ -31,7 +32,7 @@ def tune(
         device: auto, cpu, cuda or mps.
         jobs: so many trials side by side.
         storage: an Optuna storage URL; by default a SQLite file in the search's folder.
-        callbacks: whoever wants to see the search while it goes on.
+        callbacks: called while the search goes on.
 
     Returns:
         An answer that a notebook shows; `result` has the records, and `report.html` lies in the search's folder.
@@ -43,16 +44,6 @@ def tune(
     """
     known = search if isinstance(search, Search) else Search.read(search)
     called = name or ("search" if isinstance(search, Search) else Path(search).stem)
-    root = Path(data) if data is not None else None
-    result = execute_search(
-        known,
-        called,
-        runs=Path(runs),
-        root=root,
-        device=device,
-        jobs=jobs,
-        storage=storage,
-        callbacks=callbacks,
-    )
+    result = execute_search(known, called, RunContext.of(data, device, callbacks, runs), jobs=jobs, storage=storage)
     write_tuning_report(tuning_folder(Path(runs), result.study))
     return TuningView(result)

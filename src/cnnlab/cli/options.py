@@ -174,6 +174,7 @@ def read_recipe(path: Path, changes: dict[str, Any], data: Path | None = None) -
         SourceError: its data is not there, or is no folder or archive of classes.
     """
     from cnnlab.config.recipe import Recipe
+    from cnnlab.context import RunContext
     from cnnlab.data.dataset import open_source
     from cnnlab.data.sources.releases import CATALOGUE
     from cnnlab.interpret import targets
@@ -182,7 +183,7 @@ def read_recipe(path: Path, changes: dict[str, Any], data: Path | None = None) -
     _check_table(targets.RecipeFile(path, recipe))
     if recipe.data.source not in CATALOGUE:
         with name_file_in_errors(path):
-            open_source(recipe.data.source, root=data)
+            open_source(recipe.data.source, RunContext(data_root=data))
     return recipe
 
 

@@ -10,14 +10,14 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from cnnlab.context import LOCAL, ProgressCallback, RunContext
 from cnnlab.data.dataset import find_files, open_source
 from cnnlab.data.decoding.images import FORMATS
 from cnnlab.data.decoding.worker import ImageTask
-from cnnlab.data.sources.base import DataSource, ProgressCallback, Split, no_progress
+from cnnlab.data.sources.base import DataSource, Split
 from cnnlab.data.sources.class_folders import SourceIssue, find_class_folders
 from cnnlab.data.sources.image_files import HeaderStats, ImageFolder, sizes_as_rows
 from cnnlab.data.sources.image_folder import open_reader
@@ -66,23 +66,22 @@ class _ScannedImage:
     format: str = ""
 
 
-def check_source(
-    name: str, root: Path | None = None, *, download: bool = True, progress: ProgressCallback = no_progress
-) -> SourceReport:
+def check_source(name: str, context: RunContext = LOCAL) -> SourceReport:
     """Look at every image of a catalogue's data set, a folder or an archive.
 
     Args:
         name: what a recipe's `data.source` would say.
-        root: the data folder.
+        context: names the data folder.
 
     Raises:
         SourceError: nothing is found by this name, or an archive is unsafe to read.
         DownloadError: a catalogue's data set is not at hand and can't be had.
     """
+    progress = context.callbacks.progress
     if name in CATALOGUE:
-        source = open_source(name, root, download=download, progress=progress)
+        source = open_source(name, context)
         return _build_report(source, list(_inspect_arrays(source, progress)), [])
-    reader = open_reader(find_files(name, root))
+    reader = open_reader(find_files(name, context.data_root))
     layout = find_class_folders(reader.list_files())
     files = ImageFolder(name, reader, layout)
     images, faults = _inspect_files(files, progress)

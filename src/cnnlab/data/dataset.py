@@ -16,18 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from cnnlab.config.recipe import Data
+from cnnlab.context import LOCAL, ProgressCallback, RunContext, no_op
 from cnnlab.data.channel_stats import mean_and_std
 from cnnlab.data.sources import catalogue
-from cnnlab.data.sources.base import (
-    DataSource,
-    ImageSpec,
-    Indices,
-    Labels,
-    Pixels,
-    ProgressCallback,
-    Split,
-    no_progress,
-)
+from cnnlab.data.sources.base import DataSource, ImageSpec, Indices, Labels, Pixels, Split
 from cnnlab.data.sources.image_files import ImageFolder
 from cnnlab.data.sources.image_folder import expand_home, open_folder
 from cnnlab.data.sources.releases import CATALOGUE
@@ -71,7 +63,7 @@ class Dataset:
     indices: SplitIndices
     given_stats: tuple[tuple[float, ...], tuple[float, ...]] | None
     source: DataSource = field(repr=False)
-    progress: ProgressCallback = field(default=no_progress, repr=False)
+    progress: ProgressCallback = field(default=no_op, repr=False)
     _pixel_cache: dict[Split, Pixels] = field(default_factory=dict, repr=False, compare=False)
     # A source's split that has been decoded for one split and waits for the other that comes from it.
     _source_pixel_cache: dict[Split, Pixels] = field(default_factory=dict, repr=False, compare=False)
@@ -177,31 +169,28 @@ class Dataset:
         return mean_and_std(self.pixels("train"))
 
 
-def open_dataset(
-    data: Data, *, seed: int, root: Path | None = None, download: bool = True, progress: ProgressCallback = no_progress
-) -> Dataset:
+def open_dataset(data: Data, seed: int, context: RunContext = LOCAL) -> Dataset:
     """The data that a recipe's section describes.
 
     Args:
         seed: of the validation split and of `per_class` and `limit`, unless the section has a `split_seed` of its own;
             a test split is the same for every seed.
-        root: the data folder; without it CNNLAB_DATA, then the cache folder.
-        download: whether a catalogue's data set may be downloaded.
+        context: names the data folder, and says whether a catalogue's data set may be downloaded.
 
     Raises:
         SourceError: nothing is found, or it does not fit the section.
         DownloadError: a catalogue's data set is not at hand and can't be had.
     """
-    source = open_source(data.source, root, download=download, progress=progress)
+    source = open_source(data.source, context)
     classes = _selected_classes(data, source.classes)
     spec = _image_spec(data, source)
     splits = assign_splits(data, source, classes, seed if data.split_seed is None else data.split_seed)
-    return Dataset(source.name, classes, spec, splits, _given_stats(data, spec.channels), source, progress)
+    return Dataset(
+        source.name, classes, spec, splits, _given_stats(data, spec.channels), source, context.callbacks.progress
+    )
 
 
-def open_source(
-    name: str, root: Path | None = None, *, download: bool = True, progress: ProgressCallback = no_progress
-) -> DataSource:
+def open_source(name: str, context: RunContext = LOCAL) -> DataSource:
     """A catalogue's data set by its name, or a folder or archive by its path, seen from here or from the data folder.
 
     Raises:
@@ -209,8 +198,9 @@ def open_source(
         DownloadError: a catalogue's data set is not at hand and can't be had.
     """
     if name in CATALOGUE:
-        return catalogue.open_catalogue(name, data_roots(root), download=download, progress=progress)
-    return open_folder(find_files(name, root))
+        roots, progress = data_roots(context.data_root), context.callbacks.progress
+        return catalogue.open_catalogue(name, roots, download=context.download, progress=progress)
+    return open_folder(find_files(name, context.data_root))
 
 
 def data_roots(root: Path | None = None) -> tuple[Path, ...]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cnnlab.config.recipe import Data
+from cnnlab.context import LOCAL, RunContext
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.sources.base import ProgressCallback, no_progress
 
 MAX_DATASETS = 4
 
@@ -23,21 +22,16 @@ class DatasetFingerprint(NamedTuple):
 class DatasetCache:
     """Keep the last few data sets that were opened, and what is known of all; augmentation does not make another."""
 
-    def __init__(
-        self, root: Path | None = None, progress: ProgressCallback = no_progress, download: bool = True
-    ) -> None:
-        self.root = root
-        self.download = download
-        self.progress = progress
+    def __init__(self, context: RunContext = LOCAL) -> None:
+        self.context = context
         self.datasets: OrderedDict[str, Dataset] = OrderedDict()
         self.fingerprints: dict[str, DatasetFingerprint] = {}
 
-    def open(self, data: Data, seed: int, **options: Any) -> Dataset:
-        """As `open_dataset`, from the cache where it is there; the options count when it is first opened."""
+    def open(self, data: Data, seed: int, context: RunContext | None = None) -> Dataset:
+        """As `open_dataset`, from the cache where it is there; the context counts when it is first opened."""
         key = self._key(data, seed)
         if key not in self.datasets:
-            chosen: dict[str, Any] = {"root": self.root, "progress": self.progress, "download": self.download} | options
-            self.datasets[key] = open_dataset(data, seed=seed, **chosen)
+            self.datasets[key] = open_dataset(data, seed, context or self.context)
         self.datasets.move_to_end(key)
         while len(self.datasets) > MAX_DATASETS:
             self.datasets.popitem(last=False)
@@ -55,4 +49,4 @@ class DatasetCache:
 
     def _key(self, data: Data, seed: int) -> str:
         split = seed if data.split_seed is None else data.split_seed
-        return repr((data.model_copy(update={"augment": (), "split_seed": split}), self.root))
+        return repr((data.model_copy(update={"augment": (), "split_seed": split}), self.context.data_root))

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.config import corruptions
+from cnnlab.context import ProgressCallback, no_op
 from cnnlab.data.augmentation import color, degrade, filters, geometry, pixel
 from cnnlab.data.augmentation.augment import augment, sample_params
 from cnnlab.data.augmentation.geometry import AffineParams
 from cnnlab.data.loader import ImageLoader
-from cnnlab.data.sources.base import Indices, ProgressCallback, no_progress
+from cnnlab.data.sources.base import Indices
 from cnnlab.models.pretrained.transfer import max_resize
 from cnnlab.models.train_mode import eval_mode
 from cnnlab.randomness import uniforms
@@ -32,7 +33,7 @@ def correct_under_corruptions(
     corruptions: Sequence[Any],
     *,
     seed: int = 0,
-    progress: ProgressCallback = no_progress,
+    progress: ProgressCallback = no_op,
 ) -> npt.NDArray[np.bool_]:
     """Whether a network classifies each image correctly, as it is and under each corruption.
 

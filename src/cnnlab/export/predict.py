@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cnnlab.context import NO_CALLBACKS
 from cnnlab.data.decoding.images import EXTENSIONS, ImageFault, try_decode
 from cnnlab.data.loader import ImageLoader
 from cnnlab.data.sources.base import ImageSpec
 from cnnlab.data.sources.class_folders import is_ignored
 from cnnlab.evaluation.logits import predict_logits
 from cnnlab.records import Record
-from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.device import choose_device, disable_tf32

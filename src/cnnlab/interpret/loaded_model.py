@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from cnnlab.context import NO_CALLBACKS, Callbacks, ProgressCallback, RunContext, no_op
 from cnnlab.data.dataset import Dataset, input_spec, open_dataset
 from cnnlab.data.loader import ImageLoader, evenly_spaced_indices
-from cnnlab.data.sources.base import ImageSpec, Indices, ProgressCallback, Split, no_progress
+from cnnlab.data.sources.base import ImageSpec, Indices, Split
 from cnnlab.errors import SourceError, UsageError, comma_separated
 from cnnlab.interpret.images import InputImage, generated_image, load_image, normalize_pixels
 from cnnlab.interpret.targets import NamedBackbone, RecipeFile, Target, TracedRecipe, resolve_target_name, trace_recipe
 from cnnlab.models.network_plan import plan_network
 from cnnlab.records import LayerRecord, PrecisionConfig
 from cnnlab.render.formatting import format_epoch, shorten
-from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import relocate_recipe
 from cnnlab.runs.final_evaluation import open_test_split, selected_network
@@ -205,7 +205,7 @@ def load_model(
     device: str = "auto",
     data: Path | None = None,
     log: Callable[[str], None] = NO_CALLBACKS.log,
-    progress: ProgressCallback = no_progress,
+    progress: ProgressCallback = no_op,
 ) -> LoadedModel:
     """The network of a recipe (a .toml file), a run (its folder) or a backbone (a name).
 
@@ -237,7 +237,7 @@ def load_target(
     device: str,
     data: Path | None,
     log: Callable[[str], None],
-    progress: ProgressCallback = no_progress,
+    progress: ProgressCallback = no_op,
 ) -> LoadedModel:
     """The network of what was named; arguments and errors as `load_model`."""
     target = choose_device(device)
@@ -263,7 +263,7 @@ def _load_run(
     @cache
     def dataset() -> Dataset:
         recipe = relocate_recipe(folder, root)
-        opened = open_dataset(recipe.data, seed=recipe.train.seed, root=root, progress=progress)
+        opened = open_dataset(recipe.data, recipe.train.seed, RunContext(data_root=root, callbacks=Callbacks(progress)))
         check_same_data(folder, opened)
         return opened
 
@@ -318,7 +318,7 @@ def _load_recipe(
 
     @cache
     def dataset() -> Dataset:
-        return open_dataset(about, seed=traced.recipe.train.seed, root=root, progress=progress)
+        return open_dataset(about, traced.recipe.train.seed, RunContext(data_root=root, callbacks=Callbacks(progress)))
 
     classes = input_spec(about, root).classes
     mean, std = given

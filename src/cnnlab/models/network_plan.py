@@ -16,17 +16,12 @@ from torch import nn
 from cnnlab.architecture.layer import Shape, format_shape
 from cnnlab.architecture.trace import Trace
 from cnnlab.config.model import Model
+from cnnlab.context import LogFn
 from cnnlab.errors import RunError, SpecError
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
 from cnnlab.models.pretrained.loading import load_state_dict_report, report_lines
-from cnnlab.models.pretrained.source import (
-    BackboneSource,
-    LogFn,
-    backbone_records,
-    find_backbone_source,
-    require_channels,
-)
+from cnnlab.models.pretrained.source import BackboneSource, backbone_records, find_backbone_source, require_channels
 from cnnlab.models.pretrained.tensor_files import abbreviate
 from cnnlab.models.pretrained.transfer import Resize, TransferModel, row_of_module, stateful_modules
 from cnnlab.models.pretrained.truncate import CutPoint, find_classifier_layer, find_cut_point, make_stem_small, prune

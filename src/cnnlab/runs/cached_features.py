@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from cnnlab.config.backbones import ViewsCache
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import ProgressCallback
 from cnnlab.data.augmentation.views import FlippedViews
 from cnnlab.data.dataset import Dataset
 from cnnlab.data.loader import ImageLoader, Loader
-from cnnlab.data.sources.base import ProgressCallback, Split
+from cnnlab.data.sources.base import Split
 from cnnlab.distributed import SINGLE_PROCESS, ProcessGroup
 from cnnlab.errors import SpecError
 from cnnlab.models.model_split import ModelSplit

@@ -6,7 +6,6 @@ The test split is opened here and nowhere else but for a curve; the ledger has t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from cnnlab.context import LOCAL, LogFn, RunContext
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.loader import ImageLoader, Loader
 from cnnlab.data.sources.base import Split
@@ -24,7 +24,6 @@ from cnnlab.evaluation.metrics import compute_score
 from cnnlab.models.network_plan import plan_run_network
 from cnnlab.records import ExampleRecord, PrecisionConfig, RunResult, Score
 from cnnlab.runs.cached_features import TrainingInputs
-from cnnlab.runs.callbacks import NO_CALLBACKS, RunCallbacks
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import relocate_recipe
 from cnnlab.runs.setup import DatasetFactory, TrainingSetup, make_image_loader
@@ -44,34 +43,33 @@ TEST_UNREADABLE = "the test part can't be read: "
 @disable_tf32()
 def open_test(
     path: Path,
+    context: RunContext = LOCAL,
     *,
-    root: Path | None = None,
-    device: str = "auto",
-    callbacks: RunCallbacks = NO_CALLBACKS,
     already_recorded: bool = False,
     dataset_factory: DatasetFactory = open_dataset,
 ) -> RunResult:
     """Open the test set of a finished run, write that down, and add the figures to the run.
 
     Args:
+        context: names the device and the data folder.
         already_recorded: True where the opening has been written down already, for several runs at once.
 
     Raises:
         RunError: the run has not finished, its data has no test split, or its weights are not those of its figures.
     """
-    folder = RunFolder.open(path)
-    with locked(folder.path, callbacks.log):
+    folder, log = RunFolder.open(path), context.callbacks.log
+    with locked(folder.path, log):
         result = folder.result()
         if result is None:
             step = f"finish it: cnnlab train --resume {path}"
             raise RunError("this run has not finished", where=str(path), next_step=step)
-        recipe, target = relocate_recipe(folder, root), choose_device(device)
-        dataset = dataset_factory(recipe.data, seed=recipe.train.seed, root=root, progress=callbacks.progress)
+        recipe, target = relocate_recipe(folder, context.data_root), choose_device(context.device)
+        dataset = dataset_factory(recipe.data, recipe.train.seed, context)
         check_same_data(folder, dataset)
         if "test" not in dataset.splits:
             step = "give data.test a share, and train again"
             raise RunError("this run's data has no test part", where=str(path), next_step=step)
-        network = trained_network(folder, target, callbacks.log)
+        network = trained_network(folder, target, log)
         purpose = "" if already_recorded else "test command"
         loader = open_test_split(folder, dataset, target, folder.precision_config(), purpose)
         found = _predict(network, loader)
@@ -80,11 +78,11 @@ def open_test(
         message = result.message.partition(TEST_UNREADABLE)[0].removesuffix("; ")
         result = result.model_copy(update={"test": tested, "message": message})
         folder.write("result.json", result.to_json(indent=2))
-        check_test_leaks(folder, dataset, callbacks.log)
+        check_test_leaks(folder, dataset, log)
     return result
 
 
-def trained_network(folder: RunFolder, device: torch.device, log: Callable[[str], None]) -> nn.Module:
+def trained_network(folder: RunFolder, device: torch.device, log: LogFn) -> nn.Module:
     """A run's network with its selected weights, in eval mode and in the memory format of its training.
 
     Raises:
@@ -93,23 +91,23 @@ def trained_network(folder: RunFolder, device: torch.device, log: Callable[[str]
     return selected_network(folder, device, log)[0]
 
 
-def selected_network(folder: RunFolder, device: torch.device, log: Callable[[str], None]) -> tuple[nn.Module, float]:
+def selected_network(folder: RunFolder, device: torch.device, log: LogFn) -> tuple[nn.Module, float]:
     """The same, and the epoch that its weights are of; errors as there."""
     result = folder.result()
     return _load_selected(folder, device, log, result.selected_epoch if result else None)
 
 
 def write_final_result(
-    folder: RunFolder, setup: TrainingSetup, training: TrainingState, inputs: TrainingInputs, callbacks: RunCallbacks
+    folder: RunFolder, setup: TrainingSetup, training: TrainingState, inputs: TrainingInputs, log: LogFn
 ) -> None:
     """The final figures: of the selected weights, in eval mode, on un-augmented images."""
     scores: dict[Split, Score] = {}
     selected, message = training.selected_epoch, ""
     if not training.diverged:
         # Where the selected weights are damaged, those before them are used, aloud: the figures say of which they are.
-        network, selected = _load_selected_everywhere(folder, setup, callbacks.log)
+        network, selected = _load_selected_everywhere(folder, setup, log)
         found = training.selected_logits if selected == training.selected_epoch else None
-        scores, message = _final_scores(folder, setup, network, inputs, found, callbacks)
+        scores, message = _final_scores(folder, setup, network, inputs, found, log)
         training.diverged = not scores
     if training.average is not None and not training.average.num_averaged:
         never = "the training ended before an average began: these are its last weights"
@@ -136,7 +134,7 @@ def write_final_result(
     )
     folder.write("result.json", result.to_json(indent=2))
     if result.test is not None:
-        check_test_leaks(folder, setup.dataset, callbacks.log)
+        check_test_leaks(folder, setup.dataset, log)
 
 
 def open_test_split(
@@ -155,7 +153,7 @@ def open_test_split(
 
 
 def _load_selected(
-    folder: RunFolder, device: torch.device, log: Callable[[str], None], epoch: float | None = None
+    folder: RunFolder, device: torch.device, log: LogFn, epoch: float | None = None
 ) -> tuple[nn.Module, float]:
     """The network with the best weights that are whole, or with those of `epoch`; and the epoch that they are of."""
     network = plan_run_network(folder).build(0, "cpu")  # every number of it is then replaced
@@ -164,9 +162,7 @@ def _load_selected(
     return network.to(device).to(memory_format=torch_memory_format(folder.precision_config())).eval(), saved.epoch
 
 
-def _load_selected_everywhere(
-    folder: RunFolder, setup: TrainingSetup, log: Callable[[str], None]
-) -> tuple[nn.Module, float]:
+def _load_selected_everywhere(folder: RunFolder, setup: TrainingSetup, log: LogFn) -> tuple[nn.Module, float]:
     """The same in every process: the writer reads the weights, and the others have them from it."""
     process_group = setup.process_group
     if process_group.is_main:
@@ -185,7 +181,7 @@ def _final_scores(
     network: nn.Module,
     inputs: TrainingInputs,
     validation_logits: npt.NDArray[np.float32] | None,
-    callbacks: RunCallbacks,
+    log: LogFn,
 ) -> tuple[dict[Split, Score], str]:
     """A score for each split that may be looked at, and a word on what is odd.
 
@@ -219,7 +215,7 @@ def _final_scores(
         ):
             found = Predictions(loader.labels, validation_logits)
         else:
-            callbacks.log(f"scoring the {split} part: {len(loader):,} images")
+            log(f"scoring the {split} part: {len(loader):,} images")
             if features is not None and inputs.model_split is not None:
                 found = _predict(inputs.model_split.trainable_tail(network).eval(), features, setup.process_group)
             else:

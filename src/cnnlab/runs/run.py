@@ -7,20 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import torch
-
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import LOCAL, NO_CALLBACKS, Callbacks, LogFn, RunContext
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.loader import ImageLoader
-from cnnlab.distributed import ProcessGroup, ProcessLostError, init_process_group
+from cnnlab.distributed import ProcessLostError, init_process_group
 from cnnlab.errors import RunError
 from cnnlab.models.pretrained.source import copy_backbone_records, prefetch_weights
 from cnnlab.records import DataRecord, Preprocessing
 from cnnlab.runs.cached_features import TrainingInputs, feature_cache_messages
-from cnnlab.runs.callbacks import NO_CALLBACKS, RunCallbacks, no_op
 from cnnlab.runs.checks import explain_out_of_memory
 from cnnlab.runs.environment import environment, relocate_recipe
 from cnnlab.runs.final_evaluation import write_final_result
@@ -39,14 +38,9 @@ from cnnlab.training.loop import SplitLoaders, TrainingState, fit
 @disable_tf32()
 def run(
     recipe: Recipe,
+    context: RunContext = LOCAL,
     *,
     name: str = "run",
-    runs: Path = Path("runs"),
-    root: Path | None = None,
-    device: str = "auto",
-    download: bool = True,
-    callbacks: RunCallbacks = NO_CALLBACKS,
-    on_run_start: Callable[[RunFolder], None] = no_op,
     folder_path: Path | None = None,
     dataset_factory: DatasetFactory = open_dataset,
 ) -> RunFolder:
@@ -55,124 +49,83 @@ def run(
     Where torchrun started several processes, each of them calls this; all return the folder, which one has written.
 
     Args:
+        context: names the runs folder, the data folder and the device.
         name: what the run is called beside its time.
-        runs: the folder in which the run folder is made.
-        root: where catalogue data lives; None: the cache folder.
-        device: auto, cpu, cuda or mps.
-        download: False: take the data that is there, or say what is missing.
-        on_run_start: called with the run folder as soon as there is one.
-        folder_path: the run folder itself, instead of a new one in `runs`; it holds no run yet.
-        dataset_factory: opens the data; by default anew.
+        folder_path: the run folder itself, instead of a new one in the runs folder; it holds no run yet.
+        dataset_factory: opens the data.
 
     Raises:
         SpecError, SourceError, DownloadError: before a folder is made; of a backbone's weights before data is read.
         RunError: the run folder can't be written to, the memory is full, or another process has ended.
     """
-    target = choose_device(device)
-    with _joined_processes(target) as world:
-        callbacks = callbacks if world.is_main else NO_CALLBACKS
-        recipe = resolve_recipe(recipe, root)
-        with world.main_process_first():
+    with _joined_processes(context) as joined:
+        group, callbacks = joined.process_group, joined.callbacks
+        recipe = resolve_recipe(recipe, joined.data_root)
+        with group.main_process_first():
             prefetch_weights(recipe.model.backbone, callbacks.log)
         with explain_out_of_memory(recipe.train.batch_size):
-            shown, say = callbacks.progress, callbacks.log
-            bench = TrainingSetup.prepare(
-                recipe,
-                root,
-                target,
-                download,
-                shown,
-                process_group=world,
-                dataset_factory=dataset_factory,
-                log=say,
-                cache_features=True,
-            )
-        folder = RunFolder(
-            Path(world.broadcast_str(str(create_run(runs, name, folder_path).path) if world.is_main else ""))
-        )
-        if world.is_main:
-            on_run_start(folder)
-        with _lock_if_main(folder, world, callbacks.log), explain_out_of_memory(recipe.train.batch_size, folder.path):
-            training = bench.training()
-            fed = bench.training_inputs(callbacks.progress)
-            if world.is_main:
-                _write_records(folder, bench, training, fed)
-                _log_start(folder, bench, fed, callbacks.log)
-            _train(folder, bench, training, fed, callbacks)
+            setup = TrainingSetup.prepare(recipe, joined, dataset_factory=dataset_factory, cache_features=True)
+        path = str(create_run(joined.runs, name, folder_path).path) if group.is_main else ""
+        folder = RunFolder(Path(group.broadcast_str(path)))
+        callbacks.on_run_start(folder)
+        with _lock_if_main(folder, joined), explain_out_of_memory(recipe.train.batch_size, folder.path):
+            training = setup.training()
+            inputs = setup.training_inputs(callbacks.progress)
+            if group.is_main:
+                _write_records(folder, setup, training, inputs)
+                _log_start(folder, setup, inputs, callbacks.log)
+            _train(folder, setup, training, inputs, callbacks)
     return folder
 
 
 @disable_tf32()
-def resume_run(
-    path: Path,
-    *,
-    root: Path | None = None,
-    device: str = "auto",
-    callbacks: RunCallbacks = NO_CALLBACKS,
-    on_run_start: Callable[[RunFolder], None] = no_op,
-    dataset_factory: DatasetFactory = open_dataset,
-) -> RunFolder:
-    """Go on with a run that was cut off, from the end of its last whole epoch.
+def resume_run(path: Path, context: RunContext = LOCAL, *, dataset_factory: DatasetFactory = open_dataset) -> RunFolder:
+    """Resume a run that was interrupted, from the end of its last whole epoch.
 
-    Args:
-        on_run_start: called with the run folder once it is known that the run can go on.
+    Args and errors are those of `run`, and:
 
     Raises:
-        RunError: there is no such run, it has finished, another process works on it, its data has changed, or the
-            memory is full.
+        RunError: there is no such run, it has finished, another process works on it, or its data has changed.
     """
-    folder, target = RunFolder.open(path), choose_device(device)
-    with _joined_processes(target) as world, _lock_if_main(folder, world, callbacks.log):
-        if world.is_main and folder.result() is not None:
+    folder = RunFolder.open(path)
+    with _joined_processes(context) as joined, _lock_if_main(folder, joined):
+        group, callbacks = joined.process_group, joined.callbacks
+        if group.is_main and folder.result() is not None:
             raise RunError("this run has finished", where=str(path), next_step="train the recipe again for another run")
-        if world.is_main:
-            on_run_start(folder)
-        callbacks = callbacks if world.is_main else NO_CALLBACKS
-        recipe = relocate_recipe(folder, root)
+        callbacks.on_run_start(folder)
+        recipe = relocate_recipe(folder, joined.data_root)
         with explain_out_of_memory(recipe.train.batch_size, folder.path):
-            shown, say = callbacks.progress, callbacks.log
-            bench = TrainingSetup.prepare(
-                recipe,
-                root,
-                target,
-                True,
-                shown,
-                folder,
-                world,
-                dataset_factory=dataset_factory,
-                log=say,
-                cache_features=True,
-            )
-            training = bench.training()
-            if world.is_main and not folder.has_progress():
+            setup = TrainingSetup.prepare(recipe, joined, folder, dataset_factory=dataset_factory, cache_features=True)
+            training = setup.training()
+            if group.is_main and not folder.has_progress():
                 record_initial_weights(folder, training.network)
-            restore_training_state(folder.path, training, callbacks.log, is_main=world.is_main)
-            if world.is_main:
+            restore_training_state(folder.path, training, callbacks.log, is_main=group.is_main)
+            if group.is_main:
                 folder.truncate_after(training.epoch)
             callbacks.log(f"going on from the end of epoch {training.epoch}" if training.epoch else "beginning anew")
-            _train(folder, bench, training, bench.training_inputs(callbacks.progress), callbacks)
+            _train(folder, setup, training, setup.training_inputs(callbacks.progress), callbacks)
     return folder
 
 
 @contextmanager
-def _joined_processes(device: torch.device) -> Iterator[ProcessGroup]:
+def _joined_processes(context: RunContext) -> Iterator[RunContext]:
+    """The context with the processes that torchrun started; only the main one has callbacks."""
     try:
-        with init_process_group(device) as world:
-            yield world
-            world.barrier()
+        with init_process_group(choose_device(context.device)) as group:
+            callbacks = context.callbacks if group.is_main else NO_CALLBACKS
+            yield replace(context, process_group=group, callbacks=callbacks)
+            group.barrier()
     except ProcessLostError as error:
         step = "see what it said of its end; nothing that was saved is lost"
         raise RunError(f"another process of this training has ended ({error})", next_step=step) from error
 
 
-def _lock_if_main(
-    folder: RunFolder, process_group: ProcessGroup, log: Callable[[str], None]
-) -> AbstractContextManager[None]:
-    """The writer holds the run folder; the other processes only read in it."""
-    return locked(folder.path, log) if process_group.is_main else nullcontext()
+def _lock_if_main(folder: RunFolder, context: RunContext) -> AbstractContextManager[None]:
+    """The main process holds the run folder; the others only read in it."""
+    return locked(folder.path, context.callbacks.log) if context.process_group.is_main else nullcontext()
 
 
-def _log_start(folder: RunFolder, setup: TrainingSetup, inputs: TrainingInputs, log: Callable[[str], None]) -> None:
+def _log_start(folder: RunFolder, setup: TrainingSetup, inputs: TrainingInputs, log: LogFn) -> None:
     log(f"run folder: {folder.path}")
     log(
         f"computing in {setup.precision_config.precision}, {setup.precision_config.memory_format} "
@@ -222,7 +175,7 @@ def _write_records(folder: RunFolder, setup: TrainingSetup, training: TrainingSt
 
 
 def _train(
-    folder: RunFolder, setup: TrainingSetup, training: TrainingState, inputs: TrainingInputs, callbacks: RunCallbacks
+    folder: RunFolder, setup: TrainingSetup, training: TrainingState, inputs: TrainingInputs, callbacks: Callbacks
 ) -> None:
     test: Callable[[], ImageLoader] | None = None
     if setup.recipe.train.test == "curve" and "test" in setup.dataset.splits:
@@ -244,4 +197,4 @@ def _train(
         if record.epoch == training.epoch:
             save_training_state(folder.path, training)
         callbacks.on_validation(record)
-    write_final_result(folder, setup, training, inputs, callbacks)
+    write_final_result(folder, setup, training, inputs, callbacks.log)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnlab.config.recipe import Recipe
+from cnnlab.config.recipe import Data, Recipe
+from cnnlab.context import ProgressCallback, RunContext, no_op
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.loader import ImageLoader
-from cnnlab.data.sources.base import ProgressCallback, Split, no_progress
+from cnnlab.data.sources.base import Split
 from cnnlab.distributed import SINGLE_PROCESS, ProcessGroup
 from cnnlab.models.network_plan import NetworkPlan, plan_network
-from cnnlab.models.pretrained.source import LogFn
 from cnnlab.randomness import generator
 from cnnlab.records import PrecisionConfig, WeightLoadReport
 from cnnlab.runs.cached_features import (
@@ -27,10 +26,10 @@ from cnnlab.runs.cached_features import (
     choose_cache_plan,
     tail_and_features,
 )
-from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.runs.checks import check_before_training, check_same_data
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder
 from cnnlab.torch_rng import fork_rng
+from cnnlab.training.device import choose_device
 from cnnlab.training.feature_cache.plan import CachePlan
 from cnnlab.training.loop import TrainingState
 from cnnlab.training.precision import (
@@ -42,8 +41,8 @@ from cnnlab.training.precision import (
     training_speed,
 )
 
-# Opens the data of a recipe: `open_dataset`, or something that keeps what it has opened.
-DatasetFactory = Callable[..., Dataset]
+# Opens the data of a recipe for a seed: `open_dataset`, or a cache of what it has opened.
+DatasetFactory: TypeAlias = Callable[[Data, int, RunContext], Dataset]
 
 
 @dataclass(frozen=True)
@@ -66,15 +65,11 @@ class TrainingSetup:
     def prepare(
         cls,
         recipe: Recipe,
-        root: Path | None,
-        device: torch.device,
-        download: bool,
-        progress: ProgressCallback,
+        context: RunContext,
         resume_from: RunFolder | None = None,
-        process_group: ProcessGroup = SINGLE_PROCESS,
+        *,
         with_validation: bool = True,
         dataset_factory: DatasetFactory = open_dataset,
-        log: LogFn = NO_CALLBACKS.log,
         cache_features: bool = False,
     ) -> TrainingSetup:
         """Open the data, build the network and choose the precision; a resumed run keeps its own and its data.
@@ -86,9 +81,9 @@ class TrainingSetup:
             SpecError, SourceError, DownloadError: the recipe can't be trained here.
             RunError: the data of a resumed run has changed, or a backbone's weights can't be had.
         """
-        seed = recipe.train.seed
+        seed, device, process_group = recipe.train.seed, choose_device(context.device), context.process_group
         with process_group.main_process_first():
-            dataset = dataset_factory(recipe.data, seed=seed, root=root, download=download, progress=progress)
+            dataset = dataset_factory(recipe.data, seed, context)
             for part in set(dataset.splits) - ({"test"} if with_validation else {"test", "validation"}):
                 dataset.pixels(part)
         if resume_from is not None:
@@ -99,7 +94,7 @@ class TrainingSetup:
         network, loaded = plan.build(seed, "cpu"), None
         if plan.load_weights is not None and (resume_from is None or not resume_from.has_progress()):
             with process_group.main_process_first():
-                loaded = plan.load_weights(network, log)
+                loaded = plan.load_weights(network, context.callbacks.log)
         network.to(device)
         features = (
             choose_cache_plan(recipe, plan, network, dataset, device, process_group, resume_from)
@@ -133,7 +128,7 @@ class TrainingSetup:
             parting,
         )
 
-    def training_inputs(self, progress: ProgressCallback = no_progress) -> TrainingInputs:
+    def training_inputs(self, progress: ProgressCallback = no_op) -> TrainingInputs:
         """What the training reads, once its network has the weights that it trains with."""
         feeds = self.train_loader, self.validation_loader
         if self.cache_plan is None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from copy import deepcopy
 from itertools import islice
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -16,9 +15,9 @@ from torch.nn import functional as F
 from cnnlab.architecture.warnings import format_warning
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import summarize
+from cnnlab.context import LOCAL, RunContext
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.loader import Loader
-from cnnlab.data.sources.base import ProgressCallback, no_progress
 from cnnlab.data.warnings import data_warnings, leakage_warnings
 from cnnlab.errors import SourceError
 from cnnlab.models.network_plan import plan_network
@@ -55,9 +54,7 @@ def table_with_warnings(setup: TrainingSetup, network: nn.Module, train_loader: 
     return table.model_copy(update={"warnings": found})
 
 
-def image_warnings(
-    recipe: Recipe, root: Path | None = None, *, download: bool = True, progress: ProgressCallback = no_progress
-) -> tuple[WarningRecord, ...]:
+def image_warnings(recipe: Recipe, context: RunContext = LOCAL) -> tuple[WarningRecord, ...]:
     """What the images of a recipe add to the warnings of its table, test images that are trained on among them.
 
     This is no opening of the test set: its pixels are compared with those of the other splits, without labels or a
@@ -67,8 +64,8 @@ def image_warnings(
         SpecError: the table does not fit the images.
         SourceError, DownloadError: as `open_dataset`.
     """
-    recipe = resolve_recipe(recipe, root)
-    dataset = open_dataset(recipe.data, seed=recipe.train.seed, root=root, download=download, progress=progress)
+    recipe = resolve_recipe(recipe, context.data_root)
+    dataset = open_dataset(recipe.data, recipe.train.seed, context)
     plan = plan_network(recipe.model, dataset.image_spec.shape, len(dataset.classes))
     off, cpu = _disabled_warnings(recipe), torch.device("cpu")
     found = [*data_warnings(dataset, off), *leakage_warnings(dataset, off)]

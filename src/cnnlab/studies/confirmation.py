@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cnnlab.context import Callbacks
 from cnnlab.errors import CnnlabError
-from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.final_evaluation import open_test
 from cnnlab.stats.ranking import rank_arms
 from cnnlab.storage.test_ledger import openings, record_opening
@@ -40,10 +40,10 @@ def confirm_winner(runner: StudyRunner, collected: CollectedResults, result: Stu
     elif ranking.winner.name == study.baseline:
         reason = f"the baseline '{study.baseline}' has the best mean"
     if reason or ranking.winner is None:
-        runner.callbacks.log(f"{UNCONFIRMED}: {reason}")
+        runner.context.callbacks.log(f"{UNCONFIRMED}: {reason}")
         return None
     if failing:
-        runner.callbacks.log(f"not chosen from, since runs of them failed: {', '.join(failing)}")
+        runner.context.callbacks.log(f"not chosen from, since runs of them failed: {', '.join(failing)}")
     return confirm(runner, collected, ranking.winner.name)
 
 
@@ -52,7 +52,7 @@ def confirm(runner: StudyRunner, collected: CollectedResults, name: str) -> Conf
 
     None where there is no test set, or a run could not be made or scored; the reason is logged and kept in the runner.
     """
-    plan, study, say = runner.plan, runner.plan.study, runner.callbacks.log
+    plan, study, say = runner.plan, runner.plan.study, runner.context.callbacks.log
     if study.baseline is None or study.confirm is None:
         return None
     if not plan.test_set:
@@ -90,13 +90,6 @@ def _open_test_sets(runner: StudyRunner, tasks: Sequence[StudyTask]) -> None:
     if not shut:
         return
     record_opening(context.runs, f"study {plan.name}", plan.test_set, f"confirmation with {len(shut)} runs")
+    quiet = context.with_callbacks(Callbacks(progress=context.callbacks.progress))
     for folder in shut:
-        callbacks = RunCallbacks(progress=runner.callbacks.progress)
-        open_test(
-            folder.path,
-            root=context.root,
-            device=context.device,
-            callbacks=callbacks,
-            already_recorded=True,
-            dataset_factory=plan.dataset_cache.open,
-        )
+        open_test(folder.path, quiet, already_recorded=True, dataset_factory=plan.dataset_cache.open)

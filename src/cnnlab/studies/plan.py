@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,9 +14,9 @@ import torch
 from cnnlab.config.arms import Arm, file_name
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import FIRST_FRESH_SEED, Study
+from cnnlab.context import LOCAL, RunContext
 from cnnlab.data.dataset import Dataset
 from cnnlab.data.dataset_cache import DatasetCache
-from cnnlab.data.sources.base import ProgressCallback, no_progress
 from cnnlab.errors import SpecError
 from cnnlab.models.network_plan import plan_network
 from cnnlab.models.pretrained.source import backbone_fingerprint
@@ -112,10 +111,8 @@ class StudyPlan:
 def make_plan(
     study: Study,
     name: str,
+    context: RunContext = LOCAL,
     *,
-    root: Path | None = None,
-    device: str = "auto",
-    progress: ProgressCallback = no_progress,
     saved_precision: StudyPrecision | None = None,
     dataset_cache: DatasetCache | None = None,
     quick: bool = False,
@@ -124,10 +121,9 @@ def make_plan(
 
     Args:
         name: what the study is called; its runs' folders begin with it.
-        root: where catalogue data lives; None: the cache folder.
-        device: auto, cpu, cuda or mps.
+        context: names the device and the data folder.
         saved_precision: how the study computed before; it counts where it is of this device and knows every network.
-        dataset_cache: data that is open already; it has a root and a progress of its own.
+        dataset_cache: data that is open already; by default it is opened with the context.
         quick: the plan is only displayed: no image is decoded, one step of a network is timed, and no precision is
             benchmarked.
 
@@ -135,8 +131,8 @@ def make_plan(
         SpecError: an arm can't be trained on its data; all its problems are listed with the arm.
         SourceError, DownloadError: the data is not there, or has no split to measure the metric on.
     """
-    target, dataset_cache = choose_device(device), dataset_cache or DatasetCache(root, progress)
-    recipes = [resolve_recipe(_with_sealed_test(arm.recipe, study), root) for arm in study.list_arms()]
+    target, dataset_cache = choose_device(context.device), dataset_cache or DatasetCache(context)
+    recipes = [resolve_recipe(_with_sealed_test(arm.recipe, study), context.data_root) for arm in study.list_arms()]
     datasets = [dataset_cache.open(recipe.data, study.seeds[0]) for recipe in recipes]
     _check_images(study, datasets)
     networks = check_networks(study.list_arms(), recipes, datasets, target)

@@ -23,10 +23,11 @@ from typing import Any
 
 import torch
 
+from cnnlab.context import RunContext
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import RunError, UsageError
 from cnnlab.studies.plan import StudyTask
-from cnnlab.studies.tasks import LOCKS_FOLDER, ExecutionContext, TaskResult, run_task
+from cnnlab.studies.tasks import LOCKS_FOLDER, TaskResult, run_task
 from cnnlab.studies.worker_pool import POLL_INTERVAL_S, ContinueFn, Executor, TaskProgressFn, TaskResults
 
 # A network file system shows other machines' files after some seconds.
@@ -100,13 +101,13 @@ def ray_cluster(address: str | None = None, *, jobs: int = 1) -> Executor:
     ray = _import_ray()
 
     def run_tasks(
-        tasks: Sequence[StudyTask], context: ExecutionContext, on_progress: TaskProgressFn, should_continue: ContinueFn
+        tasks: Sequence[StudyTask], context: RunContext, on_progress: TaskProgressFn, should_continue: ContinueFn
     ) -> TaskResults:
         threads = context.threads or max(1, torch.get_num_threads() // jobs)
         if not tasks:
             return
         with _connected(ray, address), shared_token(context.runs) as token:
-            cluster = _Cluster(ray, replace(context, threads=threads), token)
+            cluster = _Cluster(ray, replace(context.with_callbacks(), threads=threads), token)
             try:
                 cluster.check()
                 yield from cluster.run_tasks(deque(tasks), on_progress, should_continue)
@@ -135,7 +136,7 @@ class _Cluster:
     """The nodes, the tasks they run, and how often each was tried."""
 
     ray: Any
-    context: ExecutionContext
+    context: RunContext
     token: Path
     running: dict[Any, StudyTask] = field(default_factory=dict)
     tries: dict[str, int] = field(default_factory=dict)
@@ -259,7 +260,7 @@ class _Cluster:
         return strategies.NodeAffinitySchedulingStrategy(node_id=node, soft=soft)
 
 
-def _run_remote_task(task: StudyTask, context: ExecutionContext, token: Path, cwd: str, board: Any) -> TaskResult:
+def _run_remote_task(task: StudyTask, context: RunContext, token: Path, cwd: str, board: Any) -> TaskResult:
     """On a node: do a task unless it is done."""
     if not is_visible(token):
         return TaskResult(
@@ -275,13 +276,13 @@ def _run_remote_task(task: StudyTask, context: ExecutionContext, token: Path, cw
             last = time.monotonic()
             board.update.remote(task.id, images, text)
 
-    return run_task(task, context, _dataset_cache(context.root), on_progress)
+    return run_task(task, context, _dataset_cache(context), on_progress)
 
 
 @cache
-def _dataset_cache(root: Path | None) -> DatasetCache:
+def _dataset_cache(context: RunContext) -> DatasetCache:
     """What a process has decoded, for all the tasks that it does."""
-    return DatasetCache(root)
+    return DatasetCache(context)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def evaluate_under_shifts(runner: StudyRunner, collected: CollectedResults, resu
         return _with_untested_note(runner, result, notes, why)
     try:
         (runner.folder / SHIFTED).mkdir(parents=True, exist_ok=True)
-        with exclusive(runner.context.runs, f"test-{plan.test_set}", runner.callbacks.log):
+        with exclusive(runner.context.runs, f"test-{plan.test_set}", runner.context.callbacks.log):
             found = _test_groups(runner, groups)
     except (CnnlabError, OSError) as error:
         return _with_untested_note(runner, result, notes, str(error).partition("\n")[0])
@@ -61,7 +61,7 @@ def evaluate_under_shifts(runner: StudyRunner, collected: CollectedResults, resu
 
 
 def _with_untested_note(runner: StudyRunner, result: StudyResult, notes: tuple[str, ...], why: str) -> StudyResult:
-    runner.callbacks.log(f"nothing is tested under shifts: {why}")
+    runner.context.callbacks.log(f"nothing is tested under shifts: {why}")
     return result.model_copy(update={"notes": (*notes, f"{UNSHIFTED}: {why}")})
 
 
@@ -70,12 +70,9 @@ def _test_groups(runner: StudyRunner, groups: Mapping[str, Sequence[RunFolder]])
     form = plan.dataset_cache.open(plan.arms[0].recipe.data, study.seeds[0]).image_spec
     shifts = read_corruptions(study.shifts, form.height, form.width, form.channels)
     setting = ShiftSettings(
-        root=runner.context.root,
-        device=runner.context.device,
+        context=runner.context,
         purpose="",
         dataset_factory=plan.dataset_cache.open,
-        log=runner.callbacks.log,
-        progress=runner.callbacks.progress,
     )
 
     def file_of(folder: RunFolder) -> Path:

@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnnlab.atomic_io import atomic_write
-from cnnlab.data.sources.base import ProgressCallback, no_progress
-from cnnlab.runs.callbacks import no_op
+from cnnlab.context import RunContext
 from cnnlab.runs.index.run_index import FinishedRun, RunIndex
 from cnnlab.studies.plan import StudyPlan, StudyTask
-from cnnlab.studies.tasks import ExecutionContext, TaskResult
 from cnnlab.studies.worker_pool import Executor
-
-
-@dataclass(frozen=True)
-class StudyCallbacks:
-    """Whoever wants to see a study while it goes on; by default nobody.
-
-    `on_stage_start` receives the plan, all tasks of a stage, and those that are still to be done; `on_run_progress` how
-    far a run is; `on_run_end` each outcome.
-    """
-
-    progress: ProgressCallback = no_progress
-    on_stage_start: Callable[[StudyPlan, Sequence[StudyTask], Sequence[StudyTask]], None] = no_op
-    on_run_progress: Callable[[StudyTask, int, str], None] = no_op
-    on_run_end: Callable[[StudyTask, TaskResult], None] = no_op
-    log: Callable[[str], None] = no_op
-
-
-NO_STUDY_CALLBACKS = StudyCallbacks()
 
 
 @dataclass
@@ -40,10 +20,10 @@ class StudyRunner:
     """A running study: what failed, whether the budget ended it, and why a test that was asked for was not made."""
 
     plan: StudyPlan
-    context: ExecutionContext
+    context: RunContext
     executor: Executor
-    callbacks: StudyCallbacks
     folder: Path
+    any_code: bool = False
     failures: dict[str, str] = field(default_factory=dict)
     counted_runs: set[str] = field(default_factory=set)
     seconds: float = 0.0
@@ -64,25 +44,25 @@ class StudyRunner:
 
     def run_index(self) -> RunIndex:
         """The runs that are there now."""
-        return RunIndex(self.context.runs, self.context.any_code)
+        return RunIndex(self.context.runs, self.any_code)
 
 
 def run_tasks(runner: StudyRunner, tasks: Sequence[StudyTask]) -> bool:
     """Run the tasks that are not done yet, until the budget is spent; whether all of them are done."""
-    context, callbacks, run_index = runner.context, runner.callbacks, runner.run_index()
+    context, callbacks, run_index = runner.context, runner.context.callbacks, runner.run_index()
     by_id = {task.id: task for task in tasks}
     there = {task.id: found for task in tasks if (found := run_index.find_finished(task.id)) is not None}
     for found in there.values():
         runner.add_cost(found)
     missing = [task for task in tasks if task.id not in there]
     callbacks.on_stage_start(runner.plan, tasks, missing)
-    with closing(runner.executor(missing, context, callbacks.on_run_progress, runner.has_budget)) as outcomes:
+    with closing(runner.executor(missing, context, callbacks.on_task_progress, runner.has_budget)) as outcomes:
         for result in outcomes:
             if result.status == "failed":
                 runner.failures[result.id] = result.message
             elif (finished := runner.run_index().find_finished(result.id)) is not None:
                 runner.add_cost(finished)
-            callbacks.on_run_end(by_id[result.id], result)
+            callbacks.on_task_end(by_id[result.id], result)
     now = runner.run_index()
     done = all(now.find_finished(task.id) is not None for task in missing)
     runner.budget_exhausted = not done and not runner.has_budget()

@@ -5,10 +5,12 @@ study → plan → tasks → runs, each once → what they say → the winner ag
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from cnnlab.atomic_io import atomic_write
 from cnnlab.config.study import Study
+from cnnlab.context import LOCAL, RunContext
 from cnnlab.errors import RunError
 from cnnlab.studies.analysis import CollectedResults, analyse, judge_arm_claims
 from cnnlab.studies.confirmation import confirm_winner
@@ -17,32 +19,26 @@ from cnnlab.studies.plan import make_plan
 from cnnlab.studies.preregistration import check_study_name, preregister
 from cnnlab.studies.result import StudyResult
 from cnnlab.studies.robustness import evaluate_under_shifts, with_pending_shift_claims
-from cnnlab.studies.runner import NO_STUDY_CALLBACKS, StudyCallbacks, StudyRunner, run_tasks
-from cnnlab.studies.tasks import ExecutionContext
+from cnnlab.studies.runner import StudyRunner, run_tasks
 from cnnlab.studies.worker_pool import Executor, in_process
 
 
 def execute_study(
     study: Study,
     name: str,
+    context: RunContext = LOCAL,
     *,
-    runs: Path = Path("runs"),
-    root: Path | None = None,
-    device: str = "auto",
     executor: Executor = in_process,
     any_code: bool = False,
-    callbacks: StudyCallbacks = NO_STUDY_CALLBACKS,
     file: Path | None = None,
 ) -> StudyResult:
-    """Do what a study still needs, and say what came out. Its folder is `runs`/studies/`name`.
+    """Do what a study still needs, and say what came out. Its folder is studies/`name` in the runs folder.
 
     Runs that were made before count, whatever study made them; one that was cut off is gone on with.
 
     Args:
         name: what the study is called.
-        runs: where run folders live.
-        root: where catalogue data lives; None: the cache folder.
-        device: auto, cpu, cuda or mps.
+        context: names the runs folder, the data folder and the device; its callbacks see the study.
         executor: runs the tasks.
         any_code: also take finished runs that another version of cnnlab's code made.
         file: that the study was read from, which distinguishes it from another one of its name.
@@ -51,17 +47,15 @@ def execute_study(
         SpecError, SourceError, DownloadError: before anything is run.
         RunError: another study has this name, or the runs folder can't be written to.
     """
-    folder = study_folder(runs, study_name(name))
+    folder = study_folder(context.runs, study_name(name))
     check_study_name(folder, study, file)
-    plan = make_plan(
-        study, name, root=root, device=device, progress=callbacks.progress, saved_precision=read_study_precision(folder)
-    )
-    context = ExecutionContext(runs.resolve(), root, plan.study_precision.device, any_code=any_code)
-    runner = StudyRunner(plan, context, executor, callbacks, folder)
+    plan = make_plan(study, name, context, saved_precision=read_study_precision(folder))
+    context = replace(context, runs=context.runs.resolve(), device=plan.study_precision.device)
+    runner = StudyRunner(plan, context, executor, folder, any_code)
     _make_folder(folder)
     log = preregister(folder, study, file)
     for line in log.deviations():
-        callbacks.log(f"! {line}")
+        context.callbacks.log(f"! {line}")
     atomic_write(folder / "study.toml", study.to_toml().encode())
     atomic_write(folder / "precision.json", plan.study_precision.to_json(indent=2).encode())
     run_tasks(runner, plan.tasks())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -14,10 +13,10 @@ import torch
 from cnnlab.config.arms import file_name
 from cnnlab.config.backbones import format_backbone
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import Callbacks, RunContext, no_op
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import CnnlabError, RunError, SourceError
 from cnnlab.records import EpochRecord, Record, StepMeans
-from cnnlab.runs.callbacks import RunCallbacks, no_op
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.lock import LockedError, locked
 from cnnlab.storage.run_folder import RunFolder
@@ -27,23 +26,9 @@ from cnnlab.training.device import choose_device
 # A folder beside the runs, with a lock for each run that is being done.
 LOCKS_FOLDER = ".locks"
 POLL_INTERVAL_S = 0.2
-# (images so far of this run, a status text)
-ProgressFn: TypeAlias = Callable[[int, str], None]
+# (images so far of this run, its metrics as text)
+RunProgressFn: TypeAlias = Callable[[int, str], None]
 ValidationFn: TypeAlias = Callable[[EpochRecord], None]
-
-
-@dataclass(frozen=True)
-class ExecutionContext:
-    """Where a task runs: the runs folder, the data, the device, and how many threads compute.
-
-    With `any_code` a finished run of the same work counts that another version of cnnlab made.
-    """
-
-    runs: Path
-    root: Path | None = None
-    device: str = "auto"
-    threads: int | None = None
-    any_code: bool = False
 
 
 class TaskResult(Record):
@@ -64,9 +49,9 @@ class StopRunError(Exception):
 
 def run_task(
     task: StudyTask,
-    context: ExecutionContext,
+    context: RunContext,
     dataset_cache: DatasetCache,
-    on_progress: ProgressFn,
+    on_progress: RunProgressFn,
     on_validation: ValidationFn = no_op,
 ) -> TaskResult:
     """Run a task unless it is done; an interrupted run is resumed.
@@ -89,18 +74,10 @@ def run_task(
         return TaskResult(id=task.id, status="failed", message=_error_text(error))
 
 
-def find_run(runs: Path, task: str, any_code: bool = False) -> RunFolder | None:
-    """The run with a task's id, finished or not, whatever study made it.
-
-    Args:
-        any_code: without one of this code, take a finished one of the same work by another.
-    """
-    found = [RunFolder(path.parent.resolve()) for path in sorted(runs.glob(f"*-{task}/recipe.toml"))]
-    if not found and any_code:
-        work_id = task.rpartition("-")[0]
-        others = [RunFolder(path.parent.resolve()) for path in sorted(runs.glob(f"*-{work_id}-*/result.json"))]
-        found = [folder for folder in others if folder.result() is not None]
-    return found[0] if found else None
+def find_run(runs: Path, task: str) -> RunFolder | None:
+    """The run with a task's id, finished or not, whatever study made it."""
+    paths = sorted(runs.glob(f"*-{task}/recipe.toml"))
+    return RunFolder(paths[0].parent.resolve()) if paths else None
 
 
 @contextmanager
@@ -120,32 +97,29 @@ def exclusive(runs: Path, name: str, log: Callable[[str], None]) -> Iterator[Non
 
 def _run_or_resume(
     task: StudyTask,
-    context: ExecutionContext,
+    context: RunContext,
     dataset_cache: DatasetCache,
-    on_progress: ProgressFn,
+    on_progress: RunProgressFn,
     on_validation: ValidationFn,
 ) -> TaskResult:
-    folder = find_run(context.runs, task.id, context.any_code)
+    folder = find_run(context.runs, task.id)
     if folder is not None and folder.result() is not None:
         return TaskResult(id=task.id, status="found", folder=folder.name)
     if context.threads is not None:
         torch.set_num_threads(context.threads)
-    callbacks = RunCallbacks(
-        progress=dataset_cache.progress,
+    callbacks = Callbacks(
+        progress=context.callbacks.progress,
         on_step=lambda images, _total, means: on_progress(images, _format_metrics(means)),
         on_validation=on_validation,
-        log=_discard,
     )
-    device, root, dataset_factory = context.device, context.root, dataset_cache.open
     recipe = Recipe.from_toml(task.recipe)
-    _check_as_planned(task, recipe, dataset_cache, device)
+    _check_as_planned(task, recipe, dataset_cache, context.device)
+    own = context.with_callbacks(callbacks)
     if folder is not None:
-        folder = resume_run(folder.path, root=root, device=device, callbacks=callbacks, dataset_factory=dataset_factory)
+        folder = resume_run(folder.path, own, dataset_factory=dataset_cache.open)
     else:
         into = _run_path(task, context.runs)
-        folder = run(
-            recipe, folder_path=into, root=root, device=device, callbacks=callbacks, dataset_factory=dataset_factory
-        )
+        folder = run(recipe, own, folder_path=into, dataset_factory=dataset_cache.open)
     return TaskResult(id=task.id, status="done", folder=folder.name)
 
 
@@ -173,10 +147,6 @@ def _run_path(task: StudyTask, runs: Path) -> Path:
 
 def _format_metrics(means: StepMeans | None) -> str:
     return "" if means is None else f"loss {means.loss:.3f}, accuracy {means.accuracy:.3f}"
-
-
-def _discard(_: str) -> None:
-    """A study logs the results of its runs, not each of their steps."""
 
 
 def _error_text(error: BaseException) -> str:

@@ -23,9 +23,10 @@ from typing import TypeAlias
 
 import torch
 
+from cnnlab.context import RunContext
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.studies.plan import StudyTask
-from cnnlab.studies.tasks import ExecutionContext, TaskResult, run_task
+from cnnlab.studies.tasks import TaskResult, run_task
 
 # (task, images so far of its run, a status text)
 TaskProgressFn: TypeAlias = Callable[[StudyTask, int, str], None]
@@ -33,7 +34,7 @@ TaskProgressFn: TypeAlias = Callable[[StudyTask, int, str], None]
 ContinueFn: TypeAlias = Callable[[], bool]
 # Closing the generator ends all tasks that are running.
 TaskResults: TypeAlias = Generator[TaskResult, None, None]
-Executor: TypeAlias = Callable[[Sequence[StudyTask], ExecutionContext, TaskProgressFn, ContinueFn], TaskResults]
+Executor: TypeAlias = Callable[[Sequence[StudyTask], RunContext, TaskProgressFn, ContinueFn], TaskResults]
 
 # A fresh interpreter: a fork of this process would have its threads' locks, and can't compute on a GPU.
 START_METHOD = "spawn"
@@ -46,13 +47,13 @@ MAX_RETRIES = 1
 
 def in_process(
     tasks: Sequence[StudyTask],
-    context: ExecutionContext,
+    context: RunContext,
     on_progress: TaskProgressFn,
     should_continue: ContinueFn,
     dataset_cache: DatasetCache | None = None,
 ) -> TaskResults:
     """Run the tasks in this process, one after another."""
-    dataset_cache = dataset_cache or DatasetCache(context.root)
+    dataset_cache = dataset_cache or DatasetCache(context)
     waiting = deque(tasks)
     refused = 0
     while waiting and should_continue():
@@ -75,10 +76,10 @@ def processes(count: int) -> Executor:
     """
 
     def run_tasks(
-        tasks: Sequence[StudyTask], context: ExecutionContext, on_progress: TaskProgressFn, should_continue: ContinueFn
+        tasks: Sequence[StudyTask], context: RunContext, on_progress: TaskProgressFn, should_continue: ContinueFn
     ) -> TaskResults:
         threads = context.threads or max(1, torch.get_num_threads() // count)
-        pool = _WorkerPool(replace(context, threads=threads), min(count, len(tasks)))
+        pool = _WorkerPool(replace(context.with_callbacks(), threads=threads), min(count, len(tasks)))
         try:
             yield from pool.run_tasks(deque(tasks), on_progress, should_continue)
         finally:
@@ -97,7 +98,7 @@ class _Worker:
 class _WorkerPool:
     """Processes that stay for the whole study, so that torch is imported and data is decoded once in each."""
 
-    def __init__(self, context: ExecutionContext, count: int) -> None:
+    def __init__(self, context: RunContext, count: int) -> None:
         self.context = context
         self.workers = [self._start_worker() for _ in range(count)]
         self.tries: dict[str, int] = {}
@@ -197,10 +198,10 @@ def _describe_exit(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _worker_main(pipe: Connection, context: ExecutionContext) -> None:
+def _worker_main(pipe: Connection, context: RunContext) -> None:
     """The main loop of a worker: tasks in, results out, until the pipe or the parent ends."""
     threading.Thread(target=end_with_parent, daemon=True).start()
-    dataset_cache = DatasetCache(context.root)
+    dataset_cache = DatasetCache(context)
     last = 0.0
 
     def on_progress(images: int, text: str) -> None:

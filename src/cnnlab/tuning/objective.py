@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cnnlab.config.search import Search
+from cnnlab.context import RunContext
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import RunError, SpecError
 from cnnlab.records import EpochRecord, RunResult, Score
-from cnnlab.runs.callbacks import no_op
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.studies.plan import StudyTask, make_plan
-from cnnlab.studies.tasks import ExecutionContext, StopRunError, TaskResult, find_run, run_task
+from cnnlab.studies.tasks import StopRunError, TaskResult, find_run, run_task
 from cnnlab.studies.worker_pool import POLL_INTERVAL_S
-from cnnlab.tuning.result import TrialRecord
 from cnnlab.tuning.trials import PendingTrial, TrialOutcome, TrialStore
 
 
@@ -34,18 +32,10 @@ class SearchJob:
     name: str
     folder: Path
     storage: str | None
-    context: ExecutionContext
+    context: RunContext
 
 
-@dataclass(frozen=True)
-class TrialCallbacks:
-    """Callbacks for progress: a trial's number, its images so far and a status text; and how it ended."""
-
-    on_trial_progress: Callable[[int, int, str], None] = no_op
-    on_trial_end: Callable[[TrialRecord], None] = no_op
-
-
-def run_trials(trials: TrialStore, job: SearchJob, dataset_cache: DatasetCache, callbacks: TrialCallbacks) -> None:
+def run_trials(trials: TrialStore, job: SearchJob, dataset_cache: DatasetCache) -> None:
     """Make trials until all are made or the budget is spent; those of other processes are waited for."""
 
     def should_continue() -> bool:
@@ -58,9 +48,11 @@ def run_trials(trials: TrialStore, job: SearchJob, dataset_cache: DatasetCache, 
         if pending is None:
             time.sleep(POLL_INTERVAL_S)
             continue
-        outcome = _Objective(pending, job, dataset_cache, callbacks.on_trial_progress).evaluate()
+        outcome = _Objective(pending, job, dataset_cache).evaluate()
         trials.tell(pending, outcome)
-        callbacks.on_trial_end(next(record for record in trials.records() if record.number == pending.number))
+        job.context.callbacks.on_trial_end(
+            next(record for record in trials.records() if record.number == pending.number)
+        )
 
 
 def arm_name(number: int) -> str:
@@ -76,14 +68,8 @@ class _Objective:
         pending: PendingTrial,
         job: SearchJob,
         dataset_cache: DatasetCache,
-        on_trial_progress: Callable[[int, int, str], None],
     ) -> None:
-        self.pending, self.context, self.dataset_cache, self.on_trial_progress = (
-            pending,
-            job.context,
-            dataset_cache,
-            on_trial_progress,
-        )
+        self.pending, self.context, self.dataset_cache = pending, job.context, dataset_cache
         self.search, self.name = job.resolved_search, job.name
         self.outcome = TrialOutcome("finished")
 
@@ -92,7 +78,7 @@ class _Objective:
         changes, arm = self.search.changes(self.pending.values), arm_name(self.pending.number)
         try:
             study = self.search.study({arm: changes})
-            plan = make_plan(study, self.name, device=self.context.device, dataset_cache=self.dataset_cache)
+            plan = make_plan(study, self.name, self.context, dataset_cache=self.dataset_cache)
         except (SpecError, RunError) as error:  # the run that it starts from may be gone
             self.outcome.status, self.outcome.message = "failed", error.problems[0].what
             return self.outcome
@@ -136,7 +122,7 @@ class _Objective:
                 task,
                 self.context,
                 self.dataset_cache,
-                lambda done, text: self.on_trial_progress(self.pending.number, images + done, text),
+                lambda done, text: self.context.callbacks.on_trial_progress(self.pending.number, images + done, text),
                 lambda record: self._on_validation(turn, record),
             )
             if outcome.status != "busy":

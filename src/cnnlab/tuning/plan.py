@@ -9,6 +9,7 @@ from cnnlab.config.arms import Changes, format_override
 from cnnlab.config.backbones import RunBackbone, format_backbone, read_backbone
 from cnnlab.config.search import Search
 from cnnlab.config.search_space import CategoricalSpace, pruners, write_space
+from cnnlab.context import RunContext
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.runs.resolve_recipe import with_named_run
 from cnnlab.stats.power import detectable_difference, planning_sd
@@ -43,13 +44,13 @@ class TuningPlan:
 
 
 def plan_search(
-    search: Search, name: str, *, device: str = "auto", dataset_cache: DatasetCache, trials: TrialStore | None = None
+    search: Search, name: str, context: RunContext, dataset_cache: DatasetCache, trials: TrialStore | None = None
 ) -> TuningPlan:
     """Plan a search before its trials: the speed of networks is measured, and none is trained.
 
     Args:
         name: what the search is called.
-        device: auto, cpu, cuda or mps.
+        context: names the device.
         dataset_cache: opens the data.
         trials: keeps the precision for other processes and later calls.
 
@@ -60,7 +61,7 @@ def plan_search(
     """
     if trials is None:
         search = _with_named_run(search)
-        way, seconds = _benchmark_extremes(search, name, device, dataset_cache)
+        way, seconds = _benchmark_extremes(search, name, context, dataset_cache)
     else:
         with trials.lock("planning"):
             search = _with_named_run(search, trials)
@@ -68,11 +69,11 @@ def plan_search(
             if kept is not None:
                 way, seconds = StudyPrecision.from_json(kept), float(trials.get_attr(SECONDS) or math.nan)
             else:
-                way, seconds = _benchmark_extremes(search, name, device, dataset_cache)
+                way, seconds = _benchmark_extremes(search, name, context, dataset_cache)
                 trials.set_attr(SECONDS, repr(seconds))
                 trials.set_attr(PRECISION_KEY, way.to_json())
     fixed = search_with_precision(search, way)
-    plan = make_plan(fixed.study(dict([_extreme_values(fixed)[0]])), name, device=device, dataset_cache=dataset_cache)
+    plan = make_plan(fixed.study(dict([_extreme_values(fixed)[0]])), name, context, dataset_cache=dataset_cache)
     images = sum(task.images for task in plan.arms[0].tasks)
     return TuningPlan(name, fixed, plan, way, images, seconds)
 
@@ -131,10 +132,10 @@ def search_with_precision(search: Search, study_precision: StudyPrecision) -> Se
 
 
 def _benchmark_extremes(
-    search: Search, name: str, device: str, dataset_cache: DatasetCache
+    search: Search, name: str, context: RunContext, dataset_cache: DatasetCache
 ) -> tuple[StudyPrecision, float]:
     """The precision that is right for the base and all extreme values, and how long a trial takes on average."""
-    plan = make_plan(search.study(dict(_extreme_values(search))), name, device=device, dataset_cache=dataset_cache)
+    plan = make_plan(search.study(dict(_extreme_values(search))), name, context, dataset_cache=dataset_cache)
     times = [sum(task.seconds for task in arm.tasks) for arm in plan.arms if not arm.same_as]
     known = [seconds for seconds in times if math.isfinite(seconds)]
     return plan.study_precision, sum(known) / len(known) if known else math.nan

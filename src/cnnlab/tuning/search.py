@@ -6,8 +6,8 @@ search → plan → the baseline's runs → trials, each with its runs → the b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,22 +15,20 @@ from pydantic import ValidationError
 from cnnlab.atomic_io import atomic_write
 from cnnlab.config.search import Search
 from cnnlab.config.search_space import pruners
+from cnnlab.context import LOCAL, RunContext
 from cnnlab.data.dataset_cache import DatasetCache
-from cnnlab.data.sources.base import ProgressCallback, no_progress
 from cnnlab.errors import RunError
 from cnnlab.records import first_validation_error
-from cnnlab.runs.callbacks import no_op
 from cnnlab.stats.ranking import MIN_RUNS_TO_RANK
 from cnnlab.studies.analysis import CollectedResults
 from cnnlab.studies.confirmation import confirm
 from cnnlab.studies.folder import study_name
 from cnnlab.studies.plan import StudyPlan, make_plan
 from cnnlab.studies.result import UNCONFIRMED, Confirmation, SeedRecord
-from cnnlab.studies.runner import NO_STUDY_CALLBACKS, StudyCallbacks, StudyRunner, run_tasks
-from cnnlab.studies.tasks import ExecutionContext
+from cnnlab.studies.runner import StudyRunner, run_tasks
 from cnnlab.studies.worker_pool import Executor, in_process, processes
 from cnnlab.training.device import choose_device
-from cnnlab.tuning.objective import SearchJob, TrialCallbacks, arm_name, run_trials
+from cnnlab.tuning.objective import SearchJob, arm_name, run_trials
 from cnnlab.tuning.optuna_backend import load_optuna
 from cnnlab.tuning.plan import TuningPlan, num_trials, parameter_records, plan_search
 from cnnlab.tuning.result import BaselineRecord, TrialRecord, TrialStatus, TuningResult, is_better
@@ -40,46 +38,21 @@ from cnnlab.tuning.worker_pool import run_trials_in_processes
 TUNING = "tuning"
 
 
-@dataclass(frozen=True)
-class SearchCallbacks:
-    """Whoever wants to see a tuning while it goes on; by default nobody.
-
-    `on_search_start` receives the plan and the trials that there are already; `on_trial_progress` a trial's number, the
-    images of its runs so far, and a word; `on_trial_end` each trial that ends in this call. `study_callbacks` sees the
-    baseline's runs and those of the confirmation.
-    """
-
-    progress: ProgressCallback = no_progress
-    on_search_start: Callable[[TuningPlan, Sequence[TrialRecord]], None] = no_op
-    on_trial_progress: Callable[[int, int, str], None] = no_op
-    on_trial_end: Callable[[TrialRecord], None] = no_op
-    log: Callable[[str], None] = no_op
-    study_callbacks: StudyCallbacks = NO_STUDY_CALLBACKS
-
-
-NO_SEARCH_CALLBACKS = SearchCallbacks()
-
-
 def execute_search(
     search: Search,
     name: str,
+    context: RunContext = LOCAL,
     *,
-    runs: Path = Path("runs"),
-    root: Path | None = None,
-    device: str = "auto",
     jobs: int = 1,
     storage: str | None = None,
-    callbacks: SearchCallbacks = NO_SEARCH_CALLBACKS,
 ) -> TuningResult:
-    """Make the trials that are still to be made, and say what came out. Its folder is `runs`/tuning/`name`.
+    """Make the trials that are still to be made, and say what came out. Its folder is tuning/`name` in the runs folder.
 
     Given again, it goes on where it was; several processes may do so at the same time.
 
     Args:
         name: what the search is called.
-        runs: where run folders live.
-        root: where catalogue data lives; None: the cache folder.
-        device: auto, cpu, cuda or mps.
+        context: names the runs folder, the data folder and the device; its callbacks see the search.
         jobs: so many trials side by side, each in a process of its own where there are several.
         storage: an Optuna storage URL; None: a SQLite file in the tuning's folder.
 
@@ -89,26 +62,22 @@ def execute_search(
         RunError: the runs folder can't be written to, or no trial came to an end.
     """
     load_optuna()
-    name, dataset_cache = study_name(name), DatasetCache(root, callbacks.progress)
-    folder = tuning_folder(runs, name)
+    context = replace(context, runs=context.runs.resolve(), device=choose_device(context.device).type)
+    name, dataset_cache, callbacks = study_name(name), DatasetCache(context), context.callbacks
+    folder = tuning_folder(context.runs, name)
     _make_folder(folder)
     with TrialStore(search, name, folder, storage) as trials:
-        planned = plan_search(search, name, device=device, dataset_cache=dataset_cache, trials=trials)
+        planned = plan_search(search, name, context, dataset_cache, trials)
         atomic_write(folder / "search.toml", search.to_toml().encode())
-        context = ExecutionContext(runs.resolve(), root, choose_device(device).type)
-        stages = _SearchStages(
-            planned, context, folder, processes(jobs) if jobs > 1 else in_process, callbacks, dataset_cache
-        )
+        executor = processes(jobs) if jobs > 1 else in_process
+        stages = _SearchStages(planned, context, folder, executor, dataset_cache)
         callbacks.on_search_start(planned, trials.records())
         baseline = stages.run_baseline()
-        job, trial_callbacks = (
-            SearchJob(search, planned.search, name, folder, storage, context),
-            TrialCallbacks(callbacks.on_trial_progress, callbacks.on_trial_end),
-        )
+        job = SearchJob(search, planned.search, name, folder, storage, context)
         if jobs > 1:
-            run_trials_in_processes(trials, job, jobs, trial_callbacks)
+            run_trials_in_processes(trials, job, jobs)
         else:
-            run_trials(trials, job, dataset_cache, trial_callbacks)
+            run_trials(trials, job, dataset_cache)
         result = _make_result(planned, trials, baseline)
         with trials.lock("confirming"):
             confirmation, untested = stages.run_confirmation(result)
@@ -149,10 +118,9 @@ class _SearchStages:
     """The runs around the trials: the baseline's before them, and the confirmation's after."""
 
     tuning_plan: TuningPlan
-    context: ExecutionContext
+    context: RunContext
     folder: Path
     executor: Executor
-    callbacks: SearchCallbacks
     dataset_cache: DatasetCache
 
     def run_baseline(self) -> BaselineRecord:
@@ -168,7 +136,7 @@ class _SearchStages:
 
         Beside it, why that was asked for and could not be done; else empty.
         """
-        search, best, say = self.tuning_plan.search, result.best, self.callbacks.log
+        search, best, say = self.tuning_plan.search, result.best, self.context.callbacks.log
         if not search.confirm or best is None or best.value is None or not result.complete:
             return None, ""
         held = result.baseline.value
@@ -178,7 +146,7 @@ class _SearchStages:
         arm = arm_name(best.number)
         study = search.study({arm: search.changes(best.params)})
         try:
-            plan = make_plan(study, self.tuning_plan.name, device=self.context.device, dataset_cache=self.dataset_cache)
+            plan = make_plan(study, self.tuning_plan.name, self.context, dataset_cache=self.dataset_cache)
         except RunError as error:
             untested = f"{UNCONFIRMED}: {error.problems[0].what}"
             say(untested)
@@ -188,7 +156,7 @@ class _SearchStages:
         return confirmation, runner.untested_reason
 
     def _study_runner(self, plan: StudyPlan) -> StudyRunner:
-        return StudyRunner(plan, self.context, self.executor, self.callbacks.study_callbacks, self.folder)
+        return StudyRunner(plan, self.context, self.executor, self.folder)
 
 
 def _baseline_record(seeds: Sequence[SeedRecord]) -> BaselineRecord:

@@ -12,11 +12,12 @@ from multiprocessing.context import SpawnProcess
 
 import torch
 
+from cnnlab.context import Callbacks
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import CnnlabError, Problem, RunError
 from cnnlab.studies.worker_pool import PROGRESS_INTERVAL_S, end_with_parent
 from cnnlab.tuning.live_workers import ASK_LOCK
-from cnnlab.tuning.objective import SearchJob, TrialCallbacks, run_trials
+from cnnlab.tuning.objective import SearchJob, run_trials
 from cnnlab.tuning.result import TrialRecord
 from cnnlab.tuning.trials import TrialStore
 
@@ -37,7 +38,7 @@ class _Worker:
     pipe: Connection
 
 
-def run_trials_in_processes(trials: TrialStore, job: SearchJob, count: int, callbacks: TrialCallbacks) -> None:
+def run_trials_in_processes(trials: TrialStore, job: SearchJob, count: int) -> None:
     """As `run_trials`, in `count` processes, which share the machine's threads; one that dies gives its place to
     another.
 
@@ -48,7 +49,7 @@ def run_trials_in_processes(trials: TrialStore, job: SearchJob, count: int, call
     job = replace(job, context=replace(job.context, threads=threads))
     workers = [_start_worker(job) for _ in range(count)]
     try:
-        _relay_messages(workers, job, callbacks)
+        _relay_messages(workers, job)
     finally:
         for worker in workers:
             worker.process.terminate()
@@ -59,9 +60,9 @@ def run_trials_in_processes(trials: TrialStore, job: SearchJob, count: int, call
             trials.requeue_lost(counted=False)
 
 
-def _relay_messages(workers: list[_Worker], job: SearchJob, callbacks: TrialCallbacks) -> None:
+def _relay_messages(workers: list[_Worker], job: SearchJob) -> None:
     """Pass messages on to the callbacks, until all workers have ended."""
-    deaths = 0
+    deaths, callbacks = 0, job.context.callbacks
     while workers:
         ready = wait([worker.pipe for worker in workers])
         for worker in [worker for worker in workers if worker.pipe in ready]:
@@ -92,7 +93,9 @@ def _relay_messages(workers: list[_Worker], job: SearchJob, callbacks: TrialCall
 def _start_worker(job: SearchJob) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_worker_main, args=(theirs, job), daemon=True)
+    process = context.Process(
+        target=_worker_main, args=(theirs, replace(job, context=job.context.with_callbacks())), daemon=True
+    )
     process.start()
     theirs.close()
     return _Worker(process, ours)
@@ -112,7 +115,9 @@ def _worker_main(pipe: Connection, job: SearchJob) -> None:
     with suppress(BrokenPipeError, KeyboardInterrupt):
         try:
             with TrialStore(job.search, job.name, job.folder, job.storage) as trials:
-                run_trials(trials, job, DatasetCache(job.context.root), TrialCallbacks(on_progress, pipe.send))
+                callbacks = Callbacks(on_trial_progress=on_progress, on_trial_end=pipe.send)
+                job = replace(job, context=job.context.with_callbacks(callbacks))
+                run_trials(trials, job, DatasetCache(job.context))
         except CnnlabError as error:
             pipe.send(WorkerFailure(error.problems))
     pipe.close()

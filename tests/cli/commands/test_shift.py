@@ -18,6 +18,7 @@ from cnnlab.api.shift import shift
 from cnnlab.cli.main import app
 from cnnlab.config.corruptions import read_corruptions
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.data.dataset import open_dataset
 from cnnlab.evaluation.corruptions import apply_corruption
 from cnnlab.runs.final_evaluation import trained_network
@@ -35,8 +36,12 @@ def runs(recipe: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five seeds of one recipe and one of another, all sealed."""
     folder = tmp_path_factory.mktemp("shifted")
     for seed in range(5):
-        run(recipe(opened="sealed", seed=seed, split_seed=0), name="net", runs=folder, device="cpu")
-    run(recipe(("flatten", "dense(classes)"), opened="sealed", split_seed=0), name="flat", runs=folder, device="cpu")
+        run(recipe(opened="sealed", seed=seed, split_seed=0), RunContext(runs=folder, device="cpu"), name="net")
+    run(
+        recipe(("flatten", "dense(classes)"), opened="sealed", split_seed=0),
+        RunContext(runs=folder, device="cpu"),
+        name="flat",
+    )
     return folder
 
 
@@ -137,7 +142,7 @@ def test_what_can_not_be_is_refused(runs: Path, flat: str, tmp_path: Path, recip
     assert "this is no smallest difference" in ask(flat, "--delta", "0", code=2)
     assert "there is no run here" in ask(str(tmp_path), code=1)
     assert looks(runs) == before
-    small = run(recipe(size=6, opened="sealed", split_seed=0), name="small", runs=tmp_path, device="cpu")
+    small = run(recipe(size=6, opened="sealed", split_seed=0), RunContext(runs=tmp_path, device="cpu"), name="small")
     told = ask(flat, str(small.path), "--shift", "invert", "--no-pictures", code=2)
     assert "these runs are not shown the same images" in told
     assert "shift them one at a time" in told
@@ -165,7 +170,7 @@ def test_a_test_part_that_is_shut_stays_so(
 @pytest.mark.full
 def test_a_seed_counts_once_and_what_is_left_out_is_said(runs: Path, recipe: Make, tmp_path: Path) -> None:
     copies = [shutil.copytree(folders(runs, "net")[0], tmp_path / f"copy-{number}") for number in range(3)]
-    cut = run(recipe(opened="sealed", split_seed=0, seed=7), name="cut", runs=tmp_path, device="cpu")
+    cut = run(recipe(opened="sealed", split_seed=0, seed=7), RunContext(runs=tmp_path, device="cpu"), name="cut")
     (cut.path / "result.json").unlink()
     words = (*folders(runs, "net")[1:3], *map(str, copies), str(cut.path), "--shift", "invert")
     told = json.loads(ask(*words, "--json", "--no-pictures"))
@@ -196,7 +201,7 @@ def cifar(recipe: Make, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFo
                 pixels = noise.integers(0, 100, (32, 32, 3), dtype=np.uint8) + np.uint8(15 * label)
                 Image.fromarray(pixels).save(root / part / name / f"{index}.png")
     made = recipe(("avgpool(8)", "flatten", "dense(classes)"), opened="sealed", source=str(root), epochs=8, test=None)
-    folder = run(made, name="cifar", runs=root / "runs", device="cpu")
+    folder = run(made, RunContext(runs=root / "runs", device="cpu"), name="cifar")
     dataset = open_dataset(folder.recipe().data, seed=0)
     pixels = np.array(dataset.pixels("test")).transpose(0, 2, 3, 1)
     arrays = root / "CIFAR-10-C"

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from cnnlab.cli.commands.train import resumable
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
-from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
 
@@ -36,9 +36,9 @@ def cut_at(recipe: Callable[..., Recipe], tmp_path: Path) -> Callable[[str, int]
         with pytest.raises(KeyboardInterrupt):
             run(
                 recipe(),
-                runs=tmp_path / "my runs",
-                callbacks=RunCallbacks(**{function: end}),
-                on_run_start=folders.append,
+                RunContext(
+                    runs=tmp_path / "my runs", callbacks=Callbacks(**{function: end}, on_run_start=folders.append)
+                ),
             )
         return folders[0]
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from cnnlab.config.recipe import Data
+from cnnlab.context import RunContext
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.sources import published, releases
 from cnnlab.data.sources.base import DataSource, ImageSpec, Split
@@ -293,7 +294,9 @@ def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("classes", [None, ("cat", "automobile", "frog", "truck")])
 def test_what_a_sealed_run_asks_for_opens_no_test_file(sealed: Path, classes: tuple[str, ...] | None) -> None:
-    found = open_dataset(Data(source="cifar10", classes=classes, validation=0.3), seed=0, root=sealed)
+    found = open_dataset(
+        Data(source="cifar10", classes=classes, validation=0.3), seed=0, context=RunContext(data_root=sealed)
+    )
     assert found.splits == ("train", "validation", "test")
     for split in ("train", "validation"):
         assert len(found.pixels(split)) == len(found.labels(split)) == found.num_images(split)
@@ -315,7 +318,9 @@ def test_test_images_of_some_classes_are_found_when_they_are_asked_for(
     monkeypatch.setitem(releases.CATALOGUE, "cifar10", CIFAR)  # type: ignore[arg-type]
 
     def opened(*classes: str) -> Dataset:
-        return open_dataset(Data(source="cifar10", classes=classes, validation=0.0), seed=0, root=tmp_path)
+        return open_dataset(
+            Data(source="cifar10", classes=classes, validation=0.0), seed=0, context=RunContext(data_root=tmp_path)
+        )
 
     found = opened("truck", "cat", "ship")
     before = found.split_hash

@@ -18,6 +18,7 @@ from torch import nn
 
 import cnnlab
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.errors import UsageError
 from cnnlab.interpret.loaded_model import LoadedModel, load_model
 from cnnlab.interpret.weights.compute import inspect_weights
@@ -107,7 +108,7 @@ def test_a_frozen_backbone_is_bit_equal_and_drawn_once(
     behind = shutil.copytree(two.path, tmp_path / "behind" / two.name)
     model = {"backbone": f"run('{behind}', cut='relu1')", "head": ["flatten", "dense(classes)"], "trainable": "none"}
     made = Recipe.from_tables({**recipe(epochs=1).to_tables(), "model": model})
-    folder = run(made, runs=tmp_path / "runs", device="cpu")
+    folder = run(made, RunContext(runs=tmp_path / "runs", device="cpu"))
     found = inspect_weights(folder.path)
     assert (found.filters.layer, found.filters.initial_weights, found.unchanged) == (
         "backbone.conv1",

@@ -18,6 +18,7 @@ from cnnlab.api.report import write_report
 from cnnlab.config.backbones import LibraryBackbone, RunBackbone
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.errors import RunError
 from cnnlab.export.predict import predict
 from cnnlab.models.network_plan import plan_network, plan_run_network
@@ -25,7 +26,6 @@ from cnnlab.models.pretrained import architectures
 from cnnlab.models.pretrained import source as pretrained_source
 from cnnlab.models.pretrained.source import BACKBONE_FOLDER, backbone_fingerprint
 from cnnlab.models.pretrained.weight_files import file_sha256
-from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.final_evaluation import open_test, trained_network
 from cnnlab.runs.resolve_recipe import resolve_recipe
 from cnnlab.runs.run import resume_run, run
@@ -33,7 +33,7 @@ from cnnlab.runs.verify.recompute import verify_run
 from cnnlab.storage.checkpoints import load_weights
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.studies.plan import make_plan, run_id
-from cnnlab.studies.tasks import ExecutionContext, run_task
+from cnnlab.studies.tasks import run_task
 
 CPU = torch.device("cpu")
 
@@ -80,12 +80,13 @@ def test_without_weights_it_is_the_same_network_from_scratch(transferring: Any) 
 
 
 def test_a_run_goes_on_without_the_run_that_it_began_with(source: RunFolder, transferring: Any, tmp_path: Path) -> None:
-    first = run(transferring.recipe("none", of(source), opened="sealed"), name="first", runs=tmp_path, device="cpu")
+    first = run(
+        transferring.recipe("none", of(source), opened="sealed"), RunContext(runs=tmp_path, device="cpu"), name="first"
+    )
     second = run(
         transferring.recipe("rows(['head'])", of(first, cut="head.dense1"), opened="sealed"),
+        RunContext(runs=tmp_path, device="cpu"),
         name="second",
-        runs=tmp_path,
-        device="cpu",
     )
     assert [path.name for path in sorted((second.path / BACKBONE_FOLDER).iterdir())] == [
         BACKBONE_FOLDER,
@@ -97,7 +98,7 @@ def test_a_run_goes_on_without_the_run_that_it_began_with(source: RunFolder, tra
     shutil.rmtree(first.path)
     after = trained_network(second, CPU, print).state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert open_test(second.path, device="cpu").test is not None
+    assert open_test(second.path, RunContext(device="cpu")).test is not None
     said: list[str] = []
     page = write_report(second, said.append).read_text(encoding="utf-8")
     assert "head.dense1" in page
@@ -106,24 +107,24 @@ def test_a_run_goes_on_without_the_run_that_it_began_with(source: RunFolder, tra
     picture = next(Path(second.recipe().data.source).glob("red/*.png"))
     (answer,) = predict(second, [picture], device="cpu")
     assert not answer.error
-    told = verify_run(second.path, device="cpu")
+    told = verify_run(second.path, RunContext(device="cpu"))
     assert told.holds, told.failures
 
 
 def test_a_nested_backbone_is_what_both_trainings_left(transferring: Any, tmp_path: Path) -> None:
     """The inner run froze its trunk; the outer one trains it, norms and all."""
-    first = run(transferring.recipe("none"), name="first", runs=tmp_path, device="cpu")
+    first = run(transferring.recipe("none"), RunContext(runs=tmp_path, device="cpu"), name="first")
     outer = transferring.recipe("all", of(first))
-    second = run(outer, name="second", runs=tmp_path, device="cpu")
+    second = run(outer, RunContext(runs=tmp_path, device="cpu"), name="second")
     made = transferring.within("backbone.", transferring.tensors(second))
     began = transferring.tensors(first, "best")
     assert transferring.changed(began, made) == {f"backbone.{name}" for name in transferring.rows}
-    frozen = run(transferring.recipe("none", of(first)), name="third", runs=tmp_path, device="cpu")
+    frozen = run(transferring.recipe("none", of(first)), RunContext(runs=tmp_path, device="cpu"), name="third")
     assert transferring.changed(began, transferring.within("backbone.", transferring.tensors(frozen))) == set()
 
 
 def test_a_cut_within_the_inner_run(transferring: Any, tmp_path: Path) -> None:
-    first = run(transferring.recipe("none"), name="first", runs=tmp_path, device="cpu")
+    first = run(transferring.recipe("none"), RunContext(runs=tmp_path, device="cpu"), name="first")
     plan = plan_network(transferring.recipe("all", of(first, cut="backbone.relu1")).model, (3, 8, 8), 3)
     network, _ = plan.initialize(0, lambda _: None)
     whole = trained_network(transferring.source, CPU, print)
@@ -135,7 +136,7 @@ def test_a_cut_within_the_inner_run(transferring: Any, tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_not_there_is_refused(transferring: Any, tmp_path: Path) -> None:
-    for work in (lambda made: resolve_recipe(made), lambda made: run(made, runs=tmp_path, device="cpu")):
+    for work in (lambda made: resolve_recipe(made), lambda made: run(made, RunContext(runs=tmp_path, device="cpu"))):
         with pytest.raises(RunError, match="there is no run here"):
             work(transferring.recipe("all", of(tmp_path / "nowhere")))
     assert list(tmp_path.iterdir()) == []
@@ -145,8 +146,11 @@ def test_a_run_that_has_not_finished_is_refused(source: RunFolder, transferring:
     (source.path / "result.json").unlink()
     words = rf"the run that the backbone is from has not finished(?s:.*)cnnlab train --resume {source.path}"
     with pytest.raises(RunError, match=words):
-        run(transferring.recipe("all", of(source)), runs=tmp_path / "runs", device="cpu")
-    run(transferring.recipe("all", of(source, weights="none"), epochs=1), runs=tmp_path / "runs", device="cpu")
+        run(transferring.recipe("all", of(source)), RunContext(runs=tmp_path / "runs", device="cpu"))
+    run(
+        transferring.recipe("all", of(source, weights="none"), epochs=1),
+        RunContext(runs=tmp_path / "runs", device="cpu"),
+    )
 
 
 def test_a_run_that_diverged_or_lost_its_weights_is_refused(
@@ -155,12 +159,12 @@ def test_a_run_that_diverged_or_lost_its_weights_is_refused(
     made, result = transferring.recipe("all", of(source)), json.loads((source.path / "result.json").read_text())
     (source.path / "result.json").write_text(json.dumps({**result, "status": "diverged"}))
     with pytest.raises(RunError, match=r"the run that the backbone is from diverged(?s:.*)choose another run"):
-        run(made, runs=tmp_path / "runs", device="cpu")
+        run(made, RunContext(runs=tmp_path / "runs", device="cpu"))
     (source.path / "result.json").write_text(json.dumps(result))
     for path in source.path.glob("best-*"):
         path.unlink()
     with pytest.raises(RunError, match="can't be read"):
-        run(made, runs=tmp_path / "runs", device="cpu")
+        run(made, RunContext(runs=tmp_path / "runs", device="cpu"))
 
 
 def test_a_relative_path_is_followed_from_where_the_run_was_started(
@@ -170,12 +174,12 @@ def test_a_relative_path_is_followed_from_where_the_run_was_started(
     monkeypatch.chdir(source.path.parent)
     made = transferring.recipe("none", of("source"))
     with pytest.raises(cut.error):  # type: ignore[attr-defined]
-        run(made, runs=tmp_path / "runs", device="cpu", callbacks=RunCallbacks(on_step=cut(2)))
+        run(made, RunContext(runs=tmp_path / "runs", device="cpu", callbacks=Callbacks(on_step=cut(2))))
     (folder,) = (tmp_path / "runs").iterdir()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    ended = resume_run(folder, device="cpu")
+    ended = resume_run(folder, RunContext(device="cpu"))
     monkeypatch.undo()
     assert transferring.trained(transferring.tensors(ended)) == set()
 
@@ -192,13 +196,12 @@ def test_a_relative_file_of_weights_is_followed_from_where_the_run_was_started(
     with pytest.raises(cut.error):  # type: ignore[attr-defined]
         run(
             transferring.recipe("none", model, epochs=1),
+            RunContext(device="cpu", callbacks=Callbacks(on_step=cut(2))),
             folder_path=Path("cut"),
-            device="cpu",
-            callbacks=RunCallbacks(on_step=cut(2)),
         )
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    ended = resume_run(tmp_path / "cut", device="cpu")
+    ended = resume_run(tmp_path / "cut", RunContext(device="cpu"))
     assert ended.recipe().model.backbone.weights == "w.safetensors"  # type: ignore[union-attr]
     expected = load_file(tmp_path / "w.safetensors")["features.0.weight"]
     assert torch.equal(transferring.tensors(ended)["backbone.features.0.weight"], expected)
@@ -235,7 +238,7 @@ def test_a_study_has_other_runs_for_other_weights_and_the_same_for_the_same(
         scratch = of(path, weights="none")["backbone"]
         arms = {"trained": {}, "scratch": {"model.backbone": scratch}, "all": {"model.trainable": "all"}}
         study = Study(base=base, arms=arms, seeds=2, baseline="trained", baseline_seeds=2)
-        plan = make_plan(study, "backbones", device="cpu")
+        plan = make_plan(study, "backbones", RunContext(device="cpu"))
         return {arm.name: {task.id for task in arm.tasks} for arm in plan.arms}
 
     found = ids(source.path)
@@ -243,7 +246,7 @@ def test_a_study_has_other_runs_for_other_weights_and_the_same_for_the_same(
     assert ids(shutil.copytree(source.path, tmp_path / "moved")) == found
     tables = source.recipe().to_tables()  # another seed on the same split, so that its images are normalised alike
     tables["data"]["split_seed"], tables["train"]["seed"] = tables["train"]["seed"], 9
-    retrained = run(Recipe.from_tables(tables), runs=tmp_path, device="cpu")
+    retrained = run(Recipe.from_tables(tables), RunContext(runs=tmp_path, device="cpu"))
     again = ids(retrained.path)
     assert again["scratch"] == found["scratch"]
     assert not again["trained"] & found["trained"]
@@ -262,7 +265,9 @@ def test_a_study_reads_the_weights_behind_it_once(
     monkeypatch.setattr(pretrained_source, "load_weights", counted)
     base = transferring.recipe("none", of(source), opened="sealed", memory_format="contiguous")
     arms = {"plain": {}, "all": {"model.trainable": "all"}}
-    make_plan(Study(base=base, arms=arms, seeds=3, baseline="plain", baseline_seeds=3), "once", device="cpu")
+    make_plan(
+        Study(base=base, arms=arms, seeds=3, baseline="plain", baseline_seeds=3), "once", RunContext(device="cpu")
+    )
     assert read == [source.path]
 
 
@@ -293,13 +298,13 @@ def test_a_trunk_that_was_trained_anew_since_the_plan_is_named(
 ) -> None:
     base = transferring.recipe("none", of(source), opened="sealed", memory_format="contiguous")
     study = Study(base=base, arms={"plain": {}, "all": {"model.trainable": "all"}}, seeds=2, baseline="plain")
-    plan = make_plan(study, "trunk", device="cpu")
+    plan = make_plan(study, "trunk", RunContext(device="cpu"))
     task = plan.arms[0].tasks[0]
     shutil.rmtree(source.path)
     tables = transferring.source.recipe().to_tables()
     tables["data"]["split_seed"], tables["train"]["seed"] = tables["train"]["seed"], 9
-    run(Recipe.from_tables(tables), folder_path=source.path, device="cpu")
-    place = ExecutionContext(tmp_path / "runs", device="cpu")
+    run(Recipe.from_tables(tables), RunContext(device="cpu"), folder_path=source.path)
+    place = RunContext(tmp_path / "runs", device="cpu")
     outcome = run_task(task, place, plan.dataset_cache, lambda *_: None)
     assert outcome.status == "failed"
     assert "the backbone run(" in outcome.message

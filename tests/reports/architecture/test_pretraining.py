@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cnnlab.api.describe import describe
 from cnnlab.config.optimizers import AdamConfig
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.errors import RunError, SpecError
 from cnnlab.models.network_plan import plan_run_network
 from cnnlab.models.pretrained.weights import locate_weights
@@ -246,7 +247,7 @@ def test_a_run_tells_what_it_began_with(recipe: Callable[..., Recipe], trunk: Ru
     made = made.model_copy(update={"train": made.train.model_copy(update={"optimizer": AdamConfig()})})
     found = describe(made).initial_weights
     assert found.lines()[0] == f"The backbone begins with the trained weights of run {trunk.name}."
-    folder = run(made, runs=tmp_path, device="cpu")
+    folder = run(made, RunContext(runs=tmp_path, device="cpu"))
     facts = dict(loaded_weights_facts(folder.recipe(), folder.table(), folder.loaded_weights()))
     weights = trunk.path / f"best-{round(trunk.result().selected_epoch * 3)}.safetensors"
     assert facts["weights"] == f"run {trunk.name}"

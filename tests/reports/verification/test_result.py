@@ -13,6 +13,7 @@ from scipy import stats
 import cnnlab
 from cnnlab.api.verify import verify
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.errors import RunError, SpecError, UsageError
 from cnnlab.grammar.toml_files import bundled_recipe
 from cnnlab.records import ClaimRecord
@@ -31,7 +32,7 @@ CLOSE = {"smallest_difference": 0.1}
 def finished(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A real run, to be read only."""
     made = recipe(("flatten", "dense(classes)"), epochs=2, stop="early(patience=9)")
-    return run(made, name="net", runs=tmp_path_factory.mktemp("verified"), device="cpu")
+    return run(made, RunContext(runs=tmp_path_factory.mktemp("verified"), device="cpu"), name="net")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from scipy import stats
 from cnnlab.api.verify import verify
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
+from cnnlab.context import RunContext
 from cnnlab.errors import RunError
 from cnnlab.reports.verification.result import ClaimVerification
 from cnnlab.runs.verify.recompute import verify_run
@@ -41,7 +42,7 @@ def made_of(recipe: Callable[..., Recipe]) -> Callable[..., Study]:
 def carried(made_of: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyResult]:
     """The runs folder of a real study, to be read only, and what the study found."""
     runs = tmp_path_factory.mktemp("carried") / "runs"
-    return runs, execute_study(made_of(), "drop", runs=runs, device="cpu")
+    return runs, execute_study(made_of(), "drop", RunContext(runs=runs, device="cpu"))
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ def test_a_claim_of_other_data_and_one_of_few_images_are_not_judged(
     assert verdicts(found) == {("fast", "validation_accuracy"): "other data"}
     few = {"base": {"limit": 12}, "confirm": None}
     shutil.rmtree(runs / "studies" / "drop")  # of another base, it would be another study
-    execute_study(made_of(**few), "drop", runs=runs, device="cpu")
+    execute_study(made_of(**few), "drop", RunContext(runs=runs, device="cpu"))
     found = verify(file(claims={"fast": {"validation_accuracy": 0.3}}, **few), runs=runs)
     assert verdicts(found) == {("fast", "validation_accuracy"): "shortened"}
 
@@ -154,7 +155,7 @@ def test_a_study_that_was_made_smaller_by_hand_is_the_same_one_and_shortened(
         **longer, claims={"fast": {"validation_accuracy": 0.3}}, says=[{"arm": "fast", "published": "better"}]
     )
     study = Study.read(written, {"train.epochs": 3})
-    execute_study(study, "drop", runs=runs, device="cpu")
+    execute_study(study, "drop", RunContext(runs=runs, device="cpu"))
     found = verify(written, runs=runs)
     assert verdicts(found) == {("fast", "validation_accuracy"): "shortened"}
     assert [saying.verdict for saying in found.ordinal_claims] == ["shortened"]
@@ -223,10 +224,10 @@ def test_other_seeds_than_the_files_are_told(file: Callable[..., Path], runs: Pa
 
 def test_a_run_that_confirmed_a_study_has_its_look_in_the_ledger(carried: tuple[Path, StudyResult], runs: Path) -> None:
     for seed in (carried[1].confirmation.runs[0], carried[1].confirmation.baseline_runs[1]):
-        found = verify_run(runs / seed.run, device="cpu")
+        found = verify_run(runs / seed.run, RunContext(device="cpu"))
         assert found.holds
         assert "Its test figures are of the confirmation of study drop, as the ledger tells." in found.notes
     place = runs / "studies" / "drop" / "result.json"
     place.write_text(json.dumps(json.loads(place.read_text()) | {"confirmation": None}))
-    notes = verify_run(runs / seed.run, device="cpu").notes
+    notes = verify_run(runs / seed.run, RunContext(device="cpu")).notes
     assert any("only the confirmation of study drop; no result of a study there names this run" in one for one in notes)

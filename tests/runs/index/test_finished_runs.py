@@ -11,6 +11,7 @@ import pytest
 
 from cnnlab.config.arms import diff_recipes
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.runs.index.experiments import group_experiments
 from cnnlab.runs.index.finished_runs import LoadedRun
 from cnnlab.runs.index.recipe_claims import judge_recipe_claims
@@ -33,7 +34,7 @@ def file(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder], tmp_p
 
 
 def carried_out(path: Path, overrides: dict[str, Any] | None = None) -> RunFolder:
-    return run(Recipe.read(path, overrides), name=path.stem, runs=path.parents[1] / "runs", device="cpu")
+    return run(Recipe.read(path, overrides), RunContext(runs=path.parents[1] / "runs", device="cpu"), name=path.stem)
 
 
 def test_what_the_weights_decide_is_no_change(file: Path) -> None:
@@ -61,7 +62,7 @@ def test_another_backbone_of_that_name_is_another_recipe(file: Path) -> None:
 
 def test_a_later_trunk_does_not_make_the_old_run_another(file: Path, recipe: Callable[..., Recipe]) -> None:
     folder = carried_out(file)
-    run(recipe(epochs=1, seed=5), name="trunk", runs=file.parents[1] / "runs", device="cpu")
+    run(recipe(epochs=1, seed=5), RunContext(runs=file.parents[1] / "runs", device="cpu"), name="trunk")
     read = LoadedRun.load(folder, file.parent)
     assert (read.file, diff_recipes(read.recipe, read.file_recipe)) == (file, {})
 

@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 
 import cnnlab
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.errors import RunError
 from cnnlab.evaluation.metrics import compute_score
 from cnnlab.runs.run import run
@@ -29,7 +30,7 @@ FULL = pytest.mark.full
 
 
 def recalculated(folder: RunFolder) -> RunVerification:
-    return verify_run(folder.path, device="cpu")
+    return verify_run(folder.path, RunContext(device="cpu"))
 
 
 def failing(folder: RunFolder) -> dict[str, tuple[object, object]]:
@@ -322,7 +323,7 @@ def test_missing_and_damaged_files_are_named(own: RunFolder, name: str, how: str
     ],
 )
 def test_a_diverged_and_an_unusual_run_hold(recipe: Callable[..., Recipe], tmp_path: Path, fields: dict) -> None:
-    assert recalculated(run(recipe(**fields), runs=tmp_path, device="cpu")).failures == ()
+    assert recalculated(run(recipe(**fields), RunContext(runs=tmp_path, device="cpu"))).failures == ()
 
 
 def test_a_networks_answers_may_differ_in_their_last_digits(own: RunFolder) -> None:
@@ -342,7 +343,9 @@ def test_a_folder_of_runs_and_what_is_left_of_one(own: RunFolder) -> None:
     found = cnnlab.recompute(
         own.path.parent,
         device="cpu",
-        progress=lambda what, done, total, _: told.append((done, total)) if what == "recalculating" else None,
+        callbacks=Callbacks(
+            progress=lambda what, done, total, _: told.append((done, total)) if what == "recalculating" else None
+        ),
     )
     assert [(one.run, one.holds) for one in found.runs] == [(own.name, True), ("zz-other", False)]
     assert not found.all_match

@@ -12,11 +12,11 @@ import torch
 
 from cnnlab.config.augmentations import read_augmentations
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import no_op
 from cnnlab.data.augmentation.views import AugmentedViews, FlippedViews
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.decoding.cache import features_dir, storage_dtype
 from cnnlab.data.loader import ImageLoader
-from cnnlab.data.sources.base import no_progress
 from cnnlab.errors import RunError
 from cnnlab.models.model_split import ModelSplit, split_frozen
 from cnnlab.models.network_plan import plan_network
@@ -120,7 +120,7 @@ def images_of(dataset: Dataset, part: Any = "train", **changes: Any) -> ImageLoa
 
 def file_of(dataset: Dataset, network: TransferModel, choice: CachePlan, part: Any = "train", **changes: Any) -> str:
     """The file of the plain view."""
-    found = FeatureExtractor(choice, network, dataset, no_progress).cached_features(
+    found = FeatureExtractor(choice, network, dataset, no_op).cached_features(
         part, images_of(dataset, part, **changes), FlippedViews()
     )
     return found.files[0]
@@ -150,7 +150,7 @@ def test_whatever_changes_features_changes_the_file(made: Callable[..., Made]) -
 
 def test_every_view_has_a_file_and_flips_share_the_plain_one(made: Callable[..., Made]) -> None:
     _, dataset, network, choice = made()
-    trunk = FeatureExtractor(choice, network, dataset, no_progress)
+    trunk = FeatureExtractor(choice, network, dataset, no_op)
     names = [
         trunk.cached_features("train", images_of(dataset), views).files
         for views in (FlippedViews(), FlippedViews(FLIP), AugmentedViews(FLIP, 0, 1), AugmentedViews(FLIP, 1, 1))
@@ -174,7 +174,7 @@ def test_features_are_those_of_eval_mode_and_the_network_stays_as_it_is(made: Ca
     modes = [module.training for module in network.modules()]
     strides = [parameter.stride() for parameter in network.parameters()]
     found = (
-        FeatureExtractor(choice, network, dataset, no_progress)
+        FeatureExtractor(choice, network, dataset, no_op)
         .cached_features("train", images_of(dataset), FlippedViews(FLIP))
         .loader
     )
@@ -235,7 +235,7 @@ def test_features_are_computed_of_as_many_images_as_the_network_makes_them_large
     parting = split_frozen(network, next(images_of(dataset).eval_batches(3))[0])
     sizes.clear()
     for views in (FlippedViews(), AugmentedViews(FLIP, 0, 1)):
-        found = FeatureExtractor(replace(choice, model_split=parting), network, dataset, no_progress).cached_features(
+        found = FeatureExtractor(replace(choice, model_split=parting), network, dataset, no_op).cached_features(
             "train", images_of(dataset), views
         )
         assert found.loader.eval_batch_size == 500  # of maps of 14×14
@@ -246,7 +246,7 @@ def test_features_are_computed_of_as_many_images_as_the_network_makes_them_large
 def test_features_that_are_resized_later_are_evaluated_as_images_of_that_size_are(made: Callable[..., Made]) -> None:
     _, dataset, network, choice = made(head=["flatten", "dense(classes)"])
     network.head.later = Resize((224, 224), "nearest")
-    made_feed = FeatureExtractor(choice, network, dataset, no_progress).cached_features(
+    made_feed = FeatureExtractor(choice, network, dataset, no_op).cached_features(
         "train", images_of(dataset), FlippedViews()
     )
     assert made_feed.loader.eval_batch_size == 10
@@ -262,7 +262,7 @@ def test_features_are_bitwise_where_what_follows_is_the_same_in_batches_of_image
         ModelSplit, "trainable_tail", lambda *_: lambda rows: rows.flatten(1) * (1 + rounding * len(rows))
     )
     images = images_of(dataset)
-    kept = FeatureExtractor(choice, network, dataset, no_progress)
+    kept = FeatureExtractor(choice, network, dataset, no_op)
     monkeypatch.setattr(
         ModelSplit, "extract_features", lambda split, _, shown: shown[:, 0, 0, :1].expand(-1, *split.feature_shape)
     )
@@ -277,7 +277,7 @@ def test_where_the_cache_takes_nothing_features_are_in_memory_as_far_as_that_goe
     features_dir().write_bytes(b"")
     size = 27 * 4 * int(np.prod(choice.model_split.feature_shape))
     monkeypatch.setattr("cnnlab.training.feature_cache.features.resident_bytes", lambda _: 2 * size)
-    trunk = FeatureExtractor(choice, network, dataset, no_progress)
+    trunk = FeatureExtractor(choice, network, dataset, no_op)
     assert trunk.cached_features("train", images_of(dataset), FlippedViews(FLIP)).files == ()
     with pytest.raises(RunError, match=r"train.cache: the features can't be kept(.|\n)*train.cache = .never."):
         trunk.cached_features("validation", images_of(dataset, "validation"), FlippedViews())
@@ -306,7 +306,7 @@ def test_features_are_bitwise_where_no_batch_size_changes_them(
     _, dataset, network, choice = made()
     monkeypatch.setattr(ModelSplit, "extract_features", trunk)
     images = images_of(dataset)
-    kept = FeatureExtractor(choice, network, dataset, no_progress)
+    kept = FeatureExtractor(choice, network, dataset, no_op)
     features = kept.cached_features("train", images, choice.views).loader
     assert kept.is_bitwise_equal(images, features, FP32, [8, 3]) is bitwise
     assert not kept.is_bitwise_equal(images, features, FP32.model_copy(update={"precision": "bf16"}), [8, 3])

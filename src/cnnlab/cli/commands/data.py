@@ -106,10 +106,11 @@ def fetch(name: Name, data: DataFolder = None, json: Json = False, debug: Debug 
 def check(source: SourceName, data: DataFolder = None, json: Json = False, debug: Debug = False) -> None:
     """Decode every image and say what is wrong; exit 1 where it can't be trained on before that is mended."""
     from cnnlab.cli.output.console import progress_reporter, show_json
-    from cnnlab.data.checks import check_source as check_source
+    from cnnlab.context import RunContext
+    from cnnlab.data.checks import check_source
 
     with progress_reporter() as progress:
-        report = check_source(source, data, progress=progress)
+        report = check_source(source, RunContext.of(data, callbacks=progress.callbacks()))
     if json:
         show_json(report.model_dump(mode="json"))
     else:
@@ -135,6 +136,7 @@ def show(
     from cnnlab.atomic_io import atomic_write
     from cnnlab.cli.output.console import log, progress_reporter, show_json
     from cnnlab.config.augmentations import augmentations
+    from cnnlab.context import RunContext
     from cnnlab.data.contact_sheet import contact_sheet
     from cnnlab.data.dataset import open_source, preview_spec
     from cnnlab.errors import RunError, UsageError
@@ -150,7 +152,7 @@ def show(
     known = _recipe(augment, recipe)
     choices = _augmentations(augment) if known is None else known.data.augment
     with progress_reporter() as progress:
-        opened = open_source(source, data, progress=progress)
+        opened = open_source(source, RunContext.of(data, callbacks=progress.callbacks()))
     picture = BytesIO()
     image_spec = _image_spec(preview_spec(opened), known)
     if choices:

@@ -83,7 +83,7 @@ def describe(
             overrides=changed,
             data=data,
             images=images,
-            progress=shown,
+            callbacks=shown.callbacks(),
         )
     show_output(found, output_format, OPTIONAL_COLUMNS)
 

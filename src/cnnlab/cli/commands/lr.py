@@ -75,9 +75,8 @@ def lr(
             name=recipe.stem,
             data=data,
             device=device,
-            progress=shown,
             on_step=watch,
-            log=shown.log,
+            callbacks=shown.callbacks(),
         )
     if svg is not None:
         atomic_write(svg, found.svg().encode("utf-8"), "choose another place with --svg")

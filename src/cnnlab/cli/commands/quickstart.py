@@ -11,8 +11,7 @@ import typer
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, handle_errors
 
 if TYPE_CHECKING:
-    from cnnlab.data.sources.base import ProgressCallback
-    from cnnlab.storage.run_folder import RunFolder
+    from cnnlab.context import ProgressCallback
 
 # A download that takes longer than this is not what a person expects of a quick start.
 MAX_DOWNLOAD_S = 120.0
@@ -38,20 +37,14 @@ def quickstart(
     from cnnlab.grammar.toml_files import bundled_recipe
 
     with progress_reporter() as shown:
-        callbacks = RunProgressBar(shown).callbacks()
+        bar = RunProgressBar(shown)
+        callbacks = bar.callbacks()
         source, reason = choose_source(data, callbacks.progress)
         callbacks.log(f"data: {source}, because {reason}")
         recipe = Recipe.read(bundled_recipe("lenet"), {"data.source": source})
-        started: list[RunFolder] = []
-        with resumable(started, data, device):
+        with resumable(bar.started, data, device):
             folder = train.train(
-                recipe,
-                name=f"lenet-{source}",
-                runs=runs,
-                data=data,
-                device=device,
-                callbacks=callbacks,
-                on_run_start=started.append,
+                recipe, name=f"lenet-{source}", runs=runs, data=data, device=device, callbacks=callbacks
             )
     show_result(folder, json)
     if not json:

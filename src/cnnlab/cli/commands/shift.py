@@ -100,7 +100,6 @@ def shift(
             cifar10c=cifar10c,
             device=device,
             data=data,
-            log=progress.log,
-            progress=progress,
+            callbacks=progress.callbacks(),
         )
     show_with_figures(found, output_format, found.figures, place, OPTIONAL_COLUMNS)

@@ -91,7 +91,14 @@ def study(
     if plan:
         with progress_reporter() as shown, name_file_in_errors(file):
             planned = plan_study(
-                known, name=called, runs=runs, data=data, device=device, any_code=any_code, progress=shown, file=file
+                known,
+                name=called,
+                runs=runs,
+                data=data,
+                device=device,
+                any_code=any_code,
+                callbacks=shown.callbacks(),
+                file=file,
             )
         show_output(planned, output_format)
         return

@@ -73,25 +73,17 @@ def train(
     from cnnlab.distributed import is_main_process
 
     with progress_reporter() as shown:
-        callbacks = RunProgressBar(shown).callbacks()
-        started: list[RunFolder] = []
-        with resumable(started, data, device):
+        bar = RunProgressBar(shown)
+        callbacks = bar.callbacks()
+        with resumable(bar.started, data, device):
             if resume is not None:
-                folder = api_train.resume(
-                    resume, data=data, device=device, callbacks=callbacks, on_run_start=started.append
-                )
+                folder = api_train.resume(resume, data=data, device=device, callbacks=callbacks)
             else:
                 assert recipe is not None
                 assert known is not None
                 with name_file_in_errors(recipe):
                     folder = api_train.train(
-                        known,
-                        name=recipe.stem,
-                        runs=runs,
-                        data=data,
-                        device=device,
-                        callbacks=callbacks,
-                        on_run_start=started.append,
+                        known, name=recipe.stem, runs=runs, data=data, device=device, callbacks=callbacks
                     )
     if is_main_process():
         show_result(folder, json)

@@ -73,12 +73,14 @@ def tune(
     known = Search.read(_find_search_file(file), overrides(set_), **({} if trials is None else {"trials": trials}))
     called = name or file.stem
     if plan:
+        from cnnlab.context import RunContext
         from cnnlab.data.dataset_cache import DatasetCache
         from cnnlab.reports.tuning.page import TuningPlanView
         from cnnlab.tuning.plan import plan_search, summarize_tuning_plan
 
         with progress_reporter() as shown, name_file_in_errors(file):
-            planned = plan_search(known, called, device=device, dataset_cache=DatasetCache(data, shown, download=False))
+            context = RunContext(runs, data, device, download=False, callbacks=shown.callbacks())
+            planned = plan_search(known, called, context, DatasetCache(context))
         show_output(TuningPlanView(summarize_tuning_plan(planned)), output_format)
         return
     from cnnlab.api.tune import tune as carry_out

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress, TaskID
 
+    from cnnlab.context import Callbacks
+
 
 class SafeConsole(Console):
     """A rich console that replaces control characters in what it prints: the name of a file may hold escape sequences.
@@ -115,6 +117,12 @@ class ProgressReporter:
             self.bars.update(self.tasks[what], completed=done, total=total or None, note=note)
         else:
             self._plain(what, done, total, unit, note)
+
+    def callbacks(self) -> Callbacks:
+        """Callbacks that show long work and messages."""
+        from cnnlab.context import Callbacks
+
+        return Callbacks(progress=self, log=self.log)
 
     def log(self, text: str) -> None:
         """A message above the bars."""

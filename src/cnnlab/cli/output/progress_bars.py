@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from cnnlab.cli.output.console import ProgressReporter
+from cnnlab.context import Callbacks
 from cnnlab.records import EpochRecord, StepMeans
-from cnnlab.runs.callbacks import RunCallbacks
+from cnnlab.storage.run_folder import RunFolder
 
 
 class RunProgressBar:
@@ -13,11 +14,16 @@ class RunProgressBar:
     def __init__(self, reporter: ProgressReporter) -> None:
         self.reporter = reporter
         self.note = ""
+        self.started: list[RunFolder] = []
 
-    def callbacks(self) -> RunCallbacks:
+    def callbacks(self) -> Callbacks:
         """What a run calls."""
-        return RunCallbacks(
-            progress=self.reporter, on_step=self.on_step, on_validation=self.on_validation, log=self.reporter.log
+        return Callbacks(
+            progress=self.reporter,
+            log=self.reporter.log,
+            on_run_start=self.started.append,
+            on_step=self.on_step,
+            on_validation=self.on_validation,
         )
 
     def on_step(self, images: int, total: int, means: StepMeans | None) -> None:

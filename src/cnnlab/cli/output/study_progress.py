@@ -9,15 +9,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from cnnlab.cli.output.console import ProgressReporter
+from cnnlab.context import Callbacks
 from cnnlab.render.formatting import format_fraction, pluralize, sanitize
 from cnnlab.reports.study.text import metric_name
 from cnnlab.reports.tuning.tables import format_parameter
 from cnnlab.studies.plan import StudyPlan, StudyTask
-from cnnlab.studies.runner import StudyCallbacks
 from cnnlab.studies.tasks import TaskResult
 from cnnlab.tuning.plan import TuningPlan
 from cnnlab.tuning.result import TrialRecord, is_better
-from cnnlab.tuning.search import SearchCallbacks
 
 
 @contextmanager
@@ -42,13 +41,13 @@ class StudyProgressBar:
         self.ended_runs = 0
         self.is_planned = False
 
-    def callbacks(self) -> StudyCallbacks:
+    def callbacks(self) -> Callbacks:
         """What a study calls."""
-        return StudyCallbacks(
+        return Callbacks(
             progress=self.reporter,
             on_stage_start=self.on_stage_start,
-            on_run_progress=self.on_run_progress,
-            on_run_end=self.on_run_end,
+            on_task_progress=self.on_task_progress,
+            on_task_end=self.on_task_end,
             log=self.reporter.log,
         )
 
@@ -63,13 +62,13 @@ class StudyProgressBar:
             f"{plan.study_precision.precision_config.precision}"
         )
 
-    def on_run_progress(self, task: StudyTask, images: int, text: str) -> None:
+    def on_task_progress(self, task: StudyTask, images: int, text: str) -> None:
         """Called while a run goes on."""
         self.images[task.id] = images
         note = f"{self.ended_runs} of {len(self.tasks)} runs; {task.arm}, seed {task.seed}: {text}"
         self.reporter("study", sum(self.images.values()), sum(one.images for one in self.tasks), "images", note)
 
-    def on_run_end(self, task: StudyTask, result: TaskResult) -> None:
+    def on_task_end(self, task: StudyTask, result: TaskResult) -> None:
         """Called at each run's end."""
         self.images[task.id] = task.images
         self.ended_runs += 1
@@ -88,15 +87,14 @@ class SearchProgressBar:
         self.best: float | None = None
         self.is_planned = False
 
-    def callbacks(self) -> SearchCallbacks:
+    def callbacks(self) -> Callbacks:
         """What a search calls."""
-        return SearchCallbacks(
-            progress=self.reporter,
+        return replace(
+            self.study_progress_bar.callbacks(),
+            on_stage_start=self.on_stage_start,
             on_search_start=self.on_search_start,
             on_trial_progress=self.on_trial_progress,
             on_trial_end=self.on_trial_end,
-            log=self.reporter.log,
-            study_callbacks=replace(self.study_progress_bar.callbacks(), on_stage_start=self.on_stage_start),
         )
 
     def on_search_start(self, plan: TuningPlan, trials: Sequence[TrialRecord]) -> None:

@@ -6,25 +6,19 @@ test set that stays sealed is never read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from cnnlab.context import ProgressCallback, no_op
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Labels = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
-
-# Long work reports itself: (what is being done, how much is done, how much there is, the unit: "images" or "bytes").
-ProgressCallback = Callable[[str, int, int, str], None]
-
-
-def no_progress(description: str, done: int, total: int, unit: str) -> None:
-    """The progress of a caller that shows none."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +87,7 @@ class DataSource(Protocol):
         ...
 
     def pixels(
-        self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = no_progress
+        self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = no_op
     ) -> Pixels:
         """The images at `indices`, decoded: uint8, N×C×H×W; a read-only memory map where that is cheaper."""
         ...

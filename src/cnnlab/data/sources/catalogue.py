@@ -15,7 +15,8 @@ from cnnlab.errors import CnnlabError, DownloadError, SourceError, comma_separat
 from cnnlab.settings import is_offline
 
 if TYPE_CHECKING:
-    from cnnlab.data.sources.base import DataSource, ProgressCallback
+    from cnnlab.context import ProgressCallback
+    from cnnlab.data.sources.base import DataSource
     from cnnlab.data.sources.download import RetryPolicy
 
 GENERATED = "shapes"
@@ -144,14 +145,14 @@ def _required_files(release: Release) -> tuple[RemoteFile, ...]:
 
 def _download(info: DatasetInfo, root: Path, progress: ProgressCallback | None, retry: RetryPolicy | None) -> None:
     """The first release that can be had, into the data set's own folder."""
-    from cnnlab.data.sources.base import no_progress
+    from cnnlab.context import no_op
     from cnnlab.data.sources.download import RetryPolicy, fetch
 
     failures: list[CnnlabError] = []
     for release in info.releases:
         try:
             for file in _required_files(release):
-                fetch(file, root / info.name, progress or no_progress, retry or RetryPolicy())
+                fetch(file, root / info.name, progress or no_op, retry or RetryPolicy())
             return
         except DownloadError as failed:
             failures.append(failed)

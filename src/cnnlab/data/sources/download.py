@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from cnnlab.data.sources.base import ProgressCallback, no_progress
+from cnnlab.context import ProgressCallback, no_op
 from cnnlab.data.sources.releases import RemoteFile
 from cnnlab.errors import DownloadError
 
@@ -51,7 +51,7 @@ class RetryPolicy:
 
 
 def fetch(
-    file: RemoteFile, folder: Path, progress: ProgressCallback = no_progress, retry: RetryPolicy = RetryPolicy()
+    file: RemoteFile, folder: Path, progress: ProgressCallback = no_op, retry: RetryPolicy = RetryPolicy()
 ) -> Path:
     """The path of the file in `folder`, downloaded unless it is there with the right checksum.
 

@@ -10,11 +10,12 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from cnnlab.context import ProgressCallback, no_op
 from cnnlab.data.decoding import pool
 from cnnlab.data.decoding.cache import cached_json, cached_pixels, pixels_key
 from cnnlab.data.decoding.images import DECODER_VERSION, ImageFault, ImageHeader
 from cnnlab.data.decoding.worker import ImageTask
-from cnnlab.data.sources.base import ImageSpec, Indices, Labels, Pixels, ProgressCallback, Split, no_progress
+from cnnlab.data.sources.base import ImageSpec, Indices, Labels, Pixels, Split
 from cnnlab.data.sources.class_folders import ClassFolders, FileEntry, FileListing, digest_entries, digest_stamps
 from cnnlab.errors import Problem, SourceError
 
@@ -155,7 +156,7 @@ class ImageFolder:
         )
 
     def pixels(
-        self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = no_progress
+        self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = no_op
     ) -> Pixels:
         """The images at `indices`, decoded once and kept: a read-only memory map, uint8, N×C×H×W.
 

@@ -19,9 +19,10 @@ from typing import IO
 
 import numpy as np
 
+from cnnlab.context import ProgressCallback, no_op
 from cnnlab.data.decoding.cache import FillFunction, cached_pixels, load_array, pixels_key, save_array
 from cnnlab.data.sources.archives import TAR_EXTENSIONS
-from cnnlab.data.sources.base import ImageSpec, Indices, Labels, Pixels, ProgressCallback, Split, no_progress
+from cnnlab.data.sources.base import ImageSpec, Indices, Labels, Pixels, Split
 from cnnlab.data.sources.class_folders import file_stamp
 from cnnlab.data.sources.download import is_verified
 from cnnlab.data.sources.formats import Decoded, NamedBytes, convert_pixels, decode
@@ -105,7 +106,7 @@ class PublishedSource:
         return tuple(file.name for file in there)
 
     def pixels(
-        self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = no_progress
+        self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = no_op
     ) -> Pixels:
         pixels = self._load_split(split, progress)[0]
         if image_spec.shape != self.native_spec().shape:
@@ -118,7 +119,7 @@ class PublishedSource:
         whole = len(indices) == len(pixels) and bool((indices == np.arange(len(pixels))).all())
         return pixels if whole else pixels[indices]
 
-    def _load_split(self, split: Split, progress: ProgressCallback = no_progress) -> Decoded:
+    def _load_split(self, split: Split, progress: ProgressCallback = no_op) -> Decoded:
         """Images and labels, read-only; decoded where the cache has not both of them whole."""
         if split not in self._decoded:
             count, what = self.num_images(split), f"reading {self.name} {split}"

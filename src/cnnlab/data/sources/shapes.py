@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.data.sources.base import ImageSpec, Indices, Labels, Pixels, ProgressCallback, Split, no_progress
+from cnnlab.context import ProgressCallback, no_op
+from cnnlab.data.sources.base import ImageSpec, Indices, Labels, Pixels, Split
 from cnnlab.data.sources.formats import convert_pixels
 from cnnlab.errors import SourceError
 from cnnlab.randomness import uniforms
@@ -61,12 +62,12 @@ class ShapesSource:
         return [f"{split}[{index}]" for index in range(_num_images(split))]
 
     def pixels(
-        self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = no_progress
+        self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = no_op
     ) -> Pixels:
         return convert_pixels(render(split, indices, progress), image_spec)
 
 
-def render(split: Split, indices: Indices, progress: ProgressCallback = no_progress) -> Pixels:
+def render(split: Split, indices: Indices, progress: ProgressCallback = no_op) -> Pixels:
     """The pictures at `indices` of a split: uint8, N×3×32×32.
 
     Raises:

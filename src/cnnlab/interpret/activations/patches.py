@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cnnlab.context import NO_CALLBACKS
 from cnnlab.data.loader import ImageLoader, evenly_spaced_indices
 from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.layer_index import LayerIndex, LayerRef, capture_outputs
@@ -21,7 +22,6 @@ from cnnlab.interpret.targets import validate_count
 from cnnlab.models.pretrained.transfer import max_resize
 from cnnlab.models.train_mode import eval_mode
 from cnnlab.render.formatting import format_shape
-from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.training.device import disable_tf32
 
 # Of a layer whose filters nobody chose, so many are shown.

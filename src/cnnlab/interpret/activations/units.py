@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from cnnlab.context import NO_CALLBACKS
 from cnnlab.data.loader import ImageLoader
 from cnnlab.errors import UsageError, did_you_mean
 from cnnlab.interpret.activations.layer_index import MAX_LISTED, LayerIndex, LayerRef
@@ -23,7 +24,6 @@ from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import as_tuple
 from cnnlab.models.pretrained.transfer import max_resize
 from cnnlab.render.formatting import shorten
-from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.training.device import disable_tf32
 
 # By the kind of a traced row; what is not here, as a softmax, is no function of one number.

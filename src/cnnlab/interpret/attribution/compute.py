@@ -15,7 +15,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from cnnlab.data.sources.base import ProgressCallback, no_progress
+from cnnlab.context import NO_CALLBACKS, ProgressCallback, no_op
 from cnnlab.errors import RunError, UsageError, comma_separated, did_you_mean
 from cnnlab.interpret.attribution.grad_cam_layers import choose_layer
 from cnnlab.interpret.attribution.methods import METHODS, AttributionConfig, load_captum, max_batch_size, to_heatmap
@@ -41,7 +41,6 @@ from cnnlab.interpret.images import InputImage, normalize_pixels
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import as_tuple
 from cnnlab.render.formatting import shorten
-from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.training.device import disable_tf32
 
 Baseline: TypeAlias = Literal["mean", "black", "blur"]
@@ -189,7 +188,7 @@ def inspect_attribution(
     orders: int = 8,
     seed: int = 0,
     log: Callable[[str], None] = NO_CALLBACKS.log,
-    progress: ProgressCallback = no_progress,
+    progress: ProgressCallback = no_op,
 ) -> Attributions:
     """Which pixels speak for a class, by saliency, integrated gradients, occlusion and Grad-CAM, with their checks.
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.data.sources.base import Pixels, ProgressCallback, no_progress
+from cnnlab.context import NO_CALLBACKS, ProgressCallback, no_op
+from cnnlab.data.sources.base import Pixels
 from cnnlab.errors import DownloadError, RunError, SourceError, UsageError, comma_separated, did_you_mean
 from cnnlab.interpret.loaded_model import LoadedModel, load_model
 from cnnlab.interpret.mistakes.embedding import PCAEmbedding, embed_images, last_layer
@@ -21,7 +22,6 @@ from cnnlab.interpret.mistakes.result import Calibration, Mistakes, TemperatureS
 from cnnlab.interpret.targets import resolve_target_name, validate_count
 from cnnlab.randomness import generator
 from cnnlab.render.formatting import shorten
-from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.stats.calibration import bootstrap_temperature, calibration_metrics, cross_fitted_logits
 from cnnlab.stats.per_class import class_metrics, confused_pairs
 from cnnlab.storage.run_folder import Predictions, RunFolder
@@ -49,7 +49,7 @@ def inspect_mistakes(
     device: str = "auto",
     data: Path | None = None,
     log: Callable[[str], None] = NO_CALLBACKS.log,
-    progress: ProgressCallback = no_progress,
+    progress: ProgressCallback = no_op,
 ) -> Mistakes:
     """What a run's network gets wrong on a part of its data, and how far its probabilities can be trusted.
 

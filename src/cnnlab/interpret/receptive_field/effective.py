@@ -22,6 +22,7 @@ from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.receptive_field.compute import DEFAULT_CLASSES, trace_table
 from cnnlab.architecture.receptive_field.spans import SpanTracer
 from cnnlab.architecture.trace import Trace
+from cnnlab.context import NO_CALLBACKS
 from cnnlab.errors import UsageError
 from cnnlab.interpret.hooks import forward_hooks, module_name
 from cnnlab.interpret.loaded_model import build_initial_network, load_target
@@ -48,7 +49,6 @@ from cnnlab.models.train_mode import eval_mode
 from cnnlab.randomness import generator
 from cnnlab.records import LayerRecord
 from cnnlab.render.formatting import format_shape
-from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.training.device import choose_device, disable_tf32
 
 

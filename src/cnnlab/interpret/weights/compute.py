@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cnnlab.context import NO_CALLBACKS
 from cnnlab.errors import UsageError, did_you_mean
 from cnnlab.interpret.loaded_model import LoadedModel, load_model
 from cnnlab.interpret.targets import validate_count
@@ -17,7 +18,6 @@ from cnnlab.interpret.weights.initial_weights import InitialNetwork, initial_net
 from cnnlab.interpret.weights.measures import FilterOrder, measure_filters, resolve_order, select_filters
 from cnnlab.interpret.weights.result import LayerWeights
 from cnnlab.records import LayerRecord
-from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.storage.run_folder import RunFolder
 

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from cnnlab.config.backbones import LibraryBackbone
+from cnnlab.context import NO_CALLBACKS
 from cnnlab.errors import CnnlabError, RunError
 from cnnlab.interpret.weights.filters import CHECKED, LOST, MISMATCH, UNCHECKED, InitialWeightsStatus
 from cnnlab.models.network_plan import plan_run_network
 from cnnlab.models.pretrained.weights import locate_weights
 from cnnlab.records import InitialWeightsRecord
-from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.runs.environment import code_hash
 from cnnlab.runs.initial_weights import state_digest
 from cnnlab.storage.run_folder import RunFolder

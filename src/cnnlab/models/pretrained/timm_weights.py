@@ -14,11 +14,11 @@ from typing import Any
 
 from torch import Tensor
 
+from cnnlab.context import LogFn
 from cnnlab.errors import DownloadError, RunError, SpecError, comma_separated, did_you_mean
 from cnnlab.models.pretrained.architectures import default_input_size
 from cnnlab.models.pretrained.weight_files import (
     LOCAL_FILE_HINT,
-    LogFn,
     PublishedWeights,
     fetch_weights,
     missing_weights_error,

@@ -15,11 +15,12 @@ from typing import Any, Literal, NamedTuple, cast
 
 from torch import Tensor
 
+from cnnlab.context import LogFn
 from cnnlab.errors import RunError, SpecError, comma_separated, did_you_mean
 from cnnlab.models.pretrained import timm_weights
 from cnnlab.models.pretrained.architectures import default_input_size, list_models
 from cnnlab.models.pretrained.tensor_files import read_tensors
-from cnnlab.models.pretrained.weight_files import LogFn, PublishedWeights, fetch_weights, file_sha256
+from cnnlab.models.pretrained.weight_files import PublishedWeights, fetch_weights, file_sha256
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import nn
 
+from cnnlab.context import LOCAL, RunContext
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.loader import ImageLoader
-from cnnlab.data.sources.base import ProgressCallback, Split, no_progress
+from cnnlab.data.sources.base import Split
 from cnnlab.data.sources.cifar10c import CLASSES, Cifar10C
 from cnnlab.data.sources.formats import convert_pixels
 from cnnlab.errors import RunError, UsageError, comma_separated
 from cnnlab.evaluation.corruptions import apply_corruption, correct_under_corruptions
-from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import relocate_recipe
 from cnnlab.runs.final_evaluation import open_test_split, trained_network
@@ -38,19 +37,15 @@ class ShiftSettings:
     Attributes:
         split: train, validation or test.
         limit: at most so many images, spread evenly over the split.
-        root: where catalogue data lives.
-        device: auto, cpu, cuda or mps.
+        context: names the device and the data folder.
         purpose: what the ledger tells of a look at the test split.
     """
 
     split: str = "test"
     limit: int | None = None
-    root: Path | None = None
-    device: str = "auto"
+    context: RunContext = LOCAL
     purpose: str = PURPOSE
     dataset_factory: DatasetFactory = open_dataset
-    log: Callable[[str], None] = NO_CALLBACKS.log
-    progress: ProgressCallback = no_progress
 
     def open(self, folder: RunFolder) -> tuple[nn.Module, Dataset]:
         """A run's network with its selected weights, and its data.
@@ -63,10 +58,10 @@ class ShiftSettings:
             what = "this run has not finished" if result is None else "this run diverged, and has no figures"
             step = f"finish it: cnnlab train --resume {folder.path}" if result is None else "test another run"
             raise RunError(what, where=str(folder.path), next_step=step)
-        recipe = relocate_recipe(folder, self.root)
-        dataset = self.dataset_factory(recipe.data, seed=recipe.train.seed, root=self.root, progress=self.progress)
+        recipe = relocate_recipe(folder, self.context.data_root)
+        dataset = self.dataset_factory(recipe.data, recipe.train.seed, self.context)
         check_same_data(folder, dataset)
-        return trained_network(folder, choose_device(self.device), self.log), dataset
+        return trained_network(folder, choose_device(self.context.device), self.context.callbacks.log), dataset
 
     def image_loader(self, folder: RunFolder, dataset: Dataset) -> ImageLoader:
         """The images; a look at the test split is written down before it is read.
@@ -79,7 +74,7 @@ class ShiftSettings:
         if split is None:
             allowed = comma_separated(known)
             raise UsageError("the data has no such part", where="--part", received=self.split, allowed=allowed)
-        device = choose_device(self.device)
+        device = choose_device(self.context.device)
         if split == "test":
             loader = open_test_split(folder, dataset, device, folder.precision_config(), self.purpose)
         else:
@@ -110,7 +105,7 @@ def shift_run(
     loader = settings.image_loader(folder, dataset)
 
     def report_progress(_what: str, done: int, total: int, unit: str) -> None:
-        settings.progress(folder.name, done, total, unit)
+        settings.context.callbacks.progress(folder.name, done, total, unit)
 
     right = correct_under_corruptions(network, loader, shifts, seed=seed, progress=report_progress)
     first = torch.from_numpy(np.array(loader.pixels[:1]))
@@ -142,7 +137,7 @@ def corrupt_run(folder: RunFolder, corrupted: Cifar10C, settings: ShiftSettings)
         changed = changed if settings.limit is None else changed.subset(settings.limit)
         rows.append(correct_under_corruptions(network, changed, ())[0])
         examples.append(np.array(changed.pixels[:1]))
-        settings.progress(folder.name, number, len(corrupted.corruptions), "corruptions")
+        settings.context.callbacks.progress(folder.name, number, len(corrupted.corruptions), "corruptions")
     answers, shown = np.stack(rows), np.concatenate(examples)
     return ShiftedRun(folder.name, corrupted.corruptions, answers, loader.labels, shown, len(dataset.classes))
 

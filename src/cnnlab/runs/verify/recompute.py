@@ -17,8 +17,9 @@ from torch import nn
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.stopping import EarlyStoppingConfig, Metric, NoBudget, TimeBudget
 from cnnlab.config.warnings import summarize
+from cnnlab.context import LOCAL, RunContext
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.sources.base import ProgressCallback, Split, no_progress
+from cnnlab.data.sources.base import Split
 from cnnlab.evaluation.logits import predict_logits
 from cnnlab.evaluation.metrics import compute_score
 from cnnlab.models.network_plan import plan_network
@@ -321,9 +322,7 @@ class _RunRecords:
 
 
 @disable_tf32()
-def verify_run(
-    path: str | Path, *, root: Path | None = None, device: str = "auto", progress: ProgressCallback = no_progress
-) -> RunVerification:
+def verify_run(path: str | Path, context: RunContext = LOCAL) -> RunVerification:
     """Recalculate a run: table, data, curve, weights, predictions, and every figure of its selected weights.
 
     Nothing in the folder is changed. The test set is looked at only where the run reports test figures, and that look
@@ -331,13 +330,12 @@ def verify_run(
 
     Args:
         path: a run folder; it need not be whole.
-        root: where catalogue data lives; None: the cache folder.
-        device: auto, cpu, cuda or mps.
+        context: names the device and the data folder.
 
     Raises:
         UsageError: an unknown device.
     """
-    folder, target, checks = RunFolder(Path(path).resolve()), choose_device(device), VerificationChecks()
+    folder, target, checks = RunFolder(Path(path).resolve()), choose_device(context.device), VerificationChecks()
     pieces = _read_records(checks, folder)
     recipe, data, result = pieces.recipe, pieces.data, pieces.result
     if recipe is not None and data is not None:
@@ -349,7 +347,7 @@ def verify_run(
         with checks.catch_errors(
             "data", "the data that the recipe names is not here, or is not what it was: see --data"
         ):
-            dataset = _open_data(checks, folder, recipe, data, root, progress)
+            dataset = _open_data(checks, folder, recipe, data, context)
     if dataset is not None and recipe is not None and pieces.curve:
         check_steps(checks, recipe, pieces.curve, dataset.num_images("train"), _num_batches(dataset, recipe))
     if result is not None and data is not None:
@@ -434,12 +432,11 @@ def _open_data(
     folder: RunFolder,
     recipe: Recipe,
     data: DataRecord,
-    root: Path | None,
-    progress: ProgressCallback,
+    context: RunContext,
 ) -> Dataset | None:
     """The run's data, where it is the data that the run tells of; no test image is read."""
-    known = relocate_recipe(folder, root)
-    dataset = open_dataset(known.data, seed=recipe.train.seed, root=root, progress=progress)
+    known = relocate_recipe(folder, context.data_root)
+    dataset = open_dataset(known.data, recipe.train.seed, context)
     form, kept = dataset.image_spec, data.preprocessing
     facts: dict[str, tuple[Any, Any]] = {
         "classes": (", ".join(data.classes), ", ".join(dataset.classes)),

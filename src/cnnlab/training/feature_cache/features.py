@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnnlab.context import ProgressCallback
 from cnnlab.data.array_store import ArrayStore, resident_bytes
 from cnnlab.data.augmentation.views import ViewSet
 from cnnlab.data.dataset import Dataset
 from cnnlab.data.decoding.cache import Array, CachedArray, get_or_create, pixels_key, storage_dtype
 from cnnlab.data.loader import Batch, ImageLoader, Loader, full_range, max_eval_batch_size
-from cnnlab.data.sources.base import Indices, Labels, ProgressCallback, Split
+from cnnlab.data.sources.base import Indices, Labels, Split
 from cnnlab.errors import CnnlabError, RunError
 from cnnlab.models.model_split import TOLERANCE, ModelSplit, is_submodule_of
 from cnnlab.models.pretrained.transfer import Resize, max_resize

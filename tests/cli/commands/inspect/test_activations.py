@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 import cnnlab
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.runs.run import run
 
 TABLE = ("conv(12, 3, padding=1)", "relu", "maxpool(2)", "conv(5, 3)", "tanh", "flatten", "dense(classes)")
@@ -105,7 +106,7 @@ def test_a_run_is_found_and_the_look_at_its_test_part_is_written_down(
     recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    folder = run(recipe(TABLE, opened="sealed"), device="cpu")
+    folder = run(recipe(TABLE, opened="sealed"), RunContext(device="cpu"))
     done = inspect(folder.name, "--units", "--part", "test", "--no-pictures")
     assert done.exit_code == 0, done.stderr
     assert "of the test part" in done.stdout
