@@ -20,7 +20,6 @@ KNOWN_CIRCLES = {
     ("interpret.attribution.figures", "interpret.attribution.result", "interpret.attribution.view"),
     ("interpret.mistakes.figures", "interpret.mistakes.result", "interpret.mistakes.view"),
     ("interpret.receptive_field.result", "interpret.receptive_field.view"),
-    ("interpret.translation.result", "interpret.translation.view"),
     ("reports.comparison.figures", "reports.comparison.result", "reports.comparison.view"),
     ("theory.convolution_by_hand.page", "theory.convolution_by_hand.result", "theory.convolution_by_hand.view"),
     ("training.lr_finder.result", "training.lr_finder.view"),

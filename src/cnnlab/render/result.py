@@ -9,9 +9,13 @@ A result holds data. Its view, a module beside it, registers how the result is s
 from __future__ import annotations
 
 from functools import singledispatch
+from typing import TYPE_CHECKING, Any
 
 from cnnlab.records import Record
 from cnnlab.render.document import Document
+
+if TYPE_CHECKING:
+    from cnnlab.render.plots import CaptionedFigure
 
 
 @singledispatch
@@ -21,8 +25,18 @@ def document(result: Result) -> Document:
 
 
 @singledispatch
-def svg(result: Result) -> str:  # noqa: ARG001
-    """The picture of a result as SVG that stands alone; "" where its view draws none."""
+def figures(result: Result, **options: Any) -> dict[str, CaptionedFigure]:  # noqa: ARG001
+    """The figures of a result by name, the main one first; none where its view registers none."""
+    return {}
+
+
+@singledispatch
+def svg(result: Result) -> str:
+    """The picture of a result as SVG that stands alone: its main figure; "" where its view draws none."""
+    for name, captioned in figures(result).items():
+        from cnnlab.render.plots import to_svg
+
+        return to_svg(captioned.figure, name, captioned.description, standalone=True)
     return ""
 
 
@@ -32,6 +46,10 @@ class Result(Record):
     def document(self) -> Document:
         """The document that its view makes."""
         return document(self)
+
+    def figures(self, **options: Any) -> dict[str, CaptionedFigure]:
+        """The figures that its view draws, by name, the main one first."""
+        return figures(self, **options)
 
     def svg(self) -> str:
         """The picture that its view draws as SVG; "" where it draws none."""

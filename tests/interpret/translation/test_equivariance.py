@@ -11,6 +11,7 @@ from cnnlab.architecture.layers import LayerRow, layers, read_rows
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.interpret.translation.compute import translation_sensitivity
 from cnnlab.interpret.translation.result import Direction, LayerTranslation
+from cnnlab.interpret.translation.view import exact_shifts_text
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
 
@@ -55,7 +56,7 @@ def test_a_chain_of_strides_follows_multiples_of_their_product() -> None:
         found["relu1"].equivariant_shifts,
         found["maxpool1"].equivariant_shifts,
     ) == ((2, 4), (2, 4), (4,))
-    assert found["maxpool1"].equivariance_text() == "multiples of 4 px"
+    assert exact_shifts_text(found["maxpool1"]) == "multiples of 4 px"
     lost = [move for move in found["maxpool1"].moves if not move.is_equivariant]
     assert [move.shift for move in lost] == [1, 2, 3]
     assert min(move.difference for move in lost) > 0.01
@@ -92,20 +93,20 @@ def test_a_sum_has_the_period_of_both_its_paths_and_of_what_lies_within_it(block
     found = measured([block, "relu", "repeat(2, [avgpool(2)])"], shifts=8)
     assert found["residual1"].period == found["relu1"].period == 2
     assert found["relu1"].equivariant_shifts == (2, 4, 6, 8)
-    assert found["relu1"].equivariance_text() == "multiples of 2 px"
+    assert exact_shifts_text(found["relu1"]) == "multiples of 2 px"
     assert found["repeat1"].period == (8 if "shortcut" in block else 4)
 
 
 def test_what_depends_on_the_whole_image_is_found_out_by_measuring() -> None:
     found = measured(["conv(4, 3)", "layernorm", "relu"])
-    assert found["conv1"].equivariance_text() == "every shift"
-    assert found["relu1"].equivariance_text() == "of those measured: none"
+    assert exact_shifts_text(found["conv1"]) == "every shift"
+    assert exact_shifts_text(found["relu1"]) == "of those measured: none"
 
 
 def test_where_no_view_lies_inside_the_strides_alone_tell() -> None:
     layer = measured(["conv(2, 23, padding=11)", "maxpool(2)"])["maxpool1"]
     assert layer.moves == ()
-    assert layer.equivariance_text() == "multiples of 2 px, by the strides alone"
+    assert exact_shifts_text(layer) == "multiples of 2 px, by the strides alone"
 
 
 def test_a_map_of_zeros_tells_nothing() -> None:

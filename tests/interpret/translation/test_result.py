@@ -1,15 +1,16 @@
-"""What is said of measured shifts follows from the numbers; the plot draws them."""
+"""Tables and the plot of measured shifts follow from the numbers."""
 
 from __future__ import annotations
 
-import re
+import math
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from cnnlab.interpret.translation.figures import translation_figure
 from cnnlab.interpret.translation.result import LayerTranslation, MapShift, TranslationSensitivity
-from cnnlab.interpret.translation.view import translation_figure
+from cnnlab.interpret.translation.view import exact_shifts_text, headline
 
 
 def layer(name: str, before: float, after: float, kind: str = "maxpool", **fields: Any) -> LayerTranslation:
@@ -26,29 +27,14 @@ def translation(*layers: LayerTranslation) -> TranslationSensitivity:
 CONV = layer("conv1", 0.5, 0.55, "conv", period=1)
 
 
-@pytest.mark.parametrize(
-    ("factors", "words"),
-    [
-        ((0.5, 0.5), "falls at each of 2 pooling layers.* 0.50 "),
-        ((0.5, 2.0), "falls at 1 of 2 pooling layers.* 1.00 "),
-        ((1.5, 1.5), "falls at none of 2 pooling layers.* 1.50 "),
-        ((0.25,), " falls at the pooling layer.* 0.25 "),
-        ((1.25,), "does not fall at the pooling layer.* 1.25 "),
-    ],
-)
-def test_the_answer_is_that_of_the_numbers(factors: tuple[float, ...], words: str) -> None:
-    pools = [layer(f"maxpool{number}", 0.4, 0.4 * factor) for number, factor in enumerate(factors)]
-    assert re.search(words, translation(CONV, *pools).summary())
-
-
-def test_the_kind_that_lowers_most_is_the_one_measured() -> None:
+def test_the_headline_names_the_kind_that_lowers_the_change_most() -> None:
     dense = layer("d", 0.5, 0.01, "dense", input=(4,))
-    found = translation(CONV, layer("p", 0.4, 0.3), layer("r", 0.4, 0.2, "relu"), dense)
-    assert (
-        "Of the kinds of layers that work on maps relu lowers it most: relu 0.50, maxpool 0.75, conv 1.10."
-        in found.summary()
-    )
-    assert "none lowers it: maxpool 1.00, conv 1.10." in translation(CONV, layer("p", 0.4, 0.4)).summary()
+    result = translation(CONV, layer("p1", 0.4, 0.2), layer("p2", 0.4, 0.3), layer("r", 0.4, 0.2, "relu"), dense)
+    assert [(each.kind, each.layers) for each in result.kinds] == [("relu", 1), ("maxpool", 2), ("conv", 1)]
+    assert [each.mean for each in result.kinds] == pytest.approx([0.5, math.sqrt(0.5 * 0.75), 1.1])
+    assert headline(result) == "At a shift of 1 px relu lowers the change most: to 0.50 of the change before it."
+    assert headline(translation(CONV, layer("p", 0.4, 0.4))).endswith("no kind of layer lowers the change.")
+    assert headline(translation(dense)).endswith("no kind of layer lowers the change.")
 
 
 def test_a_pool_that_gives_what_it_gets_is_none() -> None:
@@ -64,7 +50,6 @@ def test_stages_are_pools_or_else_what_makes_maps_smaller() -> None:
     assert translation(CONV, strided).stages == (strided,)
     assert translation(strided).stages == (strided,)
     assert translation(CONV).stages == (CONV,)
-    assert translation(CONV).summary().startswith("No pooling layer was measured.")
 
 
 def moves(*differences: float) -> tuple[MapShift, ...]:
@@ -85,24 +70,26 @@ def moves(*differences: float) -> tuple[MapShift, ...]:
         (1, (), "every shift, by the strides alone"),
     ],
 )
-def test_which_shifts_are_kept_is_said_of_what_was_measured(
-    period: int, differences: tuple[float, ...], words: str
-) -> None:
-    assert layer("pool", 0.4, 0.3, period=period, moves=moves(*differences)).equivariance_text() == words
+def test_exact_shifts_follow_the_measurement(period: int, differences: tuple[float, ...], words: str) -> None:
+    assert exact_shifts_text(layer("pool", 0.4, 0.3, period=period, moves=moves(*differences))) == words
 
 
-def test_the_sheet_has_every_layers_change_and_every_kept_shift() -> None:
-    found = translation(CONV, layer("pool", 0.4, 0.3, moves=moves(0.5, 0.0)), layer("vector", 0.2, 0.1, period=None))
-    sheet = found.document()
-    assert "pool: 0.40 before, 0.30 after, at a shift of 1 px" in sheet.lines
-    changes, kept = (table for _, table in sheet.tables)
+def test_the_document_has_every_layers_change_and_exact_shifts() -> None:
+    found = translation(
+        CONV,
+        layer("pool", 0.4, 0.3, moves=moves(0.5, 0.0)),
+        layer("vector", 0.2, 0.1, "dense", input=(4,), period=None),
+    )
+    document = found.document()
+    changes, kinds, kept = (table for _, table in document.tables)
+    assert kinds.rows == (("maxpool", "1", "0.75"), ("conv", "1", "1.10"))
     assert [column.title for column in changes.columns] == ["layer", "row", "1 px", "2 px", "after/before"]
     assert changes.rows[0] == ("image", "", "0.40", "0.80", "")
     assert changes.rows[2] == ("pool", "maxpool(2)", "0.30", "0.60", "0.75")
     assert kept.rows[1] == ("pool", "4×4", "multiples of 2 px", "2", "7", "0", "0.5")
     assert len(kept.rows) == 2
-    assert "moved down, the freed border is zero" in sheet.notes[0]
-    assert "net\\_1" in sheet.to_latex()
+    assert "moved down, the freed border is zero" in document.notes[0]
+    assert "net\\_1" in document.to_latex()
 
 
 def test_many_shifts_share_few_columns() -> None:
@@ -120,15 +107,15 @@ def test_the_plot_draws_the_numbers_of_each_stage() -> None:
     lines = {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
     assert lines == {
         "image": [0.0, 0.4, 0.8],
-        "pool, in front": [0.0, 0.4, 0.8],
+        "pool, before": [0.0, 0.4, 0.8],
         "pool": [0.0, 0.3, 0.6],
-        "last, in front": [0.0, 0.3, 0.6],
+        "last, before": [0.0, 0.3, 0.6],
         "last": [0.0, 0.2, 0.4],
     }
     assert [text.get_text() for text in axes.texts] == ["the image", "pool", "last"]
 
 
-def test_of_many_stages_some_are_drawn_and_that_is_said() -> None:
+def test_of_many_stages_some_are_drawn() -> None:
     found = translation(*(layer(f"a_pool_with_a_very_long_name_{n}", 0.4, 0.3) for n in range(9)))
     figure = translation_figure(found)
     assert len(figure.axes[0].get_lines()) == 1 + 2 * 4
@@ -141,7 +128,7 @@ def test_the_picture_stands_alone_in_light_and_dark() -> None:
     children = [child.tag.rpartition("}")[2] for child in root]
     assert children[:3] == ["title", "style", "rect"]
     assert "prefers-color-scheme: dark" in (root[1].text or "")
-    assert found.summary() in (root[0].text or "")
+    assert headline(found) in (root[0].text or "")
     assert found.svg() == found.svg()
     assert found._repr_html_().count("data:image/svg+xml;base64,") == 1
 

@@ -1,10 +1,10 @@
-"""How figures leave a command: files of the kind that the name of the first one says."""
+"""Figures of a command as PNG or SVG files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,10 +30,10 @@ NoPictures = Annotated[bool, typer.Option("--no-pictures", help="Write no pictur
 
 
 def check_figure_path(output: Path | None, default: str) -> Path:
-    """Where the first picture goes, before anything is computed.
+    """The path of the first figure, checked before anything is computed.
 
     Raises:
-        UsageError: it is neither a PNG nor an SVG, or its folder is not there.
+        UsageError: neither a .png nor an .svg file, or its folder does not exist.
     """
     path = Path(default) if output is None else output
     if path.suffix.lower() not in ENDINGS or not path.parent.is_dir():
@@ -56,14 +56,17 @@ def show_with_figures(
     figures: Callable[[], Mapping[str, CaptionedFigure]],
     first_path: Path | None,
     optional_columns: Sequence[str] = (),
+    extra: dict[str, Any] | None = None,
 ) -> None:
-    """Write the figures of an answer, print it, and say where they are.
+    """Write the figures of a result, print it, and log their paths.
 
-    They are written first, and told of in any case: the answer's reader may go before its end (`… | head`).
+    The figures are written first: the reader of stdout may close it early (`… | head`).
 
     Args:
-        first_path: where the first figure goes; None: none is drawn.
+        figures: draws the figures, the main one first; not called where `first_path` is None.
+        first_path: the file of the first figure; None: none is drawn.
         optional_columns: columns that a narrow terminal goes without.
+        extra: fields beside the result's own in its JSON.
 
     Raises:
         UsageError: a figure can't be written.
@@ -72,30 +75,29 @@ def show_with_figures(
 
     written = write_figures(figures(), first_path) if first_path is not None else []
     try:
-        show_output(result, output_format, optional_columns)
+        show_output(result, output_format, optional_columns, extra)
     finally:
         for path in written:
             log(f"Written to {path}")
 
 
 def write_figures(figures: Mapping[str, CaptionedFigure], first_path: Path) -> list[Path]:
-    """Write the figures of an answer: the first as `first_path`, the others beside it, named after it and after
-    themselves.
+    """Write the first figure to `first_path`, and each further one beside it as `FILE-NAME.png`.
 
     Raises:
-        UsageError: one can't be written.
+        UsageError: a figure can't be written.
     """
     from cnnlab.atomic_io import atomic_write
     from cnnlab.errors import RunError
     from cnnlab.render.plots import to_png, to_svg
 
     written: list[Path] = []
-    for name, plate in figures.items():
+    for name, captioned in figures.items():
         path = first_path if not written else first_path.with_name(f"{first_path.stem}-{name}{first_path.suffix}")
         if path.suffix.lower() == ".png":
-            content = to_png(plate.figure)
+            content = to_png(captioned.figure)
         else:
-            content = to_svg(plate.figure, name, plate.description, standalone=True).encode("utf-8")
+            content = to_svg(captioned.figure, name, captioned.description, standalone=True).encode("utf-8")
         try:
             atomic_write(path, content)
         except RunError as error:
@@ -104,7 +106,7 @@ def write_figures(figures: Mapping[str, CaptionedFigure], first_path: Path) -> l
                 where=str(path),
                 received=error.problems[0].what,
                 allowed="a file in a folder that can be written",
-                next_step="choose another place with --output",
+                next_step="choose another file with --output",
             ) from None
         written.append(path)
     return written

@@ -1,1 +1,3 @@
-"""What a translation of the image does to every layer."""
+"""Sensitivity of every layer to translations of the image."""
+
+from cnnlab.interpret.translation import view as view

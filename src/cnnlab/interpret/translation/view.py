@@ -1,96 +1,133 @@
-"""The change against the shift, in front of each stage of a network and after it. No torch."""
+"""The sensitivity to translation as tables. No torch."""
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from cnnlab.interpret.translation.result import DIRECTION_TEXT, LayerTranslation, TranslationSensitivity, evenly_spaced
-from cnnlab.render.formatting import shorten
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, label_line_ends, minimal_axes, new_figure, to_svg
-from cnnlab.render.svg import text_width
+from cnnlab.interpret.translation.result import (
+    DIRECTION_TEXT,
+    TOLERANCE,
+    LayerTranslation,
+    MapShift,
+    TranslationSensitivity,
+    evenly_spaced,
+)
+from cnnlab.render.document import Document, Formula
+from cnnlab.render.formatting import MISSING, format_count, format_shape
+from cnnlab.render.result import document, figures
+from cnnlab.render.tables import TextTable
 
-WIDTH, HEIGHT = 560, 360
-# More lines than these would hide one another.
-STAGE_COLOURS = ("train", "validation", "test", "ink")
-BEFORE_DASH, AFTER_DASH, IMAGE_DASH = (0, (4, 2.5)), (0, ()), (0, (1.2, 2))
-MAX_NAME_LENGTH = 22
-# How much wider bold letters are.
-BOLD_WIDTH = 1.15
-IMAGE_NAME = "the image"
+if TYPE_CHECKING:
+    from cnnlab.render.plots import CaptionedFigure
 
-
-def translation_svg(result: TranslationSensitivity) -> str:
-    """The plot, standing alone."""
-    shown = ", ".join(stage.name for stage in _drawn_layers(result))
-    description = f"How far activations move when the image does, in front of and after {shown}. {result.summary()}"
-    return to_svg(translation_figure(result), "translation", description, standalone=True)
-
-
-def translation_figure(result: TranslationSensitivity) -> Figure:
-    """One colour for each stage: dashed in front of it, solid after it; the image itself dotted."""
-    figure = new_figure(WIDTH, HEIGHT)
-    stages = _drawn_layers(result)
-    names = [shorten(stage.name, MAX_NAME_LENGTH) for stage in stages]
-    right = 18 + BOLD_WIDTH * max(text_width(name) for name in (*names, IMAGE_NAME))
-    axes = minimal_axes(figure, 44, 46, WIDTH - 44 - right, HEIGHT - 46 - 72)
-    _line(axes, result.shifts, result.changes, "muted", IMAGE_DASH, "image")
-    ends = [(IMAGE_NAME, _last(result.changes), COLOURS["muted"])]
-    for colour, stage, name in zip(STAGE_COLOURS, stages, names, strict=False):
-        _line(axes, result.shifts, stage.before, colour, BEFORE_DASH, f"{stage.name}, in front")
-        _line(axes, result.shifts, stage.after, colour, AFTER_DASH, stage.name)
-        ends.append((name, _last(stage.after), COLOURS[colour]))
-    _scale(axes, result)
-    label_line_ends(axes, ends)
-    axes.set_xlabel(
-        f"shift {DIRECTION_TEXT[result.direction]}, pixels", color=COLOURS["muted"], fontsize=SMALL, labelpad=6
-    )
-    title = "change of the activations, as a share of their length"
-    figure.text(12 / WIDTH, 1 - 24 / HEIGHT, title, fontsize=NORMAL, color=COLOURS["ink"], weight="bold")
-    figure.text(12 / WIDTH, 1 - 42 / HEIGHT, _note(result), fontsize=SMALL, color=COLOURS["muted"])
-    return figure
+FILL_TEXT = {"edge": "the freed border repeats the edge pixels", "zero": "the freed border is zero, as padding is"}
+CHANGE_FORMULA = Formula(
+    "change(s) = ‖a(image moved by s) − a(image)‖ / ‖a(image)‖, a: the activations of a layer",
+    r"\mathrm{change}(s) = \lVert a(T_s x) - a(x) \rVert \,/\, \lVert a(x) \rVert",
+)
+# A factor from here on rounds to 1.00.
+UNCHANGED = 0.995
+# So many shifts have a column of their own; of more, so many spread over all.
+MAX_COLUMNS = 6
 
 
-def _drawn_layers(result: TranslationSensitivity) -> list[LayerTranslation]:
-    return evenly_spaced(result.stages, len(STAGE_COLOURS))
-
-
-def _note(result: TranslationSensitivity) -> str:
-    drawn, total = len(_drawn_layers(result)), len(result.stages)
-    note = "dashed: in front of a layer, solid: after it"
-    return note + (f"; {drawn} of {total} layers" if drawn < total else "")
-
-
-def _line(
-    axes: Axes, shifts: tuple[int, ...], values: tuple[float | None, ...], colour: str, dash: object, name: str
-) -> None:
-    numbers = [float("nan") if value is None else value for value in values]
-    faint = dash != AFTER_DASH
-    axes.plot(
-        shifts,
-        numbers,
-        color=COLOURS[colour],
-        linestyle=dash,
-        linewidth=1.2 if faint else 2.0,
-        marker="" if faint else "o",
-        markersize=4,
-        markeredgewidth=0,
-        clip_on=False,
-        label=name,
+@document.register
+def _(result: TranslationSensitivity) -> Document:
+    moved = f"moved {DIRECTION_TEXT[result.direction]}, {FILL_TEXT[result.fill]}"
+    at = f"at {result.shifts[1]} px"
+    return Document(
+        title=f"Sensitivity of {result.network} to small shifts",
+        lines=(CHANGE_FORMULA, headline(result)),
+        tables=(
+            (f"Change after each layer; after/before {at}", _change_table(result)),
+            (f"Kinds of layers that work on maps; after/before {at}, geometric mean", _kind_table(result)),
+            ("Shifts that maps follow exactly", _equivariance_table(result)),
+        ),
+        notes=(
+            f"Image: {result.image}, {format_shape(result.size)}, {moved}; 32-bit floats, eval mode.",
+            "Exactly: the map of the moved image is the image's map, moved by shift / jump nodes; compared over the "
+            "nodes whose receptive field lies inside both images. Differences are shares of the map's largest number; "
+            f"up to {TOLERANCE:.0e} is rounding.",
+        ),
     )
 
 
-def _scale(axes: Axes, result: TranslationSensitivity) -> None:
-    shown = [result.changes, *(values for stage in result.stages for values in (stage.before, stage.after))]
-    highest = max((value for values in shown for value in values if value is not None), default=0.0)
-    axes.set_xlim(0, result.shifts[-1])
-    axes.set_ylim(0, 1.06 * highest or 1.0)
-    # The two zeros stand apart.
-    axes.tick_params(axis="x", pad=9)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+@figures.register(TranslationSensitivity)
+def _(result: TranslationSensitivity) -> dict[str, CaptionedFigure]:
+    from cnnlab.interpret.translation.figures import translation_figure
+    from cnnlab.render.plots import CaptionedFigure
+
+    description = f"Change of the activations against the shift, before and after some layers. {headline(result)}"
+    return {"translation": CaptionedFigure(translation_figure(result), description)}
 
 
-def _last(values: tuple[float | None, ...]) -> float:
-    """The last value that there is: where a line's name stands."""
-    return next((value for value in reversed(values) if value is not None), 0.0)
+def headline(result: TranslationSensitivity) -> str:
+    """The kind of layer that lowers the change most."""
+    if not result.changes[1]:
+        return "This image is the same when it is moved, so it tells nothing of the layers."
+    if not result.kinds or result.kinds[0].mean >= UNCHANGED:
+        return f"At a shift of {result.shifts[1]} px no kind of layer lowers the change."
+    kind, mean, _ = result.kinds[0]
+    return f"At a shift of {result.shifts[1]} px {kind} lowers the change most: to {mean:.2f} of the change before it."
+
+
+def exact_shifts_text(layer: LayerTranslation) -> str:
+    """The shifts that a map follows exactly, by its strides and by the measurement."""
+    if layer.period is None:
+        return ""
+    multiples = "every shift" if layer.period == 1 else f"multiples of {layer.period} px"
+    if not any(move.shift % layer.period == 0 for move in layer.moves):
+        return f"{multiples}, by the strides alone"
+    if all(move.is_equivariant == (move.shift % layer.period == 0) for move in layer.moves):
+        return multiples
+    return f"of those measured: {', '.join(f'{shift} px' for shift in layer.equivariant_shifts) or 'none'}"
+
+
+def _change_table(result: TranslationSensitivity) -> TextTable:
+    columns = evenly_spaced(range(1, len(result.shifts)), MAX_COLUMNS)
+    titles = ["layer", "`row", *(f"#{result.shifts[at]} px" for at in columns), "#after/before"]
+    image = ["image", "", *(_format(result.changes[at]) for at in columns), ""]
+    rows = [
+        [layer.name, layer.text, *(_format(layer.after[at]) for at in columns), _format(layer.factor())]
+        for layer in result.layers
+    ]
+    return TextTable.from_rows(titles, [image, *rows])
+
+
+def _kind_table(result: TranslationSensitivity) -> TextTable:
+    rows = [(each.kind, str(each.layers), _format(each.mean)) for each in result.kinds]
+    return TextTable.from_rows(["kind", "#layers", "#after/before"], rows)
+
+
+def _equivariance_table(result: TranslationSensitivity) -> TextTable:
+    """One row for each period and text: layers that repeat the one before are left out."""
+    rows: dict[tuple[int, str], tuple[str, ...]] = {}
+    for layer in result.layers:
+        if layer.period is None:
+            continue
+        exact = [move for move in layer.moves if move.shift % layer.period == 0]
+        others = [move for move in layer.moves if move.shift % layer.period]
+        row = (
+            layer.name,
+            format_shape(layer.map or ()),
+            exact_shifts_text(layer),
+            ", ".join(str(move.shift) for move in exact) or MISSING,
+            format_count(min((move.nodes for move in exact), default=0)),
+            _largest_difference(exact),
+            _largest_difference(others),
+        )
+        rows.setdefault((layer.period, exact_shifts_text(layer)), row)
+    titles = ["layer", "#map", "follows exactly", "#measured at, px", "#nodes", "#difference there", "#at others"]
+    return TextTable.from_rows(titles, rows.values())
+
+
+def _largest_difference(moves: Sequence[MapShift]) -> str:
+    if not moves:
+        return MISSING
+    largest = max(move.difference for move in moves)
+    return f"{largest:.1e}" if 0 < largest < 0.01 else f"{largest:.2g}"
+
+
+def _format(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}"

@@ -33,8 +33,8 @@ def translate(*words: object) -> Result:
 def test_the_answer_tells_pools_and_kept_shifts(recipe_file: Path) -> None:
     done = translate(recipe_file)
     assert done.exit_code == 0
-    assert "What a small shift does to tiny (random weights, seed 0)" in done.output
-    for words in ("maxpool1: ", "avgpool1: ", " before, ", "multiples of 4 px", "1 picture of the built-in shapes"):
+    assert "Sensitivity of tiny (random weights, seed 0) to small shifts" in done.output
+    for words in ("maxpool1 ", "avgpool1 ", "after/before", "multiples of 4 px", "1 picture of the built-in shapes"):
         assert words in done.output
 
 
@@ -50,14 +50,15 @@ def test_json_has_the_numbers_of_the_sentences(recipe_file: Path) -> None:
         assert (stage["before"], stage["after"]) == (layer["before"][1], layer["after"][1])
     assert found["exact"]["maxpool1"] == {"period": 2, "kept": [2, 4]}
     assert found["exact"]["avgpool1"] == {"period": 4, "kept": [4]}
-    assert found["answer"].startswith("At a shift of 1 px the change")
+    assert found["answer"].startswith("At a shift of 1 px ")
 
 
 @pytest.mark.full
-def test_every_form_is_printed(recipe_file: Path) -> None:
+def test_every_form_is_printed(recipe_file: Path, tmp_path: Path) -> None:
     assert ElementTree.fromstring(translate(recipe_file, "--format=svg").output).tag.endswith("svg")
     assert "| maxpool1 | `maxpool(2)` |" in translate(recipe_file, "--format=markdown").output
-    assert r"\begin{tabular}" in translate(recipe_file, "--format=latex").output
+    assert r"\begin{tabular}" in translate(recipe_file, "--format=latex", "-o", tmp_path / "shift.png").output
+    assert (tmp_path / "shift.png").exists()
 
 
 def test_a_recipe_finds_its_data_where_data_says(colours: Path, tmp_path: Path) -> None:
@@ -71,8 +72,11 @@ def test_a_recipe_finds_its_data_where_data_says(colours: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--shifts", "40"], "a shift must leave some of the image in sight"),
-        (["--image", "test:0", "--shifts", "99"], "--shifts: a shift must leave"),  # before the image is looked for
+        (["--shifts", "40"], "the shift must be smaller than the image"),
+        (
+            ["--image", "test:0", "--shifts", "99"],
+            "--shifts: the shift must be smaller",
+        ),  # before the image is looked for
         (["--image", "no.png"], "no.png: this image can't be used: missing"),
         (["--json", "--format=svg"], "the output has one format"),
     ],

@@ -1,4 +1,4 @@
-"""`cnnlab theory translate`: what a small shift of the image does to every layer."""
+"""`cnnlab theory translate`: sensitivity of every layer to small translations of the image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from cnnlab.cli.options import (
     handle_errors,
     read_network_name,
 )
-from cnnlab.cli.output.documents import FormatOrSvg, choose_format, show_output
+from cnnlab.cli.output.documents import FormatOrSvg, choose_format
+from cnnlab.cli.output.figure_files import PictureFile, check_figure_path, show_with_figures
 
 ImageFile = Annotated[
     str | None,
@@ -34,7 +35,7 @@ Shifts = Annotated[int, typer.Option(help="The largest shift, in pixels.")]
 
 
 class ShiftDirection(StrEnum):
-    """Where the image is moved."""
+    """The direction in which the image is moved."""
 
     RIGHT = "right"
     DOWN = "down"
@@ -42,7 +43,7 @@ class ShiftDirection(StrEnum):
 
 
 class BorderFill(StrEnum):
-    """What the freed border gets."""
+    """The pixels of the freed border."""
 
     EDGE = "edge"
     ZERO = "zero"
@@ -56,46 +57,53 @@ def translate(
     what: NetworkArgument,
     image: ImageFile = None,
     shifts: Shifts = 4,
-    direction: Annotated[ShiftDirection, typer.Option(help="Where the image is moved.")] = ShiftDirection.RIGHT,
+    direction: Annotated[
+        ShiftDirection, typer.Option(help="The direction in which the image is moved.")
+    ] = ShiftDirection.RIGHT,
     fill: Annotated[
-        BorderFill, typer.Option(help="The freed border: the pixels at the edge again, or zero as padding is.")
+        BorderFill, typer.Option(help="The freed border: the edge pixels repeated, or zero as padding is.")
     ] = BorderFill.EDGE,
     seed: WeightSeed = None,
     device: Device = "auto",
     data: DataFolder = None,
+    output: PictureFile = None,
     json: Json = False,
     format_: FormatOrSvg = "text",
     debug: Debug = False,
 ) -> None:
-    """Move an image by a few pixels, and see how far each layer's activations move: before and after pooling.
+    """Measure how the activations of every layer change when the image is moved by a few pixels.
 
-    Also which shifts each map follows exactly: those that its strides divide.
+    Also which shifts each map follows exactly: the multiples of its strides.
     """
     output_format = choose_format(json, format_)
+    path = check_figure_path(output, "translation.png") if output else None
     named = read_network_name(what)
     from cnnlab.cli.output.console import log
     from cnnlab.interpret.loaded_model import load_target
     from cnnlab.interpret.translation.compute import translation_sensitivity, validate_shifts
+    from cnnlab.interpret.translation.view import headline
 
     model = load_target(named, seed=seed, device=device, data=data, log=log)
-    # When all else is known to be right: a look at the test split is written down for good.
+    # Before the image is loaded: an image of the test split is an opening of it, which the ledger records.
     validate_shifts((model.image_spec.height, model.image_spec.width), shifts, direction.value, fill.value)
-    picture = model.load_image(image, "theory translate")
-    found = translation_sensitivity(
+    input_image = model.load_image(image, "theory translate")
+    result = translation_sensitivity(
         model.network,
-        picture.values,
+        input_image.values,
         model.layers,
         shifts=shifts,
         direction=direction.value,
         fill=fill.value,
         name=model.name,
-        image_name=picture.name,
+        image_name=input_image.name,
     )
     stages = [
-        {"name": stage.name, "shift": 1, "before": stage.before[1], "after": stage.after[1]} for stage in found.stages
+        {"name": stage.name, "shift": 1, "before": stage.before[1], "after": stage.after[1]} for stage in result.stages
     ]
-    kept = {
-        layer.name: {"period": layer.period, "kept": layer.equivariant_shifts} for layer in found.layers if layer.period
+    exact = {
+        layer.name: {"period": layer.period, "kept": layer.equivariant_shifts}
+        for layer in result.layers
+        if layer.period
     }
-    extra = {"answer": found.summary(), "stages": stages, "exact": kept}
-    show_output(found, output_format, optional_columns=("row", "at others"), extra=extra)
+    extra = {"answer": headline(result), "stages": stages, "exact": exact}
+    show_with_figures(result, output_format, result.figures, path, ("row", "at others"), extra)
