@@ -159,7 +159,7 @@ def broken_start(path: Path) -> None:
         (other_size, "PATH/example.png: the kept image is not as this run's network"),
         (other_channels, "PATH/example.png: the kept image is not as this run's"),
         (no_class, "PATH/example.json: the kept image is none of this run's data"),
-        (broken_start, "what RUN began with is not checked: initial_weights.json is damaged"),
+        (broken_start, "the initial weights of RUN are not verified: initial_weights.json is damaged"),
     ],
 )
 def test_a_kept_image_or_start_that_is_damaged_costs_only_what_is_made_of_it(

@@ -1,9 +1,8 @@
-"""The weights of one layer, from a name or a subject to numbers and pictures."""
+"""The weights of one layer, from a name or a loaded model to measures, tables and figures."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -23,6 +22,7 @@ from cnnlab.errors import UsageError
 from cnnlab.interpret.loaded_model import LoadedModel, load_model
 from cnnlab.interpret.weights.compute import inspect_weights
 from cnnlab.interpret.weights.filters import WeightScale
+from cnnlab.interpret.weights.measures import FilterOrder
 from cnnlab.interpret.weights.result import LayerWeights
 from cnnlab.render.plots import to_svg
 from cnnlab.runs.run import run
@@ -46,6 +46,10 @@ def subject(two: RunFolder) -> LoadedModel:
 @pytest.fixture(scope="module")
 def backbone() -> LoadedModel:
     return load_model("resnet18", device="cpu")
+
+
+def summary(result: LayerWeights) -> dict[str, tuple[str, ...]]:
+    return {row[0]: row[1:] for row in result.document().tables[0][1].rows}
 
 
 def drawn(figure: Figure) -> list[str]:
@@ -80,11 +84,8 @@ def test_the_network_is_left_as_it_was(
 def test_a_layer_that_does_not_learn_is_named(subject: LoadedModel) -> None:
     found = inspect_weights(subject, "dense1")
     assert found.unchanged == (0, 1, 2, 3, 4)
-    assert any("Training changed nothing: every unit is bit for bit" in said for said in found.findings())
-    assert "never changed" in found.document().to_markdown()
-    figure = found.figures()["kernels"].figure
-    assert any(text.endswith("=, after training") for text in drawn(figure))
-    assert any("= is bit for bit what it began as" in text for text in drawn(figure))
+    assert "No unit has changed." in found.document().lines
+    assert summary(found)["unchanged, bit for bit"] == ("5", "0, 1, 2, 3, 4")
 
 
 def test_single_filters_that_never_or_hardly_changed_are_named(subject: LoadedModel) -> None:
@@ -95,11 +96,8 @@ def test_single_filters_that_never_or_hardly_changed_are_named(subject: LoadedMo
         subject.network.conv1.weight[2] = torch.from_numpy(start[2]) * 1.005
     found = inspect_weights(LoadedModel("x", subject.network, subject.layers, subject.image_spec, folder=folder))
     assert (found.unchanged, found.hardly_changed) == ((1,), (2,))
-    said = "\n".join(found.findings())
-    assert "Bit for bit what they began as: filter 1." in said
-    assert "Changed by less than 1 % of their size: filter 2." in said
-    texts = drawn(found.figures()["filters"].figure)
-    assert texts.count("1 =") == texts.count("2 ~") == texts.count("1") == 1
+    assert summary(found)["unchanged, bit for bit"] == ("1", "1")
+    assert summary(found)["changed by less than 1 %"] == ("1", "2")
 
 
 def test_a_frozen_backbone_is_bit_equal_and_drawn_once(
@@ -115,16 +113,17 @@ def test_a_frozen_backbone_is_bit_equal_and_drawn_once(
         "checked",
         (0, 1, 2, 3),
     )
-    said = "\n".join(found.findings())
-    assert f"made anew from the seed and run {two.name}" in said
-    assert "The layer is frozen: every filter is bit for bit" in said
+    assert found.document().lines == (
+        f"Initial weights: restored from the seed and run {two.name}; verified by the SHA-256 in the run.",
+        "No filter has changed: the layer is frozen.",
+    )
     texts = drawn(found.figures()["filters"].figure)
     assert "frozen" in texts
     assert texts.count("0") == 1
     shutil.rmtree(behind)
     lost = inspect_weights(folder.path)
     assert (lost.filters.initial_weights, lost.filters.before is None) == ("lost", False)
-    assert any("this layer is frozen, and began as it is" in each for each in lost.findings())
+    assert lost.document().lines[0].startswith("Initial weights: those of the frozen layer; not verified: ")
 
 
 def test_a_perceptrons_units_lie_as_its_image_does(
@@ -138,7 +137,7 @@ def test_a_perceptrons_units_lie_as_its_image_does(
     hidden = (found.filters.after * image.numpy()).sum(axis=(1, 2, 3)) + subject.network.dense1.bias.detach().numpy()
     expected = cnnlab.activations(subject.network, image, ["dense1"])["dense1"][0]
     np.testing.assert_allclose(hidden, expected.numpy(), rtol=1e-4, atol=1e-5)
-    assert list(found.figures()) == ["filters", "channels", "spectra"]
+    assert list(found.figures()) == ["filters", "channels"]
     assert "Units of dense1" in drawn(found.figures()["filters"].figure)[0]
 
 
@@ -155,21 +154,20 @@ def test_a_grouped_filters_channels_have_their_numbers_in_the_layer(subject: Loa
     found = inspect_weights(subject, "conv2")
     assert found.filters.after.shape == (6, 2, 3, 3)
     assert [found.filters.channel(number, 1) for number in range(6)] == [1, 1, 1, 3, 3, 3]
-    plate = found.figures()["kernels"]
+    texts = drawn(found.figures()["kernels"].figure)
     for number in range(6):
-        texts = drawn(plate.figure)
-        place = texts.index(next(text for text in texts if re.match(rf"filter {number}\b.*, after training", text)))
-        assert set(texts[place + 1 : place + 3]) == ({"0", "1"} if number < 3 else {"2", "3"})
+        first = texts.index(f"filter {number}, after training") + 1
+        assert set(texts[first : first + 2]) == ({"0", "1"} if number < 3 else {"2", "3"})
 
 
 @pytest.mark.parametrize(
     "layer", ["", "conv2", *(pytest.param(layer, marks=pytest.mark.full) for layer in ("dense1", "dense2"))]
 )
-def test_every_plate_is_drawn_and_told(subject: LoadedModel, layer: str) -> None:
+def test_every_figure_has_a_description(subject: LoadedModel, layer: str) -> None:
     found = inspect_weights(subject, layer)
-    for name, plate in found.figures().items():
-        assert "<title" in to_svg(plate.figure, name, plate.description, standalone=True)
-        assert any(word in plate.description for word in ("weight", "Fourier", "norm"))
+    for name, captioned in found.figures().items():
+        assert "<title" in to_svg(captioned.figure, name, captioned.description, standalone=True)
+        assert any(word in captioned.description for word in ("weight", "norm"))
     json.loads(found.to_json())
     assert found._repr_html_().startswith('<div class="cnnlab">')
 
@@ -186,32 +184,19 @@ def test_a_channel_alone_is_that_channel(subject: LoadedModel) -> None:
             np.testing.assert_allclose(shown, np.repeat(scaled[number, channel, ..., None], 3, -1), atol=1e-6)
 
 
-@pytest.mark.parametrize("order", ["number", "orientation", "colour", "norm"])
-def test_an_order_sorts_by_what_it_is_called(backbone: LoadedModel, order: str) -> None:
+@pytest.mark.parametrize("order", ["number", "norm"])
+def test_filters_are_in_order(backbone: LoadedModel, order: FilterOrder) -> None:
     found = inspect_weights(backbone, order=order, max_filters=20)
-    measures, shown = found.measures, list(found.shown_filters)
-    assert len(set(shown)) == 20
-    if order == "number":
-        assert shown == list(range(20))
-        return
-    largest = sorted(range(64), key=lambda number: -measures.norm[number])[:20]
-    assert set(shown) == set(largest)
-    if order == "norm":
-        assert shown == largest
-    if order == "orientation":
-        clear = [number for number in shown if measures.coherence[number] > measures.random_coherence]
-        assert shown[: len(clear)] == sorted(clear, key=lambda number: measures.orientation[number])
-    if order == "colour":
-        pure = [number for number in shown if measures.purity[number] > measures.random_purity]
-        assert shown[: len(pure)] == sorted(pure, key=lambda number: measures.axis[number])
+    largest = sorted(range(64), key=lambda number: -found.measures.norm[number])[:20]
+    assert list(found.shown_filters) == (largest if order == "norm" else list(range(20)))
 
 
 @pytest.mark.full
 def test_random_weights_say_nothing_of_training(backbone: LoadedModel) -> None:
     found = inspect_weights(backbone, "layer1.0.conv1")
     assert found.filters.initial_weights == "untrained"
-    assert not any("raining" in said for said in found.findings())
-    assert list(found.figures()) == ["kernels", "norms", "spectra"]
+    assert found.document().lines == ()
+    assert list(found.figures()) == ["kernels", "norms"]
 
 
 @pytest.mark.parametrize(
@@ -222,8 +207,6 @@ def test_random_weights_say_nothing_of_training(backbone: LoadedModel) -> None:
         ({"max_filters": 0}, "--most: nothing would be shown"),
         ({"max_filters": 257}, "(?s)--most: .*too many.*257.*1 to 256"),
         ({"order": "size"}, "unknown order"),
-        ({"layer": "fc", "order": "colour"}, "the units of fc do not look at red, green and blue"),
-        ({"layer": "fc", "order": "orientation"}, "have one number a channel, and so no orientation"),
     ],
 )
 def test_what_cannot_be_shown_is_told(backbone: LoadedModel, given: dict[str, object], words: str) -> None:
@@ -244,7 +227,7 @@ def test_an_answer_without_rows_is_still_one(subject: LoadedModel) -> None:
     found = inspect_weights(LoadedModel("bare", network, (), subject.image_spec))
     assert isinstance(found, LayerWeights)
     assert len(found.shown_filters) == 256
-    assert "the first 256 of 300" in found.figures()["matrix"].description
+    assert "The first 256 of 300" in found.figures()["matrix"].description
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2"])
@@ -252,11 +235,11 @@ def test_one_scale_shows_that_filters_grew(subject: LoadedModel, layer: str) -> 
     found = inspect_weights(subject, layer)
     before = found.filters.before
     assert before is not None
-    grown = replace(found, filters=replace(found.filters, after=2 * before))
+    grown = found.model_copy(update={"filters": replace(found.filters, after=2 * before)})
 
     def pictures(scale: WeightScale) -> list[np.ndarray]:
-        plate = next(iter(grown.figures(scale=scale).values()))
-        return [np.asarray(image.get_array()) for axes in plate.figure.axes for image in axes.images]
+        captioned = next(iter(grown.figures(scale=scale).values()))
+        return [np.asarray(image.get_array()) for axes in captioned.figure.axes for image in axes.images]
 
     # A filter that only grew looks the same by its own scale, and paler before by one for both.
     own, common = pictures("own"), pictures("common")

@@ -25,36 +25,32 @@ MAX_LISTED = 20
 
 
 def first_convolution(folder: RunFolder, log: Callable[[str], None]) -> LayerFilters | None:
-    """The first convolution's weights, after training and before it, where these can still be had.
-
-    Returns:
-        None for a network without a convolution.
-    """
+    """The weights of a run's first convolution, before and after training; None for a network without convolutions."""
     trained = trained_network(folder, torch.device("cpu"), log)
     if not any(isinstance(module, nn.Conv2d) for module in trained.modules()):
         return None
     filters = read_filters(trained, folder.table().layers, folder=folder)
     if filters.before is None:
         log(f"! {filters.reason}")
-    elif filters.reason and not filters.frozen:  # what is frozen is what it began with, whatever can still be had
-        log(f"! what {folder.name} began with is not checked: {filters.reason}")
+    elif filters.reason and not filters.frozen:  # frozen weights are their own initial weights
+        log(f"! the initial weights of {folder.name} are not verified: {filters.reason}")
     return filters
 
 
 def read_filters(
     network: nn.Module, rows: Sequence[LayerRecord], layer: str = "", folder: RunFolder | None = None
 ) -> LayerFilters:
-    """The weights of one layer; the network is only read.
+    """Read the weights of one layer.
 
     Args:
-        rows: the network's.
+        rows: of the network's table.
         layer: its name; "": the first convolution, or the first dense layer of a network without any.
-        folder: of the run that trained the network, whose start is then made anew.
+        folder: of the run that trained the network, to restore the initial weights.
 
     Raises:
-        UsageError: there is no such layer, or it has no filters.
+        UsageError: no such layer, or it has no filters.
     """
-    name = _chosen(network, layer)
+    name = _find_layer(network, layer)
     module, row = network.get_submodule(name), find_row(rows, name)
     layout = input_layout(rows, name, _inputs(module))
     after = _weights(module, layout)
@@ -63,7 +59,7 @@ def read_filters(
     frozen = folder is not None and row is not None and row.frozen
     before = None if initial.network is None else _weights(initial.network.get_submodule(name), layout)
     if frozen and initial.status == LOST:
-        before = after  # it never trained: what it began with is what it is
+        before = after
     return LayerFilters(
         name,
         before,
@@ -79,11 +75,11 @@ def read_filters(
 
 
 def layers_with_filters(network: nn.Module) -> list[str]:
-    """The names of its convolutions and dense layers, in the order in which the network holds them."""
+    """The names of the convolutions and dense layers of a network, in its own order."""
     return [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
 
 
-def _chosen(network: nn.Module, layer: str) -> str:
+def _find_layer(network: nn.Module, layer: str) -> str:
     known = layers_with_filters(network)
     if layer in known:
         return layer
@@ -94,7 +90,7 @@ def _chosen(network: nn.Module, layer: str) -> str:
         step = did_you_mean(layer, known) or "take a name from the list"
         raise UsageError(what, where="--layer", received=layer, allowed=allowed or "none", next_step=step)
     if not known:
-        raise UsageError("this network has neither a convolution nor a dense layer")
+        raise UsageError("this network has neither a convolution nor a dense layer", next_step="name another network")
     convolutions = [name for name in known if isinstance(network.get_submodule(name), nn.Conv2d)]
     return (convolutions or known)[0]
 
@@ -121,24 +117,24 @@ def inspect_weights(
     data: str | Path | None = None,
     log: Callable[[str], None] = NO_CALLBACKS.log,
 ) -> LayerWeights:
-    """The filters of one layer: measured, and drawn before and after training.
+    """Measure the filters of one layer, before and after training.
 
-    The state before training is made anew from the run's seed, and held to the digest that the run wrote down when it
-    began; where they differ, or the weights can't be had any more, there is none, and the answer says why.
+    The initial weights are restored from the run's seed, and compared with the digest in the run. Where they differ or
+    are not available, the result has none, and `filters.reason` says why.
 
     Args:
-        model: a `LoadedModel`, or what that takes: a recipe, a run or a backbone.
+        model: a `LoadedModel`, or the name of a recipe, a run or a backbone.
         layer: the name of a convolution or a dense layer; "": the first convolution, or the first dense layer of a
             network without any.
-        max_filters: how many filters tables and pictures show, 1 to 256; None: 64 pictures, 12 rows of kernels, 256
+        max_filters: the number of filters in table and figures, 1 to 256; None: 64 pictures, 12 rows of kernels, 256
             rows of a matrix.
-        order: number, orientation, colour or norm; None: by norm for rows of kernels, else by number.
+        order: number or norm; None: norm for rows of kernels, else number.
         seed: of random weights, where `model` is a name.
-        data: where catalogue data lives, where `model` is a name.
-        log: told of anything odd about a run's weights.
+        data: the folder of catalogue data, where `model` is a name.
+        log: called with warnings about a run's weights.
 
     Raises:
-        UsageError: there is no such layer, it has no filters, or no such order.
+        UsageError: no such layer or order, or a layer without filters.
         SpecError, SourceError, RunError: as `load_model`.
     """
     validate_count("--most", max_filters)
@@ -148,7 +144,9 @@ def inspect_weights(
         root = Path(data) if data is not None else None
         loaded = load_model(str(model), seed=seed, device="cpu", data=root, log=log)
     filters = read_filters(loaded.network, loaded.layers, layer, loaded.folder)
-    ordered = resolve_order(order, filters)
+    resolved = resolve_order(order, filters)
     measures = measure_filters(filters)
-    shown = select_filters(filters, measures, ordered, max_filters)
-    return LayerWeights(loaded.name, filters, measures, tuple(shown), ordered)
+    shown = select_filters(filters, measures, resolved, max_filters)
+    return LayerWeights(
+        network=loaded.name, filters=filters, measures=measures, shown_filters=tuple(shown), order=resolved
+    )

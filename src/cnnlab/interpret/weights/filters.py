@@ -1,4 +1,4 @@
-"""The filters of one layer, and what their inputs are: channels of the image, maps, or features in a line. No torch."""
+"""The filters of one layer, and the layout of their inputs. No torch."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy.typing as npt
 
 from cnnlab.records import LayerRecord
 
-# What gives a channel for each channel: behind it the first channel is still the first.
+# Rows behind which channel 0 is no longer channel 0 of their input.
 _MIXES_CHANNELS = ("conv", "depthwise", "dense")
 
 
 @dataclass(frozen=True)
 class InputLayout:
-    """How the inputs of a layer lie.
+    """The layout of a layer's inputs.
 
     Attributes:
-        shape: (C, H, W) of what a dense layer's inputs were flattened from; H = W = 1 where they never had a place.
-        reads_image: whether its channels are the image's.
+        shape: (C, H, W) of the map that a dense layer's inputs were flattened from; H = W = 1 where there was none.
+        reads_image: whether the channels are the image's.
     """
 
     shape: tuple[int, int, int]
@@ -30,10 +30,10 @@ class InputLayout:
 
 
 def input_layout(rows: Sequence[LayerRecord], name: str, inputs: int) -> InputLayout:
-    """How the inputs of a convolution or a dense layer lie.
+    """Find the layout of the inputs of a convolution or a dense layer.
 
     Args:
-        inputs: how many channels or numbers go in.
+        inputs: the number of input channels or features.
     """
     row = find_row(rows, name)
     if row is None:
@@ -51,16 +51,16 @@ def input_layout(rows: Sequence[LayerRecord], name: str, inputs: int) -> InputLa
 
 
 def find_row(rows: Sequence[LayerRecord], name: str) -> LayerRecord | None:
-    """The row of a module, or of what it is a part of; None where there is none."""
-    found = [row for row in rows if row.name == name or name.startswith(f"{row.name}.")]
-    return max(found, key=lambda row: len(row.name), default=None)
+    """The row of a module, or of the innermost row that contains it; None without either."""
+    matches = [row for row in rows if row.name == name or name.startswith(f"{row.name}.")]
+    return max(matches, key=lambda row: len(row.name), default=None)
 
 
 def _rows_before(rows: Sequence[LayerRecord], row: LayerRecord) -> Iterator[LayerRecord]:
-    """The rows on the way back to the image, as long as each keeps its channels where they are."""
-    known = {each.name: each for each in rows}
-    while len(row.inputs) == 1 and row.inputs[0] in known:
-        row = known[row.inputs[0]]
+    """The rows on the way back to the image, up to the first that mixes channels."""
+    by_name = {each.name: each for each in rows}
+    while len(row.inputs) == 1 and row.inputs[0] in by_name:
+        row = by_name[row.inputs[0]]
         keeps = row.kind == "flatten" or row.input[:1] == row.output[:1]
         if row.kind in _MIXES_CHANNELS or len(row.inputs) > 1 or not keeps:
             return
@@ -68,8 +68,8 @@ def _rows_before(rows: Sequence[LayerRecord], row: LayerRecord) -> Iterator[Laye
 
 
 Floats = npt.NDArray[np.floating]
-# How the state before training was come by: made anew, and found equal to the digest that the run wrote down; made
-# anew by a run that wrote none; made anew and found to be another; or its weights can't be had any more.
+# The initial weights are restored from the seed, and equal the digest in the run; restored, without a digest to check
+# them by; restored, and differ from the digest; not available any more; or nothing was trained.
 InitialWeightsStatus = Literal["checked", "unchecked", "other", "lost", "untrained"]
 CHECKED: InitialWeightsStatus = "checked"
 UNCHECKED: InitialWeightsStatus = "unchecked"
@@ -82,21 +82,20 @@ CHANNEL_NAMES = ("red", "green", "blue")
 
 @dataclass(frozen=True)
 class LayerFilters:
-    """The weights of one layer, before and after training; both F×C×H×W.
+    """The weights of one layer, before and after training, both F×C×H×W.
 
-    A convolution has F filters for C channels; a dense layer F units, whose weights lie as what it was flattened from
-    did, C×H×W, or with H = W = 1.
+    A convolution has F filters of C channels; a dense layer F units, whose weights are arranged as the C×H×W map that
+    was flattened in front of it, or with H = W = 1.
 
     Attributes:
         layer: its name in the table.
-        before: None where the weights that it began with can't be had any more, or nothing was trained.
-        loaded: which weights it began with; empty where they were random.
+        before: the initial weights; None where they are not available or nothing was trained.
+        loaded: the name of pretrained initial weights; empty for random ones.
         frozen: whether they never trained.
-        kind: conv or dense.
-        reads_image: whether it looks at the image itself, so that its channels are the image's.
-        groups: into how many the channels are split; a filter sees one of them.
-        initial_weights: how the state before training was come by.
-        reason: why there is none, or why it could not be checked.
+        reads_image: whether the channels are the image's.
+        groups: of the convolution; a filter reads the channels of one.
+        initial_weights: how `before` is known.
+        reason: why it is not available or not verified.
     """
 
     layer: str
@@ -112,7 +111,7 @@ class LayerFilters:
 
     @property
     def shows_before_and_after(self) -> bool:
-        """Whether the state before training is drawn beside the one after; of what never changed it is not."""
+        """Whether the initial weights are drawn too; not those of a frozen layer that never changed."""
         return self.before is not None and not (self.frozen and np.array_equal(self.before, self.after))
 
     @property
@@ -122,19 +121,19 @@ class LayerFilters:
 
     @property
     def is_single_picture(self) -> bool:
-        """Whether a filter is one picture: of an image's colours, or of one channel."""
+        """Whether a filter is one picture: in the image's colours, or of one channel."""
         return self.is_spatial and (self.in_colour or self.after.shape[1] == 1)
 
     @property
     def is_spatial(self) -> bool:
-        """Whether a filter is more than one number a channel."""
+        """Whether a filter has more than one number a channel."""
         return bool(self.after[0, 0].size > 1)
 
     @property
     def noun(self) -> str:
-        """What one of them is called."""
+        """`filter` of a convolution, `unit` of a dense layer."""
         return "filter" if self.kind == "conv" else "unit"
 
     def channel(self, number: int, within: int) -> int:
-        """Which of the layer's input channels a filter's channel is."""
+        """The layer's input channel that is channel `within` of a filter's group."""
         return int(number * self.groups // len(self.after) * self.after.shape[1] + within)

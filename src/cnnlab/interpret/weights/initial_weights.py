@@ -1,4 +1,4 @@
-"""What a run's training began with: made anew from its seed, and held to the digest that it wrote down."""
+"""The initial weights of a run, restored from its seed and verified by the digest in the run."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ from cnnlab.storage.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class InitialNetwork:
-    """A run's network as its training began, and how sure that is.
+    """A run's network before training.
 
     Attributes:
-        network: on the CPU; None where it can't be had, or is another than the run began with.
-        status: how it was come by.
-        reason: why there is none, or why what is there could not be checked.
+        network: on the CPU; None where it is not available or differs from the run's.
+        reason: why there is none, or why it is not verified.
     """
 
     network: nn.Module | None
@@ -36,35 +35,32 @@ class InitialNetwork:
 
 
 def random_initial_network(folder: RunFolder) -> nn.Module:
-    """A run's network with random weights, made anew from its seed, on the CPU: all that its training began with, but
-    for a backbone's.
-    """
+    """A run's network on the CPU with the random weights of its seed, a backbone's included."""
     return plan_run_network(folder).build(folder.recipe().train.seed, "cpu")
 
 
 def loaded_initial_network(folder: RunFolder, log: Callable[[str], None]) -> nn.Module | None:
-    """The network as a run's training began, with its backbone's weights loaded again; nothing is downloaded.
+    """A run's network before training, its backbone's weights loaded; nothing is downloaded.
 
     Returns:
-        None where that can't be had any more, or is something else, which is said.
+        None, with a warning to `log`, where it is not available or differs from the run's.
     """
-    start = initial_network(folder)
-    if start.network is None:
-        log(f"! {start.reason}")
-    elif start.reason:
-        log(f"! what {folder.name} began with is not checked: {start.reason}")
-    return start.network
+    initial = initial_network(folder)
+    if initial.network is None:
+        log(f"! {initial.reason}")
+    elif initial.reason:
+        log(f"! the initial weights of {folder.name} are not verified: {initial.reason}")
+    return initial.network
 
 
 def initial_network(folder: RunFolder) -> InitialNetwork:
-    """The network as a run's training began, held to the digest that it wrote down; errors as `plan_run_network`."""
+    """Restore a run's network before training and verify it; errors as `plan_run_network`."""
     network, reason = _rebuild(folder)
     if network is None:
-        return InitialNetwork(None, LOST, f"the weights that {folder.name} began with can't be had any more: {reason}")
+        return InitialNetwork(None, LOST, f"the initial weights of {folder.name} are not available: {reason}")
     try:
         recorded = folder.initial_weights()
     except RunError as error:
-        # What can't be checked is told; it costs nobody the rest.
         return InitialNetwork(network, UNCHECKED, error.problems[0].what)
     if recorded is None:
         return InitialNetwork(network, UNCHECKED)
@@ -74,30 +70,30 @@ def initial_network(folder: RunFolder) -> InitialNetwork:
 
 
 def _rebuild(folder: RunFolder) -> tuple[nn.Module | None, str]:
-    """The network from its seed, its backbone's weights loaded again; or why that can't be done."""
+    """The network of the seed with its backbone's weights, or why it is not available."""
     plan, recorded, backbone = plan_run_network(folder), folder.loaded_weights(), folder.recipe().model.backbone
     if plan.load_weights is None or recorded is None:
         return random_initial_network(folder), ""
     if isinstance(backbone, LibraryBackbone) and not locate_weights(backbone.name, backbone.weights).is_local:
-        return None, "they are not at hand"
+        return None, "they are not on this machine"
     try:
-        network, now = plan.initialize(folder.recipe().train.seed, NO_CALLBACKS.log)
+        network, loaded = plan.initialize(folder.recipe().train.seed, NO_CALLBACKS.log)
     except CnnlabError as error:
         return None, error.problems[0].what
-    if now is None or now.sha256 != recorded.sha256:
+    if loaded is None or loaded.sha256 != recorded.sha256:
         return None, "the file has changed"
     return network, ""
 
 
 def _mismatch_reason(folder: RunFolder, network: nn.Module, recorded: InitialWeightsRecord) -> str:
-    """What can explain that the same seed gives another state."""
-    made = folder.environment()
+    """Why the same seed may give other weights."""
+    environment = folder.environment()
     causes = []
     if recorded.tensors != len(network.state_dict()):
         causes.append(f"it had {recorded.tensors} tensors and now has {len(network.state_dict())}")
-    if made.torch != torch.__version__:
-        causes.append(f"it began under torch {made.torch}, and this is {torch.__version__}")
-    if made.code != code_hash():
-        causes.append("this version of cnnlab has other code than the run's")
+    if environment.torch != torch.__version__:
+        causes.append(f"the run used torch {environment.torch}, and this is {torch.__version__}")
+    if environment.code != code_hash():
+        causes.append("the run used another version of cnnlab's code")
     why = "; ".join(causes) or "its recipe.toml, data.json or initial_weights.json was edited"
-    return f"what the seed of {folder.name} gives is not what its training began with, by initial_weights.json: {why}"
+    return f"the seed of {folder.name} gives other weights than its initial_weights.json records: {why}"

@@ -1,180 +1,127 @@
-"""What is seen in a layer's weights, in sentences made from the numbers. No torch."""
+"""The filters of one layer as tables. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import isfinite
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnlab.interpret.weights.filters import CHECKED, LOST, UNCHECKED, UNTRAINED, LayerFilters
-from cnnlab.interpret.weights.measures import (
-    DEAD_NORM,
-    GREY_THRESHOLD,
-    MIN_NUMBERS,
-    RANDOM_QUANTILE,
-    SIMILAR_COSINE,
-    SMALL_CHANGE,
-    FilterMeasures,
-    FilterOrder,
-    has_colour_axis,
-)
-from cnnlab.render.formatting import format_percent, shorten
+from cnnlab.interpret.weights.filters import CHECKED, LOST, UNCHECKED, UNTRAINED, LayerFilters, WeightScale
+from cnnlab.interpret.weights.measures import DEAD_NORM, SMALL_CHANGE, TWIN_COSINE
+from cnnlab.interpret.weights.result import LayerWeights
+from cnnlab.render.document import Document
+from cnnlab.render.formatting import MISSING, format_count, format_shape, pluralize, shorten
+from cnnlab.render.result import document, figures
+from cnnlab.render.tables import TextTable
+
+if TYPE_CHECKING:
+    from cnnlab.render.plots import CaptionedFigure
 
 MAX_NAMED = 12
-AXES = {0: "red–cyan", 60: "yellow–blue", 120: "green–magenta"}
-# Of random weights two of three dimensions are colour.
-RANDOM_COLOUR = 2 / 3
 
 
-def weight_findings(
-    filters: LayerFilters,
-    measures: FilterMeasures,
-    unchanged: Sequence[int],
-    hardly: Sequence[int],
-) -> list[str]:
-    """All that is seen."""
-    findings = [*initial_weights_notes(filters), *_change_findings(filters, measures, unchanged, hardly)]
-    if measures.coherence is not None:
-        findings.append(_orientation_text(filters, measures))
-    if measures.colourfulness is not None:
-        findings.append(_colour_text(filters, measures))
-    return [*findings, *_dead_and_duplicate_findings(filters, measures)]
+@document.register
+def _(result: LayerWeights) -> Document:
+    filters = result.filters
+    count, *shape = filters.after.shape
+    size = f"{pluralize(count, filters.noun)} of {format_shape(tuple(shape))}"
+    noun = filters.noun
+    listed = len(result.shown_filters)
+    which = "first" if result.order == "number" else "largest by norm"
+    caption = "" if listed == count else f"The {listed:,} {which} of {count:,} {noun}s; --most lists more"
+    note = "Numbers count from 0. norm: ‖w‖."
+    if result.measures.change is not None:
+        note += " change: ‖w − w₀‖ / ‖w₀‖; cosine: between w and the initial weights w₀."
+    return Document(
+        title=f"Weights of {filters.layer} in {result.network}: {size}",
+        lines=tuple(filter(None, (initial_weights_note(filters), headline(result)))),
+        tables=((f"{noun.capitalize()}s to look at", _summary_table(result)), (caption, _filter_table(result))),
+        notes=(note,),
+    )
 
 
-def initial_weights_notes(filters: LayerFilters) -> list[str]:
-    """How the state before training is known, or why it is not shown; nothing where nothing was trained."""
-    if filters.initial_weights == UNTRAINED:
-        return []
-    loaded = f" and {shorten(filters.loaded, 80)}" if filters.loaded else ""
-    if filters.initial_weights == CHECKED:
-        return [f"Before training: made anew from the seed{loaded}; its SHA-256 is the one that the run wrote down."]
-    if filters.initial_weights == UNCHECKED:
-        how = filters.reason or "the run wrote no digest of its start (initial_weights.json)"
-        how += ", so this is not checked"
-        return [f"Before training: made anew from the seed{loaded}; {how}."]
-    if filters.initial_weights == LOST and filters.before is not None:
-        return [f"Not checked: {filters.reason}; but this layer is frozen, and began as it is."]
-    return [f"What was before training is not shown: {filters.reason}."]
+@figures.register(LayerWeights)
+def _(result: LayerWeights, *, scale: WeightScale = "own") -> dict[str, CaptionedFigure]:
+    """Draw the filters.
 
-
-def axis_name(angle: float) -> str:
-    """The pair of opposite colours that an axis is nearest to.
-
-    >>> axis_name(175), axis_name(70)
-    ('red–cyan', 'yellow–blue')
+    Args:
+        scale: "own": full colour is each filter's own largest weight, before and after training apart; "common": the
+            larger of the two.
     """
-    return AXES[min(AXES, key=lambda known: abs((angle - known + 90) % 180 - 90))]
+    from cnnlab.interpret.weights.figures import draw_filters
+
+    return draw_filters(result, scale)
 
 
-def filter_list_text(noun: str, numbers: Sequence[int]) -> str:
-    """Filters by their numbers.
-
-    >>> filter_list_text("filter", [3]), filter_list_text("filter", [1, 2, 5])
-    ('filter 3', 'filters 1, 2 and 5')
-    """
-    if len(numbers) == 1:
-        return f"{noun} {numbers[0]}"
-    if len(numbers) > MAX_NAMED:
-        return f"{noun}s {', '.join(map(str, numbers[:MAX_NAMED]))} and {len(numbers) - MAX_NAMED:,} more"
-    return f"{noun}s {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
-
-
-def legend(filters: LayerFilters, measures: FilterMeasures, shown: int, order: FilterOrder) -> list[str]:
-    """How to read the table."""
-    count = len(filters.after)
-    notes = []
-    if shown < count:
-        which = "the first" if order == "number" else "those of the largest norm"
-        notes.append(f"{shown:,} of {count:,} {filters.noun}s are listed, {which}; --most lists more.")
-    texts = ["Numbers count from 0. norm: ‖w‖."]
-    if measures.change is not None:
-        texts.append("change: ‖w − w₀‖ / ‖w₀‖; cosine: between w and w₀, its start.")
-    if measures.coherence is not None:
-        texts.append(
-            "orientation: of the stripes, 0° lying, 90° standing, counter-clockwise, – where no clearer than that of "
-            "random weights; coherence: 1 for a grating, 0 for none; cycles/px: where the spectrum is highest."
-        )
-    if measures.colourfulness is not None:
-        texts.append(
-            "colour: the share of ‖w‖² that differs between red, green and blue, grey below "
-            f"{100 * GREY_THRESHOLD:g} %; axis: the opposites that its colours lie between, – where no clearer than in "
-            "random weights."
-        )
-    return [*notes, " ".join(texts)]
-
-
-def _change_findings(
-    filters: LayerFilters, measures: FilterMeasures, unchanged: Sequence[int], hardly: Sequence[int]
-) -> list[str]:
-    change = measures.change
+def headline(result: LayerWeights) -> str:
+    """The change by training; "" where the initial weights are not known."""
+    change = result.measures.change
     if change is None or not len(change):
-        return []
-    if filters.frozen and len(unchanged) == len(change):
-        return [f"The layer is frozen: every {filters.noun} is bit for bit what it began as."]
-    if len(unchanged) == len(change):
-        return [f"Training changed nothing: every {filters.noun} is bit for bit what it began as."]
+        return ""
+    if len(result.unchanged) == len(change):
+        return f"No {result.filters.noun} has changed{': the layer is frozen' if result.filters.frozen else ''}."
     most = int(np.argmax(change))
-    findings = [
-        f"Training moved the {filters.noun}s by {np.median(change):.2f} of their size (median), most of all "
-        f"{filters.noun} {most} (by {change[most]:.2f})."
+    return (
+        f"Median change {np.median(change):.2f} of the initial norm; largest {change[most]:.2f}, "
+        f"{result.filters.noun} {most}."
+    )
+
+
+def initial_weights_note(filters: LayerFilters) -> str:
+    """Whether the initial weights were restored and verified; "" for an untrained network."""
+    if filters.initial_weights == UNTRAINED:
+        return ""
+    loaded = f" and {shorten(filters.loaded, 80)}" if filters.loaded else ""
+    restored = f"Initial weights: restored from the seed{loaded}"
+    if filters.initial_weights == CHECKED:
+        return f"{restored}; verified by the SHA-256 in the run."
+    if filters.initial_weights == UNCHECKED:
+        reason = filters.reason or "the run has no initial_weights.json"
+        return f"{restored}; not verified: {reason}."
+    if filters.initial_weights == LOST and filters.before is not None:
+        return f"Initial weights: those of the frozen layer; not verified: {filters.reason}."
+    return f"Initial weights: not available: {filters.reason}."
+
+
+def _summary_table(result: LayerWeights) -> TextTable:
+    """The unchanged, dead, broken and twin filters of the whole layer."""
+    measures = result.measures
+    groups: list[tuple[str, Sequence[int]]] = []
+    if measures.change is not None:
+        groups += [
+            ("unchanged, bit for bit", result.unchanged),
+            (f"changed by less than {100 * SMALL_CHANGE:g} %", result.hardly_changed),
+        ]
+    groups += [
+        (f"dead: norm below {100 * DEAD_NORM:g} % of the median", measures.dead),
+        ("NaN or ±Inf, taken as 0", measures.broken),
     ]
-    if unchanged:
-        findings.append(f"Bit for bit what they began as: {filter_list_text(filters.noun, unchanged)}.")
-    if hardly:
-        findings.append(
-            f"Changed by less than {100 * SMALL_CHANGE:g} % of their size: {filter_list_text(filters.noun, hardly)}."
-        )
-    if not unchanged and not hardly:
-        findings[0] += f" None changed by less than {100 * SMALL_CHANGE:g} %."
-    return findings
-
-
-def _orientation_text(filters: LayerFilters, measures: FilterMeasures) -> str:
-    assert measures.coherence is not None
-    assert measures.random_coherence is not None
-    limit, total = measures.random_coherence, len(measures.coherence) - len(measures.broken)
-    count = int((measures.coherence > limit).sum())
-    before = measures.coherence_before
-    then = "" if before is None or filters.frozen else f"; before training {int((before > limit).sum()):,} were"
-    return (
-        f"{count:,} of {total:,} {filters.noun}s are oriented more clearly than 95 % of random ones of this shape "
-        f"(coherence above {limit:.2f}); of random ones it would be about {(1 - RANDOM_QUANTILE) * total:.0f}{then}."
+    rows = [(what, format_count(len(numbers)), _listed(map(str, numbers), len(numbers))) for what, numbers in groups]
+    pairs = (f"{one}={other}" for one, other in measures.twins)
+    twins = (f"pairs of twins: cosine above {TWIN_COSINE}", format_count(measures.twins_in_all))
+    return TextTable.from_rows(
+        [result.filters.noun, "#count", "which"], [*rows, (*twins, _listed(pairs, measures.twins_in_all))]
     )
 
 
-def _colour_text(filters: LayerFilters, measures: FilterMeasures) -> str:
-    assert measures.colourfulness is not None
-    assert measures.axis is not None
-    share = measures.colourfulness
-    most = int(np.argmax(share))
-    named = f", {axis_name(float(measures.axis[most]))}" if has_colour_axis(measures, most) else ""
-    return (
-        f"{format_percent(float(np.median(share)))} of a {filters.noun}'s squared weights are colour (median; of "
-        f"random weights {format_percent(RANDOM_COLOUR)}); the most colourful is {filters.noun} {most} "
-        f"({format_percent(float(share[most]))}{named})."
-    )
+def _listed(names: Iterator[str], count: int) -> str:
+    texts = [name for name, _ in zip(names, range(MAX_NAMED), strict=False)]
+    more = count - len(texts)
+    return ", ".join(texts) + (f" and {more:,} more" if more else "")
 
 
-def _dead_and_duplicate_findings(filters: LayerFilters, measures: FilterMeasures) -> list[str]:
-    findings = []
-    if measures.broken:
-        named = filter_list_text(filters.noun, measures.broken)
-        findings.append(f"Some weights are not a number (NaN or ±Inf), and count as 0: of {named}.")
-    if measures.dead:
-        named = filter_list_text(filters.noun, measures.dead)
-        findings.append(f"Almost 0, their norm below {100 * DEAD_NORM:g} % of the median: {named}.")
-    for pairs, total, how in (
-        (measures.twins, measures.twins_in_all, f"above {SIMILAR_COSINE}"),
-        (measures.opposites, measures.opposites_in_all, f"below −{SIMILAR_COSINE}"),
-    ):
-        if pairs:
-            named = ", ".join(f"{a} and {b}" for a, b in pairs[:MAX_NAMED])
-            more = f" and {total - MAX_NAMED:,} more pairs" if total > MAX_NAMED else ""
-            findings.append(f"Cosine {how}: {filters.noun}s {named}{more}.")
-    whole = len(measures.broken) < len(filters.after)
-    if whole and not measures.dead and not measures.twins and filters.after[0].size >= MIN_NUMBERS:
-        other = "other " if measures.broken else ""
-        findings.append(
-            f"No {other}{filters.noun} is almost 0, and no two point the same way (cosine above {SIMILAR_COSINE})."
-        )
-    return findings
+def _filter_table(result: LayerWeights) -> TextTable:
+    measures = result.measures
+    titles = [f"#{result.filters.noun}", "#norm"]
+    columns = [[_format(value) for value in measures.norm]]
+    if measures.change is not None and measures.cosine is not None:
+        titles += ["#change", "#cosine"]
+        columns += [[_format(value) for value in measures.change], [_format(value, ".3f") for value in measures.cosine]]
+    rows = [[str(number), *(column[number] for column in columns)] for number in result.shown_filters]
+    return TextTable.from_rows(titles, rows)
+
+
+def _format(value: float, spec: str = ".3g") -> str:
+    return f"{value:{spec}}" if isfinite(value) else MISSING

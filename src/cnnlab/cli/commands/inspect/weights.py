@@ -24,16 +24,14 @@ from cnnlab.interpret.limits import MAX_SHOWN
 
 
 class FilterOrder(StrEnum):
-    """What filters are ordered by."""
+    """The order of the filters."""
 
     NUMBER = "number"
-    ORIENTATION = "orientation"
-    COLOUR = "colour"
     NORM = "norm"
 
 
 class FilterScale(StrEnum):
-    """What a filter's colours are full at: its own largest weight, or the larger of before and after training."""
+    """The weight of full colour: a filter's own largest one, or the larger of before and after training."""
 
     OWN = "own"
     COMMON = "common"
@@ -57,10 +55,10 @@ def weights(
     ] = None,
     order: Annotated[
         FilterOrder | None,
-        typer.Option(help="In which order; by default by number, of deep kernels by norm.", show_default=False),
+        typer.Option(help="The order; by default number, of deep kernels norm.", show_default=False),
     ] = None,
     scale: Annotated[
-        FilterScale, typer.Option(help="Before and after training by a scale of its own each, or by one for both.")
+        FilterScale, typer.Option(help="A scale each for before and after training, or one for both.")
     ] = FilterScale.OWN,
     seed: WeightSeed = None,
     data: DataFolder = None,
@@ -70,21 +68,19 @@ def weights(
     format_: Format = "text",
     debug: Debug = False,
 ) -> None:
-    """Show the filters of a layer as numbered pictures, before and after training, with their spectra and numbers.
+    """Show the filters of a layer as numbered pictures, before and after training, with their norms and changes.
 
-    What a run began with is made anew from its seed, and held to the digest that the run wrote down.
+    The initial weights of a run are restored from its seed, and verified by the digest in the run.
     """
     output_format = choose_format(json, format_)
-    place = None if no_pictures else check_figure_path(output, "weights.png")
+    path = None if no_pictures else check_figure_path(output, "weights.png")
     named = read_network_name(what)
     from cnnlab.cli.output.console import log
     from cnnlab.interpret.loaded_model import load_target
     from cnnlab.interpret.weights.compute import inspect_weights
 
     model = load_target(named, seed=seed, device="cpu", data=data, log=log)
-    found = inspect_weights(model, layer, max_filters=most, order=order.value if order else None)
-    if scale is FilterScale.COMMON and not found.filters.shows_before_and_after:
-        refuse_option("scale", "there are no weights before training beside these", "name a trained run")
-    show_with_figures(
-        found, output_format, partial(found.figures, scale=scale.value), place, ("cycles/px", "cosine", "coherence")
-    )
+    result = inspect_weights(model, layer, max_filters=most, order=order.value if order else None)
+    if scale is FilterScale.COMMON and not result.filters.shows_before_and_after:
+        refuse_option("scale", "the initial weights are not known", "name a trained run")
+    show_with_figures(result, output_format, partial(result.figures, scale=scale.value), path, ("cosine",))
