@@ -15,8 +15,6 @@ MAX_MODULES = 16  # in one folder
 
 # Results that draw themselves by an import within a method; empty once every view imports its result.
 KNOWN_CIRCLES = {
-    ("interpret.activations.patches_result", "interpret.activations.patches_view"),
-    ("interpret.activations.units_result", "interpret.activations.units_view"),
     ("interpret.attribution.figures", "interpret.attribution.result", "interpret.attribution.view"),
     ("interpret.mistakes.figures", "interpret.mistakes.result", "interpret.mistakes.view"),
     ("interpret.receptive_field.result", "interpret.receptive_field.view"),

@@ -16,8 +16,8 @@ import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import summarize
-from cnnlab.interpret.activations.feature_maps_result import LayerMaps, TopPrediction
-from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
+from cnnlab.interpret.activations.feature_maps import map_statistics
+from cnnlab.interpret.activations.result import ActivationMaps, LayerMaps, TopPrediction
 from cnnlab.interpret.weights.filters import LayerFilters
 from cnnlab.records import (
     ClaimRecord,
@@ -222,17 +222,33 @@ def _activations() -> ActivationMaps:
     first = generator.normal(0, 1, (32, 32, 32)).astype(np.float32)
     last = np.maximum(generator.normal(0, 1, (128, 8, 8)), 0).astype(np.float32)
     last[[4, 90]] = 0
+    pixels = generator.integers(0, 255, (3, 32, 32), dtype=np.uint8)
     return ActivationMaps(
         network="20260101-120000-lenet (trained)",
         image="validation:0, cat",
-        pixels=generator.integers(0, 255, (3, 32, 32), dtype=np.uint8),
+        pixels=pixels,
         label="cat",
-        top_predictions=(TopPrediction(name="cat", probability=0.71), TopPrediction(name="dog", probability=0.2)),
+        guesses=(TopPrediction(name="cat", probability=0.71), TopPrediction(name="dog", probability=0.2)),
         layers=(
             LayerMaps(
-                "first", "conv", "conv(32, 5, padding=2)", (32, 32, 32), first, tuple(range(16)), ((1, 5), (2, 6))
+                name="first",
+                kind="conv",
+                text="conv(32, 5, padding=2)",
+                shape=(32, 32, 32),
+                values=first,
+                shown=tuple(range(16)),
+                maps=map_statistics(first, pixels),
+                receptive_field=((1, 5), (2, 6)),
             ),
-            LayerMaps("relu3", "relu", "relu", (128, 8, 8), last, tuple(range(0, 128, 8))),
+            LayerMaps(
+                name="relu3",
+                kind="relu",
+                text="relu",
+                shape=(128, 8, 8),
+                values=last,
+                shown=tuple(range(0, 128, 8)),
+                maps=map_statistics(last, pixels),
+            ),
         ),
     )
 

@@ -10,7 +10,7 @@ from cnnlab.atomic_io import atomic_write
 from cnnlab.context import NO_CALLBACKS
 from cnnlab.errors import RunError
 from cnnlab.interpret.activations.feature_maps import example_activations
-from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
+from cnnlab.interpret.activations.result import ActivationMaps
 from cnnlab.interpret.weights.compute import first_convolution
 from cnnlab.reports.run.contents import ConfusionMatrix, RunView
 from cnnlab.reports.run.page import render_run

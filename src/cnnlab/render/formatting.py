@@ -91,6 +91,28 @@ def format_epoch(value: float) -> str:
     return f"{value:.4g}"
 
 
+def format_short(value: float, digits: int = 3) -> str:
+    """A number with few digits, for a table or a tile.
+
+    >>> format_short(0.012345), format_short(-4.5678), format_short(-4.5678, 2), format_short(123456.0)
+    ('0.0123', '−4.57', '−4.6', '1.2e+05')
+    """
+    if not isfinite(value) or value == 0 or 1e-3 <= abs(value) < 1e5:
+        text = f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    else:
+        text = f"{value:.1e}"
+    return text.replace("-", "−", 1) if value < 0 else text
+
+
+def format_correlation(value: float | None) -> str:
+    """A correlation with its sign; `–` where there is none.
+
+    >>> format_correlation(-0.314), format_correlation(None)
+    ('−0.31', '–')
+    """
+    return MISSING if value is None else f"{value:+.2f}".replace("-", "−")
+
+
 def format_duration(seconds: float) -> str:
     """A time as people say it: `42 s`, `3 min 20 s`, `2 h 5 min`."""
     if not isfinite(seconds):

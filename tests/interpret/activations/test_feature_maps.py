@@ -23,8 +23,8 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.data.sources.base import ImageSpec
 from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.feature_maps import example_activations, inspect_activations
-from cnnlab.interpret.activations.feature_maps_result import ActivationsRecord, MapStatistics
-from cnnlab.interpret.activations.feature_maps_view import format_short
+from cnnlab.interpret.activations.result import MapStatistics
+from cnnlab.interpret.activations.view import layer_headline, prediction_text, selection_text
 from cnnlab.interpret.loaded_model import LoadedModel, load_model
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
@@ -86,18 +86,18 @@ def test_of_more_maps_those_that_vary_most_are_shown_in_their_order() -> None:
     one = subject([*SMALL, *END])
     # Without names the first and the last convolution are shown.
     first, last = inspect_activations(one).layers
-    assert (first.name, first.shape_text(), first.selection_note()) == ("conv1", "1×12×16×16", "all 12 maps")
-    assert first.displayed == tuple(range(12))
-    assert (last.name, len(last.displayed)) == ("conv2", 16)
+    assert (first.name, first.batch_shape, selection_text(first)) == ("conv1", (1, 12, 16, 16), "all 12 maps")
+    assert first.shown == tuple(range(12))
+    assert (last.name, len(last.shown)) == ("conv2", 16)
     found = inspect_activations(one, layers=["conv2", "dense1"], maps=5)
     maps, units = found.layers
     spread = {number: float(np.std(values)) for number, values in enumerate(maps.values.astype(np.float64))}
     best = sorted(sorted(spread, key=lambda number: -spread[number])[:5])
-    assert list(maps.displayed) == best
-    assert maps.selection_note() == "5 of 20 maps, those of the largest standard deviation over the map"
+    assert list(maps.shown) == best
+    assert selection_text(maps) == "5 of 20 maps, those of the largest standard deviation over the map"
     sizes = np.abs(units.values[:, 0, 0])
-    assert list(units.displayed) == sorted(np.argsort(-sizes)[:5].tolist())
-    assert units.selection_note() == "5 of 7 numbers, those of the largest size"
+    assert list(units.shown) == sorted(np.argsort(-sizes)[:5].tolist())
+    assert selection_text(units) == "5 of 7 numbers, those of the largest size"
 
 
 def test_the_statistics_are_those_of_numpy_and_scipy() -> None:
@@ -107,7 +107,7 @@ def test_the_statistics_are_those_of_numpy_and_scipy() -> None:
     grey = np.asarray(Image.fromarray(image.pixels.transpose(1, 2, 0)).convert("F"), dtype=np.float64)
     down, right = np.gradient(grey)
     values = found.layer("relu1").values.astype(np.float64)
-    for figures, each in zip(found.statistics["relu1"], values, strict=True):
+    for figures, each in zip(found.layer("relu1").maps, values, strict=True):
         assert figures.min == each.min()
         assert figures.max == each.max()
         assert figures.mean == pytest.approx(each.mean())
@@ -123,21 +123,21 @@ def test_the_statistics_are_those_of_numpy_and_scipy() -> None:
 def test_a_smaller_map_is_held_against_the_mean_of_what_it_stands_for() -> None:
     one = subject(["avgpool(4)", "flatten", "dense(classes)"], channels=1)
     found = inspect_activations(one, layers=["avgpool1"])
-    (figures,) = found.statistics["avgpool1"]
+    (figures,) = found.layer("avgpool1").maps
     assert figures.brightness == pytest.approx(1.0, abs=1e-5)
-    assert "1 of 1 maps follow the image's brightness" in found.describe_layer(found.layers[0])
 
 
-def test_a_dead_map_is_told_by_its_number() -> None:
+def test_zeros_of_a_dead_map_are_counted() -> None:
     one = subject([*SMALL, *END])
     with torch.no_grad():
         one.network.get_submodule("batchnorm1").bias[[3, 8]] = -1e6
     found = inspect_activations(one, layers=["relu1"])
-    zeros = float(np.mean(found.layer("relu1").values == 0))
-    assert found.describe_layer(found.layers[0]).startswith(
-        f"{100 * zeros:.1f} % of its numbers are 0; 2 maps (3, 8) of 12 are 0"
-    )
-    assert found.statistics["relu1"][3].brightness is None
+    values = found.layer("relu1").values
+    top = int(values.max(axis=(1, 2)).argmax())
+    assert layer_headline(found.layers[0]).startswith(f"{100 * np.mean(values == 0):.1f} % of its numbers are 0, 0.0 %")
+    assert layer_headline(found.layers[0]).endswith(f", in map {top}.")
+    assert [found.layers[0].maps[number].zeros for number in (3, 8)] == [1.0, 1.0]
+    assert found.layers[0].maps[3].brightness is None
 
 
 def test_what_the_network_says_is_its_softmax() -> None:
@@ -147,11 +147,11 @@ def test_what_the_network_says_is_its_softmax() -> None:
     with torch.no_grad():
         shares = one.network(image.values[None])[0].softmax(dim=0)
     order = shares.argsort(descending=True)
-    assert [guess.name for guess in found.top_predictions] == [one.classes[k] for k in order]
-    assert [guess.probability for guess in found.top_predictions] == pytest.approx(shares[order].tolist(), abs=1e-6)
-    assert found.prediction_text().startswith(f"The network calls the image “{one.classes[order[0]]}”")
+    assert [guess.name for guess in found.guesses] == [one.classes[k] for k in order]
+    assert [guess.probability for guess in found.guesses] == pytest.approx(shares[order].tolist(), abs=1e-6)
+    assert prediction_text(found).startswith(f"Predicted: “{one.classes[order[0]]}” (")
     named = inspect_activations(one, replace(image, label=1))
-    assert named.prediction_text().endswith("It is “bee”.")
+    assert prediction_text(named).endswith("; true class: “bee”.")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -160,24 +160,25 @@ def test_a_perceptron_and_grey_images_have_answers_too(channels: int) -> None:
     assert [layer.name for layer in found.layers] == ["dense1", "dense2"]
     assert found.layer("dense1").values.shape == (30, 1, 1)
     assert "| unit | value |" in found.document().to_markdown()
-    assert "brightness" not in found.document().notes[0]  # only columns that are there are explained
     assert to_svg(found.figures()["activations"].figure, "x", "y", standalone=True).startswith("<svg")
 
 
-def test_the_answer_is_json_and_a_sheet_and_a_picture() -> None:
+def test_a_result_has_json_a_document_and_a_figure() -> None:
     found = inspect_activations(subject([*SMALL, *END]))
     read = json.loads(found.to_json())
     assert read["layers"][0]["shape"] == [12, 16, 16]
     assert len(read["layers"][1]["maps"]) == 20
-    assert MapStatistics.model_validate(read["layers"][0]["maps"][4]) == found.statistics["conv1"][4]
-    sheet = found.document().to_markdown()
-    assert "conv2: conv\\(20" not in sheet
-    assert "16 of 20 maps, those of the largest standard deviation over the map" in sheet
+    assert MapStatistics.model_validate(read["layers"][0]["maps"][4]) == found.layer("conv1").maps[4]
+    assert read["size"] == [3, 16, 16]
+    layers_table, _, (title, _) = found.document().tables
+    assert layers_table[1].rows[0][:2] == ("conv1", "1×12×16×16")
+    assert layers_table[1].rows[0][-1] == "3×3"
+    assert title.endswith("16 of 20 maps, those of the largest standard deviation over the map")
     figure = found.figures()["activations"].figure
     shown = [image.get_array() for axes in figure.axes for image in axes.images]
     assert [picture.shape[:2] for picture in shown] == [(16, 16)] * 13 + [(4, 4)] * 16
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    for number in found.layer("conv2").displayed:
+    for number in found.layer("conv2").shown:
         assert str(number) in texts
     assert "svg" in found._repr_html_()
 
@@ -232,9 +233,9 @@ def test_resnet18_on_256_by_256_has_the_shapes_that_reports_show(subject_of: Cal
     image = one.load_image()
     found = inspect_activations(one, image, maps=10)
     first, last = found.layers
-    assert (first.name, first.shape_text()) == ("backbone.conv1", "1×64×128×128")
-    assert (last.name, last.shape_text()) == ("backbone.layer4.1.conv2", "1×512×8×8")
-    assert len(first.displayed) == len(last.displayed) == 10
+    assert (first.name, first.batch_shape) == ("backbone.conv1", (1, 64, 128, 128))
+    assert (last.name, last.batch_shape) == ("backbone.layer4.1.conv2", (1, 512, 8, 8))
+    assert len(first.shown) == len(last.shown) == 10
     assert "1×64×128×128" in found.document().to_markdown()
     with torch.no_grad():
         large = Resize((256, 256), "nearest")(image.values[None])
@@ -259,53 +260,43 @@ def test_a_run_shows_the_image_that_it_keeps(recipe: Callable[..., Recipe], trai
     assert found.label == one.classes[int(one.open_split("validation", "test").labels[0])]
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "0"), (12345.6, "12346"), (-0.00012, "−1.2e-04"), (float("nan"), "nan")]
-)
-def test_numbers_are_short(value: float, text: str) -> None:
-    assert format_short(value) == text
-
-
-def test_a_softmax_at_the_end_is_told_to_pass_the_logits_on() -> None:
+def test_a_softmax_at_the_end_passes_the_logits_on() -> None:
     one = subject(["conv(4, 3)", "flatten", "dense(classes)", "softmax"])
     found = inspect_activations(one, layers=["softmax1", "dense1"])
     assert np.array_equal(found.layer("softmax1").values, found.layer("dense1").values)
-    told = "softmax1 passes the logits on: the loss works on them."
-    assert found.describe_layer(found.layer("softmax1")).startswith(told)
-    assert told in found.document().to_markdown()
-    assert "passes" not in found.describe_layer(found.layer("dense1"))
+    assert found.layer("softmax1").text == "softmax (passes the logits on)"
     inner = inspect_activations(subject(["conv(4, 3)", "flatten", "softmax", "dense(classes)"]), layers=["softmax1"])
     assert inner.layer("softmax1").values.sum() == pytest.approx(1)
-    assert "passes" not in inner.describe_layer(inner.layer("softmax1"))
+    assert inner.layer("softmax1").text == "softmax"
 
 
 def test_a_long_name_of_the_image_is_whole_in_the_picture() -> None:
     found = inspect_activations(subject([*SMALL, *END]), layers="conv1")
     name = "a photograph of my dog.jpg (resized from 480 high × 720 wide)"
-    plate = replace(found, image=name).figures()["activations"]
-    texts = [text.get_text() for axes in plate.figure.axes for text in axes.texts]
-    assert any(text.startswith(name[:55]) and "called" in text for text in texts)
+    figure = found.model_copy(update={"image": name}).figures()["activations"].figure
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert any(text.startswith(name[:55]) and "predicted" in text for text in texts)
 
 
 def test_the_logits_have_the_names_of_their_classes() -> None:
     one = subject([*SMALL, "flatten", "dense(3)", "dense(classes)", "softmax"], classes=("ant", "bee", "$cat$"))
     found = inspect_activations(one, layers=["dense1", "dense2", "softmax1"])
     assert [layer.classes for layer in found.layers] == [(), one.classes, one.classes]
-    (_, plain), (_, named), _ = found.document().tables
+    _, (_, plain), (_, named), _ = found.document().tables
     assert [column.title for column in plain.columns] == ["unit", "value"]
     assert [row[:2] for row in named.rows] == [("0", "ant"), ("1", "bee"), ("2", "$cat$")]
     texts = [text.get_text() for axes in found.figures()["activations"].figure.axes for text in axes.texts]
     assert texts.count("$cat$") == 2
 
 
-def test_what_is_not_a_number_is_told_in_words_and_null_in_json() -> None:
+def test_nan_is_null_in_json() -> None:
     one = subject([*SMALL, *END])
     with torch.no_grad():
         one.network.conv1.bias[3] = float("nan")
     found = inspect_activations(one, layers=["conv1"])
-    assert "1 of 12 maps hold NaN or ±Inf, which are not numbers." in found.describe_layer(found.layer("conv1"))
-    assert found.prediction_text() == "The network names no class: its logits are not numbers (NaN or ±Inf)."
-    told = json.loads(found.to_json())
-    assert told["guesses"][0]["probability"] is None
-    assert [each["max"] is None for each in told["layers"][0]["maps"]] == [number == 3 for number in range(12)]
-    assert np.isnan(ActivationsRecord.from_json(found.to_json()).layers[0].maps[3].max)
+    assert layer_headline(found.layer("conv1")) == "1 of 12 maps has NaN or ±Inf."
+    assert prediction_text(found) == "The network predicts no class: its logits are NaN or ±Inf."
+    read = json.loads(found.to_json())
+    assert read["guesses"][0]["probability"] is None
+    assert [each["max"] is None for each in read["layers"][0]["maps"]] == [number == 3 for number in range(12)]
+    assert np.isnan(MapStatistics.model_validate(read["layers"][0]["maps"][3]).max)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,10 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.data.loader import ImageLoader
 from cnnlab.data.sources.base import ImageSpec
 from cnnlab.errors import UsageError
+from cnnlab.interpret.activations.figures import crop_patch
 from cnnlab.interpret.activations.layer_index import LayerIndex
 from cnnlab.interpret.activations.patches import inspect_patches, top_activations
-from cnnlab.interpret.activations.patches_result import Patch
+from cnnlab.interpret.activations.result import Patch
 from cnnlab.interpret.hooks import activations
 from cnnlab.interpret.loaded_model import LoadedModel
 from cnnlab.models.build import build
@@ -58,7 +58,7 @@ def test_the_patches_are_those_of_brute_force(
     values = values if layer != "dense1" else values[..., None]
     filters = list(range(values.shape[1]))
     found = inspect_patches(subject, layer, filters, "train", count=4)
-    assert (found.images, found.num_filters) == (len(feed), values.shape[1])
+    assert (found.images, found.filters_in_all) == (len(feed), values.shape[1])
     for each in found.filters:
         # (−value, image, place): of equal ones the first image and the first place.
         every = sorted(
@@ -70,7 +70,7 @@ def test_the_patches_are_those_of_brute_force(
         assert [patch.node for patch in each.patches] == [divmod(place, wide) for *_, place in every]
         for patch in each.patches:
             assert np.array_equal(patch.pixels, feed.pixels[patch.image])
-            assert patch.label == feed.labels[patch.image]
+            assert patch.label == subject.classes[feed.labels[patch.image]]
 
 
 def test_images_keep_their_numbers_where_there_is_a_limit(subject: LoadedModel) -> None:
@@ -88,8 +88,8 @@ def test_a_patch_is_cut_out_with_grey_outside(subject: LoadedModel) -> None:
         row, column = patch.node
         padded = np.pad(patch.pixels / 255, ((0, 0), (1, 1), (1, 1)), constant_values=0.5)
         expected = padded[:, row : row + 3, column : column + 3].transpose(1, 2, 0)
-        assert patch.receptive_field == ((row - 1, row + 1), (column - 1, column + 1))
-        assert np.allclose(patch.crop(), expected)
+        assert (patch.rows, patch.columns) == ((row - 1, row + 1), (column - 1, column + 1))
+        assert np.allclose(crop_patch(patch), expected)
         assert not patch.covers_image
 
 
@@ -177,21 +177,21 @@ def test_a_node_that_sees_everything_shows_whole_images(subject: LoadedModel) ->
     found = inspect_patches(subject, "dense1", [1], "train", count=2)
     patch = found.filters[0].patches[0]
     assert patch.covers_image
-    assert np.allclose(patch.crop(), patch.pixels.transpose(1, 2, 0) / 255)
-    assert "Each node sees the whole image" in found.patch_size_text()
-    wider = replace(patch, receptive_field=((-3, 9), (-1, 11)))
+    assert np.allclose(crop_patch(patch), patch.pixels.transpose(1, 2, 0) / 255)
+    assert "Each node sees the whole image" in found.document().notes[0]
+    wider = patch.model_copy(update={"rows": (-3, 9), "columns": (-1, 11)})
     assert wider.covers_image
-    assert wider.crop().shape == (8, 8, 3)
+    assert crop_patch(wider).shape == (8, 8, 3)
 
 
-def test_without_numbers_some_filters_are_shown_and_the_answer_counts_classes(subject: LoadedModel) -> None:
+def test_without_numbers_some_filters_are_shown_with_their_majority_class(subject: LoadedModel) -> None:
     found = inspect_patches(subject, "conv2", split="train", count=3)
     assert [each.number for each in found.filters] == [0, 1, 2, 3, 4]
-    best = max(found.filters, key=lambda each: found.majority_class(each)[1])  # type: ignore[index]
-    name, count = found.majority_class(best) or ("", 0)
-    classes = [found.class_name(patch) for patch in best.patches]
-    assert classes.count(name) == count == max(classes.count(other) for other in classes)
-    assert f"the most in filter {best.number}: {count} of 3 are “{name}”" in found.summary()
+    for each, row in zip(found.filters, found.document().tables[0][1].rows, strict=True):
+        name, count = each.majority_class or ("", 0)
+        classes = [patch.label for patch in each.patches]
+        assert classes.count(name) == count == max(classes.count(other) for other in classes)
+        assert row[3] == f"{name} ({count} of 3)"
     read = json.loads(found.to_json())
     assert read["filters"][2]["patches"][0]["image"] == found.filters[2].patches[0].image
     figure = found.figures()["patches"].figure
@@ -202,13 +202,7 @@ def test_without_numbers_some_filters_are_shown_and_the_answer_counts_classes(su
     assert to_svg(figure, "patches", "told").startswith("<svg")
 
 
-def test_filters_that_are_never_above_0_are_named_and_numbers_that_are_none_are_no_patches(
-    subject: LoadedModel,
-) -> None:
-    with torch.no_grad():
-        subject.network.get_submodule("conv1").bias[4] = -1e6
-    found = inspect_patches(subject, "conv1", split="train", count=2)
-    assert found.summary().endswith("Never above 0: 1 filter (4).")
+def test_nan_is_no_patch(subject: LoadedModel) -> None:
     with torch.no_grad():
         subject.network.get_submodule("conv1").bias[2] = float("nan")
     found = inspect_patches(subject, "conv1", [1, 2], "train", count=2)
@@ -227,7 +221,8 @@ def test_of_fewer_images_than_wanted_all_are_shown_and_grey_ones_too() -> None:
     top = top_activations(one, spots, spots.find("conv1"), feed, 5)
     assert top.values.shape == (3, 2)
     assert sorted(top.images[:, 1].tolist()) == [0, 1, 2]
-    assert Patch(1.0, 0, 0, (0, 0), ((-1, 1), (0, 2)), pixels[0]).crop().shape == (3, 3, 3)
+    corner = Patch(value=1.0, image=0, label="a", node=(0, 0), rows=(-1, 1), columns=(0, 2), pixels=pixels[0])
+    assert crop_patch(corner).shape == (3, 3, 3)
 
 
 def test_the_network_is_untouched_also_after_an_error_in_the_middle(

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import UsageError
+from cnnlab.interpret.activations.result import LayerUnits, UnitActivity
 from cnnlab.interpret.activations.units import inspect_units
-from cnnlab.interpret.activations.units_result import LayerUnits, UnitActivity
+from cnnlab.interpret.activations.view import units_headline
 from cnnlab.interpret.hooks import activations
 from cnnlab.interpret.loaded_model import LoadedModel
 from cnnlab.render.plots import to_svg
@@ -68,7 +69,7 @@ def test_planted_units_are_found_and_no_others_and_shares_are_those_of_all_numbe
         assert layer.cases == numbers.shape[1]
         assert layer.above == pytest.approx((numbers > 0).double().mean(dim=1).numpy())
         assert layer.steep == pytest.approx((slope.abs() >= 1e-3).double().mean(dim=1).numpy(), abs=2e-3)
-        assert np.array_equal(layer.maximum, numbers.amax(dim=1).double().numpy())
+        assert list(layer.maximum) == numbers.amax(dim=1).double().tolist()
         dead = (numbers <= 0).all(dim=1) if layer.kind == "relu" else (slope.abs() < 1e-3).all(dim=1)
         assert layer.dead == tuple(dead.nonzero().flatten().tolist())
         if layer.far is None:
@@ -137,20 +138,16 @@ def test_the_slope_is_that_of_what_went_in_where_a_function_works_in_place(subje
     found = inspect_units(replace(subject, layers=rows), "train", layers=["relu1"]).layer("relu1")
     # exp(-50) is flat; at what came out, about -1, it would be exp(-1).
     assert found.dead[:3] == (0, 1, 2)
-    assert found.steep[3:].min() > 0
+    assert min(found.steep[3:]) > 0
 
 
-def test_the_answer_tells_numbers_and_definitions(subject: LoadedModel) -> None:
+def test_the_document_counts_dead_and_saturated_units(subject: LoadedModel) -> None:
     found = inspect_units(subject, "train")
-    dead = [(layer.name, len(layer.dead)) for layer in found.layers]
-    total = sum(count for _, count in dead)
-    assert found.summary().startswith(f"{total} of the 33 units are dead, ")
-    assert "2 of the 14 units with a range are saturated, 1 of them in tanh1" in found.summary()
-    sheet = found.document().to_markdown()
-    assert "dead: 2" in sheet
-    assert "saturated: 1" in sheet
-    for told in ("never above 0", "below 0.001 in every case", "0.99 of half the range"):
-        assert told in sheet
+    dead = sum(len(layer.dead) for layer in found.layers)
+    assert units_headline(found) == f"{dead} of 33 units dead, 2 of 14 with a range saturated."
+    document = found.document().to_markdown()
+    assert "dead: 2" in document
+    assert "saturated: 1" in document
     read = json.loads(found.to_json())
     assert [len(layer["above"]) for layer in read["layers"]] == [6, 5, 4, 4, 9, 5]
     assert read["layers"][0]["dead"] == [2]
@@ -186,8 +183,8 @@ def test_the_network_is_untouched_also_after_an_error_in_the_middle(
 @pytest.mark.parametrize(
     ("part", "asked", "words"),
     [
-        ("train", {"layers": ["conv1"]}, "'conv1' is no activation function.*allowed: +relu1, tanh1"),
-        ("train", {"limit": 0}, "no image is looked at"),
+        ("train", {"layers": ["conv1"]}, "'conv1' is no activation function that is a module.*allowed: +relu1, tanh1"),
+        ("train", {"limit": 0}, "no image would be used"),
         ("tests", {}, "the data has no such part"),
         ("test", {}, "the test part is opened for a run only"),
     ],
@@ -204,17 +201,16 @@ def test_a_network_without_activation_functions_is_told(
         inspect_units(subject_of(recipe(("flatten", "dense(classes)"))), "train")
 
 
-def test_units_that_are_not_numbers_are_neither_dead_nor_alive() -> None:
+def test_units_with_nan_are_not_dead() -> None:
     def units(kind: str, highest: list[float]) -> LayerUnits:
-        none = np.zeros(len(highest))
+        none = (0.0,) * len(highest)
         by = "output" if kind == "relu" else "derivative"
-        return LayerUnits(f"{kind}1", kind, "", 9, none, none, None, np.array(highest), by)
+        shares: dict[str, Any] = {"above": none, "steep": none, "maximum": tuple(highest)}
+        return LayerUnits(name=f"{kind}1", kind=kind, text="", cases=9, dead_by=by, **shares)
 
     nan = float("nan")
-    found = UnitActivity("net", "train", 1, (units("gelu", [nan, nan]), units("relu", [0.0, 1.0])))
+    measured = (units("gelu", [nan, nan]), units("relu", [0.0, 1.0]))
+    found = UnitActivity(network="net", split="train", images=1, layers=measured)
     assert (found.layer("gelu1").dead, found.layer("gelu1").broken) == ((), (0, 1))
-    assert found.summary().startswith("2 of the 4 units gave NaN or ±Inf, which are not numbers: in gelu1.")
-    assert "1 of the 2 units is dead, in relu1." in found.summary()
-    alone = UnitActivity("net", "train", 1, (units("gelu", [nan, nan]),))
-    assert "None" not in alone.summary()
-    assert "not a number: 0, 1" in alone.document().to_markdown()
+    assert units_headline(found) == "1 of 4 units dead, 2 with NaN or ±Inf, which count as neither."
+    assert "NaN or ±Inf: 0, 1" in found.document().to_markdown()

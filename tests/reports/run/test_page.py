@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.interpret.activations.feature_maps_result import TopPrediction
+from cnnlab.interpret.activations.result import TopPrediction
+from cnnlab.interpret.activations.view import layer_headline
 from cnnlab.records import WarningRecord, WeightLoadReport
+from cnnlab.render.formatting import format_shape
 from cnnlab.reports.run import page
 
 VARIANTS = {
@@ -100,12 +102,13 @@ def test_hostile_names_are_only_text(make_view, read_page, hostile):
             openings=(view.openings[0].model_copy(update={"run": nasty, "purpose": nasty}),),
             claims=(view.claims[0].model_copy(update={"source": nasty, "note": nasty}),),
             filters=type(view.filters)(nasty, view.filters.before, view.filters.after),
-            activations=replace(
-                view.activations,
-                image=nasty,
-                label=nasty,
-                top_predictions=(TopPrediction(name=nasty, probability=0.5),),
-                layers=(replace(view.activations.layers[0], name=nasty),),
+            activations=view.activations.model_copy(
+                update={
+                    "image": nasty,
+                    "label": nasty,
+                    "guesses": (TopPrediction(name=nasty, probability=0.5),),
+                    "layers": (view.activations.layers[0].model_copy(update={"name": nasty}),),
+                }
             ),
         )
     )
@@ -121,11 +124,10 @@ def test_hostile_names_are_only_text(make_view, read_page, hostile):
 
 def test_activations_stand_with_the_image_and_what_is_seen(make_view, html, read_page):
     view, text = make_view(), read_page(html).text
-    assert "The network calls the image “cat” (0.71), “dog” (0.20). It is “cat”." in text
+    assert "Predicted: “cat” (0.71), “dog” (0.20); true class: “cat”." in text
     for layer, shown in zip(view.activations.layers, ("16 of 32 maps", "16 of 128 maps"), strict=True):
-        assert f"“{layer.name}”, {layer.shape_text()}: {shown}" in text
-        assert view.activations.describe_layer(layer) in text
-    assert "2 maps (4, 90) of 128 are 0 everywhere" in text
+        assert f"“{layer.name}”, {format_shape(layer.batch_shape)}: {shown}" in text
+        assert layer_headline(layer) in text
     # The image and at least ten maps in each figure, as pictures of their own size.
     for number in (0, 1):
         start = html.index(f'aria-labelledby="activations-{number}-title"')

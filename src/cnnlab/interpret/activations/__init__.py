@@ -1,1 +1,3 @@
-"""Feature maps, active units, and the patches that activate a filter most."""
+"""What layers make of images: feature maps, activity of units, most exciting patches."""
+
+from cnnlab.interpret.activations import view as view

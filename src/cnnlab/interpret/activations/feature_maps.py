@@ -1,19 +1,19 @@
-"""The maps that named layers make of one image, with what the network says of it."""
+"""Feature maps of named layers for one image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
 from cnnlab.errors import UsageError
-from cnnlab.interpret.activations.feature_maps_result import LayerMaps, TopPrediction
-from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
 from cnnlab.interpret.activations.layer_index import CONVOLUTIONS, LayerIndex, LayerRef, capture_outputs
+from cnnlab.interpret.activations.result import ActivationMaps, LayerMaps, MapStatistics, TopPrediction
 from cnnlab.interpret.images import InputImage, normalize_pixels
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model, load_model
 from cnnlab.interpret.targets import as_tuple, validate_count
@@ -22,7 +22,10 @@ from cnnlab.render.formatting import format_shape, shorten
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.device import disable_tf32
 
+FloatArray = npt.NDArray[np.float64]
 MAX_TOP_PREDICTIONS = 3
+# Weights of red, green and blue in brightness (ITU-R BT.601).
+BRIGHTNESS = (0.299, 0.587, 0.114)
 
 
 @disable_tf32()
@@ -33,62 +36,123 @@ def inspect_activations(
     layers: str | Sequence[str] = (),
     maps: int = 16,
 ) -> ActivationMaps:
-    """What layers make of one image: their maps, and statistics of each.
+    """Compute the feature maps of layers for one image, with statistics of each map.
 
     Args:
-        model: of `load_model`, or a name as it takes them; its network is left as it was.
-        image: a picture, an image file, or `validation:12`; None: the image that the run keeps, or a drawn one.
+        model: of `load_model`, or a name as it takes them; its network is left unchanged.
+        image: an input image, an image file, or `validation:12`; None: the image kept by the run, or a generated one.
         layers: names of rows or modules; by default the first and the last convolution, and, in a network without any,
             the first and the last layer with weights.
-        maps: how many of each layer are shown, 1 to 256; all are in the answer.
-
-    Returns:
-        A result with the numbers, a document and a figure.
+        maps: how many maps of each layer tables and figures show, 1 to 256; the result has all.
 
     Raises:
-        UsageError: an unknown layer, one that gives no maps or numbers, or no map to show.
+        UsageError: an unknown layer, or one whose output can't be shown.
         SourceError: the image can't be used.
     """
     model = as_loaded_model(model)
     validate_count("--maps", maps)
     shape = (model.image_spec.channels, model.image_spec.height, model.image_spec.width)
     layer_index = LayerIndex(model.network, model.layers, shape)
-    layer_refs = [layer_index.find(name) for name in dict.fromkeys(as_tuple(layers))] or list(
-        layer_index.first_and_last()
-    )
-    # When all else is known to be right: a look at the test part is written down for good.
+    refs = [layer_index.find(name) for name in dict.fromkeys(as_tuple(layers))] or layer_index.first_and_last()
+    # Last of all checks: an image of the test split is an opening of it, which the ledger records.
     input_image = image if isinstance(image, InputImage) else _input_image(model, image)
     outputs: dict[str, Tensor] = {}
 
     def keep(layer_ref: LayerRef, output: Tensor) -> None:
         outputs[layer_ref.name] = output.detach().clone()
 
-    with eval_mode(model.network), capture_outputs(model.network, layer_refs, keep), torch.no_grad():
+    with eval_mode(model.network), capture_outputs(model.network, refs, keep), torch.no_grad():
         logits = model.network(input_image.values[None].to(model.device, torch.float32))
-    layers_found = (_layer(layer_index, one, outputs, maps) for one in layer_refs)
     return ActivationMaps(
         network=model.name,
         image=input_image.name,
         pixels=input_image.pixels,
         label=_class_name(model.classes, input_image.label) if input_image.label is not None else "",
-        top_predictions=_top_predictions(logits, model.classes),
-        layers=tuple(_with_classes(layer, logits, model.classes) for layer in layers_found),
+        guesses=_top_predictions(logits, model.classes),
+        layers=tuple(
+            _layer_maps(layer_index, ref, outputs, maps, input_image.pixels, logits, model.classes) for ref in refs
+        ),
     )
 
 
 def example_activations(folder: RunFolder, log: Callable[[str], None]) -> ActivationMaps | None:
-    """What the first and the last convolution of a run make of the image that it keeps, as its page shows it.
+    """The maps of a run's first and last convolution for the image that the run keeps.
 
     Returns:
-        None where the run keeps no image, as runs of older versions, or has no convolution.
+        None where the run keeps no image, as runs of older versions, or its network has no convolution.
     """
     if folder.example() is None or not any(row.kind in CONVOLUTIONS for row in folder.table().layers):
         return None
     return inspect_activations(load_model(str(folder.path), device="cpu", log=log))
 
 
+def map_statistics(
+    values: npt.NDArray[np.float32], pixels: npt.NDArray[np.uint8], *, is_spatial: bool = True
+) -> tuple[MapStatistics, ...]:
+    """Statistics of the C×H×W maps of a layer.
+
+    Args:
+        pixels: of the image, C×H×W, to correlate the maps with.
+        is_spatial: whether the maps have height and width; others are not correlated.
+    """
+    flat = values.reshape(len(values), -1).astype(np.float64)
+    correlations: list[tuple[float | None, float | None]] = [(None, None)] * len(flat)
+    # ∞ − ∞ is NaN.
+    with np.errstate(invalid="ignore"):
+        if is_spatial:
+            references = [
+                _resize_by_mean(each, values.shape[1:]).ravel() for each in (_brightness(pixels), _edges(pixels))
+            ]
+            correlations = list(zip(*(_correlations(flat, each) for each in references), strict=True))
+        return tuple(_statistics(number, row, *correlations[number]) for number, row in enumerate(flat))
+
+
+def _statistics(number: int, values: FloatArray, brightness: float | None, edges: float | None) -> MapStatistics:
+    return MapStatistics(
+        number=number,
+        min=float(values.min()),
+        mean=float(values.mean()),
+        max=float(values.max()),
+        std=float(values.std()),
+        zeros=float((values == 0).mean()),
+        negative=float((values < 0).mean()),
+        brightness=brightness,
+        edges=edges,
+    )
+
+
+def _brightness(pixels: npt.NDArray[np.uint8]) -> FloatArray:
+    values = pixels.astype(np.float64)
+    return values[0] if len(values) == 1 else np.tensordot(np.array(BRIGHTNESS), values, axes=1)
+
+
+def _edges(pixels: npt.NDArray[np.uint8]) -> FloatArray:
+    bright = _brightness(pixels)
+    if min(bright.shape) < 2:
+        return np.zeros_like(bright)
+    down, right = np.gradient(bright)
+    return np.asarray(np.hypot(down, right))
+
+
+def _resize_by_mean(values: FloatArray, sides: tuple[int, ...]) -> FloatArray:
+    """Resize H×W numbers by the mean of the pixels that each new one covers."""
+    image = Image.fromarray(values.astype(np.float32))
+    return np.asarray(image.resize((sides[1], sides[0]), Image.Resampling.BOX), dtype=np.float64)
+
+
+def _correlations(flat: FloatArray, other: FloatArray) -> list[float | None]:
+    """Pearson's r of every row with `other`; None where one of them is constant."""
+    centred, reference = flat - flat.mean(axis=1, keepdims=True), other - other.mean()
+    norms = np.linalg.norm(centred, axis=1) * np.linalg.norm(reference)
+    # What rounding leaves of a constant is no variation.
+    rounding = 1e-6 * np.abs(flat).max(axis=1) * np.sqrt(flat.shape[1]) * np.linalg.norm(reference)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlations = centred @ reference / norms
+    return [float(r) if norm > least else None for r, norm, least in zip(correlations, norms, rounding, strict=True)]
+
+
 def stored_example(model: LoadedModel) -> InputImage | None:
-    """The image that a run keeps as its example; None where there is no run, or it keeps none."""
+    """The example image that a run keeps; None without one."""
     example = model.folder.example() if model.folder is not None else None
     if example is None:
         return None
@@ -102,51 +166,58 @@ def _input_image(model: LoadedModel, image: str | Path | None) -> InputImage:
     if stored is not None:
         return stored
     has_own = model.folder is not None and (model.folder.path / "example.png").exists()
-    without = "the image that the run keeps" if has_own else "a picture that is drawn"
-    return model.load_image(image, "inspect activations", default_hint=without)
+    default = "the image that the run keeps" if has_own else "a generated image"
+    return model.load_image(image, "inspect activations", default_hint=default)
 
 
-def _layer(layer_index: LayerIndex, layer_ref: LayerRef, outputs: dict[str, Tensor], max_maps: int) -> LayerMaps:
+def _layer_maps(
+    layer_index: LayerIndex,
+    layer_ref: LayerRef,
+    outputs: dict[str, Tensor],
+    max_maps: int,
+    pixels: npt.NDArray[np.uint8],
+    logits: object,
+    classes: tuple[str, ...],
+) -> LayerMaps:
     output = outputs.get(layer_ref.name)
     maps = None if output is None or len(output) != 1 else layer_index.as_feature_maps(layer_ref, output)
     if output is None or maps is None:
         raise UsageError(
-            f"'{layer_ref.name}' gives nothing that could be shown for one image",
+            f"the output of '{layer_ref.name}' can't be shown for one image",
             where="--layer",
             received="it did not run" if output is None else format_shape(tuple(output.shape)),
             allowed="N×C×H×W maps, N×T×F tokens, N×F numbers",
             next_step="choose another layer",
         )
     values = maps[0].float().cpu().numpy()
-    row = layer_ref.row
+    shape = tuple(output.shape[1:])
     middle = (values.shape[1] // 2, values.shape[2] // 2)
+    row = layer_ref.row
     return LayerMaps(
         name=layer_ref.name,
         kind=row.kind if row is not None else "",
-        text=row.text if row is not None else type(layer_index.network.get_submodule(layer_ref.name)).__name__,
-        shape=tuple(output.shape[1:]),
+        text=layer_index.text(layer_ref),
+        shape=shape,
         values=values,
-        displayed=_displayed_maps(values, max_maps),
+        shown=_select_maps(values, max_maps),
+        maps=map_statistics(values, pixels, is_spatial=len(shape) == 3 and values[0].size > 1),
         receptive_field=layer_index.receptive_field(layer_ref, middle) if output.ndim == 4 else None,
-        is_identity_softmax=layer_index.is_identity_softmax(layer_ref),
+        classes=classes if _are_logits(values, logits, len(classes)) else (),
     )
 
 
-def _with_classes(layer: LayerMaps, logits: object, classes: tuple[str, ...]) -> LayerMaps:
-    """The layer with the classes' names for its numbers, where these are the network's logits."""
-    if not isinstance(logits, Tensor) or layer.values.shape != (len(classes), 1, 1):
-        return layer
-    class_logits = logits[0].float().cpu().numpy()
-    same = class_logits.shape == (len(classes),) and np.array_equal(layer.values[:, 0, 0], class_logits, equal_nan=True)
-    return replace(layer, classes=classes) if same else layer
+def _are_logits(values: npt.NDArray[np.float32], logits: object, num_classes: int) -> bool:
+    """Whether the numbers of a layer are the network's logits."""
+    if not isinstance(logits, Tensor) or values.shape != (num_classes, 1, 1) or logits.shape != (1, num_classes):
+        return False
+    return np.array_equal(values[:, 0, 0], logits[0].float().cpu().numpy(), equal_nan=True)
 
 
-def _displayed_maps(values: np.ndarray, max_maps: int) -> tuple[int, ...]:
-    """The numbers of the maps that are shown, in order: all, or those that vary most."""
+def _select_maps(values: np.ndarray, max_maps: int) -> tuple[int, ...]:
+    """The numbers of all maps, or of those that vary most, ascending."""
     if len(values) <= max_maps:
         return tuple(range(len(values)))
     flat = np.nan_to_num(values.reshape(len(values), -1).astype(np.float64))
-    # A single number does not vary: the largest are shown.
     score = flat.std(axis=1) if flat.shape[1] > 1 else np.abs(flat[:, 0])
     return tuple(sorted(int(number) for number in np.argsort(-score, kind="stable")[:max_maps]))
 
@@ -154,7 +225,7 @@ def _displayed_maps(values: np.ndarray, max_maps: int) -> tuple[int, ...]:
 def _top_predictions(logits: object, classes: tuple[str, ...]) -> tuple[TopPrediction, ...]:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
         return ()
-    # To the CPU before they become float64, which an Apple GPU has none of.
+    # To the CPU first: MPS has no float64.
     shares = logits[0].cpu().double().softmax(dim=0).numpy()
     order = np.argsort(-shares, kind="stable")[:MAX_TOP_PREDICTIONS]
     return tuple(TopPrediction(name=_class_name(classes, int(k)), probability=float(shares[k])) for k in order)

@@ -1,4 +1,4 @@
-"""Where in a network a layer of a given name can be read, and its output as maps."""
+"""Layers of a network by name: where their output can be read, as maps, and what their nodes see."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from cnnlab.render.formatting import shorten
 
 CONVOLUTIONS = ("conv", "depthwise")
 MAX_LISTED = 400
-# How far around its place a pixel of a resized image reaches, in pixels of the image, or of its own where it is larger.
+# Radius of interpolation, in pixels of the image or, where those are larger, of the resized one.
 INTERPOLATION_RADIUS = {"nearest": 0.5, "bilinear": 1.0, "bicubic": 2.0}
 
 
 @dataclass(frozen=True)
 class LayerRef:
-    """A layer that can be read.
+    """A layer whose output can be read.
 
     Attributes:
-        name: as it is asked for.
         row: None for a module that holds rows, such as "layer4".
-        hooked_module: the module that tells of it; `uses_input` is True where its input is the layer's output: of a
-            step that is no module, such as the sum in a residual block.
+        hooked_module: the module whose hook reads it.
+        uses_input: whether the layer's output is the input of that module: of a step that is no module, such as the
+            sum in a residual block.
     """
 
     name: str
@@ -64,17 +64,17 @@ class LayerIndex:
 
     @cached_property
     def receptive_spans(self) -> SpanTracer:
-        """What the layers' nodes see of the image."""
+        """The receptive fields of the layers' nodes."""
         return SpanTracer(self.layers, self.shape)
 
     def find(self, name: str, option: str = "--layer") -> LayerRef:
-        """The layer of this name: a row's, or a module's that holds rows.
+        """Find a row, or a module that holds rows, by its name.
 
         Args:
-            option: that names it, for errors.
+            option: the name of the option, for errors.
 
         Raises:
-            UsageError: there is none, or it is a step that no module's input or output shows.
+            UsageError: no such layer, or a step that is neither the input nor the output of a module.
         """
         if name in self.refs:
             return self.refs[name]
@@ -92,15 +92,15 @@ class LayerIndex:
         )
 
     def repeat_option_hint(self, name: str) -> str:
-        """How several layers that were written as one, `conv1,conv2`, are asked for; "" where it is not that."""
-        several = [name_part.strip() for name_part in name.split(",")]
-        known = len(several) > 1 and all(name_part in self.refs or name_part in self._modules for name_part in several)
-        return f"repeat it: {' '.join(f'--layer {name_part}' for name_part in several)}" if known else ""
+        """The right way to write several layers, where a name is `conv1,conv2`; else ""."""
+        names = [part.strip() for part in name.split(",")]
+        known = len(names) > 1 and all(part in self.refs or part in self._modules for part in names)
+        return f"repeat it: {' '.join(f'--layer {part}' for part in names)}" if known else ""
 
     def first_and_last(self) -> tuple[LayerRef, ...]:
         """The first and the last convolution; of a network without any, the first and the last row with weights.
 
-        The last one is that with the most convolutions in front of it; of several the one that stands last.
+        The last convolution is the one with the most convolutions in front of it, and of several the last row.
         """
         candidates = [
             layer_ref
@@ -117,11 +117,7 @@ class LayerIndex:
         return tuple(dict.fromkeys((candidates[0], last)))
 
     def as_feature_maps(self, layer_ref: LayerRef, output: Tensor) -> Tensor | None:
-        """A layer's output as N×C×H×W: a vector's numbers are maps of one place, and tokens are a column of places.
-
-        Returns:
-            None for numbers of another form.
-        """
+        """A layer's output as N×C×H×W: of a vector H = W = 1, of tokens W = 1; None for other shapes."""
         if output.ndim == 4:
             last = layer_ref.row is not None and self.receptive_spans.channels_last(layer_ref.row)
             return output.permute(0, 3, 1, 2) if last else output
@@ -130,13 +126,20 @@ class LayerIndex:
         return output[..., None, None] if output.ndim == 2 else None
 
     def is_identity_softmax(self, layer_ref: LayerRef) -> bool:
-        """Whether it is a softmax that hands on the logits as they are, as a table's last row does."""
+        """Whether it is a table's last softmax, which passes the logits on unchanged."""
         if layer_ref.row is None or layer_ref.row.kind != "softmax" or layer_ref.uses_input:
             return False
         return isinstance(self._modules.get(module_name(layer_ref.name)), nn.Identity)
 
+    def text(self, layer_ref: LayerRef) -> str:
+        """The row as a table writes it, or the class of a module that holds rows."""
+        if layer_ref.row is None:
+            return type(self.network.get_submodule(layer_ref.name)).__name__
+        note = " (passes the logits on)" if self.is_identity_softmax(layer_ref) else ""
+        return f"{layer_ref.row.text}{note}"
+
     def num_units(self, layer_ref: LayerRef) -> int | None:
-        """How many maps, or numbers of a vector or token, a layer gives; None where only a pass would tell."""
+        """The number of a layer's maps, or numbers of a vector or token; None where the table does not say."""
         if layer_ref.row is None or not 1 <= len(layer_ref.row.output) <= 3:
             return None
         first = len(layer_ref.row.output) == 3 and not self.receptive_spans.channels_last(layer_ref.row)
@@ -148,32 +151,32 @@ class LayerIndex:
             return None
         if layer_ref.row.receptive_field is None:
             return self._receptive_field_before_resize(layer_ref.row.name, node)
-        view = self.receptive_spans.spans(layer_ref.row.name, node)[-1]
-        return view.rows, view.columns
+        span = self.receptive_spans.spans(layer_ref.row.name, node)[-1]
+        return span.rows, span.columns
 
     def _receptive_field_before_resize(self, name: str, node: Pair) -> tuple[Pair, Pair] | None:
-        """What a node sees through a resizing that is no whole number of times, of which tables have no word: its view
-        of the resized image, brought back.
+        """The receptive field behind a resize by a fraction, which tables can't follow: mapped back from the resized
+        image.
         """
         row = self._resized_spans.rows.get(name) if self._resized_spans is not None else None
         if self._resized_spans is None or row is None or row.receptive_field is None:
             return None
-        view = self._resized_spans.spans(name, node)[-1]
+        span = self._resized_spans.spans(name, node)[-1]
         assert isinstance(self.network, TransferModel)
         assert self.network.resize is not None
         radius = INTERPOLATION_RADIUS[self.network.resize.mode]
-        sizes = zip((view.rows, view.columns), self.shape[1:], self._resized_spans.image[1:], strict=True)
-        rows, columns = (_span_before_resize(span, old, new, radius) for span, old, new in sizes)
+        sizes = zip((span.rows, span.columns), self.shape[1:], self._resized_spans.image[1:], strict=True)
+        rows, columns = (_span_before_resize(each, old, new, radius) for each, old, new in sizes)
         return rows, columns
 
     @cached_property
     def _resized_spans(self) -> SpanTracer | None:
-        """The views on the image as a network with a backbone resizes it; None of other networks."""
+        """Receptive fields on the image as a network with a backbone resizes it; None for other networks."""
         resize = getattr(self.network, "resize", None)
         if not isinstance(self.network, TransferModel) or not isinstance(resize, Resize):
             return None
         shape = (self.shape[0], *resize.size)
-        # The same modules under one that resizes nothing: no table can follow every way of resizing.
+        # The same modules without the resize.
         bare = copy(self.network)
         bare._modules = {**self.network._modules, "resize": None}
         return SpanTracer(trace_network(bare, shape), shape)
@@ -204,12 +207,12 @@ class LayerIndex:
         return counts
 
 
-def _span_before_resize(span: Pair, old: int, new: int, reach: float) -> Pair:
-    """The first and last pixel of the image that those of the resized one are made of."""
+def _span_before_resize(span: Pair, old: int, new: int, radius: float) -> Pair:
+    """The first and last pixel of the image that a span of the resized image is interpolated from."""
     scale = old / new
-    around = reach * max(scale, 1.0)
+    reach = radius * max(scale, 1.0)
     first, last = ((pixel + 0.5) * scale - 0.5 for pixel in span)
-    return ceil(first - around), floor(last + around)
+    return ceil(first - reach), floor(last + reach)
 
 
 @contextmanager
@@ -218,7 +221,7 @@ def capture_outputs(
 ) -> Iterator[None]:
     """Call `hook` with the output of each of these layers during one forward pass, then remove all hooks.
 
-    Who keeps the tensor copies it, since the next layer may work in place.
+    A hook that keeps the tensor must copy it: the next layer may work in place.
     """
     outputs = {layer_ref.hooked_module: layer_ref for layer_ref in layer_refs if not layer_ref.uses_input}
     inputs = {layer_ref.hooked_module: layer_ref for layer_ref in layer_refs if layer_ref.uses_input}

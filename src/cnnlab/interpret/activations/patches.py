@@ -1,4 +1,4 @@
-"""The parts of images that excite a filter most, over a part of the data."""
+"""The parts of images that excite a filter most, over a split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnnlab.context import NO_CALLBACKS
 from cnnlab.data.loader import ImageLoader, evenly_spaced_indices
 from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.layer_index import LayerIndex, LayerRef, capture_outputs
-from cnnlab.interpret.activations.patches_result import FilterPatches, Patch, Patches
+from cnnlab.interpret.activations.result import FilterPatches, Patch, Patches
 from cnnlab.interpret.limits import MAX_PATCHES
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import validate_count
@@ -24,9 +24,8 @@ from cnnlab.models.train_mode import eval_mode
 from cnnlab.render.formatting import format_shape
 from cnnlab.training.device import disable_tf32
 
-# Of a layer whose filters nobody chose, so many are shown.
+# The number of filters where none are chosen.
 DEFAULT_NUM_FILTERS = 8
-Pixels = npt.NDArray[np.uint8]
 
 
 @disable_tf32()
@@ -40,27 +39,34 @@ def inspect_patches(
     limit: int | None = None,
     log: Callable[[str], None] = NO_CALLBACKS.log,
 ) -> Patches:
-    """The patches of a part's images that excite filters of a layer most, one of each image at most.
+    """Find the patches of a split's images that excite filters of a layer most, one of each image at most.
 
-    A patch is what the node of the highest activation sees of the image, by the layers' windows.
+    A patch is the receptive field of the node with the highest activation (M. Zeiler, R. Fergus: Visualizing and
+    understanding convolutional networks, ECCV 2014).
 
     Args:
-        model: of `load_model`, or a name as it takes them; its network is left as it was.
+        model: of `load_model`, or a name as it takes them; its network is left unchanged.
         layer: the name of a row or a module.
-        filters: their numbers, from 0; None: some, spread evenly over the layer.
-        split: train, validation or test; a look at the test part is written into the ledger.
+        filters: their numbers, from 0; None: eight, spread evenly over the layer.
+        split: train, validation or test; an opening of the test split is recorded in the ledger.
         count: how many patches of each filter, 1 to 64.
-        limit: look at so many images at most, spread evenly over the part.
-        log: told of images that are left out.
+        limit: search so many images at most, spread evenly over the split.
+        log: called with a message about images that are left out.
 
     Raises:
-        UsageError: no such part, layer or filter, or a layer that gives no maps.
+        UsageError: no such split, layer or filter, or a layer without maps.
         SourceError: the data can't be used.
     """
     model = as_loaded_model(model)
     validate_count("--top", count, MAX_PATCHES)
     if limit is not None and limit < 1:
-        raise UsageError("nothing would be shown", where="--limit", received=str(limit), allowed="1 or more")
+        raise UsageError(
+            "no image would be searched",
+            where="--limit",
+            received=str(limit),
+            allowed="1 or more",
+            next_step="--limit 1",
+        )
     shape = (model.image_spec.channels, model.image_spec.height, model.image_spec.width)
     layer_index = LayerIndex(model.network, model.layers, shape)
     layer_ref = layer_index.find(layer, "--patches")
@@ -73,30 +79,30 @@ def inspect_patches(
     return Patches(
         network=model.name,
         layer=layer,
-        text=layer_ref.row.text if layer_ref.row is not None else "",
-        num_filters=top.values.shape[1],
+        text=layer_index.text(layer_ref),
+        filters_in_all=top.values.shape[1],
         split=split,
         images=len(loader),
-        classes=model.classes,
         filters=tuple(
             FilterPatches(
-                number,
-                tuple(
-                    _patch(layer_index, layer_ref, loader, top, number, rank, image_indices)
+                number=number,
+                patches=tuple(
+                    _patch(layer_index, layer_ref, loader, top, number, rank, image_indices, model.classes)
                     for rank in top.ranks(number)
                 ),
             )
             for number in _selected_filters(layer, filters, top.values.shape[1])
         ),
-        is_identity_softmax=layer_index.is_identity_softmax(layer_ref),
     )
 
 
 @dataclass(frozen=True)
 class TopActivations:
-    """The highest activations so far, highest first, each K×F: their values, images, and places on the map.
+    """The highest activations of each filter, highest first.
 
-    `map_width` is the map's width, by which a place is a row and a column.
+    Attributes:
+        values, images, positions: K×F values, the indices of their images, and their flat positions on the map.
+        map_width: turns a position into row and column.
     """
 
     values: npt.NDArray[np.float64]
@@ -105,15 +111,16 @@ class TopActivations:
     map_width: int
 
     def ranks(self, number: int) -> list[int]:
-        """The ranks of a filter that are numbers."""
+        """The ranks at which a filter has a finite activation."""
         return [rank for rank in range(len(self.values)) if np.isfinite(self.values[rank, number])]
 
 
 def top_activations(
     model: LoadedModel, layer_index: LayerIndex, layer_ref: LayerRef, loader: ImageLoader, count: int
 ) -> TopActivations:
-    """The `count` images with the highest activation of each filter, and where on the map it is; in one pass, of which
-    no more is held than that. Of equal ones the earlier image, and the first place, row by row.
+    """Find the `count` images with the highest activation of each filter, and its position on the map, in one pass.
+
+    Of equal activations the earlier image comes first, and the first position, row by row.
     """
     network, tracker, map_width = model.network, _TopActivationTracker(count), 1
     num_images = 0
@@ -123,7 +130,7 @@ def top_activations(
         maps = layer_index.as_feature_maps(layer_ref, output)
         if maps is None or len(maps) != at_once:
             raise UsageError(
-                f"'{layer_ref.name}' gives nothing in which each image has its own maps",
+                f"the output of '{layer_ref.name}' has no maps for each image",
                 where="--patches",
                 received=format_shape(tuple(output.shape)),
                 next_step="choose another layer",
@@ -141,14 +148,14 @@ def top_activations(
 
 
 class _TopActivationTracker:
-    """The highest values of each filter over the batches so far; tensors K×F on the device."""
+    """The highest values of each filter over the batches so far, as K×F tensors on the device."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.best: tuple[Tensor, Tensor, Tensor] | None = None
 
     def update(self, maps: Tensor, first: int) -> None:
-        """A batch whose first image has this place in the part."""
+        """Take in a batch whose first image has the index `first`."""
         flat = torch.nan_to_num(maps.detach().flatten(2), nan=-torch.inf)
         values = flat.amax(dim=2)
         numbers = torch.arange(flat.shape[2], device=flat.device, dtype=torch.int32)
@@ -156,7 +163,7 @@ class _TopActivationTracker:
         images = torch.arange(first, first + len(flat), device=flat.device)[:, None].expand_as(positions)
         if self.best is not None:
             values, images, positions = map(torch.cat, zip(self.best, (values, images, positions), strict=True))
-        # Stable, and earlier images stand first: of equal ones they stay.
+        # Stable: of equal values the earlier image stays.
         order = values.sort(dim=0, descending=True, stable=True).indices[: self.count]
         self.best = values.gather(0, order), images.gather(0, order), positions.gather(0, order)
 
@@ -175,15 +182,19 @@ def _patch(
     number: int,
     rank: int,
     image_indices: npt.NDArray[np.int64],
+    classes: tuple[str, ...],
 ) -> Patch:
     image = int(top.images[rank, number])
     node = divmod(int(top.positions[rank, number]), top.map_width)
+    label = int(loader.labels[image])
+    rows, columns = layer_index.receptive_field(layer_ref, node) or (None, None)
     return Patch(
         value=float(top.values[rank, number]),
         image=int(image_indices[image]),
-        label=int(loader.labels[image]),
+        label=classes[label] if label < len(classes) else f"class {label}",
         node=node,
-        receptive_field=layer_index.receptive_field(layer_ref, node),
+        rows=rows,
+        columns=columns,
         pixels=np.array(loader.pixels[image]),
     )
 

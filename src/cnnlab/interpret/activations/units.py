@@ -1,4 +1,4 @@
-"""How often each unit behind an activation function is active over a part of the data, and which never are."""
+"""Dead and saturated units behind activation functions, and the share of cases in which each unit is active."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ from cnnlab.context import NO_CALLBACKS
 from cnnlab.data.loader import ImageLoader
 from cnnlab.errors import UsageError, did_you_mean
 from cnnlab.interpret.activations.layer_index import MAX_LISTED, LayerIndex, LayerRef
-from cnnlab.interpret.activations.units_result import (
-    DERIVATIVE_THRESHOLD,
-    SATURATION_THRESHOLD,
-    LayerUnits,
-    UnitActivity,
-)
+from cnnlab.interpret.activations.result import SATURATION_THRESHOLD, LayerUnits, UnitActivity
 from cnnlab.interpret.hooks import forward_hooks, frozen_eval, module_name
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import as_tuple
@@ -26,13 +21,15 @@ from cnnlab.models.pretrained.transfer import max_resize
 from cnnlab.render.formatting import shorten
 from cnnlab.training.device import disable_tf32
 
-# By the kind of a traced row; what is not here, as a softmax, is no function of one number.
+# Kinds of rows that are functions of one number; a softmax is not.
 ACTIVATION_KINDS = (
     *("relu", "relu6", "leaky_relu", "rrelu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish", "softplus"),
     *("hardswish", "hardtanh", "hardsigmoid", "tanh", "sigmoid", "softsign", "logsigmoid"),
 )
-# A unit of theirs is dead when it is never above 0: behind it, nothing is ever changed by it.
+# Their units are dead when they are never above 0.
 RECTIFIERS = ("relu", "relu6")
+# A unit whose |derivative| is below this in every case gets no gradient to train by.
+DERIVATIVE_THRESHOLD = 1e-3
 # (middle, half of the range)
 SATURATION_RANGES = {"tanh": (0.0, 1.0), "hardtanh": (0.0, 1.0), "sigmoid": (0.5, 0.5), "hardsigmoid": (0.5, 0.5)}
 
@@ -46,27 +43,29 @@ def inspect_units(
     limit: int | None = None,
     log: Callable[[str], None] = NO_CALLBACKS.log,
 ) -> UnitActivity:
-    """Which units are dead or saturated over a part of the data, and how often each is active.
+    """Find the dead and saturated units over a split, and how often each unit is active.
 
-    A unit is a channel of a map, or one number of a vector; its cases are all places of all images. It is dead where it
-    is never above 0, behind a ReLU, and where the function's |derivative| is below 0.001 in every case, behind
-    another one; it is saturated where, behind a tanh or a sigmoid, it is farther from the middle of the range than
-    0.99 of half the range in more than 99 % of its cases.
+    A unit is a channel of a map, or one number of a vector; its cases are all places of all images. Behind a ReLU it is
+    dead if it is never above 0, behind another function if the |derivative| is below 0.001 in every case. Behind a
+    tanh or a sigmoid it is saturated if it is farther from the middle of the range than 0.99 of half the range in more
+    than 99 % of its cases.
 
     Args:
-        model: of `load_model`, or a name as it takes them; its network is left as it was.
-        split: train, validation or test; a look at the test part is written into the ledger.
+        model: of `load_model`, or a name as it takes them; its network is left unchanged.
+        split: train, validation or test; an opening of the test split is recorded in the ledger.
         layers: names of rows with activation functions; by default all.
-        limit: at most so many images, spread evenly over the part.
-        log: told of images and layers that are left out.
+        limit: at most so many images, spread evenly over the split.
+        log: called with messages about images and layers that are left out.
 
     Raises:
-        UsageError: no such part or layer, or no activation function that is a module.
+        UsageError: no such split or layer, or no activation function that is a module.
         SourceError: the data can't be used.
     """
     model = as_loaded_model(model)
     if limit is not None and limit < 1:
-        raise UsageError("no image is looked at", where="--limit", received=str(limit), allowed="1 or more")
+        raise UsageError(
+            "no image would be used", where="--limit", received=str(limit), allowed="1 or more", next_step="--limit 1"
+        )
     shape = (model.image_spec.channels, model.image_spec.height, model.image_spec.width)
     layer_index = LayerIndex(model.network, model.layers, shape)
     layer_refs = _selected_layers(layer_index, as_tuple(layers), log)
@@ -82,11 +81,11 @@ def inspect_units(
 
 @dataclass
 class ActivationCounts:
-    """Of every unit of a layer, over all images so far; tensors lie on the device.
+    """Counts of the F units of a layer over the images so far; tensors are on the device.
 
     Attributes:
         num_cases: places of all images.
-        sums: 3×F: cases above 0, with a derivative, and far from the middle of the range.
+        sums: 3×F counts of cases above 0, with a derivative, and far from the middle of the range.
         maximum: F.
     """
 
@@ -98,7 +97,7 @@ class ActivationCounts:
 def count_activations(
     network: nn.Module, layer_index: LayerIndex, layer_refs: Iterable[LayerRef], loader: ImageLoader
 ) -> dict[str, ActivationCounts]:
-    """Count over a whole part, batch by batch; nothing of a batch is held."""
+    """Count over all images, one batch in memory at a time."""
     by_name = {layer_ref.name: layer_ref for layer_ref in layer_refs}
     modules = dict(network.named_modules(remove_duplicate=False))
     counts: dict[str, ActivationCounts] = {}
@@ -119,17 +118,17 @@ def count_activations(
 
     with frozen_eval(network), torch.no_grad():
         for images, _ in loader.with_input_size(max_resize(network)).eval_batches():
-            # Hooks of one pass: the calls of a module are counted within it.
+            # Hooks for each pass: the calls of a module are numbered within it.
             with forward_hooks(network, by_name, after, before):
                 network(images)
     return counts
 
 
 def _derivatives(module: nn.Module, inputs: Tensor) -> Tensor:
-    """The derivative of an elementwise function at every number; its own `forward`, so that no hook is called."""
+    """The derivative of an elementwise function at every number; by `forward`, so that no hook is called."""
     with torch.enable_grad():
         point = inputs.requires_grad_(True)
-        # Not the point itself, which a function in place would overwrite.
+        # A copy, since the function may work in place.
         (slopes,) = torch.autograd.grad(module.forward(point.clone()).sum(), point)
     return slopes
 
@@ -147,9 +146,8 @@ def _update_counts(counts: ActivationCounts, layer_ref: LayerRef, maps: Tensor, 
 def _layer(layer_ref: LayerRef, counts: ActivationCounts) -> LayerUnits:
     assert counts.sums is not None
     assert counts.maximum is not None
-    # To the CPU before they become float64, which an Apple GPU has none of.
-    above, steep, far = (counts.sums.cpu().double() / counts.num_cases).numpy()
-    highest = counts.maximum.cpu().double().numpy()
+    # To the CPU first: MPS has no float64.
+    above, steep, far = (tuple(shares) for shares in (counts.sums.cpu().double() / counts.num_cases).tolist())
     kind = _kind(layer_ref)
     return LayerUnits(
         name=layer_ref.name,
@@ -159,7 +157,7 @@ def _layer(layer_ref: LayerRef, counts: ActivationCounts) -> LayerUnits:
         above=above,
         steep=steep,
         far=far if kind in SATURATION_RANGES else None,
-        maximum=highest,
+        maximum=tuple(counts.maximum.cpu().double().tolist()),
         dead_by="output" if kind in RECTIFIERS else "derivative",
     )
 
@@ -171,19 +169,19 @@ def _kind(layer_ref: LayerRef) -> str:
 def _selected_layers(layer_index: LayerIndex, layers: Sequence[str], log: Callable[[str], None]) -> list[LayerRef]:
     modules = dict(layer_index.network.named_modules(remove_duplicate=False))
     rows = [row.name for row in layer_index.layers if row.kind in ACTIVATION_KINDS]
-    # The function itself is called again for its derivative, so that its module is needed.
+    # The derivative needs the module.
     known = [name for name in rows if isinstance(modules.get(module_name(name)), nn.Module)]
     if not known:
         raise UsageError(
-            "this network has no activation function that is a module of its own",
+            "this network has no activation function that is a module",
             where="--layer",
             received=", ".join(rows) or "no activation function at all",
-            next_step="look at the maps: cnnlab inspect activations",
+            next_step="show the maps instead: leave --units out",
         )
     for name in layers:
         if name not in known:
             raise UsageError(
-                f"'{name}' is no activation function that can be read",
+                f"'{name}' is no activation function that is a module",
                 where="--layer",
                 received=name,
                 allowed=shorten(", ".join(known), MAX_LISTED),
@@ -193,5 +191,5 @@ def _selected_layers(layer_index: LayerIndex, layers: Sequence[str], log: Callab
             )
     left_out = [name for name in rows if name not in known]
     if left_out and not layers:
-        log(f"! left out, as they are no modules: {shorten(', '.join(left_out), MAX_LISTED)}")
+        log(f"! left out, since they are no modules: {shorten(', '.join(left_out), MAX_LISTED)}")
     return [layer_index.find(name) for name in (dict.fromkeys(layers) if layers else known)]

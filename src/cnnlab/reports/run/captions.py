@@ -9,13 +9,21 @@ from pathlib import PurePath
 import numpy as np
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.interpret.activations.feature_maps_result import LayerMaps
-from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
+from cnnlab.interpret.activations.result import ActivationMaps, LayerMaps
+from cnnlab.interpret.activations.view import layer_headline, prediction_text, selection_text
 from cnnlab.interpret.weights.filters import CHECKED, MISMATCH, LayerFilters
 from cnnlab.interpret.weights.measures import relative_change
 from cnnlab.records import ClaimRecord, EpochRecord, RunResult, Score
 from cnnlab.render.confusion_matrix import MAX_CLASSES_WITH_COUNTS, Counts, normalize_rows
-from cnnlab.render.formatting import format_duration, format_epoch, format_percent, pluralize, quote, shorten
+from cnnlab.render.formatting import (
+    format_duration,
+    format_epoch,
+    format_percent,
+    format_shape,
+    pluralize,
+    quote,
+    shorten,
+)
 from cnnlab.reports.run.contents import ConfusionMatrix, RunView
 from cnnlab.reports.run.figures import MAX_FILTERS, MetricCurve, metric_curves
 from cnnlab.reports.run.tables import accuracy_interval
@@ -160,13 +168,14 @@ def filters_caption(filters: LayerFilters) -> str:
 
 
 def example_caption(activations: ActivationMaps) -> str:
-    """Which image it is, and what the network calls it."""
-    return f"The image is {shorten(activations.image, 80)}, with the selected weights. {activations.prediction_text()}"
+    """The image, and the classes that are predicted for it."""
+    return f"The image is {shorten(activations.image, 80)}, with the selected weights. {prediction_text(activations)}"
 
 
-def activations_caption(activations: ActivationMaps, layer: LayerMaps) -> str:
-    """Which maps are shown, and what is seen on them."""
-    return f"{quote(layer.name)}, {layer.shape_text()}: {layer.selection_note()}. {activations.describe_layer(layer)}"
+def activations_caption(layer: LayerMaps) -> str:
+    """Which maps of a layer are shown, and what is seen on them."""
+    shape = format_shape(layer.batch_shape)
+    return f"{quote(layer.name)}, {shape}: {selection_text(layer)}. {layer_headline(layer)}"
 
 
 def confusion_caption(confusion: ConfusionMatrix, names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
+from cnnlab.interpret.activations.result import ActivationMaps
 from cnnlab.interpret.weights.filters import LayerFilters
 from cnnlab.records import (
     ClaimRecord,

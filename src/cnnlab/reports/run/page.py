@@ -9,7 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cnnlab.config.losses import losses
-from cnnlab.interpret.activations.feature_maps_view import layer_figure, reading_notes
+from cnnlab.interpret.activations.figures import layer_figure
+from cnnlab.interpret.activations.view import reading_notes
 from cnnlab.render.confusion_matrix import confusion_figure
 from cnnlab.render.formatting import (
     MISSING,
@@ -153,7 +154,7 @@ def _activations(view: RunView) -> tuple[str, list[tuple[Markup, str]], list[str
         return None
     figures = []
     for number, layer in enumerate(found.layers):
-        caption = captions.activations_caption(found, layer)
+        caption = captions.activations_caption(layer)
         figure = layer_figure(found, layer)
         figures.append((Markup(to_svg(figure, f"activations-{number}", f"Activations. {caption}")), caption))
     return captions.example_caption(found), figures, reading_notes(found.layers)

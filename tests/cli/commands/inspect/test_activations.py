@@ -37,10 +37,10 @@ def test_maps_statistics_and_a_picture(recipe_file: Path) -> None:
     assert done.exit_code == 0, done.stderr
     for words in (
         "Activations of tiny (random weights, seed 0) for validation:2, ",
-        "The network calls the image",
-        "conv1, 1×12×8×8: ",
+        "Predicted: ",
+        "conv1: conv(12, 3, padding=1), 1×12×8×8",
         "10 of 12 maps",
-        "conv2, 1×5×2×2: ",
+        "conv2: conv(5, 3), 1×5×2×2",
         "numbered from 0",
     ):
         assert words in " ".join(done.stdout.split())
@@ -71,8 +71,8 @@ def test_named_layers_as_json_and_no_picture(recipe_file: Path) -> None:
 def test_units_over_a_part_and_svg(recipe_file: Path) -> None:
     done = inspect(recipe_file, "--units", "--part", "train", "--limit", 6, "-o", "idle.svg")
     assert done.exit_code == 0, done.stderr
-    assert "Units of tiny (random weights, seed 0) over 6 images of the train part" in done.stdout
-    assert "of the 17 units" in " ".join(done.stdout.split())
+    assert "Units of tiny (random weights, seed 0) over 6 images of the train split" in done.stdout
+    assert "of 17 units dead" in " ".join(done.stdout.split())
     assert "spread evenly over it" in done.stderr
     assert ElementTree.fromstring(Path("idle.svg").read_bytes()).tag.endswith("svg")
 
@@ -109,7 +109,7 @@ def test_a_run_is_found_and_the_look_at_its_test_part_is_written_down(
     folder = run(recipe(TABLE, opened="sealed"), RunContext(device="cpu"))
     done = inspect(folder.name, "--units", "--part", "test", "--no-pictures")
     assert done.exit_code == 0, done.stderr
-    assert "of the test part" in done.stdout
+    assert "of the test split" in done.stdout
     assert _looks(folder.path) == 1
     shown = inspect(folder.name, "--no-pictures")
     assert "for validation:0, " in shown.stdout

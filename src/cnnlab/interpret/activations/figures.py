@@ -1,0 +1,156 @@
+"""Figures of feature maps, of the activity of units, and of most exciting patches. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from cnnlab.interpret.activations.result import ActivationMaps, LayerMaps, LayerUnits, Patch, Patches, UnitActivity
+from cnnlab.render.formatting import format_shape, format_short, pluralize, shorten
+from cnnlab.render.gallery import GalleryPanel, Tile, draw_gallery, to_diverging_rgb, to_hwc, to_viridis_rgb
+from cnnlab.render.plots import COLOURS, SMALL, minimal_axes, new_captioned_figure
+
+MAPS_PER_ROW, UNITS_PER_ROW = 8, 12
+# The width of the text of a run's page.
+PAGE_WIDTH = 1072.0
+# Height and width of the field of a single number.
+FIELD_SHAPE = (1, 3)
+UNITS_WIDTH, LEFT, RIGHT = 720.0, 56.0, 12.0
+HEADING, STRIP, TICKS = 24.0, 64.0, 26.0
+# From so many units on, bars have no gaps.
+MAX_BARS_WITH_GAPS = 90
+# The depth of a mark below the strip, as a share of its height.
+MARK = 0.12
+# So many tiles leave room for `validation:4999` below each.
+PATCHES_PER_ROW, PATCHES_WIDTH = 8, 880.0
+# An image with a frame is enlarged to at least so many pixels, so that the frame is thin.
+FRAMED_SIDE = 160
+FRAME = np.array([0xD5, 0x5E, 0x00]) / 255
+OUTSIDE_GREY = 0.5
+
+
+def maps_figure(result: ActivationMaps, notes: Sequence[str]) -> Figure:
+    """Draw the image, and below it the maps of each layer."""
+    heading = [shorten(result.image, 60)]
+    heading += [f"predicted: {shorten(guess.name)}, {guess.probability:.2f}" for guess in result.guesses[:1]]
+    rows = [[GalleryPanel("; ".join(heading), (Tile(to_hwc(result.pixels)),), num_columns=1)]]
+    for layer in result.layers:
+        noun = "maps" if layer.is_map else "numbers"
+        rows.append([_layer_panel(layer, f"{_shape_text(layer)}: {len(layer.shown)} of {len(layer.values):,} {noun}")])
+    return draw_gallery(f"Activations of {shorten(result.network, 80)}", rows, notes)
+
+
+def layer_figure(result: ActivationMaps, layer: LayerMaps) -> Figure:
+    """Draw the image beside the maps of one layer, without a title, for a page."""
+    image = GalleryPanel("the image", (Tile(to_hwc(result.pixels)),), num_columns=1)
+    return draw_gallery("", [[image, _layer_panel(layer, _shape_text(layer))]], (), PAGE_WIDTH)
+
+
+def units_figure(result: UnitActivity, notes: Sequence[str]) -> Figure:
+    """Draw a strip for each layer: a bar for each unit, and marks below for dead and saturated ones."""
+    each = HEADING + STRIP + TICKS
+    title = f"Activity of units: {shorten(result.network, 60)}"
+    figure, bottom = new_captioned_figure(UNITS_WIDTH, each * len(result.layers), title, notes)
+    for number, layer in enumerate(result.layers):
+        at = bottom + each * (len(result.layers) - 1 - number) + TICKS
+        axes = minimal_axes(figure, LEFT, at, UNITS_WIDTH - LEFT - RIGHT, STRIP)
+        _draw_units(axes, layer)
+        share = "share of cases above 0" if layer.far is None else "share of cases away from the ends of the range"
+        heading = f"{shorten(layer.name, 40)}, {layer.kind}, {pluralize(len(layer.above), 'unit')}: {share}"
+        style = {"fontsize": SMALL, "color": COLOURS["ink"], "weight": "bold", "loc": "left", "parse_math": False}
+        axes.set_title(heading, **style, x=-LEFT / (UNITS_WIDTH - LEFT - RIGHT), pad=6)
+    return figure
+
+
+def patches_figure(result: Patches, notes: Sequence[str]) -> Figure:
+    """Draw a row of patches for each filter."""
+    rows = []
+    for each in result.filters:
+        tiles = tuple(
+            Tile(_patch_pixels(patch), (format_short(patch.value), f"{result.split}:{patch.image}", patch.label))
+            for patch in each.patches
+        )
+        rows.append([GalleryPanel(f"filter {each.number}", tiles, PATCHES_PER_ROW)])
+    title = f"Patches that excite {shorten(result.layer, 40)} of {shorten(result.network, 50)} most"
+    return draw_gallery(title, rows, notes, PATCHES_WIDTH)
+
+
+def crop_patch(patch: Patch) -> npt.NDArray[np.float64]:
+    """The receptive field, H×W×3, grey outside the image; the whole image where the field covers it."""
+    whole = to_hwc(patch.pixels)
+    if patch.rows is None or patch.columns is None or patch.covers_image:
+        return np.array(whole, dtype=np.float64)
+    (top, bottom), (left, right) = patch.rows, patch.columns
+    pixels = np.full((bottom - top + 1, right - left + 1, 3), OUTSIDE_GREY)
+    height, width = whole.shape[:2]
+    rows, columns = slice(max(top, 0), min(bottom + 1, height)), slice(max(left, 0), min(right + 1, width))
+    pixels[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = whole[rows, columns]
+    return pixels
+
+
+def _shape_text(layer: LayerMaps) -> str:
+    return f"{layer.name}, {format_shape(layer.batch_shape)}"
+
+
+def _layer_panel(layer: LayerMaps, heading: str) -> GalleryPanel:
+    """The shown maps, or numbers, of a layer."""
+    if layer.is_map:
+        return GalleryPanel(heading, tuple(_map_tile(layer, number) for number in layer.shown), MAPS_PER_ROW)
+    numbers = layer.values[:, 0, 0]
+    largest = float(np.abs(np.nan_to_num(numbers)).max(initial=0.0))
+    tiles = tuple(
+        Tile(
+            to_diverging_rgb(np.full(FIELD_SHAPE, numbers[number]), largest),
+            (str(number), *layer.classes[number : number + 1], format_short(float(numbers[number]))),
+        )
+        for number in layer.shown
+    )
+    # The names of classes need more room than numbers.
+    return GalleryPanel(heading, tiles, MAPS_PER_ROW if layer.classes else UNITS_PER_ROW)
+
+
+def _map_tile(layer: LayerMaps, number: int) -> Tile:
+    values = layer.values[number]
+    low, high = float(values.min()), float(values.max())
+    range_text = f"all {format_short(low)}" if low == high else f"{format_short(low, 2)} to {format_short(high, 2)}"
+    return Tile(to_viridis_rgb(values), (str(number), range_text))
+
+
+def _draw_units(axes: Axes, layer: LayerUnits) -> None:
+    shares = layer.active_shares
+    count = len(shares)
+    width = 1.0 if count > MAX_BARS_WITH_GAPS else 0.8
+    axes.bar(np.arange(count), shares, width=width, color=COLOURS["train"], linewidth=0)
+    for units, colour in ((layer.dead, "validation"), (layer.saturated, "other")):
+        if units:
+            # Above the axis in the drawing order, where no bar hides them.
+            style = {"color": COLOURS[colour], "linewidth": 0, "clip_on": False, "zorder": 3}
+            axes.bar(units, -MARK, width=max(0.8, count / 240), **style)
+    axes.set_xlim(-0.6, count - 0.4)
+    axes.set_ylim(-MARK if layer.dead or layer.saturated else 0, 1)
+    axes.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=16, integer=True))
+    axes.tick_params(axis="x", pad=2)
+
+
+def _patch_pixels(patch: Patch) -> npt.NDArray[np.float64]:
+    """The crop of a patch; a whole image is enlarged, with a frame in the middle of the receptive field."""
+    pixels = crop_patch(patch)
+    if not patch.covers_image or patch.rows is None or patch.columns is None:
+        return pixels
+    times = max(FRAMED_SIDE // max(pixels.shape[:2]), 1)
+    large = pixels.repeat(times, axis=0).repeat(times, axis=1)
+    height, width = large.shape[:2]
+    radius, thickness = max(max(height, width) // 16, 2), max(max(height, width) // 80, 1)
+    row, column = (
+        int(np.clip(round((first + last + 1) / 2 * times), 0, side - 1))
+        for (first, last), side in ((patch.rows, height), (patch.columns, width))
+    )
+    distance = np.maximum(np.abs(np.arange(height)[:, None] - row), np.abs(np.arange(width) - column))
+    large[(distance >= radius) & (distance < radius + thickness)] = FRAME
+    return large

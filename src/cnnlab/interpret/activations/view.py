@@ -1,0 +1,282 @@
+"""Feature maps, activity of units and most exciting patches as tables. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cnnlab.interpret.activations.result import (
+    ActivationMaps,
+    FilterPatches,
+    LayerMaps,
+    LayerUnits,
+    Patches,
+    UnitActivity,
+)
+from cnnlab.render.document import Document
+from cnnlab.render.formatting import (
+    MISSING,
+    format_correlation,
+    format_percent,
+    format_shape,
+    format_short,
+    pluralize,
+    quote,
+    shorten,
+)
+from cnnlab.render.result import document, figures
+from cnnlab.render.tables import TextTable
+
+if TYPE_CHECKING:
+    from cnnlab.render.plots import CaptionedFigure
+
+MAX_NAMED = 12
+UNITS_NOTE = (
+    "Units are channels of maps, or numbers of vectors, from 0; a unit's cases are all places of all images. Dead: "
+    "behind a ReLU never above 0, behind another function |derivative| below 0.001 in every case. Saturated: farther "
+    "from the middle of the range than 0.99 of half the range in more than 99 % of the cases. Share: of the cases "
+    "above 0 or, of a function with two ends, away from them."
+)
+
+
+@document.register
+def _(result: ActivationMaps) -> Document:
+    return Document(
+        title=f"Activations of {result.network} for {result.image}, {format_shape(result.size)}",
+        lines=(prediction_text(result),),
+        tables=(
+            ("Layers", _layers_table(result)),
+            *(
+                (
+                    f"{layer.name}: {layer.text}, {format_shape(layer.batch_shape)}; {selection_text(layer)}",
+                    _maps_table(layer),
+                )
+                for layer in result.layers
+            ),
+        ),
+        notes=(
+            "Maps and units are numbered from 0. Zeros, below 0: shares of the numbers. Like brightness, like edges: "
+            "Pearson's correlation with the image's brightness and with the size of its gradient, averaged to the "
+            "map's size. 32-bit floats, eval mode.",
+        ),
+    )
+
+
+@figures.register(ActivationMaps)
+def _(result: ActivationMaps) -> dict[str, CaptionedFigure]:
+    from cnnlab.interpret.activations.figures import maps_figure
+    from cnnlab.render.plots import CaptionedFigure
+
+    notes = [*reading_notes(result.layers), f"Image: {result.image}. {prediction_text(result)}"]
+    headlines = " ".join(f"{layer.name}: {layer_headline(layer)}" for layer in result.layers)
+    description = f"The image and its activations. {prediction_text(result)} {headlines}"
+    return {"activations": CaptionedFigure(maps_figure(result, notes), description)}
+
+
+@document.register
+def _(result: UnitActivity) -> Document:
+    titles = ["layer", "function", "#units", "#dead", "#saturated", "#median share", "#lowest", "#highest", "which"]
+    return Document(
+        title=f"Units of {result.network} over {pluralize(result.images, 'image')} of the {result.split} split",
+        lines=(units_headline(result),),
+        tables=(("", TextTable.from_rows(titles, [_units_row(layer) for layer in result.layers])),),
+        notes=(UNITS_NOTE,),
+    )
+
+
+@figures.register(UnitActivity)
+def _(result: UnitActivity) -> dict[str, CaptionedFigure]:
+    from cnnlab.interpret.activations.figures import units_figure
+    from cnnlab.render.plots import CaptionedFigure
+
+    images = f"{pluralize(result.images, 'image')} of the {result.split} split"
+    marks = "Below the strip orange marks dead units and violet saturated ones."
+    notes = [f"A bar for each unit, by its number from 0, over {images}. {marks}", UNITS_NOTE]
+    description = f"How often each unit is active, layer by layer. {units_headline(result)}"
+    return {"units": CaptionedFigure(units_figure(result, notes), description)}
+
+
+@document.register
+def _(result: Patches) -> Document:
+    shown = f"{len(result.filters)} of {pluralize(result.filters_in_all, 'filter')}"
+    titles = ["#filter", "#highest", "#lowest shown", "most frequent class", "images"]
+    images = f"{pluralize(result.images, 'image')} of the {result.split} split"
+    return Document(
+        title=f"Patches that excite {result.layer} of {result.network} most, in {images}",
+        tables=(
+            (
+                f"{result.layer}: {result.text}; {shown}",
+                TextTable.from_rows(titles, [_patches_row(each) for each in result.filters]),
+            ),
+        ),
+        notes=(f"{patch_size_text(result)} Filters and images are numbered from 0.",),
+    )
+
+
+@figures.register(Patches)
+def _(result: Patches) -> dict[str, CaptionedFigure]:
+    from cnnlab.interpret.activations.figures import patches_figure
+    from cnnlab.render.plots import CaptionedFigure
+
+    notes = [
+        "Below each patch: the activation, the image's number in its split, from 0, and its class.",
+        patch_size_text(result),
+    ]
+    description = f"The patches that excite filters of {result.layer} most."
+    return {"patches": CaptionedFigure(patches_figure(result, notes), description)}
+
+
+def prediction_text(result: ActivationMaps) -> str:
+    """The predicted classes and the true one."""
+    if not result.guesses:
+        return "The network gives no logits of classes."
+    if not all(np.isfinite(guess.probability) for guess in result.guesses):
+        return "The network predicts no class: its logits are NaN or ±Inf."
+    predicted = ", ".join(f"{quote(guess.name)} ({guess.probability:.2f})" for guess in result.guesses)
+    return f"Predicted: {predicted}{f'; true class: {quote(result.label)}' if result.label else ''}."
+
+
+def selection_text(layer: LayerMaps) -> str:
+    """Which maps of a layer are shown, and by what they are chosen."""
+    count, noun = len(layer.values), "map" if layer.is_map else "number"
+    if len(layer.shown) == count:
+        return f"all {count:,} {noun}s" if count > 1 else f"its one {noun}"
+    by = "largest standard deviation over the map" if layer.is_map else "largest size"
+    return f"{len(layer.shown)} of {count:,} {noun}s, those of the {by}"
+
+
+def layer_headline(layer: LayerMaps) -> str:
+    """The share of numbers that are 0 or negative, and the highest one."""
+    broken = sum(not np.isfinite((each.min, each.max)).all() for each in layer.maps)
+    noun = "map" if layer.is_map else "unit"
+    if broken:
+        return f"{broken:,} of {pluralize(len(layer.maps), noun)} {'has' if broken == 1 else 'have'} NaN or ±Inf."
+    zeros, negative = (float(np.mean([getattr(each, name) for each in layer.maps])) for name in ("zeros", "negative"))
+    top = max(layer.maps, key=lambda each: each.max)
+    return (
+        f"{format_percent(zeros)} of its numbers are 0, {format_percent(negative)} below 0; the highest is "
+        f"{format_short(top.max)}, in {noun} {top.number}."
+    )
+
+
+def units_headline(result: UnitActivity) -> str:
+    """How many units are dead, saturated and broken."""
+    units = sum(len(layer.above) for layer in result.layers)
+    ranged = sum(len(layer.above) for layer in result.layers if layer.far is not None)
+    dead, saturated, broken = (
+        sum(len(getattr(layer, what)) for layer in result.layers) for what in ("dead", "saturated", "broken")
+    )
+    texts = [f"{dead:,} of {pluralize(units, 'unit')} dead"]
+    texts += [f"{saturated:,} of {ranged:,} with a range saturated"] if ranged else []
+    texts += [f"{broken:,} with NaN or ±Inf, which count as neither"] if broken else []
+    return ", ".join(texts) + "."
+
+
+def patch_size_text(result: Patches) -> str:
+    """The size of the patches, and how they are cut."""
+    patches = [patch for each in result.filters for patch in each.patches]
+    sizes = {patch.size for patch in patches if patch.size is not None}
+    once = "one of each image at most"
+    if not sizes:
+        return f"Each node sees the whole image, which is shown; {once}."
+    size = ("up to " if len(sizes) > 1 else "") + format_shape(max(sizes))
+    if all(patch.covers_image for patch in patches):
+        return f"A node sees {size} pixels: images are shown whole, with a frame at the middle of its field; {once}."
+    return f"A patch is the receptive field of the node, {size} pixels, grey outside the image; {once}."
+
+
+def reading_notes(layers: Sequence[LayerMaps]) -> list[str]:
+    """What the colours and numbers in the figures of these layers mean."""
+    notes = []
+    if any(layer.is_map for layer in layers):
+        notes.append(
+            "Each map has its own scale, from its lowest number (dark blue) by green to its highest (yellow); below it "
+            "its number in the layer, from 0, and its lowest and highest value."
+        )
+    if not all(layer.is_map for layer in layers):
+        notes.append(
+            "A unit without height and width is a field: blue below 0, white at 0, orange above; below it its number, "
+            "from 0, the name of a class, and its value."
+        )
+    if any(len(layer.shape) == 2 for layer in layers):
+        notes.append("Of a layer that gives tokens each map is a column, one place for each token.")
+    return notes
+
+
+def _layers_table(result: ActivationMaps) -> TextTable:
+    titles = ["layer", "#shape", "#zeros", "#below 0", "#highest", "#in map", "#receptive field"]
+    return TextTable.from_rows(titles, [_layer_row(layer) for layer in result.layers])
+
+
+def _layer_row(layer: LayerMaps) -> tuple[str, ...]:
+    top = max(layer.maps, key=lambda each: each.max)
+    field = MISSING
+    if layer.receptive_field is not None:
+        field = format_shape(tuple(last - first + 1 for first, last in layer.receptive_field))
+    elif layer.kind and layer.is_spatial:
+        field = "the image"
+    return (
+        layer.name,
+        format_shape(layer.batch_shape),
+        format_percent(float(np.mean([each.zeros for each in layer.maps]))),
+        format_percent(float(np.mean([each.negative for each in layer.maps]))),
+        format_short(top.max),
+        str(top.number),
+        field,
+    )
+
+
+def _maps_table(layer: LayerMaps) -> TextTable:
+    statistics = [layer.maps[number] for number in layer.shown]
+    if not layer.is_map:
+        named = [
+            (str(each.number), *map(shorten, layer.classes[each.number : each.number + 1]), format_short(each.mean))
+            for each in statistics
+        ]
+        return TextTable.from_rows(["#unit", *(["class"] if layer.classes else []), "#value"], named)
+    titles = ["#map", "#min", "#mean", "#max", "#std", "#zeros", "#below 0", "#like brightness", "#like edges"]
+    rows = [
+        (
+            str(each.number),
+            *(format_short(value) for value in (each.min, each.mean, each.max, each.std)),
+            *(format_percent(share) for share in (each.zeros, each.negative)),
+            *(format_correlation(correlation) for correlation in (each.brightness, each.edges)),
+        )
+        for each in statistics
+    ]
+    table = TextTable.from_rows(titles, rows)
+    return table if layer.is_spatial else table.drop_columns(["like brightness", "like edges"])
+
+
+def _units_row(layer: LayerUnits) -> tuple[str, ...]:
+    groups = (("NaN or ±Inf", layer.broken), ("dead", layer.dead), ("saturated", layer.saturated))
+    shares = np.array(layer.active_shares)
+    return (
+        layer.name,
+        layer.kind,
+        str(len(shares)),
+        str(len(layer.dead)),
+        MISSING if layer.far is None else str(len(layer.saturated)),
+        *(format_percent(float(value)) for value in (np.median(shares), shares.min(), shares.max())),
+        "; ".join(f"{what}: {_listed(numbers)}" for what, numbers in groups if numbers),
+    )
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    more = len(numbers) - MAX_NAMED
+    return ", ".join(map(str, numbers[:MAX_NAMED])) + (f" and {more} more" if more > 0 else "")
+
+
+def _patches_row(each: FilterPatches) -> tuple[str, ...]:
+    if each.majority_class is None:
+        return str(each.number), MISSING, MISSING, "", ""
+    name, count = each.majority_class
+    return (
+        str(each.number),
+        format_short(each.patches[0].value),
+        format_short(each.patches[-1].value),
+        f"{shorten(name)} ({count} of {len(each.patches)})",
+        ", ".join(str(patch.image) for patch in each.patches),
+    )
