@@ -62,8 +62,8 @@ def units_figure(result: UnitActivity, notes: Sequence[str]) -> Figure:
         _draw_units(axes, layer)
         share = "share of cases above 0" if layer.far is None else "share of cases away from the ends of the range"
         heading = f"{shorten(layer.name, 40)}, {layer.kind}, {pluralize(len(layer.above), 'unit')}: {share}"
-        style = {"fontsize": SMALL, "color": COLOURS["ink"], "weight": "bold", "loc": "left", "parse_math": False}
-        axes.set_title(heading, **style, x=-LEFT / (UNITS_WIDTH - LEFT - RIGHT), pad=6)
+        style = {"fontsize": SMALL, "color": COLOURS["ink"], "weight": "bold", "parse_math": False}
+        axes.set_title(heading, style, loc="left", pad=6)
     return figure
 
 
