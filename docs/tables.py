@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.architecture.layers import layers
-from cnnlab.config.augmentations import augmentations
 from cnnlab.config.averaging_and_mixing import averaging, mixing
 from cnnlab.config.backbones import cache_policies, trainable_choices
 from cnnlab.config.corruptions import REFERENCE_SIDE, corruptions, read_corruptions
+from cnnlab.config.image_changes import augmentations
 from cnnlab.config.losses import losses
 from cnnlab.config.optimizers import optimizers
 from cnnlab.config.schedules import schedules
@@ -69,7 +69,7 @@ def with_shifts(page: str) -> str:
     head = ["| call | usual strengths | what it does |", "|---|---|---|"]
     rows = []
     for name, kind in corruptions.kinds.items():
-        strengths = ", ".join(kind(strength).strength_text for strength in kind.default_strengths)
+        strengths = ", ".join(kind(strength).strength_text for strength in kind.fixed.defaults)
         rows.append(
             f"| `{corruptions.signature(name).removesuffix('()')}` | {strengths or '–'} | "
             f"{corruptions.describe(name)} |"

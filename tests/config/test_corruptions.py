@@ -15,7 +15,7 @@ def test_each_kind_has_its_usual_strengths_once() -> None:
     assert [shift.kind for shift in found if shift.kind in ("greyscale", "invert")] == ["greyscale", "invert"]
     for name, kind in corruptions.kinds.items():
         if name != "drawn":
-            assert [shift.strength for shift in found if shift.kind == name] == list(kind.default_strengths or (1.0,))
+            assert [shift.strength for shift in found if shift.kind == name] == list(kind.fixed.defaults or (1.0,))
     assert len({shift.title for shift in found}) == len(found) == 12 * 5 + 2
 
 

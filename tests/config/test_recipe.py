@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnlab.architecture.layers import Conv, Dense, Flatten, LayerRow, MaxPool, ReLU
-from cnnlab.config.augmentations import Crop, Flip
+from cnnlab.config.image_changes import Crop, Flip
 from cnnlab.config.model import Init, Model
 from cnnlab.config.optimizers import SGDConfig
 from cnnlab.config.recipe import Claim, Data, Recipe, Train

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.config.augmentations import Crop, Flip
+from cnnlab.config.image_changes import Crop, Flip
 from cnnlab.data.array_store import ArrayStore, resident_bytes
 from cnnlab.data.augmentation.augment import augment, sample_params
 from cnnlab.data.loader import Batch, ImageLoader, max_eval_batch_size

@@ -19,8 +19,8 @@ from PIL import Image
 from torch import nn
 
 from cnnlab.architecture.layers import layers
-from cnnlab.config.augmentations import augmentations
 from cnnlab.config.averaging_and_mixing import averaging, mixing
+from cnnlab.config.image_changes import augmentations
 from cnnlab.config.losses import losses
 from cnnlab.config.model import Model
 from cnnlab.config.optimizers import optimizers

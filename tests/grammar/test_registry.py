@@ -11,7 +11,8 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from cnnlab.architecture.layers import LayerRow, ReLU, Rows, layers
-from cnnlab.config.augmentations import (
+from cnnlab.config.averaging_and_mixing import averaging, mixing
+from cnnlab.config.image_changes import (
     Angle,
     Augmentations,
     Bits,
@@ -26,7 +27,6 @@ from cnnlab.config.augmentations import (
     Strength,
     augmentations,
 )
-from cnnlab.config.averaging_and_mixing import averaging, mixing
 from cnnlab.config.losses import ClassWeights, losses
 from cnnlab.config.optimizers import AnyOptimizer, optimizers
 from cnnlab.config.schedules import AnySchedule, Divisor, OpenFraction, schedules

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 
 from pydantic import field_validator
 
-from cnnlab.config.augmentations import augmentations
 from cnnlab.config.averaging_and_mixing import averaging, mixing
 from cnnlab.config.backbones import cache_policies, trainable_choices
+from cnnlab.config.image_changes import augmentations
 from cnnlab.config.losses import losses
 from cnnlab.config.optimizers import optimizers
 from cnnlab.config.recipe import Recipe

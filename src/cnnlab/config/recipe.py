@@ -11,9 +11,9 @@ import tomli_w
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from cnnlab.architecture.warnings import check_warning_names
-from cnnlab.config.augmentations import augmentations
 from cnnlab.config.averaging_and_mixing import NoAveraging, averaging, mixing
 from cnnlab.config.backbones import cache_policies
+from cnnlab.config.image_changes import augmentations
 from cnnlab.config.losses import losses
 from cnnlab.config.model import Interpolation, Model
 from cnnlab.config.optimizers import optimizers

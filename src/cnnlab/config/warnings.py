@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnlab.architecture.warnings import filter_disabled, table_warnings
-from cnnlab.config.augmentations import horizontal_flips
+from cnnlab.config.image_changes import horizontal_flips
 from cnnlab.config.model import Model
 from cnnlab.config.recipe import Data, Recipe, Train
 from cnnlab.records import LayerRecord, LayerTable, WarningRecord

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cnnlab.config.augmentations import augmentations as registry
+from cnnlab.config.image_changes import augmentations as registry
 from cnnlab.data.augmentation.augment import augment, sample_params
 from cnnlab.data.contact_sheet import MAX_SHOWN_CLASSES, SheetRow, render_sheet, sample_per_class
 from cnnlab.data.sources.base import DataSource, ImageSpec

@@ -15,7 +15,8 @@ from scipy.stats import chisquare
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from cnnlab.config.augmentations import Crop, Flip, Maybe, OneOf, augmentations
+from cnnlab.config.corruptions import corruptions
+from cnnlab.config.image_changes import Crop, Flip, augmentations
 from cnnlab.config.recipe import Data
 from cnnlab.data.augmentation.augment import AugmentParams, augment, sample_params
 from cnnlab.data.augmentation.transforms import TRANSFORMS
@@ -110,7 +111,10 @@ def test_the_largest_draw_stays_within_the_last_window() -> None:
 
 def test_every_augmentation_is_carried_out_and_tried_here() -> None:
     assert {call.split("(")[0] for call in CALLS} == set(augmentations.kinds)
-    assert {*TRANSFORMS, Maybe, OneOf} == set(augmentations.kinds.values())
+    assert {name for name, transform in TRANSFORMS.items() if transform.random} | {"maybe", "one_of"} == set(
+        augmentations.kinds
+    )
+    assert {name for name, transform in TRANSFORMS.items() if transform.fixed} | {"drawn"} == set(corruptions.kinds)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, RandAugment, TrivialAugmentWide
 
-from cnnlab.config import augmentations
+from cnnlab.config import image_changes
 from cnnlab.data.augmentation import auto_augment
 from cnnlab.data.augmentation.augment import augment, sample_params
 from cnnlab.data.augmentation.auto_augment import BINS, OPERATIONS, apply_operations, magnitudes
@@ -77,7 +77,7 @@ def test_operations_that_are_drawn_together_are_those_that_are_drawn_apart() -> 
 
 
 @pytest.mark.parametrize(
-    "choice", [augmentations.RandAugment(operations=3, magnitude=17), augmentations.TrivialAugment()]
+    "choice", [image_changes.RandAugment(operations=3, magnitude=17), image_changes.TrivialAugment()]
 )
 def test_operations_signs_and_magnitudes_are_drawn_alike(choice: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is drawn is watched; it is carried out all the same."""
@@ -89,11 +89,11 @@ def test_operations_signs_and_magnitudes_are_drawn_alike(choice: object, monkeyp
 
     monkeypatch.setattr(auto_augment, "apply_operations", watched)
     augment(pictures(4000, 1, 4, 4), [choice], sample_params([choice], 0, 0, np.arange(4000)))
-    assert len(calls) == (3 if isinstance(choice, augmentations.RandAugment) else 1)
+    assert len(calls) == (3 if isinstance(choice, image_changes.RandAugment) else 1)
     for chosen, negative, bins in calls:
         assert chisquare(np.bincount(chosen, minlength=14)).pvalue > 0.001
         assert abs(negative.mean() - 0.5) < 4 * (0.25 / 4000) ** 0.5
-        if isinstance(choice, augmentations.TrivialAugment):
+        if isinstance(choice, image_changes.TrivialAugment):
             assert chisquare(np.bincount(bins, minlength=31)).pvalue > 0.001
             assert abs(np.corrcoef(chosen, bins)[0, 1]) < 4 / 4000**0.5
         else:

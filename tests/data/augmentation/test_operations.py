@@ -19,7 +19,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as first
 from torchvision.transforms.v2 import functional as second
 
-from cnnlab.data.augmentation import color, filters, geometry, pixel
+from cnnlab.data.augmentation import color, filters, geometry
 from cnnlab.data.augmentation.geometry import AffineParams
 
 COUNT = 12
@@ -79,21 +79,21 @@ def test_colours_of_every_kind_of_pixel(step: int) -> None:
 @given(shape=SHAPES, seed=st.integers(0, 99))
 def test_operations_on_levels_are_torchvisions(shape: tuple[int, int, int], seed: int) -> None:
     images = pictures(shape, seed)
-    assert torch.equal(pixel.invert(images), second.invert(images))
+    assert torch.equal(color.invert(images), second.invert(images))
     bits = np.arange(COUNT) % 9
-    found = pixel.posterize(images, bits)
+    found = color.posterize(images, bits)
     assert far(found, [second.posterize(image, int(b)) for image, b in zip(images, bits, strict=True)]) == 0
     thresholds = np.linspace(0, 255, COUNT).astype(np.int64)
-    found = pixel.solarize(images, thresholds)
+    found = color.solarize(images, thresholds)
     assert far(found, [second.solarize(image, int(t)) for image, t in zip(images, thresholds, strict=True)]) == 0
-    assert far(pixel.autocontrast(images), [first.autocontrast(image) for image in images]) == 0
-    assert far(pixel.equalize(images), [second.equalize(image) for image in images]) == 0
+    assert far(color.autocontrast(images), [first.autocontrast(image) for image in images]) == 0
+    assert far(color.equalize(images), [second.equalize(image) for image in images]) == 0
 
 
 def test_levels_are_spread_as_pillow_does_it() -> None:
     images = pictures((3, 40, 50))
     expected = [np.asarray(ImageOps.equalize(Image.fromarray(image.permute(1, 2, 0).numpy()))) for image in images]
-    assert far(pixel.equalize(images), [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in expected]) == 0
+    assert far(color.equalize(images), [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in expected]) == 0
 
 
 @given(shape=SHAPES, seed=st.integers(0, 99), half=st.integers(1, 5))

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.config.augmentations import read_augmentations
+from cnnlab.config.image_changes import read_augmentations
 from cnnlab.data.augmentation.augment import augment, sample_params
 from cnnlab.data.augmentation.views import AugmentedViews, FlippedViews, only_flips
 from cnnlab.data.loader import ImageLoader

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from cnnlab.config.augmentations import read_augmentations
+from cnnlab.config.image_changes import read_augmentations
 from cnnlab.config.recipe import Recipe
 from cnnlab.context import no_op
 from cnnlab.data.augmentation.views import AugmentedViews, FlippedViews

@@ -135,7 +135,7 @@ def show(
 
     from cnnlab.atomic_io import atomic_write
     from cnnlab.cli.output.console import log, progress_reporter, show_json
-    from cnnlab.config.augmentations import augmentations
+    from cnnlab.config.image_changes import augmentations
     from cnnlab.context import RunContext
     from cnnlab.data.contact_sheet import contact_sheet
     from cnnlab.data.dataset import open_source, preview_spec
@@ -201,7 +201,7 @@ def _recipe(augment: list[str] | None, path: Path | None) -> Recipe | None:
 
 def _augmentations(calls: list[str] | None) -> tuple[Any, ...]:
     """What `--augment` names, every wrong call told."""
-    from cnnlab.config.augmentations import read_augmentations
+    from cnnlab.config.image_changes import read_augmentations
     from cnnlab.errors import SpecError
 
     if not calls:

@@ -1,7 +1,7 @@
-"""Random changes of training images: whole batches on the device, a draw per image.
+"""Augmentation of training images: whole batches on the device, with random numbers for each image.
 
-What an image gets depends on (seed, epoch, image) alone: not on its batch, the device, or how the data is loaded. The
-draws stay on the host, so that it knows which images are touched without asking the device.
+The random numbers of an image depend on (seed, epoch, image) alone: not on its batch, the device, or how the data is
+loaded. They stay on the host, which thus knows the images that change without asking the device.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from cnnlab.config.augmentations import AlternatingFlip, Maybe, OneOf
+from cnnlab.config.image_changes import AlternatingFlip, Maybe, OneOf
 from cnnlab.data.augmentation.batches import apply_where
-from cnnlab.data.augmentation.transforms import TRANSFORMS, num_uniforms
+from cnnlab.data.augmentation.transforms import apply_augmentation, num_uniforms
 from cnnlab.data.sources.base import Indices
 from cnnlab.randomness import uniforms
 
 
 @dataclass(frozen=True)
 class AugmentParams:
-    """The random numbers of one augmentation: a row per image.
+    """The random numbers of one augmentation.
 
     Attributes:
         uniforms: 32-bit floats, uniform in [0, 1), N×D.
@@ -34,48 +34,48 @@ class AugmentParams:
     inner: tuple[AugmentParams, ...] = ()
 
     def take(self, images: slice | Indices) -> AugmentParams:
-        """The rows of some of the images."""
-        return AugmentParams(self.uniforms[images], tuple(draws.take(images) for draws in self.inner))
+        """The random numbers of some of the images."""
+        return AugmentParams(self.uniforms[images], tuple(params.take(images) for params in self.inner))
 
 
 def sample_params(
     augmentations: Sequence[Any], seed: int, epoch: int, images: Indices, stream: str = "augment"
 ) -> tuple[AugmentParams, ...]:
-    """The random numbers of an epoch, for each augmentation.
+    """Sample the random numbers of an epoch, for each augmentation.
 
     Args:
-        images: the images' indices, shape N; row n belongs to image `images[n]`.
-        stream: what the names of the streams begin with; those of an augmentation within another begin with its.
+        images: the images' indices, shape N.
+        stream: prefix of the names of the random streams; nested augmentations extend the name of the outer one.
     """
     return tuple(
-        _sample_one(choice, seed, epoch, images, f"{stream}/{place}/{choice.kind}")
-        for place, choice in enumerate(augmentations)
+        _sample_one(choice, seed, epoch, images, f"{stream}/{position}/{choice.kind}")
+        for position, choice in enumerate(augmentations)
     )
 
 
 def _sample_one(augmentation: Any, seed: int, epoch: int, images: Indices, stream: str) -> AugmentParams:
     alternating = isinstance(augmentation, AlternatingFlip)
-    found = uniforms(seed, stream, 0 if alternating else epoch, images, num_uniforms(augmentation))
+    samples = uniforms(seed, stream, 0 if alternating else epoch, images, num_uniforms(augmentation))
     if alternating:
-        # One draw for all epochs; every other epoch it is moved by half, which changes sides.
-        found = (found + epoch % 2 / 2) % 1
-    # Cut to the 24 bits that a 32-bit float holds, since rounding could give 1.
-    numbers = (found * 2**24).astype(np.int32).astype(np.float32) * np.float32(2.0**-24)
+        # The same number in all epochs; every other epoch it is shifted by a half, to the other side of 0.5.
+        samples = (samples + epoch % 2 / 2) % 1
+    # Truncated to the 24 bits that a 32-bit float holds, since rounding could give 1.
+    numbers = (samples * 2**24).astype(np.int32).astype(np.float32) * np.float32(2.0**-24)
     return AugmentParams(numbers, sample_params(getattr(augmentation, "body", ()), seed, epoch, images, stream))
 
 
 def augment(images: Tensor, augmentations: Sequence[Any], params: Sequence[AugmentParams]) -> Tensor:
-    """Carry out augmentations one after the other.
+    """Apply augmentations in order.
 
     Args:
-        images: uint8, N×C×H×W, C 1 or 3; they stay as they are.
-        params: what `sample_params` gave for these images.
+        images: uint8, N×C×H×W, C 1 or 3; not changed in place.
+        params: from `sample_params` for these images.
 
     Returns:
         uint8, N×C×H×W.
     """
-    for choice, drawn in zip(augmentations, params, strict=True):
-        images = _apply_one(images, choice, drawn)
+    for choice, choice_params in zip(augmentations, params, strict=True):
+        images = _apply_one(images, choice, choice_params)
     return images
 
 
@@ -84,19 +84,21 @@ def _apply_one(images: Tensor, augmentation: Any, params: AugmentParams) -> Tens
         return apply_where(
             params.uniforms[:, 0] < augmentation.p,
             images,
-            lambda some, places: augment(some, augmentation.body, params.take(places).inner),
+            lambda selected, indices: augment(selected, augmentation.body, params.take(indices).inner),
         )
     if isinstance(augmentation, OneOf):
         return _apply_one_of(images, augmentation, params)
-    return TRANSFORMS[type(augmentation)](images, augmentation, params.uniforms)
+    return apply_augmentation(images, augmentation, params.uniforms)
 
 
 def _apply_one_of(images: Tensor, augmentation: OneOf, params: AugmentParams) -> Tensor:
     chosen = (params.uniforms[:, 0] * len(augmentation.body)).astype(np.int64)
-    for place, (inner, draws) in enumerate(zip(augmentation.body, params.inner, strict=True)):
+    for position, (inner, inner_params) in enumerate(zip(augmentation.body, params.inner, strict=True)):
 
-        def change(some: Tensor, places: Indices, inner: Any = inner, draws: AugmentParams = draws) -> Tensor:
-            return _apply_one(some, inner, draws.take(places))
+        def change(
+            selected: Tensor, indices: Indices, inner: Any = inner, params: AugmentParams = inner_params
+        ) -> Tensor:
+            return _apply_one(selected, inner, params.take(indices))
 
-        images = apply_where(chosen == place, images, change)
+        images = apply_where(chosen == position, images, change)
     return images

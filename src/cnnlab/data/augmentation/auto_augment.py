@@ -1,4 +1,4 @@
-"""RandAugment and TrivialAugment: an operation drawn for each image, in torchvision's spaces of magnitudes."""
+"""RandAugment and TrivialAugment: a random operation for each image, with torchvision's ranges of magnitudes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cnnlab.data.augmentation import color, filters, geometry, pixel
+from cnnlab.data.augmentation import color, filters, geometry
 from cnnlab.data.augmentation.batches import FloatArray, IntArray, apply_where
 from cnnlab.data.augmentation.geometry import AffineParams
 
@@ -33,17 +33,17 @@ OPERATIONS = (
     "AutoContrast",
     "Equalize",
 )
-_INDEX = {name: place for place, name in enumerate(OPERATIONS)}
+_INDEX = {name: index for index, name in enumerate(OPERATIONS)}
 _GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 _ENHANCEMENTS = ("Brightness", "Color", "Contrast", "Sharpness")
 
 
 def randaugment(images: Tensor, operation_uniforms: Uniforms, sign_uniforms: Uniforms, magnitude: int) -> Tensor:
-    """One step of RandAugment (Cubuk et al., 2020): of 14 operations one for each image, all of one magnitude.
+    """One step of RandAugment (Cubuk et al., 2020): one of 14 operations for each image, all of one magnitude.
 
     Args:
-        operation_uniforms, sign_uniforms: uniform in [0, 1), shape N: the operation, and below 0.5 the other way for
-            those that have two.
+        operation_uniforms, sign_uniforms: uniform in [0, 1), shape N: the operation, and its direction, for those that
+            have two.
         magnitude: 0 to 30.
     """
     return apply_operations(
@@ -58,11 +58,11 @@ def randaugment(images: Tensor, operation_uniforms: Uniforms, sign_uniforms: Uni
 def trivialaugment(
     images: Tensor, operation_uniforms: Uniforms, sign_uniforms: Uniforms, magnitude_uniforms: Uniforms
 ) -> Tensor:
-    """TrivialAugment (Müller, Hutter, 2021): one operation for each image, of a magnitude out of a wide range.
+    """TrivialAugment (Müller, Hutter, 2021): one operation for each image, with a magnitude from a wide range.
 
     Args:
-        operation_uniforms, sign_uniforms, magnitude_uniforms: uniform in [0, 1), shape N: the operation, below 0.5 the
-            other way, the magnitude.
+        operation_uniforms, sign_uniforms, magnitude_uniforms: uniform in [0, 1), shape N: the operation, its
+            direction, the magnitude.
     """
     return apply_operations(
         images,
@@ -76,8 +76,8 @@ def trivialaugment(
 def magnitudes(name: str, wide: bool, height: int, width: int) -> FloatArray:
     """The 31 magnitudes of an operation: RandAugment's, or TrivialAugment's wide ones.
 
-    Degrees of Rotate, tangents of the shears, pixels of the translations, bits of Posterize, shares of 255 of
-    Solarize, and what is added to the factor 1 of the others.
+    In degrees for Rotate, tangents for the shears, pixels for the translations, bits for Posterize, fractions of 255
+    for Solarize; for the others the amount that is added to a factor of 1.
     """
     if name == "Posterize":
         return 8 - np.rint(np.arange(BINS) / (5 if wide else 7.5))
@@ -91,7 +91,7 @@ def magnitudes(name: str, wide: bool, height: int, width: int) -> FloatArray:
         **dict.fromkeys(_ENHANCEMENTS, (0, 0.9, 0.99)),
     }
     begin, narrow_end, wide_end = ends.get(name, (0, 0, 0))
-    # torch's own spacing, in 32 bits: with another rounding a threshold or a pixel may fall on its other side.
+    # torch's own spacing, in 32 bits: with another rounding a threshold or a pixel may fall on the other side.
     spaced: FloatArray = torch.linspace(begin, wide_end if wide else narrow_end, BINS).double().numpy()
     return spaced
 
@@ -99,22 +99,22 @@ def magnitudes(name: str, wide: bool, height: int, width: int) -> FloatArray:
 def apply_operations(
     images: Tensor, operations: IntArray, negative: npt.NDArray[np.bool_], bins: IntArray, *, wide: bool
 ) -> Tensor:
-    """An operation for each image.
+    """Apply one operation to each image.
 
     Args:
-        operations: places in `OPERATIONS`, shape N.
-        negative: whether it goes the other way, for those that have two.
-        bins: which of the 31 magnitudes.
+        operations: indices into `OPERATIONS`, shape N.
+        negative: whether the direction is reversed, for operations that have two.
+        bins: indices into the 31 magnitudes, shape N.
     """
     height, width = images.shape[2:]
     table = np.stack([magnitudes(name, wide, height, width) for name in OPERATIONS])
-    found = table[operations, bins]
-    signed = np.where(negative, -found, found)
+    unsigned = table[operations, bins]
+    signed = np.where(negative, -unsigned, unsigned)
 
     moved = np.isin(operations, [_INDEX[name] for name in _GEOMETRIC])
     images = apply_where(moved, images, lambda some, at: _apply_geometric(some, operations[at], signed[at]))
     for name, change in _TRANSFORMS.items():
-        values = signed if name in _ENHANCEMENTS else found
+        values = signed if name in _ENHANCEMENTS else unsigned
 
         def one(
             some: Tensor, at: IntArray, change: Callable[..., Tensor] = change, values: npt.NDArray[Any] = values
@@ -130,25 +130,25 @@ def _choose_operations(operation_uniforms: Uniforms) -> IntArray:
 
 
 def _apply_geometric(images: Tensor, operations: IntArray, magnitudes: FloatArray) -> Tensor:
-    """The five operations that move pixels, in one step."""
+    """Apply the five operations that move pixels, as one affine map."""
 
     def where(name: str, values: FloatArray) -> FloatArray:
         return np.where(operations == _INDEX[name], values, 0.0)
 
-    how = AffineParams(
+    params = AffineParams(
         angle=where("Rotate", -magnitudes),
         translate_x=where("TranslateX", np.trunc(magnitudes)),
         translate_y=where("TranslateY", np.trunc(magnitudes)),
         shear_x=where("ShearX", np.degrees(np.arctan(magnitudes))),
         shear_y=where("ShearY", np.degrees(np.arctan(magnitudes))),
-        # Shears leave the upper left corner where it is, as in AutoAugment's own code.
+        # Shears keep the upper left corner fixed, as in AutoAugment's own code.
         from_corner=np.isin(operations, [_INDEX["ShearX"], _INDEX["ShearY"]]).astype(np.float64),
     )
-    return geometry.affine(images, how, "nearest")
+    return geometry.affine(images, params, "nearest")
 
 
 def _solarize_thresholds(shares: FloatArray) -> IntArray:
-    """The first level that is inverted. As torch compares them, in 32 bits: 238.0000007 is 238."""
+    """The lowest level that is inverted, compared in 32 bits as torch does: 238.0000007 is 238."""
     return np.ceil((255 * shares).astype(np.float32)).astype(np.int64)
 
 
@@ -157,8 +157,8 @@ _TRANSFORMS: dict[str, Callable[[Tensor, Any], Tensor]] = {
     "Color": lambda images, values: color.saturation(images, 1 + values),
     "Contrast": lambda images, values: color.contrast(images, 1 + values),
     "Sharpness": lambda images, values: filters.sharpness(images, 1 + values),
-    "Posterize": lambda images, values: pixel.posterize(images, values.astype(np.int64)),
-    "Solarize": lambda images, values: pixel.solarize(images, _solarize_thresholds(values)),
-    "AutoContrast": lambda images, _: pixel.autocontrast(images),
-    "Equalize": lambda images, _: pixel.equalize(images),
+    "Posterize": lambda images, values: color.posterize(images, values.astype(np.int64)),
+    "Solarize": lambda images, values: color.solarize(images, _solarize_thresholds(values)),
+    "AutoContrast": lambda images, _: color.autocontrast(images),
+    "Equalize": lambda images, _: color.equalize(images),
 }

@@ -1,4 +1,4 @@
-"""Batches and their parameters: which images are touched is known on the host, so nothing waits for the device."""
+"""Batches with a parameter for each image. Masks stay on the host, so that nothing waits for the device."""
 
 from __future__ import annotations
 
@@ -17,41 +17,38 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 
 def to_device_of(array: npt.NDArray[Any], like: Tensor) -> Tensor:
-    """A host array where `like` lies; numbers as 32-bit floats, since some devices have no others.
+    """Copy a host array to the device of `like`; floats become 32-bit, since some devices have no others.
 
-    The copy to a CUDA device is from pinned memory, so that the host goes on at once.
+    The copy to a CUDA device is from pinned memory and asynchronous.
     """
     array = np.ascontiguousarray(array, dtype=np.float32 if array.dtype.kind == "f" else array.dtype)
-    found = torch.from_numpy(array)
+    tensor = torch.from_numpy(array)
     if like.device.type == "cuda":
-        return found.pin_memory().to(like.device, non_blocking=True)
-    return found.to(like.device)
+        return tensor.pin_memory().to(like.device, non_blocking=True)
+    return tensor.to(like.device)
 
 
 def per_image(numbers: npt.NDArray[Any], images: Tensor) -> Tensor:
-    """A number per image on the images' device, shape N×1×1×1."""
+    """Copy one value per image to the images' device, shape N×1×1×1."""
     return to_device_of(numbers, images)[:, None, None, None]
 
 
 def apply_where(mask: BoolArray, images: Tensor, transform: Callable[[Tensor, IntArray], Tensor]) -> Tensor:
-    """The batch, with what `transform` makes of the chosen images in their places. `images` itself stays.
+    """Transform the images where `mask` is true; `images` itself does not change.
 
     Args:
-        mask: for each image whether it is; shape N.
-        transform: gets the chosen images and where they stand in the batch.
+        mask: shape N.
+        transform: called with the selected images and their indices in the batch.
     """
-    places = np.flatnonzero(mask)
-    if not len(places):
+    indices = np.flatnonzero(mask)
+    if not len(indices):
         return images
-    if len(places) == len(mask):
-        return transform(images, places)
-    there = to_device_of(places, images)
-    return images.index_copy(0, there, transform(images.index_select(0, there), places))
+    if len(indices) == len(mask):
+        return transform(images, indices)
+    on_device = to_device_of(indices, images)
+    return images.index_copy(0, on_device, transform(images.index_select(0, on_device), indices))
 
 
 def to_uint8(values: Tensor) -> Tensor:
-    """Floats as uint8, without their fractions, as torchvision cuts them off; what is out of range at the nearer end.
-
-    Works in place.
-    """
+    """Clamp floats to 0…255 in place, and truncate them to uint8, as torchvision does."""
     return values.clamp_(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Brightness, contrast, saturation, hue and grey, as torchvision's functional operations on uint8 tensors.
+"""Changes of colours and levels, as torchvision's functional operations on uint8 tensors, N×C×H×W.
 
 Each step is one multiplication or addition, never both in one instruction: where that is left to the processor, it
 may round otherwise at the end of a batch than in its middle.
@@ -9,19 +9,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cnnlab.data.augmentation.batches import FloatArray, per_image, to_uint8
+from cnnlab.data.augmentation.batches import FloatArray, IntArray, per_image, to_uint8
 
 # The weights of red, green and blue in grey (ITU-R BT.601), in torchvision's digits.
 _RED, _GREEN, _BLUE = 0.2989, 0.587, 0.114
 
 
 def brightness(images: Tensor, factors: FloatArray) -> Tensor:
-    """Each image times its factor."""
+    """Multiply each image by its factor."""
     return to_uint8(images * per_image(factors, images))
 
 
 def contrast(images: Tensor, factors: FloatArray) -> Tensor:
-    """Each image times its factor, and the mean of its grey for the rest of 1."""
+    """Blend each image with its mean grey; a factor of 0 leaves the mean grey only."""
     flat = luma(images).flatten(1)
     # Added up as whole numbers, whose sum does not depend on the order.
     means = flat.sum(1, dtype=torch.int64).to(torch.float32) / flat.shape[1]
@@ -29,17 +29,17 @@ def contrast(images: Tensor, factors: FloatArray) -> Tensor:
 
 
 def saturation(images: Tensor, factors: FloatArray) -> Tensor:
-    """Each image times its factor, and its grey for the rest of 1; grey images stay."""
+    """Blend each image with its greyscale version; a factor of 0 leaves grey only. Grey images do not change."""
     return images if images.shape[1] == 1 else _blend(images, luma(images), factors)
 
 
 def greyscale(images: Tensor) -> Tensor:
-    """The grey of each pixel in all channels."""
+    """Replace each channel by the luma."""
     return luma(images).expand_as(images)
 
 
 def luma(images: Tensor) -> Tensor:
-    """How light each pixel is: uint8, N×1×H×W."""
+    """Luma of each pixel: uint8, N×1×H×W."""
     if images.shape[1] == 1:
         return images
     red, green, blue = images.chunk(3, dim=1)
@@ -47,7 +47,7 @@ def luma(images: Tensor) -> Tensor:
 
 
 def hue(images: Tensor, shifts: FloatArray) -> Tensor:
-    """The hue of each pixel moved by its image's shift, in turns of the circle; grey images stay.
+    """Shift the hue of each pixel by its image's shift, in turns of the hue circle; grey images do not change.
 
     In hue, saturation and value a channel is value - range · min(max(min(k, 4 - k), 0), 1) with k = (n + 6·hue) mod 6
     and n = 5, 3, 1 for red, green and blue; range is the largest less the smallest channel, and value the largest.
@@ -63,6 +63,44 @@ def hue(images: Tensor, shifts: FloatArray) -> Tensor:
         channels.append(value - torch.minimum(k, 4 - k).clamp_(0, 1).mul_(extent))
     # As torchvision makes levels of numbers from 0 to 1: times 255.999, and cut off.
     return to_uint8(torch.cat(channels, 1).mul_(255.999 / 255))
+
+
+def invert(images: Tensor) -> Tensor:
+    """Replace each value by 255 minus itself."""
+    return images.bitwise_not()
+
+
+def posterize(images: Tensor, bits: IntArray) -> Tensor:
+    """Keep the upper bits of each value; the number of bits (0 to 8) is given for each image."""
+    masks = (256 - 2 ** (8 - bits)).astype("uint8")
+    return images & per_image(masks, images)
+
+
+def solarize(images: Tensor, thresholds: IntArray) -> Tensor:
+    """Invert all values of at least the image's threshold (0 to 255)."""
+    return torch.where(images >= per_image(thresholds.astype("uint8"), images), invert(images), images)
+
+
+def autocontrast(images: Tensor) -> Tensor:
+    """Stretch each channel to the range from 0 to 255; a constant channel does not change."""
+    low, high = (edge.to(torch.float32) for edge in (images.amin((2, 3), keepdim=True), images.amax((2, 3), True)))
+    flat = high == low
+    scale = 255 / torch.where(flat, torch.full_like(low, 255), high - low)
+    return (images - low.masked_fill(flat, 0)).mul_(scale).clamp_(0, 255).to(torch.uint8)
+
+
+def equalize(images: Tensor) -> Tensor:
+    """Equalize the histogram of each channel, as Pillow does it."""
+    flat = images.flatten(2).long()
+    counts = flat.new_zeros((*flat.shape[:2], 256))
+    counts.scatter_add_(2, flat, flat.new_ones(1).expand_as(flat))
+    # Pillow's step: a 255th of all pixels but those of the channel's largest number.
+    largest = flat.amax(2, keepdim=True)
+    step = (flat.shape[2] - counts.gather(2, largest)).div_(255, rounding_mode="floor")
+    divisor = step.clamp(min=1)
+    before = counts.cumsum(2).sub_(counts)
+    table = before.add_(divisor // 2).div_(divisor, rounding_mode="floor").clamp_(max=255)
+    return torch.where(step > 0, table.gather(2, flat), flat).to(torch.uint8).view_as(images)
 
 
 def _hue_in_sixths(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,12 +1,18 @@
-"""Blur, sharpness and noise. Sums are written out tap by tap: a convolution may choose its way by the batch."""
+"""Blur, sharpness, noise, JPEG compression and lower resolution, on uint8 tensors, N×C×H×W.
+
+Sums are written out tap by tap: a convolution may choose its algorithm by the batch size, and round differently.
+"""
 
 from __future__ import annotations
 
 import functools
+import io
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from cnnlab.data.augmentation.batches import FloatArray, IntArray, per_image, to_device_of
 from cnnlab.data.augmentation.geometry import reflect_pad
@@ -16,7 +22,7 @@ _NOISE_BITS = 16
 
 
 def blur(images: Tensor, sigmas: FloatArray, kernel: int) -> Tensor:
-    """Gaussian blur with each image's standard deviation in pixels, over `kernel` pixels; the border is reflected."""
+    """Gaussian blur over `kernel` pixels with a standard deviation for each image; the border is reflected."""
     half = kernel // 2
     places = np.arange(-half, half + 1)
     weights = np.exp(-0.5 * (places / np.asarray(sigmas, dtype=np.float64)[:, None]) ** 2)
@@ -35,7 +41,7 @@ def _weighted_sum(tensors: list[Tensor], weights: list[Tensor]) -> Tensor:
 
 
 def sharpness(images: Tensor, factors: FloatArray) -> Tensor:
-    """Away from (above 1) or towards (below 1) a smoothed image, by each image's factor; the border stays."""
+    """Sharpen (a factor above 1) or smooth (below 1) each image; the border does not change."""
     height, width = images.shape[2:]
     if height <= 2 or width <= 2:
         return images
@@ -49,7 +55,11 @@ def sharpness(images: Tensor, factors: FloatArray) -> Tensor:
 
 
 def noise(images: Tensor, seeds: IntArray, std: float) -> Tensor:
-    """Gaussian noise for each number, drawn by its image's key (32 bits) and its place; `std` of pixels from 0 to 1."""
+    """Add Gaussian noise, a function of the image's seed (32 bits) and of the position in the image.
+
+    Args:
+        std: on a scale of values from 0 to 1.
+    """
     table = _normal_table(images.device) * (std * 255)
     numbers = images[0].numel()
     places = to_device_of(np.arange((numbers + 1) // 2, dtype=np.int64), images)
@@ -57,6 +67,28 @@ def noise(images: Tensor, seeds: IntArray, std: float) -> Tensor:
     halves = torch.cat((hashed >> _NOISE_BITS, hashed & (2**_NOISE_BITS - 1)), 1)[:, :numbers]
     added = table.index_select(0, halves.flatten()).view(images.shape)
     return added.add_(images).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def jpeg(images: Tensor, quality: int) -> Tensor:
+    """Compress each image as JPEG and decode it again, by Pillow, with its default chroma subsampling."""
+    pixels = images.cpu().permute(0, 2, 3, 1).contiguous().numpy()
+    found = np.empty_like(pixels)
+    for place, image in enumerate(pixels):
+        stored = io.BytesIO()
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(stored, format="JPEG", quality=quality)
+        found[place] = np.asarray(Image.open(stored)).reshape(image.shape)
+    return to_device_of(found.transpose(0, 3, 1, 2), images)
+
+
+def downsample(images: Tensor, side: int) -> Tensor:
+    """Shrink the shorter side to `side` pixels, with antialiasing, and enlarge again; smaller images do not change."""
+    height, width = images.shape[2:]
+    share = side / min(height, width)
+    if share >= 1:
+        return images
+    small = max(1, round(height * share)), max(1, round(width * share))
+    shrunk = F.interpolate(images.to(torch.float32), small, mode="bilinear", antialias=True)
+    return F.interpolate(shrunk, (height, width), mode="bilinear").round_().clamp_(0, 255).to(torch.uint8)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""Windows, rectangles, and images turned, moved, scaled and sheared about their centre."""
+"""Padding, crops, erased rectangles and affine maps about the centre, on uint8 tensors, N×C×H×W."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cnnlab.data.augmentation.batches import FloatArray, IntArray, per_image, to
 
 
 def pad(images: Tensor, margin: int, fill: Literal["zero", "reflect"]) -> Tensor:
-    """`margin` pixels more on each side: black, or the image reflected at its border pixels."""
+    """Pad each side by `margin` pixels: with black, or by reflection at the border pixels."""
     return reflect_pad(images, margin) if fill == "reflect" else F.pad(images, (margin,) * 4)
 
 
 def reflect_pad(images: Tensor, margin: int) -> Tensor:
-    """`margin` pixels more on each side, reflected at the border pixels; there and back where the image is smaller."""
+    """Pad each side by `margin` pixels by reflection at the border pixels, several times where the image is smaller."""
     for dim in (2, 3):
         order = np.pad(np.arange(images.shape[dim]), margin, mode="reflect")
         images = images.index_select(dim, to_device_of(order, images))
@@ -27,7 +27,7 @@ def reflect_pad(images: Tensor, margin: int) -> Tensor:
 
 
 def crop(images: Tensor, tops: IntArray, lefts: IntArray, height: int, width: int) -> Tensor:
-    """A window of height×width from a place of its own in each image."""
+    """Crop a window of height×width from each image, at its own position."""
     # Every possible window, as a view; one indexing step copies a window an image.
     views = images.unfold(2, height, 1).unfold(3, width, 1)
     rows = to_device_of(np.arange(len(images)), images)
@@ -35,7 +35,7 @@ def crop(images: Tensor, tops: IntArray, lefts: IntArray, height: int, width: in
 
 
 def erase(images: Tensor, tops: IntArray, lefts: IntArray, heights: IntArray, widths: IntArray) -> Tensor:
-    """A black rectangle in each image; what lies outside of the image is passed over."""
+    """Blacken a rectangle in each image, clipped at the border."""
     inside = []
     for dim, starts, sizes in ((2, tops, heights), (3, lefts, widths)):
         places = np.arange(images.shape[dim])
@@ -46,13 +46,13 @@ def erase(images: Tensor, tops: IntArray, lefts: IntArray, heights: IntArray, wi
 
 @dataclass(frozen=True)
 class AffineParams:
-    """How each image is moved: arrays of shape N, or numbers for all.
+    """Parameters of an affine map: arrays of shape N, or one value for all images.
 
     Attributes:
-        angle, shear_x, shear_y: degrees, clockwise as one looks at the image.
+        angle, shear_x, shear_y: degrees, clockwise.
         translate_x, translate_y: pixels.
         scale: above 1 enlarges.
-        from_corner: about the upper left corner, not the centre.
+        from_corner: 1 to map about the upper left corner, 0 about the centre.
     """
 
     angle: FloatArray | float = 0.0
@@ -64,9 +64,9 @@ class AffineParams:
     from_corner: FloatArray | float = 0.0
 
     def inverse_matrices(self, count: int, height: int, width: int) -> FloatArray:
-        """Where each pixel comes from, in pixels from the centre: N×6, [a b c; d e f] row by row, as torchvision's.
+        """Matrices from output to input pixels, relative to the centre: N×6, [a b c; d e f] by rows, as torchvision's.
 
-        It is the inverse of translation · rotation · scale · shear in y · shear in x.
+        Each is the inverse of translation · rotation · scale · shear in y · shear in x.
         """
         turn, shear_x, shear_y = (np.radians(angle) for angle in (self.angle, self.shear_x, self.shear_y))
         a = np.cos(turn - shear_y) / np.cos(shear_y)
@@ -74,7 +74,7 @@ class AffineParams:
         c = np.sin(turn - shear_y) / np.cos(shear_y)
         d = np.cos(turn) - c * np.tan(shear_x)
         across, up, back, along = d / self.scale, -b / self.scale, -c / self.scale, a / self.scale
-        # What stays in its place: the corner, or the centre, which is at 0.
+        # The fixed point: the corner, or the centre, which is at 0.
         x, y = -0.5 * width * self.from_corner, -0.5 * height * self.from_corner
         to_right = x - across * (x + self.translate_x) - up * (y + self.translate_y)
         to_down = y - back * (x + self.translate_x) - along * (y + self.translate_y)
@@ -83,7 +83,7 @@ class AffineParams:
 
 
 def affine(images: Tensor, params: AffineParams, interpolation: Literal["nearest", "bilinear"]) -> Tensor:
-    """Each image moved in its own way; black comes in from outside."""
+    """Apply an affine map to each image; black outside."""
     count, _, height, width = images.shape
     matrices = params.inverse_matrices(count, height, width)
     # One multiplication and one addition at a time; see `cnnlab.data.augmentation.color`.
@@ -100,7 +100,7 @@ def affine(images: Tensor, params: AffineParams, interpolation: Literal["nearest
 
 
 def _sample_nearest(images: Tensor, from_x: Tensor, from_y: Tensor) -> Tensor:
-    """The pixel nearest to each place (N×H×W, in pixels from the upper left pixel's centre); black outside."""
+    """Sample the nearest pixel at each position (N×H×W, in pixels from the upper left one's centre); black outside."""
     count, channels, height, width = images.shape
     columns, rows = from_x.round_(), from_y.round_()
     outside = (columns < 0) | (columns > width - 1) | (rows < 0) | (rows > height - 1)

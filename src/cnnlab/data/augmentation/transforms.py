@@ -1,259 +1,362 @@
-"""What each augmentation makes of its draws: parameters for the operations, image by image."""
+"""The transforms of the image changes: how each is applied, and how its parameters follow from random numbers.
+
+An augmentation samples its strength for each image; a corruption has a fixed strength, and samples only what a strength
+leaves open, such as a direction. Both apply the same function.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from math import ceil
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from cnnlab.config import augmentations
-from cnnlab.data.augmentation import color, filters, geometry, pixel
+from cnnlab.data.augmentation import color, filters, geometry
 from cnnlab.data.augmentation.auto_augment import randaugment, trivialaugment
-from cnnlab.data.augmentation.batches import FloatArray, IntArray, apply_where
+from cnnlab.data.augmentation.batches import BoolArray, FloatArray, IntArray, apply_where
 from cnnlab.data.augmentation.geometry import AffineParams
 
-Uniforms: TypeAlias = npt.NDArray[np.float32]
+# Uniform in [0, 1), N×D: 32-bit floats for augmentations, 64-bit floats for corruptions.
+Uniforms: TypeAlias = npt.NDArray[Any]
+Params: TypeAlias = dict[str, Any]
+# Height and width.
+Size: TypeAlias = tuple[int, int]
 
-# As in torchvision: a rectangle of an area and an aspect ratio, drawn anew where it does not fit.
+# As in torchvision: a rectangle of an area and an aspect ratio, sampled anew where it does not fit.
 ERASING_ATTEMPTS = 10
 ERASING_ASPECT = 3.3
+# Beyond three standard deviations a Gaussian has a 400th of its weight.
+BLUR_RADIUS_SIGMAS = 3
+
+
+class Transform(NamedTuple):
+    """A change of images, N×C×H×W, uint8.
+
+    Attributes:
+        apply: called with the images and the parameters: arrays with one value per image, or one value for all.
+        random: the parameters of an augmentation; None for a change that no recipe trains with.
+        fixed: the parameters of a corruption of one strength; None for a change that networks are not tested under.
+        num_uniforms: how many random numbers an image needs for `random`.
+    """
+
+    apply: Callable[..., Tensor]
+    random: Callable[[Any, Uniforms, Size], Params] | None = None
+    fixed: Callable[[float, Uniforms, Size], Params] | None = None
+    num_uniforms: int | Callable[[Any], int] = 1
+
+
+def apply_augmentation(images: Tensor, augmentation: Any, uniforms: Uniforms) -> Tensor:
+    """Apply an augmentation that holds no others, with the random numbers of these images."""
+    transform = TRANSFORMS[augmentation.kind]
+    assert transform.random is not None
+    return transform.apply(images, **transform.random(augmentation, uniforms, _size(images)))
+
+
+def apply_fixed(images: Tensor, name: str, strength: float, uniforms: Uniforms) -> Tensor:
+    """Apply a change at one strength for all images; `uniforms` is N×2."""
+    transform = TRANSFORMS[name]
+    assert transform.fixed is not None
+    return transform.apply(images, **transform.fixed(strength, uniforms, _size(images)))
 
 
 def num_uniforms(augmentation: Any) -> int:
-    """How many numbers an image needs for an augmentation, without those of the augmentations within it."""
-    needed = _NUM_UNIFORMS.get(type(augmentation), 1)
+    """How many random numbers an image needs for an augmentation, without those of the augmentations within it."""
+    transform = TRANSFORMS.get(augmentation.kind)
+    needed = 1 if transform is None else transform.num_uniforms
     return needed(augmentation) if callable(needed) else needed
-
-
-def _scale_to_range(uniforms: Uniforms, low: float, high: float) -> FloatArray:
-    return low + (high - low) * uniforms.astype(np.float64)
-
-
-def _sample_factors(uniforms: Uniforms, strength: float) -> FloatArray:
-    return _scale_to_range(uniforms, max(0.0, 1 - strength), 1 + strength)
-
-
-def _sample_integers(uniforms: Uniforms, count: int | IntArray) -> IntArray:
-    """Whole numbers from 0 to below `count`, each as likely as the others."""
-    # In 32 bits below 2²⁴ no product with a number below 1 reaches the count.
-    return (uniforms * np.asarray(count, dtype=np.float32)).astype(np.int64)
-
-
-def _crop(images: Tensor, augmentation: augmentations.Crop, uniforms: Uniforms) -> Tensor:
-    tops, lefts = _sample_integers(uniforms, 2 * augmentation.padding + 1).T
-    return geometry.crop(
-        geometry.pad(images, augmentation.padding, augmentation.fill), tops, lefts, images.shape[2], images.shape[3]
-    )
-
-
-def _flip(images: Tensor, augmentation: augmentations.Flip, uniforms: Uniforms) -> Tensor:
-    return apply_where(uniforms[:, 0] < augmentation.p, images, lambda some, _: some.flip(3))
-
-
-def _alternating_flip(images: Tensor, _augmentation: augmentations.AlternatingFlip, uniforms: Uniforms) -> Tensor:
-    return apply_where(uniforms[:, 0] < 0.5, images, lambda some, _: some.flip(3))
-
-
-def _vertical_flip(images: Tensor, augmentation: augmentations.VerticalFlip, uniforms: Uniforms) -> Tensor:
-    return apply_where(uniforms[:, 0] < augmentation.p, images, lambda some, _: some.flip(2))
-
-
-def _rotation(images: Tensor, augmentation: augmentations.Rotation, uniforms: Uniforms) -> Tensor:
-    # Against the clock where the draw is large, as torchvision's `rotate` counts degrees.
-    how = AffineParams(angle=-_scale_to_range(uniforms[:, 0], -augmentation.degrees, augmentation.degrees))
-    return geometry.affine(images, how, augmentation.interpolation)
-
-
-def _sample_shift(images: Tensor, fraction: float, uniforms: Uniforms) -> tuple[FloatArray, FloatArray]:
-    """Whole pixels to the right and down, up to a fraction of the width and the height."""
-    height, width = images.shape[2:]
-    shares = _scale_to_range(uniforms, -fraction, fraction)
-    return np.rint(shares[:, 0] * width), np.rint(shares[:, 1] * height)
-
-
-def _translation(images: Tensor, augmentation: augmentations.Translation, uniforms: Uniforms) -> Tensor:
-    right, down = _sample_shift(images, augmentation.fraction, uniforms)
-    return geometry.affine(images, AffineParams(translate_x=right, translate_y=down), "nearest")
-
-
-def _scale(images: Tensor, augmentation: augmentations.Scale, uniforms: Uniforms) -> Tensor:
-    how = AffineParams(scale=_scale_to_range(uniforms[:, 0], augmentation.low, augmentation.high))
-    return geometry.affine(images, how, augmentation.interpolation)
-
-
-def _affine(images: Tensor, augmentation: augmentations.Affine, uniforms: Uniforms) -> Tensor:
-    right, down = _sample_shift(images, augmentation.translate, uniforms[:, 1:3])
-    how = AffineParams(
-        angle=_scale_to_range(uniforms[:, 0], -augmentation.degrees, augmentation.degrees),
-        translate_x=right,
-        translate_y=down,
-        scale=_scale_to_range(uniforms[:, 3], augmentation.scale_low, augmentation.scale_high),
-        shear_x=_scale_to_range(uniforms[:, 4], -augmentation.shear, augmentation.shear),
-    )
-    return geometry.affine(images, how, augmentation.interpolation)
-
-
-def _brightness(images: Tensor, augmentation: augmentations.Brightness, uniforms: Uniforms) -> Tensor:
-    return color.brightness(images, _sample_factors(uniforms[:, 0], augmentation.strength))
-
-
-def _contrast(images: Tensor, augmentation: augmentations.Contrast, uniforms: Uniforms) -> Tensor:
-    return color.contrast(images, _sample_factors(uniforms[:, 0], augmentation.strength))
-
-
-def _saturation(images: Tensor, augmentation: augmentations.Saturation, uniforms: Uniforms) -> Tensor:
-    return color.saturation(images, _sample_factors(uniforms[:, 0], augmentation.strength))
-
-
-def _hue(images: Tensor, augmentation: augmentations.Hue, uniforms: Uniforms) -> Tensor:
-    return color.hue(images, _scale_to_range(uniforms[:, 0], -augmentation.strength, augmentation.strength))
-
-
-def _jitter(images: Tensor, augmentation: augmentations.Jitter, uniforms: Uniforms) -> Tensor:
-    steps = (
-        (augmentation.brightness, color.brightness),
-        (augmentation.contrast, color.contrast),
-        (augmentation.saturation, color.saturation),
-    )
-    for place, (strength, change) in enumerate(steps):
-        if strength:
-            images = change(images, _sample_factors(uniforms[:, place], strength))
-    return (
-        color.hue(images, _scale_to_range(uniforms[:, 3], -augmentation.hue, augmentation.hue))
-        if augmentation.hue
-        else images
-    )
-
-
-def _greyscale(images: Tensor, augmentation: augmentations.Greyscale, uniforms: Uniforms) -> Tensor:
-    return apply_where(uniforms[:, 0] < augmentation.p, images, lambda some, _: color.greyscale(some))
-
-
-def _invert(images: Tensor, augmentation: augmentations.Invert, uniforms: Uniforms) -> Tensor:
-    return apply_where(uniforms[:, 0] < augmentation.p, images, lambda some, _: pixel.invert(some))
-
-
-def _blur(images: Tensor, augmentation: augmentations.Blur, uniforms: Uniforms) -> Tensor:
-    return filters.blur(
-        images, _scale_to_range(uniforms[:, 0], augmentation.low, augmentation.high), augmentation.kernel
-    )
-
-
-def _noise(images: Tensor, augmentation: augmentations.Noise, uniforms: Uniforms) -> Tensor:
-    upper, lower = _sample_integers(uniforms, 2**16).T
-    return filters.noise(images, upper * 2**16 + lower, augmentation.std)
-
-
-def _erasing(images: Tensor, augmentation: augmentations.Erasing, uniforms: Uniforms) -> Tensor:
-    rectangles = erasing_rectangles(
-        uniforms[:, 1:], augmentation.low, augmentation.high, images.shape[2], images.shape[3]
-    )
-    return apply_where(
-        uniforms[:, 0] < augmentation.p,
-        images,
-        lambda some, places: geometry.erase(some, *(numbers[places] for numbers in rectangles)),
-    )
 
 
 def erasing_rectangles(
     uniforms: Uniforms, low: float, high: float, height: int, width: int
 ) -> tuple[IntArray, IntArray, IntArray, IntArray]:
-    """A rectangle for each image, as torchvision's RandomErasing draws it: tops, lefts, heights, widths.
+    """A rectangle for each image, as torchvision's RandomErasing samples it: tops, lefts, heights, widths.
 
-    Where none of ten tries is lower than the image and narrower, nothing is erased: the height and width are 0.
+    Where none of ten attempts is smaller than the image, the height and the width are 0.
 
     Args:
-        uniforms: two for the place and two for each try, N×22.
-        low, high: the smallest and the largest share of the area.
+        uniforms: two for the position and two for each attempt, N×22.
+        low, high: the smallest and the largest fraction of the area.
     """
-    areas = _scale_to_range(uniforms[:, 2::2], low, high) * (height * width)
-    aspects = np.exp(_scale_to_range(uniforms[:, 3::2], -1, 1) * np.log(ERASING_ASPECT))
+    areas = _between(uniforms[:, 2::2], low, high) * (height * width)
+    aspects = np.exp(_between(uniforms[:, 3::2], -1, 1) * np.log(ERASING_ASPECT))
     heights, widths = np.rint(np.sqrt(areas * aspects)), np.rint(np.sqrt(areas / aspects))
     fits = (heights < height) & (widths < width)
     first = fits.argmax(1)[:, None]
     chosen = (np.take_along_axis(np.where(fits, sizes, 0), first, 1)[:, 0] for sizes in (heights, widths))
     tall, wide = (sizes.astype(np.int64) for sizes in chosen)
-    return (
-        _sample_integers(uniforms[:, 0], height - tall + 1),
-        _sample_integers(uniforms[:, 1], width - wide + 1),
-        tall,
-        wide,
-    )
+    tops, lefts = _integers(uniforms[:, 0], height - tall + 1), _integers(uniforms[:, 1], width - wide + 1)
+    return tops, lefts, tall, wide
 
 
-def _cutout(images: Tensor, augmentation: augmentations.Cutout, uniforms: Uniforms) -> Tensor:
-    height, width = images.shape[2:]
-    sizes = np.full(len(images), augmentation.size, dtype=np.int64)
-    tops, lefts = (
-        _sample_integers(uniforms[:, place], size) - augmentation.size // 2 for place, size in ((0, height), (1, width))
-    )
-    return geometry.erase(images, tops, lefts, sizes, sizes)
+def _size(images: Tensor) -> Size:
+    return images.shape[2], images.shape[3]
 
 
-def _posterize(images: Tensor, augmentation: augmentations.Posterize, uniforms: Uniforms) -> Tensor:
-    return apply_where(
-        uniforms[:, 0] < augmentation.p,
-        images,
-        lambda some, places: pixel.posterize(some, np.full(len(places), augmentation.bits)),
-    )
+# Random numbers to parameters.
 
 
-def _solarize(images: Tensor, augmentation: augmentations.Solarize, uniforms: Uniforms) -> Tensor:
-    return apply_where(
-        uniforms[:, 0] < augmentation.p,
-        images,
-        lambda some, places: pixel.solarize(some, np.full(len(places), augmentation.threshold)),
-    )
+def _between(uniforms: Uniforms, low: float, high: float) -> FloatArray:
+    return low + (high - low) * uniforms.astype(np.float64)
 
 
-def _randaugment(images: Tensor, augmentation: augmentations.RandAugment, uniforms: Uniforms) -> Tensor:
-    for step in range(augmentation.operations):
-        images = randaugment(images, uniforms[:, 2 * step], uniforms[:, 2 * step + 1], augmentation.magnitude)
+def _random_factors(uniforms: Uniforms, strength: float) -> FloatArray:
+    return _between(uniforms, max(0.0, 1 - strength), 1 + strength)
+
+
+def _integers(uniforms: Uniforms, count: int | IntArray) -> IntArray:
+    """Integers from 0 to below `count`, all with equal probability."""
+    # In 32 bits below 2²⁴ no product with a number below 1 reaches the count.
+    return (uniforms * np.asarray(count, dtype=np.float32)).astype(np.int64)
+
+
+def _signs(uniforms: Uniforms) -> FloatArray:
+    return np.where(uniforms[:, 0] < 0.5, -1.0, 1.0)
+
+
+def _below(uniforms: Uniforms, probability: float) -> Params:
+    return {"mask": uniforms[:, 0] < probability}
+
+
+def _every(uniforms: Uniforms) -> Params:
+    return {"mask": np.ones(len(uniforms), bool)}
+
+
+def _random_blend(augmentation: Any, uniforms: Uniforms, _size: Size) -> Params:
+    return {"factors": _random_factors(uniforms[:, 0], augmentation.strength)}
+
+
+def _fixed_blend(strength: float, uniforms: Uniforms, _size: Size) -> Params:
+    return {"factors": np.full(len(uniforms), strength)}
+
+
+def _random_translation(uniforms: Uniforms, fraction: float, size: Size) -> Params:
+    """Whole pixels to the right and down, up to a fraction of the width and of the height."""
+    height, width = size
+    fractions = _between(uniforms, -fraction, fraction)
+    return {"translate_x": np.rint(fractions[:, 0] * width), "translate_y": np.rint(fractions[:, 1] * height)}
+
+
+def _fixed_translation(strength: float, uniforms: Uniforms, _size: Size) -> Params:
+    direction = (uniforms[:, 0] * 4).astype(np.int64)
+    right, down = np.array([1, -1, 0, 0])[direction], np.array([0, 0, 1, -1])[direction]
+    return {"translate_x": strength * right, "translate_y": strength * down, "interpolation": "nearest"}
+
+
+def _random_affine(augmentation: Any, uniforms: Uniforms, size: Size) -> Params:
+    return {
+        "angle": _between(uniforms[:, 0], -augmentation.degrees, augmentation.degrees),
+        **_random_translation(uniforms[:, 1:3], augmentation.translate, size),
+        "scale": _between(uniforms[:, 3], augmentation.scale_low, augmentation.scale_high),
+        "shear_x": _between(uniforms[:, 4], -augmentation.shear, augmentation.shear),
+        "interpolation": augmentation.interpolation,
+    }
+
+
+def _random_crop(augmentation: Any, uniforms: Uniforms, _size: Size) -> Params:
+    tops, lefts = _integers(uniforms, 2 * augmentation.padding + 1).T
+    return {"tops": tops, "lefts": lefts, "padding": augmentation.padding, "fill": augmentation.fill}
+
+
+def _random_jitter(augmentation: Any, uniforms: Uniforms, _size: Size) -> Params:
+    names = ("brightness", "contrast", "saturation")
+    strengths = {name: getattr(augmentation, name) for name in names}
+    factors = {
+        name: _random_factors(uniforms[:, column], strength) if strength else None
+        for column, (name, strength) in enumerate(strengths.items())
+    }
+    hue = augmentation.hue
+    return {**factors, "hue": _between(uniforms[:, 3], -hue, hue) if hue else None}
+
+
+def _random_noise(augmentation: Any, uniforms: Uniforms, _size: Size) -> Params:
+    upper, lower = _integers(uniforms, 2**16).T
+    return {"seeds": upper * 2**16 + lower, "std": augmentation.std}
+
+
+def _random_erasing(augmentation: Any, uniforms: Uniforms, size: Size) -> Params:
+    rectangles = erasing_rectangles(uniforms[:, 1:], augmentation.low, augmentation.high, *size)
+    return {"rectangles": rectangles, **_below(uniforms, augmentation.p)}
+
+
+def _random_cutout(augmentation: Any, uniforms: Uniforms, size: Size) -> Params:
+    sides = np.full(len(uniforms), augmentation.size, dtype=np.int64)
+    tops, lefts = (_integers(uniforms[:, axis], size[axis]) - augmentation.size // 2 for axis in (0, 1))
+    return {"tops": tops, "lefts": lefts, "heights": sides, "widths": sides}
+
+
+def _fixed_occlusion(strength: float, uniforms: Uniforms, size: Size) -> Params:
+    height, width = (min(int(strength), extent) for extent in size)
+    tops = (uniforms[:, 0] * (size[0] - height + 1)).astype(np.int64)
+    lefts = (uniforms[:, 1] * (size[1] - width + 1)).astype(np.int64)
+    return {
+        "tops": tops, "lefts": lefts, "heights": np.full_like(tops, height), "widths": np.full_like(lefts, width)
+    }  # fmt: skip
+
+
+# Parameters to images.
+
+
+def _where(change: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A transform that changes the images of a mask; further parameters are passed to `change`."""
+
+    def apply(images: Tensor, mask: BoolArray, **params: Any) -> Tensor:
+        return apply_where(mask, images, lambda selected, _: change(selected, **params))
+
+    return apply
+
+
+def _flip(images: Tensor, dim: int) -> Tensor:
+    return images.flip(dim)
+
+
+def _crop(images: Tensor, tops: IntArray, lefts: IntArray, padding: int, fill: Literal["zero", "reflect"]) -> Tensor:
+    return geometry.crop(geometry.pad(images, padding, fill), tops, lefts, *_size(images))
+
+
+def _affine(images: Tensor, interpolation: Literal["nearest", "bilinear"] = "bilinear", **params: Any) -> Tensor:
+    return geometry.affine(images, AffineParams(**params), interpolation)
+
+
+def _jitter(
+    images: Tensor,
+    brightness: FloatArray | None,
+    contrast: FloatArray | None,
+    saturation: FloatArray | None,
+    hue: FloatArray | None,
+) -> Tensor:
+    steps = (color.brightness, brightness), (color.contrast, contrast), (color.saturation, saturation), (color.hue, hue)
+    for change, values in steps:
+        if values is not None:
+            images = change(images, values)
     return images
 
 
-def _trivialaugment(images: Tensor, _augmentation: augmentations.TrivialAugment, uniforms: Uniforms) -> Tensor:
-    return trivialaugment(images, uniforms[:, 0], uniforms[:, 1], uniforms[:, 2])
+def _erase(images: Tensor, mask: BoolArray, rectangles: tuple[IntArray, ...]) -> Tensor:
+    return apply_where(
+        mask, images, lambda selected, indices: geometry.erase(selected, *(numbers[indices] for numbers in rectangles))
+    )
 
 
-# Numbers that an image needs, where it is not one.
-_NUM_UNIFORMS: dict[type, int | Callable[[Any], int]] = {
-    augmentations.Crop: 2,
-    augmentations.Translation: 2,
-    augmentations.Affine: 5,
-    augmentations.Jitter: 4,
-    augmentations.Noise: 2,
-    augmentations.Erasing: 3 + 2 * ERASING_ATTEMPTS,
-    augmentations.Cutout: 2,
-    augmentations.RandAugment: lambda choice: 2 * choice.operations,
-    augmentations.TrivialAugment: 3,
-}
+def _posterize(images: Tensor, bits: int) -> Tensor:
+    return color.posterize(images, np.full(len(images), bits))
 
-TRANSFORMS: dict[type, Callable[[Tensor, Any, Uniforms], Tensor]] = {
-    augmentations.Crop: _crop,
-    augmentations.Flip: _flip,
-    augmentations.AlternatingFlip: _alternating_flip,
-    augmentations.VerticalFlip: _vertical_flip,
-    augmentations.Rotation: _rotation,
-    augmentations.Translation: _translation,
-    augmentations.Scale: _scale,
-    augmentations.Affine: _affine,
-    augmentations.Brightness: _brightness,
-    augmentations.Contrast: _contrast,
-    augmentations.Saturation: _saturation,
-    augmentations.Hue: _hue,
-    augmentations.Jitter: _jitter,
-    augmentations.Greyscale: _greyscale,
-    augmentations.Invert: _invert,
-    augmentations.Blur: _blur,
-    augmentations.Noise: _noise,
-    augmentations.Erasing: _erasing,
-    augmentations.Cutout: _cutout,
-    augmentations.Posterize: _posterize,
-    augmentations.Solarize: _solarize,
-    augmentations.RandAugment: _randaugment,
-    augmentations.TrivialAugment: _trivialaugment,
+
+def _solarize(images: Tensor, threshold: int) -> Tensor:
+    return color.solarize(images, np.full(len(images), threshold))
+
+
+def _randaugment(images: Tensor, uniforms: Uniforms, magnitude: int) -> Tensor:
+    for operation, sign in zip(uniforms.T[::2], uniforms.T[1::2], strict=True):
+        images = randaugment(images, operation, sign, magnitude)
+    return images
+
+
+TRANSFORMS: dict[str, Transform] = {
+    "crop": Transform(_crop, _random_crop, num_uniforms=2),
+    "flip": Transform(_where(_flip), lambda choice, uniforms, _: {"dim": 3, **_below(uniforms, choice.p)}),
+    "alternating_flip": Transform(_where(_flip), lambda _choice, uniforms, _: {"dim": 3, **_below(uniforms, 0.5)}),
+    "vertical_flip": Transform(_where(_flip), lambda choice, uniforms, _: {"dim": 2, **_below(uniforms, choice.p)}),
+    "translation": Transform(
+        _affine,
+        lambda choice, uniforms, size: {
+            **_random_translation(uniforms, choice.fraction, size),
+            "interpolation": "nearest",
+        },
+        _fixed_translation,
+        num_uniforms=2,
+    ),
+    "rotation": Transform(
+        _affine,
+        lambda choice, uniforms, _: {
+            # Negative, since torchvision's `rotate` counts degrees counterclockwise.
+            "angle": -_between(uniforms[:, 0], -choice.degrees, choice.degrees),
+            "interpolation": choice.interpolation,
+        },
+        lambda strength, uniforms, _: {"angle": strength * _signs(uniforms)},
+    ),
+    "scale": Transform(
+        _affine,
+        lambda choice, uniforms, _: {
+            "scale": _between(uniforms[:, 0], choice.low, choice.high),
+            "interpolation": choice.interpolation,
+        },
+        lambda strength, _uniforms, _: {"scale": strength},
+    ),
+    "affine": Transform(_affine, _random_affine, num_uniforms=5),
+    "brightness": Transform(
+        color.brightness,
+        _random_blend,
+        _fixed_blend,
+    ),
+    "contrast": Transform(
+        color.contrast,
+        _random_blend,
+        _fixed_blend,
+    ),
+    "saturation": Transform(
+        color.saturation,
+        _random_blend,
+        _fixed_blend,
+    ),
+    "hue": Transform(
+        color.hue,
+        lambda choice, uniforms, _: {"shifts": _between(uniforms[:, 0], -choice.strength, choice.strength)},
+        lambda strength, uniforms, _: {"shifts": strength / 360 * _signs(uniforms)},
+    ),
+    "jitter": Transform(_jitter, _random_jitter, num_uniforms=4),
+    "greyscale": Transform(
+        _where(color.greyscale),
+        lambda choice, uniforms, _: _below(uniforms, choice.p),
+        lambda _strength, uniforms, _: _every(uniforms),
+    ),
+    "invert": Transform(
+        _where(color.invert),
+        lambda choice, uniforms, _: _below(uniforms, choice.p),
+        lambda _strength, uniforms, _: _every(uniforms),
+    ),
+    "blur": Transform(
+        filters.blur,
+        lambda choice, uniforms, _: {
+            "sigmas": _between(uniforms[:, 0], choice.low, choice.high),
+            "kernel": choice.kernel,
+        },
+        lambda strength, uniforms, _: {
+            "sigmas": np.full(len(uniforms), strength),
+            "kernel": 2 * ceil(BLUR_RADIUS_SIGMAS * strength) + 1,
+        },
+    ),
+    "noise": Transform(
+        filters.noise,
+        _random_noise,
+        lambda strength, uniforms, _: {"seeds": (uniforms[:, 0] * 2**32).astype(np.int64), "std": strength},
+        num_uniforms=2,
+    ),
+    "erasing": Transform(_erase, _random_erasing, num_uniforms=3 + 2 * ERASING_ATTEMPTS),
+    "cutout": Transform(geometry.erase, _random_cutout, num_uniforms=2),
+    "posterize": Transform(
+        _where(_posterize), lambda choice, uniforms, _: {"bits": choice.bits, **_below(uniforms, choice.p)}
+    ),
+    "solarize": Transform(
+        _where(_solarize), lambda choice, uniforms, _: {"threshold": choice.threshold, **_below(uniforms, choice.p)}
+    ),
+    "randaugment": Transform(
+        _randaugment,
+        lambda choice, uniforms, _: {"uniforms": uniforms, "magnitude": choice.magnitude},
+        num_uniforms=lambda choice: 2 * choice.operations,
+    ),
+    "trivialaugment": Transform(
+        trivialaugment,
+        lambda _choice, uniforms, _: {
+            "operation_uniforms": uniforms[:, 0],
+            "sign_uniforms": uniforms[:, 1],
+            "magnitude_uniforms": uniforms[:, 2],
+        },
+        num_uniforms=3,
+    ),
+    "jpeg": Transform(filters.jpeg, fixed=lambda strength, _uniforms, _: {"quality": int(strength)}),
+    "occlusion": Transform(geometry.erase, fixed=_fixed_occlusion),
+    "resolution": Transform(filters.downsample, fixed=lambda strength, _uniforms, _: {"side": int(strength)}),
 }

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from cnnlab.config.augmentations import AlternatingFlip, Flip, Maybe, OneOf, VerticalFlip
+from cnnlab.config.image_changes import AlternatingFlip, Flip, Maybe, OneOf, VerticalFlip
 from cnnlab.data.augmentation.augment import AugmentParams, sample_params
 from cnnlab.data.loader import ImageLoader
 from cnnlab.data.sources.base import Indices

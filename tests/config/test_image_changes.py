@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cnnlab.config.augmentations import Flip, Maybe, augmentations, horizontal_flips
+from cnnlab.config.image_changes import Flip, Maybe, augmentations, horizontal_flips
 from cnnlab.config.model import Model
 from cnnlab.config.recipe import Data, Recipe
 from cnnlab.config.warnings import recipe_warnings
