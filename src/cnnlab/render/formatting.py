@@ -76,6 +76,17 @@ def format_loss(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3g}"
 
 
+def format_probability(value: float) -> str:
+    """A probability with three digits; one that only rounds to 1 or 0 is not shown as such.
+
+    >>> format_probability(0.99996), format_probability(0.98), format_probability(0.0001)
+    ('> 0.999', '0.980', '< 0.001')
+    """
+    if 0.9995 <= value <= 1:
+        return "> 0.999"
+    return "< 0.001" if value < 0.0005 else f"{value:.3f}"
+
+
 def format_percent(value: float) -> str:
     """A share as a percentage with one digit; `–` where there is none."""
     return f"{100 * value:.1f} %" if isfinite(value) else MISSING

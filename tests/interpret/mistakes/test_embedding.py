@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from cnnlab.data.loader import ImageLoader
 from cnnlab.interpret.mistakes import embedding
-from cnnlab.interpret.mistakes.embedding import PCAEmbedding, embed_images, last_layer, layer_inputs
+from cnnlab.interpret.mistakes.embedding import embed_images, last_layer, layer_inputs
 from cnnlab.interpret.mistakes.figures import embedding_figure
-from cnnlab.interpret.mistakes.view import map_sentence
+from cnnlab.interpret.mistakes.result import EmbeddingPoints, PCAEmbedding
+from cnnlab.interpret.mistakes.view import _embedding_table
 from cnnlab.records import LayerRecord
 from cnnlab.render.plots import to_svg
 
 CPU = torch.device("cpu")
+NAMED = np.zeros(30, np.int64)
 
 
 def feed(count: int = 30, kinds: int = 3) -> ImageLoader:
@@ -78,7 +80,7 @@ def test_pieces_change_nothing_and_the_mode_stays(
     network.train()
     with untouched(network):
         whole = layer_inputs(network, "5", feed(), np.arange(30))
-        monkeypatch.setattr(embedding, "CHUNK_NUMBERS", 7 * 192)
+        monkeypatch.setattr(embedding, "CHUNK_BYTES", 7 * 192)
         np.testing.assert_allclose(layer_inputs(network, "5", feed(), np.arange(30)), whole, atol=1e-6)
 
 
@@ -92,27 +94,28 @@ def test_an_error_in_the_middle_leaves_no_hook(
 
 
 def test_the_plane_is_that_of_scikit_learn(network: nn.Sequential) -> None:
-    found = embed_images(network, row("5", "dense", (216,)), feed())
+    found = embed_images(network, row("5", "dense", (216,)), feed(), NAMED)
     assert found is not None
     network.eval()
     images = torch.cat([batch for batch, _ in feed().eval_batches()])
     oracle = PCA(2, svd_solver="full").fit(network[:5](images).detach().numpy())
     assert found.explained_variance == pytest.approx(oracle.explained_variance_ratio_, rel=1e-4)
     assert (found.num_features, found.is_averaged, found.layer) == (216, False, "5")
-    assert np.array_equal(found.labels, np.arange(30) % 3)
+    assert np.array_equal(found.points.labels, np.arange(30) % 3)
+    assert np.array_equal(found.points.is_error, np.arange(30) % 3 != 0)
 
 
 def test_many_images_are_thinned_evenly(network: nn.Sequential) -> None:
-    found = embed_images(network, row("5", "dense", (216,)), feed(), max_points=7)
+    found = embed_images(network, row("5", "dense", (216,)), feed(), NAMED, max_points=7)
     assert found is not None
-    assert found.image_indices.tolist() == [0, 5, 10, 14, 19, 24, 29]
-    assert np.array_equal(found.labels, found.image_indices % 3)
+    assert found.points.image_indices.tolist() == [0, 5, 10, 14, 19, 24, 29]
+    assert np.array_equal(found.points.labels, found.points.image_indices % 3)
 
 
 def test_features_that_are_no_numbers_give_no_map(network: nn.Sequential) -> None:
     with torch.no_grad():
         network[0].bias.fill_(torch.nan)
-    assert embed_images(network, row("5", "dense", (216,)), feed()) is None
+    assert embed_images(network, row("5", "dense", (216,)), feed(), NAMED) is None
 
 
 def test_the_last_layer_is_the_last_dense_or_convolution(network: nn.Sequential) -> None:
@@ -127,31 +130,35 @@ def test_the_last_layer_is_the_last_dense_or_convolution(network: nn.Sequential)
 @pytest.mark.full
 @pytest.mark.parametrize("kinds", [1, 3, 20, pytest.param(21, marks=pytest.mark.full)])
 def test_the_figure_has_every_point_and_every_mistake(network: nn.Sequential, kinds: int) -> None:
-    found = embed_images(network, row("5", "dense", (216,)), feed(90, kinds))
-    assert found is not None
+    labels = np.arange(90) % kinds
     wrong = np.arange(90) % 7 == 0
+    found = embed_images(network, row("5", "dense", (216,)), feed(90, kinds), np.where(wrong, -1, labels))
+    assert found is not None
     names = [f"$class_{k}" for k in range(kinds)]
-    figure = embedding_figure(found, wrong, names, "title", ["note"])
+    figure = embedding_figure(found, names, "title", ["note"])
     main, *small = figure.axes
     drawn = np.concatenate([group.get_offsets() for group in main.collections])
-    assert sorted(map(tuple, drawn)) == sorted(map(tuple, found.points))
+    assert sorted(map(tuple, drawn)) == sorted(map(tuple, found.points.points))
     assert main.get_xlabel() == f"component 1, {100 * found.explained_variance[0]:.1f} % of the variance"
     # Names of many classes would cover the map.
     assert [text.get_text() for text in main.texts] == (names if kinds <= 20 else [])
     told = " ".join(text.get_text() for text in figure.findobj(Text))
-    assert ("classes would cover it" in told) == (kinds > 20)
+    assert ("without names (21 classes)" in told) == (kinds > 20)
     assert len(small) == min(kinds, 20)
     rings = sum(len(axes.collections[2].get_offsets()) for axes in small)
-    assert rings == wrong[np.isin(found.labels, range(20))].sum()
+    assert rings == wrong[np.isin(labels, range(20))].sum()
     assert "$class_0" in to_svg(figure, "map", "")
     (low, high), (left, right) = main.get_ylim(), main.get_xlim()
-    assert low < found.points[:, 1].min() <= found.points[:, 1].max() < high
-    assert left < found.points[:, 0].min() <= found.points[:, 0].max() < right
+    assert low < found.points.points[:, 1].min() <= found.points.points[:, 1].max() < high
+    assert left < found.points.points[:, 0].min() <= found.points.points[:, 0].max() < right
 
 
-@pytest.mark.parametrize(("each", "told"), [(2, False), (3, True)])
-def test_centres_of_one_or_two_images_are_not_told_of(each: int, told: bool) -> None:
+@pytest.mark.parametrize(("each", "rows"), [(2, 2), (3, 4)])
+def test_centroids_of_one_or_two_images_are_not_shown(each: int, rows: int) -> None:
     labels = np.arange(4 * each) % 4
-    points = np.random.default_rng(0).normal(size=(len(labels), 2))
-    found = PCAEmbedding("dense1", 84, False, np.arange(len(labels)), points, labels, (0.31, 0.2), 0.5, 0.4)
-    assert ("nearest class centre" in map_sentence(found)) is told
+    points = EmbeddingPoints(np.arange(4 * each), np.zeros((4 * each, 2)), labels, np.zeros(4 * each, bool))
+    found = PCAEmbedding(
+        layer="dense1", num_images=4 * each, num_features=84, is_averaged=False, explained_variance=(0.31, 0.2),
+        centroid_accuracy=0.5, centroid_accuracy_on_map=0.4, points=points,
+    )  # fmt: skip
+    assert len(_embedding_table(found)[1].rows) == rows

@@ -22,9 +22,8 @@ import cnnlab
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, UsageError
 from cnnlab.interpret.mistakes import compute
-from cnnlab.interpret.mistakes.compute import inspect_mistakes
-from cnnlab.interpret.mistakes.prediction_table import PredictionTable
-from cnnlab.interpret.mistakes.result import MistakesRecord
+from cnnlab.interpret.mistakes.compute import PredictionTable, inspect_mistakes
+from cnnlab.interpret.mistakes.result import Mistakes
 from cnnlab.render.plots import to_svg
 from cnnlab.storage.run_folder import Predictions, RunFolder
 from cnnlab.storage.test_ledger import LEDGER
@@ -71,7 +70,7 @@ def test_the_gallery_shows_the_images_of_its_numbers(own: RunFolder, colours: Pa
     logits = np.eye(3)[[1, 2, 0] * 3] * np.arange(1, 10)[:, None] / 4
     rewritten(own, logits)
     found = inspect_mistakes(own.path, device="cpu", max_mistakes=3)
-    labels = found.labels
+    labels = own.predictions("validation").labels
     wrong = [place for place in range(9) if logits[place].argmax() != labels[place]]
     expected = sorted(wrong, key=lambda place: -logits[place].max())[:3]
     assert [case.image for case in found.confident_errors] == [f"validation:{place}" for place in expected]
@@ -81,9 +80,9 @@ def test_the_gallery_shows_the_images_of_its_numbers(own: RunFolder, colours: Pa
         assert case.own == pytest.approx(softmax(logits[place])[labels[place]], rel=1e-6)
         picture = dataset.load_image(case.image)
         assert picture.label == labels[place]
-        assert np.array_equal(found.images[place], picture.pixels)
+        assert np.array_equal(found.pixels[place], picture.pixels)
         files = [np.asarray(Image.open(file)) for file in (colours / case.true).iterdir()]
-        assert any(np.array_equal(found.images[place].transpose(1, 2, 0), file) for file in files)
+        assert any(np.array_equal(found.pixels[place].transpose(1, 2, 0), file) for file in files)
     assert list(found.figures()) == ["confusion", "gallery", "reliability", "map"]
     assert own.data().classes[labels[expected[0]]] == found.confident_errors[0].true
 
@@ -123,24 +122,24 @@ def test_logits_that_are_no_numbers_count_as_wrong_and_nothing_breaks(own: RunFo
     logits[0], logits[1, 2], logits[2] = np.nan, np.inf, -np.inf
     rewritten(own, logits)
     found = inspect_mistakes(own.path, images=False)
-    assert (found.num_correct, found.num_wrong, found.num_unpredicted) == (6, 3, 3)
-    assert found.confusion.sum() == 6
+    assert (found.num_correct, found.num_errors, found.num_unpredicted) == (6, 3, 3)
+    assert np.sum(found.confusion) == 6
     assert (found.calibration.images, found.calibration.left_out) == (6, 3)
     assert found.confident_errors == ()
-    assert "3 images got no name" in found.document().lines[0]
+    assert "3 images without a prediction" in found.document().notes[0]
     assert [each.images for each in found.class_metrics] == np.bincount(labels).tolist()
     rewritten(own, np.full((9, 3), np.nan))
     nothing = inspect_mistakes(own.path, device="cpu")
     assert (nothing.num_correct, nothing.calibration, nothing.confident_errors) == (0, None, ())
     assert list(nothing.figures()) == ["confusion", "map"]
-    assert MistakesRecord.from_json(nothing.to_json()) == nothing.record()
+    assert Mistakes.from_json(nothing.to_json()).to_json() == nothing.to_json()
 
 
 def test_equal_logits_have_no_temperature(own: RunFolder) -> None:
     labels = np.arange(30) % 3
     rewritten(own, np.zeros((30, 3)), labels)
     found = inspect_mistakes(own.path, images=False)
-    assert any("No temperature changes anything: the logits" in line for line in found.document().lines)
+    assert any("no temperature changes the probabilities" in title for title, _ in found.document().tables)
 
 
 def test_a_perfect_run_has_no_mistakes_to_show(own: RunFolder) -> None:
@@ -150,7 +149,7 @@ def test_a_perfect_run_has_no_mistakes_to_show(own: RunFolder) -> None:
     assert (found.confident_errors, found.pairs, len(found.uncertain_correct)) == ((), (), 6)
     assert list(found.figures()) == ["confusion", "gallery", "reliability", "map"]
     assert "0 mistakes" in found.document().lines[0]
-    assert all("taken for" not in line for line in found.document().lines)
+    assert not any("confused" in title or "errors" in title for title, _ in found.document().tables)
 
 
 def test_a_look_at_the_test_parts_images_is_one_line_and_its_predictions_are_none(own: RunFolder) -> None:
@@ -162,7 +161,7 @@ def test_a_look_at_the_test_parts_images_is_one_line_and_its_predictions_are_non
     (line,) = ledger(own)[len(before) :]
     assert json.loads(line)["purpose"] == "inspect mistakes"
     assert json.loads(line)["run"] == own.path.name
-    assert looked.images
+    assert looked.pixels
     assert looked.embedding is not None
     assert looked.accuracy == alone.accuracy
     for part in ("train", "validation"):
@@ -186,7 +185,7 @@ def test_without_its_data_a_run_has_figures_but_no_pictures_of_images(own: RunFo
     assert found.missing_images_reason
     assert any(line.startswith("without images: ") for line in said)
     assert list(found.figures()) == ["confusion", "reliability"]
-    assert found.record().without_images == found.missing_images_reason
+    assert json.loads(found.to_json())["without_images"] == found.missing_images_reason
     assert found.missing_images_reason in found.document().notes[0]
 
 
@@ -220,14 +219,15 @@ def test_a_temperature_is_fitted_on_validation_and_judged_elsewhere(own: RunFold
         assert each.before.width.beyond_chance
         assert not each.after.sureness.width.beyond_chance
     found = inspect_mistakes(own.path, "test", images=False)
-    assert "fitted on the 900 validation images and judged here" in found.document().lines[5]
+    (title,) = (title for title, _ in found.document().tables if title.startswith("Calibration"))
+    assert "of 900 validation images" in title
 
 
 def test_one_pair_of_classes_is_asked_for(own: RunFolder) -> None:
     rewritten(own, np.eye(3)[[1] * 9])
     found = inspect_mistakes(own.path, device="cpu", pair="blue:green")
     assert {(case.true, case.predicted) for case in found.confident_errors} == {("blue", "green")}
-    assert found.num_pair_mistakes == len(found.confident_errors) == (found.labels == 0).sum()
+    assert found.num_candidates == len(found.confident_errors) == found.class_metrics[0].images
     assert inspect_mistakes(own.path, pair=("green", "red"), images=False).confident_errors == ()
     renamed(own, ("a:b", "c", "a"))
     assert inspect_mistakes(own.path, pair="a:b:c", images=False).pair == ("a:b", "c")
@@ -310,14 +310,14 @@ def test_any_number_of_classes_and_any_names_are_drawn(own: RunFolder, kinds: in
         svg = to_svg(plate.figure, name, plate.description, standalone=True)
         assert "<img" not in svg
         assert "x" * 60 not in svg
-    assert MistakesRecord.from_json(found.to_json()) == found.record()
+    assert Mistakes.from_json(found.to_json()) == found
 
 
 @pytest.mark.parametrize("equal_mass", [False, True])
 def test_the_histogram_of_the_reliability_diagram_has_an_axis(own: RunFolder, equal_mass: bool) -> None:
     found = inspect_mistakes(own.path, device="cpu", images=False)
     figure = found.figures(equal_mass=equal_mass)["reliability"].figure
-    below = next(axes for axes in figure.axes if axes.get_xlabel() == "probability of the named class")
+    below = next(axes for axes in figure.axes if axes.get_xlabel() == "probability of the predicted class")
     assert below.get_ylabel() == ("density" if equal_mass else "images")
     bars = [bar for bar in below.patches if isinstance(bar, Rectangle)]
     # As many images as there are, or an area of 1.

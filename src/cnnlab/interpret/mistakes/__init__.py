@@ -1,1 +1,3 @@
-"""What a trained network gets wrong."""
+"""The classification errors of a trained network."""
+
+from cnnlab.interpret.mistakes import view as view

@@ -1,6 +1,7 @@
-"""What a trained network gets wrong, by the predictions that its run has kept, with the images where they are at hand.
+"""Computes the classification errors of a run from its stored predictions, with the images where these are available.
 
-The predictions of an opened test part are read without a further look; its images are one, which the ledger tells of.
+Reading the stored predictions of an opened test split is not an opening; reading its images is one, with a line in the
+ledger.
 """
 
 from __future__ import annotations
@@ -11,30 +12,106 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from cnnlab.context import NO_CALLBACKS, ProgressCallback, no_op
 from cnnlab.data.sources.base import Pixels
 from cnnlab.errors import DownloadError, RunError, SourceError, UsageError, comma_separated, did_you_mean
 from cnnlab.interpret.loaded_model import LoadedModel, load_model
-from cnnlab.interpret.mistakes.embedding import PCAEmbedding, embed_images, last_layer
-from cnnlab.interpret.mistakes.prediction_table import PredictionTable
-from cnnlab.interpret.mistakes.result import Calibration, Mistakes, TemperatureScaledMetrics
+from cnnlab.interpret.mistakes.embedding import embed_images, last_layer
+from cnnlab.interpret.mistakes.result import (
+    Calibration,
+    ImagePrediction,
+    Mistakes,
+    PCAEmbedding,
+    TemperatureScaledMetrics,
+)
 from cnnlab.interpret.targets import resolve_target_name, validate_count
 from cnnlab.randomness import generator
 from cnnlab.render.formatting import shorten
 from cnnlab.stats.calibration import bootstrap_temperature, calibration_metrics, cross_fitted_logits
-from cnnlab.stats.per_class import class_metrics, confused_pairs
+from cnnlab.stats.per_class import Proportion, class_metrics, confused_pairs
 from cnnlab.storage.run_folder import Predictions, RunFolder
 from cnnlab.training.device import disable_tf32
 
 SPLITS = ("train", "validation", "test")
 LEDGER_PURPOSE = "inspect mistakes"
 NUM_UNCERTAIN = 6
-# With fewer images a temperature is a guess.
+# With fewer images a temperature is not fitted.
 MIN_IMAGES = 20
 
 Numbers = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PredictionTable:
+    """The prediction for each of N images.
+
+    Attributes:
+        labels: class indices.
+        predicted: class indices; −1 where the logits are not finite.
+        probability: of the predicted class; NaN where there is none.
+        true_class_probability: NaN where there is none.
+    """
+
+    labels: Indices
+    predicted: Indices
+    probability: Numbers
+    true_class_probability: Numbers
+
+    @classmethod
+    def from_predictions(cls, predictions: Predictions) -> PredictionTable:
+        finite = predictions.is_finite()
+        logits: Numbers = np.where(finite[:, None], predictions.logits, 0).astype(np.float64)
+        probabilities = softmax(logits, axis=1)
+        rows = np.arange(len(logits))
+        return cls(
+            predictions.labels,
+            np.where(finite, logits.argmax(axis=1), -1).astype(np.int64),
+            np.where(finite, probabilities.max(axis=1), np.nan),
+            np.where(finite, probabilities[rows, predictions.labels], np.nan),
+        )
+
+    def confident_errors(self, max_count: int, pair: tuple[int, int] | None, per_pair: int | None) -> list[int]:
+        """Indices of the errors with the highest probability, in descending order; ties by index."""
+        chosen: list[int] = []
+        counts: dict[tuple[int, int], int] = {}
+        errors = np.flatnonzero(self._is_error(pair))
+        order = np.argsort(-self.probability[errors], kind="stable")
+        for index in errors[order].tolist():
+            kind = (int(self.labels[index]), int(self.predicted[index]))
+            counts[kind] = counts.get(kind, 0) + 1
+            if per_pair is None or counts[kind] <= per_pair:
+                chosen.append(index)
+            if len(chosen) == max_count:
+                break
+        return chosen
+
+    def uncertain_correct(self, max_count: int) -> list[int]:
+        """Indices of the correct predictions with the lowest probability, in ascending order; ties by index."""
+        correct = np.flatnonzero(self.predicted == self.labels)
+        order = np.argsort(self.probability[correct], kind="stable")
+        return [int(index) for index in correct[order[:max_count]]]
+
+    def num_errors(self, pair: tuple[int, int] | None) -> int:
+        """The number of errors with a predicted class, of one pair or of all."""
+        return int(self._is_error(pair).sum())
+
+    def image_prediction(self, index: int, split: str, names: Sequence[str]) -> ImagePrediction:
+        return ImagePrediction(
+            image=f"{split}:{index}",
+            true=names[int(self.labels[index])],
+            predicted=names[int(self.predicted[index])],
+            probability=float(self.probability[index]),
+            own=float(self.true_class_probability[index]),
+        )
+
+    def _is_error(self, pair: tuple[int, int] | None) -> npt.NDArray[np.bool_]:
+        is_error: npt.NDArray[np.bool_] = (self.predicted >= 0) & (self.predicted != self.labels)
+        if pair is not None:
+            is_error &= (self.labels == pair[0]) & (self.predicted == pair[1])
+        return is_error
 
 
 @disable_tf32()
@@ -51,76 +128,79 @@ def inspect_mistakes(
     log: Callable[[str], None] = NO_CALLBACKS.log,
     progress: ProgressCallback = no_op,
 ) -> Mistakes:
-    """What a run's network gets wrong on a part of its data, and how far its probabilities can be trusted.
+    """Collect the classification errors of a run's network on one split, and the calibration of its probabilities.
 
     Args:
-        model: the folder of a finished run, or a `LoadedModel` that is one.
-        split: train, validation or test; test only where its figures are in the run's result.
-        max_mistakes: mistakes in the gallery, 1 to 256.
-        pair: (true class, predicted class), or both with a colon between them: a gallery of these mistakes alone.
-        per_pair: at most so many mistakes of one pair of classes, from 1; None: as they come.
-        images: whether to look at the images as well, for the gallery and the map. Of the test part that is a look,
-            which the ledger tells of.
-        device: auto, cpu, cuda or mps; where the map's features are computed.
-        data: where catalogue data lives.
-        log: told why images are left out.
-        progress: told of images that are decoded.
+        model: the folder of a finished run, or a `LoadedModel` of one.
+        split: train, validation or test; test only where the run's result has its figures.
+        max_mistakes: errors in the gallery, 1 to 256.
+        pair: (true class, predicted class), or both with a colon in between: list only errors of this pair.
+        per_pair: the largest number of errors of one pair of classes, from 1; None: no limit.
+        images: whether to load the images, for the gallery and the embedding. For the test split this is an opening,
+            which is recorded in the ledger.
+        device: auto, cpu, cuda or mps; computes the features of the embedding.
+        data: the folder of catalogue data.
+        log: called with the reason why images are missing.
+        progress: called while images are decoded.
 
     Raises:
-        UsageError: not a run, a part without predictions, or classes that are not there.
-        RunError: the run has not finished, its test part is shut, or its files are damaged.
+        UsageError: not a run, a split without predictions, or unknown classes.
+        RunError: the run has not finished, its test split is sealed, or its files are damaged.
     """
     folder = _run(model)
     names = folder.data().classes
     predictions = _predictions(folder, split)
     _validate_counts(max_mistakes, per_pair)
-    names_of = None if pair is None else _pair(pair, names)
-    wanted = None if names_of is None else (_class(names_of[0], names), _class(names_of[1], names))
+    pair_names = None if pair is None else _pair(pair, names)
+    pair_indices = None if pair_names is None else (_class(pair_names[0], names), _class(pair_names[1], names))
     table = PredictionTable.from_predictions(predictions)
     confident, uncertain = (
-        table.confident_errors(max_mistakes, wanted, per_pair),
+        table.confident_errors(max_mistakes, pair_indices, per_pair),
         table.uncertain_correct(NUM_UNCERTAIN),
     )
     loaded = _LoadedImages(missing_reason="they were not asked for")
     if images:
-        loaded = _load_images(folder, split, predictions, (*confident, *uncertain), device, data, log, progress)
+        indices = (*confident, *uncertain)
+        loaded = _load_images(folder, split, table, indices, device, data, log, progress)
     confusion = predictions.confusion()
-    of_class = np.bincount(predictions.labels, minlength=len(names))
+    images_per_class = np.bincount(predictions.labels, minlength=len(names))
+    num_images, num_correct = len(predictions.labels), int((table.predicted == predictions.labels).sum())
     return Mistakes(
         run=folder.name,
         split=split,
         classes=names,
-        labels=predictions.labels,
-        predicted=table.predicted,
-        probability=table.probability,
-        confusion=confusion,
-        class_metrics=class_metrics(confusion, of_class, names),
-        pairs=confused_pairs(confusion, of_class, names),
+        num_images=num_images,
+        num_correct=num_correct,
+        num_unpredicted=int((table.predicted < 0).sum()),
+        accuracy=Proportion.from_counts(num_correct, num_images),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        class_metrics=class_metrics(confusion, images_per_class, names),
+        pairs=confused_pairs(confusion, images_per_class, names),
         calibration=_calibration(folder, split, predictions),
-        pair=names_of,
-        per_pair=per_pair,
         confident_errors=tuple(table.image_prediction(index, split, names) for index in confident),
+        num_candidates=table.num_errors(pair_indices),
         uncertain_correct=tuple(table.image_prediction(index, split, names) for index in uncertain),
-        num_pair_mistakes=table.num_errors(wanted),
-        images=loaded.images,
+        pair=pair_names,
+        per_pair=per_pair,
         embedding=loaded.embedding,
         missing_images_reason=loaded.missing_reason,
+        pixels=loaded.pixels,
     )
 
 
 @dataclass(frozen=True)
 class _LoadedImages:
-    """The pixels of some images by their place, and the map of the part; or why there are none."""
+    """The pixels of some images by their index, and the embedding of the split; or why they are missing."""
 
-    images: Mapping[int, Pixels] = field(default_factory=dict)
+    pixels: Mapping[int, Pixels] = field(default_factory=dict)
     embedding: PCAEmbedding | None = None
     missing_reason: str = ""
 
 
 def _run(run: LoadedModel | str | Path) -> RunFolder:
-    found = run.folder if isinstance(run, LoadedModel) else resolve_target_name(str(run))
-    if isinstance(found, RunFolder):
-        return found
+    folder = run.folder if isinstance(run, LoadedModel) else resolve_target_name(str(run))
+    if isinstance(folder, RunFolder):
+        return folder
     raise UsageError(
         "mistakes are those of a trained network",
         received=run.name if isinstance(run, LoadedModel) else str(run),
@@ -139,8 +219,8 @@ def _predictions(folder: RunFolder, split: str) -> Predictions:
     if split == "test" and result.test is None and "test" in folder.data().splits:
         step = f"when every choice is made: cnnlab test {folder.path}; until then look at the validation part"
         raise RunError("the test part of this run has not been opened", where=where, next_step=step)
-    found = folder.predictions(split) if getattr(result, split) is not None else None
-    if found is None or not len(found.labels):
+    predictions = folder.predictions(split) if getattr(result, split) is not None else None
+    if predictions is None or not len(predictions.labels):
         kept_splits = [name for name in SPLITS if (folder.path / f"predictions-{name}.npz").exists()]
         step = f"--part {kept_splits[-1]}" if kept_splits else "train it again"
         if split == "train" and result.train is not None:
@@ -152,10 +232,10 @@ def _predictions(folder: RunFolder, split: str) -> Predictions:
             allowed=comma_separated(kept_splits) or "none: " + (result.message or "no part was scored"),
             next_step=step,
         )
-    if found.logits.shape != (len(found.labels), len(folder.data().classes)):
+    if predictions.logits.shape != (len(predictions.labels), len(folder.data().classes)):
         file = str(folder.path / f"predictions-{split}.npz")
         raise RunError("these predictions do not fit this run's classes", where=file, next_step="train it again")
-    return found
+    return predictions
 
 
 def _validate_counts(max_mistakes: int, per_pair: int | None) -> None:
@@ -166,11 +246,11 @@ def _validate_counts(max_mistakes: int, per_pair: int | None) -> None:
 
 
 def _pair(pair: str | tuple[str, str], names: Sequence[str]) -> tuple[str, str]:
-    """The true and the predicted class of `cat:dog`; a name may have a colon itself."""
+    """The true and the predicted class of `cat:dog`; class names may contain colons."""
     if not isinstance(pair, str):
         return pair
-    parted = [(pair[:at], pair[at + 1 :]) for at, letter in enumerate(pair) if letter == ":"]
-    if not parted:
+    candidates = [(pair[:at], pair[at + 1 :]) for at, letter in enumerate(pair) if letter == ":"]
+    if not candidates:
         raise UsageError(
             "this takes two classes",
             where="--pair",
@@ -178,17 +258,17 @@ def _pair(pair: str | tuple[str, str], names: Sequence[str]) -> tuple[str, str]:
             allowed="TRUE:PREDICTED",
             next_step="write it as in --pair cat:dog, the true class first",
         )
-    return next((each for each in parted if set(each) <= set(names)), parted[0])
+    return next((each for each in candidates if set(each) <= set(names)), candidates[0])
 
 
 def _class(name: str, names: Sequence[str]) -> int:
     if name not in names:
-        some = [shorten(known, 32) for known in names[:20]]
+        first = [shorten(known, 32) for known in names[:20]]
         raise UsageError(
             "the data has no such class",
             where="--pair",
             received=shorten(name),
-            allowed=", ".join(some) + (", …" if len(names) > len(some) else ""),
+            allowed=", ".join(first) + (", …" if len(names) > len(first) else ""),
             next_step=did_you_mean(name, names) or "write it as in --pair cat:dog, the true class first",
         )
     return names.index(name)
@@ -197,60 +277,61 @@ def _class(name: str, names: Sequence[str]) -> int:
 def _load_images(
     folder: RunFolder,
     split: str,
-    predictions: Predictions,
+    table: PredictionTable,
     image_indices: Sequence[int],
     device: str,
     data: Path | None,
     log: Callable[[str], None],
     progress: ProgressCallback,
 ) -> _LoadedImages:
-    """The images at these places, and the map. The test part is opened once for both."""
+    """Load these images and embed the split; the split is opened once for both."""
     try:
         model = load_model(str(folder.path), device=device, data=data, log=log, progress=progress)
         loader = model.open_split(split, LEDGER_PURPOSE, log=log)
-        if not np.array_equal(loader.labels, predictions.labels):
+        if not np.array_equal(loader.labels, table.labels):
             raise RunError("the images are not those of the kept predictions")
-        images = {index: np.array(loader.pixels[index]) for index in image_indices}
+        pixels = {index: np.array(loader.pixels[index]) for index in image_indices}
     except (SourceError, DownloadError, RunError) as error:
         problem = error.problems[0]
-        why = f"{problem.where}: {problem.what}" if problem.where else problem.what
-        log(f"without images: {why}")
-        return _LoadedImages(missing_reason=why)
+        reason = f"{problem.where}: {problem.what}" if problem.where else problem.what
+        log(f"without images: {reason}")
+        return _LoadedImages(missing_reason=reason)
     layer = last_layer(model.network, model.layers)
-    return _LoadedImages(images, None if layer is None else embed_images(model.network, layer, loader))
+    embedding = None if layer is None else embed_images(model.network, layer, loader, table.predicted)
+    return _LoadedImages(pixels, embedding)
 
 
 def _calibration(folder: RunFolder, split: str, predictions: Predictions) -> Calibration | None:
-    """The figures of the probabilities; rows that are not numbers say none. None where no row does."""
+    """Calibration over the images with finite logits; None without any."""
     logits, labels = _finite(predictions)
     if not len(labels):
         return None
-    left_out = len(predictions.labels) - len(labels)
-    draw = generator(0, "inspect calibration")
-    before = calibration_metrics(logits, labels, draw)
     return Calibration(
-        images=len(labels), left_out=left_out, before=before, after=_temperature_scaled(folder, split, logits, labels)
+        images=len(labels),
+        left_out=len(predictions.labels) - len(labels),
+        before=calibration_metrics(logits, labels, generator(0, "inspect calibration")),
+        after=_temperature_scaled(folder, split, logits, labels),
     )
 
 
 def _temperature_scaled(
     folder: RunFolder, split: str, logits: Numbers, labels: Indices
 ) -> TemperatureScaledMetrics | None:
-    """The same with a temperature fitted on the validation part; None where that has too few images."""
-    fitting = folder.predictions("validation")
-    fit_logits, fit_labels = _finite(fitting) if fitting is not None else (logits[:0], labels[:0])
+    """Calibration with a temperature fitted on the validation split; None where that has too few images."""
+    validation = folder.predictions("validation")
+    fit_logits, fit_labels = _finite(validation) if validation is not None else (logits[:0], labels[:0])
     if len(fit_labels) < MIN_IMAGES:
         return None
     fitted = bootstrap_temperature(fit_logits, fit_labels, generator(0, "inspect temperature"))
     halves = None
     if split == "validation":
-        cooled, halves = cross_fitted_logits(logits, labels, generator(0, "inspect halves"))
+        scaled, halves = cross_fitted_logits(logits, labels, generator(0, "inspect halves"))
     else:
-        cooled = logits / fitted.value
+        scaled = logits / fitted.value
     return TemperatureScaledMetrics(
         temperature=fitted,
         halves=halves,
-        sureness=calibration_metrics(cooled, labels, generator(0, "inspect calibration")),
+        sureness=calibration_metrics(scaled, labels, generator(0, "inspect calibration")),
     )
 
 

@@ -1,27 +1,36 @@
-"""What a network gets wrong, as numbers, sentences, tables and pictures."""
+"""The classification errors of a network: confusion, calibration, confident errors, and its features on a plane."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import AliasChoices, ConfigDict, Field
 
-from cnnlab.interpret.mistakes.embedding import PCAEmbedding
 from cnnlab.records import Record
-from cnnlab.render.document import Document
-from cnnlab.render.plots import CaptionedFigure
+from cnnlab.render.result import Result
 from cnnlab.stats.calibration import CalibrationMetrics, Temperature
 from cnnlab.stats.per_class import ClassMetrics, ConfusedPair, Proportion
 
-Numbers = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 
 
+def _json_name(field: str, name: str) -> Any:
+    """A field that has another name in JSON."""
+    return Field(validation_alias=AliasChoices(field, name), serialization_alias=name)
+
+
 class ImagePrediction(Record):
-    """One image: as `validation:12`, with its class, what it was taken for, and the probabilities of both."""
+    """The prediction for one image.
+
+    Attributes:
+        image: its split and index, such as `validation:12`.
+        true, predicted: class names.
+        probability: of the predicted class. own: of the true class.
+    """
 
     image: str
     true: str
@@ -31,10 +40,13 @@ class ImagePrediction(Record):
 
 
 class TemperatureScaledMetrics(Record):
-    """The probabilities with a temperature that was fitted on the validation part.
+    """Calibration with a temperature fitted on the validation split.
 
-    `halves`: the temperatures of two halves of the validation part, where that part itself is judged: each half is
-    then judged with the temperature of the other. None where another part is judged, with `temperature`.
+    Attributes:
+        temperature: fitted on the whole validation split.
+        halves: where the validation split itself is evaluated, the temperatures of its halves: each half is evaluated
+            with the temperature of the other. None for other splits, which are evaluated with `temperature`.
+        sureness: the metrics.
     """
 
     temperature: Temperature
@@ -43,7 +55,7 @@ class TemperatureScaledMetrics(Record):
 
 
 class Calibration(Record):
-    """How far the probabilities can be trusted; `left_out` counts images whose logits were not finite."""
+    """Calibration before and after temperature scaling; `left_out` counts images whose logits are not finite."""
 
     images: int
     left_out: int
@@ -51,148 +63,84 @@ class Calibration(Record):
     after: TemperatureScaledMetrics | None
 
 
-class EmbeddingRecord(Record):
-    """Of the map: the layer whose input it shows, how many images and dimensions, and what the plane keeps."""
+@dataclass(frozen=True, eq=False)
+class EmbeddingPoints:
+    """Images on the plane: `image_indices` into the split, N; `points`, N×2; class `labels`, N; `is_error`, N."""
 
-    layer: str
-    images: int
-    size: int
-    averaged: bool
-    shares: tuple[float, float]
-    apart: float
-    apart_on_map: float
+    image_indices: npt.NDArray[np.int64]
+    points: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
+    is_error: npt.NDArray[np.bool_]
 
 
-class MistakesRecord(Record):
-    """What a network gets wrong, in plain numbers. Accuracies and probabilities are fractions."""
-
-    run: str
-    split: str
-    classes: tuple[str, ...]
-    images: int
-    right: int
-    unnamed: int
-    accuracy: Proportion
-    confusion: tuple[tuple[int, ...], ...]
-    per_class: tuple[ClassMetrics, ...]
-    pairs: tuple[ConfusedPair, ...]
-    calibration: Calibration | None
-    mistakes: tuple[ImagePrediction, ...]
-    unsure: tuple[ImagePrediction, ...]
-    map: EmbeddingRecord | None
-    without_images: str
-    sentences: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Mistakes:
-    """What a run's network gets wrong on one part of its data.
+class PCAEmbedding(Record):
+    """Images on the first two principal components of the features that go into a layer.
 
     Attributes:
-        labels: the class of each of N images.
-        predicted: what each was taken for, N; −1 where the logits were not finite.
-        probability: of the named class, N; NaN where none was named.
-        confusion: K×K counts: row = true class, column = predicted class.
-        class_metrics: of each class, in their order.
-        pairs: every pair that was confused, the most frequent first.
-        pair: (true, predicted), where the gallery was asked for one pair of classes.
-        per_pair: the most mistakes of one pair in the gallery, where it was asked for.
-        confident_errors: the surest mistakes, the surest first; `num_pair_mistakes` counts those that they were chosen
-            from.
-        uncertain_correct: the right answers with the least probability.
-        images: the pixels of these, uint8 C×H×W, by their place in the part.
-        embedding: the images on a plane of their features; None where there is none.
-        missing_images_reason: why there are no images; "" where there are.
+        num_features: of each image.
+        is_averaged: whether the features are means over the positions of maps, or over the steps of a sequence.
+        explained_variance: fractions of the variance along the two components.
+        centroid_accuracy, centroid_accuracy_on_map: the fraction of images whose nearest class centroid is that of
+            their own class, with all features and on the plane.
+        points: not in JSON.
     """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    layer: str
+    num_images: Annotated[int, _json_name("num_images", "images")]
+    num_features: Annotated[int, _json_name("num_features", "size")]
+    is_averaged: Annotated[bool, _json_name("is_averaged", "averaged")]
+    explained_variance: Annotated[tuple[float, float], _json_name("explained_variance", "shares")]
+    centroid_accuracy: Annotated[float, _json_name("centroid_accuracy", "apart")]
+    centroid_accuracy_on_map: Annotated[float, _json_name("centroid_accuracy_on_map", "apart_on_map")]
+    points: EmbeddingPoints | None = Field(default=None, exclude=True, repr=False)
+
+
+class Mistakes(Result):
+    """The classification errors of a run's network on one split of its data; accuracies are fractions.
+
+    Attributes:
+        num_images: in the split. num_correct: of these. num_unpredicted: those whose logits are not finite.
+        confusion: K×K counts: row = true class, column = predicted class.
+        class_metrics: of each class, in the order of `classes`.
+        pairs: the confused pairs of classes, the most frequent first.
+        confident_errors: the errors with the highest probability, in descending order; `num_candidates` counts the
+            errors that they were chosen from.
+        uncertain_correct: the correct predictions with the lowest probability.
+        pair: (true, predicted), where only errors of one pair were requested.
+        per_pair: the largest number of errors of one pair in `confident_errors`, where it was limited.
+        embedding: None without images, or without a layer that has weights.
+        missing_images_reason: why there are no images; "" where there are.
+        pixels: of the listed images, uint8 C×H×W, by their index in the split; not in JSON.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     run: str
     split: str
     classes: tuple[str, ...]
-    labels: Indices = field(repr=False)
-    predicted: Indices = field(repr=False)
-    probability: Numbers = field(repr=False)
-    confusion: Indices = field(repr=False)
-    class_metrics: tuple[ClassMetrics, ...] = field(repr=False)
-    pairs: tuple[ConfusedPair, ...] = field(repr=False)
-    calibration: Calibration | None = field(repr=False)
-    pair: tuple[str, str] | None
-    per_pair: int | None
-    confident_errors: tuple[ImagePrediction, ...]
-    uncertain_correct: tuple[ImagePrediction, ...] = field(repr=False)
-    num_pair_mistakes: int
-    images: Mapping[int, Pixels] = field(repr=False)
-    embedding: PCAEmbedding | None = field(repr=False)
-    missing_images_reason: str
+    num_images: Annotated[int, _json_name("num_images", "images")]
+    num_correct: Annotated[int, _json_name("num_correct", "right")]
+    num_unpredicted: Annotated[int, _json_name("num_unpredicted", "unnamed")]
+    accuracy: Proportion
+    confusion: tuple[tuple[int, ...], ...]
+    class_metrics: Annotated[tuple[ClassMetrics, ...], _json_name("class_metrics", "per_class")]
+    pairs: tuple[ConfusedPair, ...]
+    calibration: Calibration | None
+    confident_errors: Annotated[tuple[ImagePrediction, ...], _json_name("confident_errors", "mistakes")]
+    num_candidates: int
+    uncertain_correct: Annotated[tuple[ImagePrediction, ...], _json_name("uncertain_correct", "unsure")]
+    pair: tuple[str, str] | None = None
+    per_pair: int | None = None
+    embedding: Annotated[PCAEmbedding | None, _json_name("embedding", "map")]
+    missing_images_reason: Annotated[str, _json_name("missing_images_reason", "without_images")]
+    pixels: Mapping[int, Pixels] = Field(default_factory=dict, exclude=True, repr=False)
 
     @property
-    def num_correct(self) -> int:
-        """How many images were named right."""
-        return int((self.predicted == self.labels).sum())
-
-    @property
-    def num_wrong(self) -> int:
-        return len(self.labels) - self.num_correct
-
-    @property
-    def num_unpredicted(self) -> int:
-        """How many got no name, since their logits were not finite: they count as wrong."""
-        return int((self.predicted < 0).sum())
-
-    @property
-    def accuracy(self) -> Proportion:
-        """The share that was named right, with its 95 % Wilson interval."""
-        return Proportion.from_counts(self.num_correct, len(self.labels))
-
-    def record(self) -> MistakesRecord:
-        """All but the images, the map's points and what was said of each image."""
-        from cnnlab.interpret.mistakes.view import sentences
-
-        embedding = self.embedding
-        return MistakesRecord(
-            run=self.run,
-            split=self.split,
-            classes=self.classes,
-            images=len(self.labels),
-            right=self.num_correct,
-            unnamed=self.num_unpredicted,
-            accuracy=self.accuracy,
-            confusion=tuple(tuple(row) for row in self.confusion.tolist()),
-            per_class=self.class_metrics,
-            pairs=self.pairs,
-            calibration=self.calibration,
-            mistakes=self.confident_errors,
-            unsure=self.uncertain_correct,
-            map=None
-            if embedding is None
-            else EmbeddingRecord(
-                layer=embedding.layer,
-                images=len(embedding.image_indices),
-                size=embedding.num_features,
-                averaged=embedding.is_averaged,
-                shares=embedding.explained_variance,
-                apart=embedding.centroid_accuracy,
-                apart_on_map=embedding.centroid_accuracy_on_map,
-            ),
-            without_images=self.missing_images_reason,
-            sentences=tuple(sentences(self)),
-        )
+    def num_errors(self) -> int:
+        return self.num_images - self.num_correct
 
     def to_json(self, indent: int | None = None) -> str:
-        """The record as JSON."""
-        return self.record().to_json(indent=indent)
-
-    def document(self) -> Document:
-        """The sentences and tables."""
-        from cnnlab.interpret.mistakes.view import mistakes_document
-
-        return mistakes_document(self)
-
-    def figures(self, *, equal_mass: bool = False) -> dict[str, CaptionedFigure]:
-        """The confusion matrix, the reliability diagram, and, with images, the gallery and the map.
-
-        Args:
-            equal_mass: whether the diagram's bins hold as many images each; by default they are as wide as each other.
-        """
-        from cnnlab.interpret.mistakes.figures import mistakes_figures
-
-        return mistakes_figures(self, equal_mass=equal_mass)
+        """This record as JSON text."""
+        return self.model_dump_json(indent=indent, by_alias=True)

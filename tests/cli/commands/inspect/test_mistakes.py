@@ -39,7 +39,7 @@ def test_the_answer_is_printed_and_every_picture_written(kept: Path, tmp_path: P
     assert done.exit_code == 0, done.stderr
     assert f"Mistakes of {kept.name} on the validation part" in done.stdout
     for words in (
-        "9 validation images right",
+        "9 validation images correct",
         "Precision, recall and F1 with 95 % intervals",
         "Calibration of 9 images",
     ):

@@ -1,4 +1,4 @@
-"""`cnnlab inspect mistakes`: what a trained network gets wrong, how surely, and where its images lie."""
+"""`cnnlab inspect mistakes`: the classification errors of a trained network."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def register(group: typer.Typer) -> None:
 
 def mistakes(
     run: RunPath,
-    part: Annotated[SplitName, typer.Option(help="Which images. Test: only once it has been opened.")] = (
+    part: Annotated[SplitName, typer.Option(help="The images; test only once it has been opened.")] = (
         SplitName.VALIDATION
     ),
-    most: Annotated[int, typer.Option(min=1, max=MAX_SHOWN, help="How many mistakes the gallery shows.")] = 24,
+    most: Annotated[int, typer.Option(min=1, max=MAX_SHOWN, help="Mistakes in the gallery.")] = 24,
     pair: Annotated[
         str | None,
         typer.Option(metavar="TRUE:PREDICTED", help="Only mistakes of this pair, as cat:dog.", show_default=False),
@@ -33,10 +33,10 @@ def mistakes(
         int | None, typer.Option(min=1, help="At most so many mistakes of one pair of classes.", show_default=False)
     ] = None,
     equal_mass: Annotated[
-        bool, typer.Option("--equal-mass", help="A reliability diagram whose bins hold as many images each.")
+        bool, typer.Option("--equal-mass", help="Reliability diagram with equally many images in each bin.")
     ] = False,
     images: Annotated[
-        bool, typer.Option("--images/--no-images", help="Look at the images: for the gallery and the map.")
+        bool, typer.Option("--images/--no-images", help="Load the images, for the gallery and the map.")
     ] = True,
     output: PictureFile = None,
     no_pictures: NoPictures = False,
@@ -46,28 +46,28 @@ def mistakes(
     format_: Format = "text",
     debug: Debug = False,
 ) -> None:
-    """What a trained network gets wrong: confused classes, the surest mistakes, calibration, and a map of its features.
+    """Show confused classes, the most confident errors, calibration, and a map of the features.
 
-    The predictions are those that the run has kept. The images of the test split are a look, which the ledger tells of;
-    with --no-images or --no-pictures there is none.
+    The predictions are those stored with the run. Reading images of the test split is recorded in the ledger; with
+    --no-images or --no-pictures none are read.
     """
     output_format = choose_format(json, format_)
-    place = None if no_pictures else check_figure_path(output, PICTURE)
+    path = None if no_pictures else check_figure_path(output, PICTURE)
     from cnnlab.cli.output.console import progress_reporter
     from cnnlab.interpret.mistakes.compute import inspect_mistakes
 
-    with progress_reporter() as shown:
-        found = inspect_mistakes(
+    with progress_reporter() as progress:
+        result = inspect_mistakes(
             find_run(run),
             part.value,
             max_mistakes=most,
             pair=pair,
             per_pair=per_pair,
-            images=images and place is not None,
+            images=images and path is not None,
             device=device,
             data=data,
-            log=shown.log,
-            progress=shown,
+            log=progress.log,
+            progress=progress,
         )
-    spare = ("of its own class", "share of the class", "mean probability")
-    show_with_figures(found, output_format, partial(found.figures, equal_mass=equal_mass), place, spare)
+    optional = ("of its own class", "share of the class", "mean probability")
+    show_with_figures(result, output_format, partial(result.figures, equal_mass=equal_mass), path, optional)
