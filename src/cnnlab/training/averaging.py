@@ -1,4 +1,4 @@
-"""A second network, whose weights are a mean of those that a training goes through."""
+"""Average the weights of a network over the steps or epochs of its training (EMA, SWA)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from cnnlab.models.pretrained.transfer import unfreeze
 
 
 class WeightAverage:
-    """The average that a recipe names, of the weights of `source`.
+    """The weight average that a recipe asks for, over the states of `source`.
 
-    `num_averaged` is how many states are in it; before the first one it is a copy of the network as it began.
-    `train_model` is the network as it takes the batches of its training, which may be features.
+    Attributes:
+        network: the averaged network; a copy of the initial network until `num_averaged` is above 0.
+        train_model: the part of it that takes the training batches, which may be cached features.
+        num_averaged: the number of states in the average.
     """
 
     def __init__(
@@ -36,16 +38,16 @@ class WeightAverage:
         self.network.requires_grad_(False)
 
     def after_step(self, source: nn.Module) -> None:
-        """Take in a step, where the average is a running one. Buffers are copied, as torch's AveragedModel does."""
+        """Update a moving average after a step. Buffers are copied, as torch's AveragedModel does."""
         if isinstance(self.config, EMA):
             self._update(source, 1 - self.config.decay)
 
     def after_epoch(self, source: nn.Module, progress: float, batches: Iterator[Batch]) -> None:
-        """Take in an epoch, where the average is one of epochs, and find the statistics that belong to it.
+        """Update an average of epochs, and compute its batch-norm statistics.
 
         Args:
-            progress: the share of the training that is over.
-            batches: the training split, un-augmented, as `train_model` takes it.
+            progress: the fraction of the training that is done.
+            batches: the training split without augmentation, as `train_model` takes it.
         """
         if isinstance(self.config, SWA) and progress >= self.config.start:
             self._update(source, 1 / (self.num_averaged + 1))
@@ -67,11 +69,11 @@ class WeightAverage:
 
 @torch.no_grad()
 def update_batchnorm_stats(network: nn.Module, batches: Iterator[Batch]) -> None:
-    """Set the running means and variances of batch norms to the plain means over these batches.
+    """Set the running statistics of batch norms to plain means over these batches.
 
-    Dropout stays off, so that nothing is drawn; a batch of one image is left out, since it has no variance.
+    Dropout is off, so no random numbers are drawn. A batch of one image is skipped, since it has no variance.
     """
-    network.train()  # those that are frozen stay in eval mode
+    network.train()  # frozen ones stay in eval mode
     norms = [
         module
         for module in network.modules()

@@ -1,4 +1,4 @@
-"""Keep the state of a training in checkpoints, and restore it."""
+"""Save the state of a training in checkpoints, and restore it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _OPTIMIZER = "optimizer/"
 
 
 def save_weights(folder: Path, training: TrainingState, epoch: float) -> None:
-    """Keep the weights, or their average where that is what counts, as the best so far.
+    """Save the weights, or their average, as the best so far.
 
     Raises:
-        RunError: the file can't be written; the older state is as it was.
+        RunError: the file can't be written; the previous checkpoint is intact.
     """
     save_checkpoint(
         folder,
@@ -45,7 +45,7 @@ def save_weights(folder: Path, training: TrainingState, epoch: float) -> None:
 
 
 def save_training_state(folder: Path, training: TrainingState) -> None:
-    """Keep everything that a resumed training needs; errors as `save_weights`."""
+    """Save everything that is needed to resume; errors as in `save_weights`."""
     schedule, early_stopping = training.schedule, training.early_stopping
     progress = TrainingProgress(
         epoch=training.epoch,
@@ -71,16 +71,15 @@ def save_training_state(folder: Path, training: TrainingState) -> None:
 def restore_training_state(
     folder: Path, training: TrainingState, warn: Callable[[str], None], *, is_main: bool = True
 ) -> None:
-    """Put a training into the state that `save_training_state` kept; without one it starts anew.
+    """Restore the state that `save_training_state` saved; without a checkpoint, the training starts from scratch.
 
-    Best weights that were kept after that state are not those of the training that follows: another machine's may
-    take another course.
+    Best weights that were saved after that state are discarded: the resumed training may differ on another machine.
 
     Args:
-        is_main: False for a process that only reads in the folder.
+        is_main: False for a process that only reads the folder.
 
     Raises:
-        RunError: as `load_weights`.
+        RunError: as in `load_weights`.
     """
     if not (folder / "last.json").exists():
         if is_main:
@@ -103,7 +102,7 @@ def restore_training_state(
     if training.schedule.plateau_tracker and progress.plateau:
         training.schedule.plateau_tracker.state = progress.plateau
     _load_optimizer(training, tensors)
-    # Weights were selected, but best.json could not be read when this state was kept: it stays as it is.
+    # If best.json could not be read when this state was saved, it is left as it is.
     if is_main and (progress.best is not None or not progress.selected_epoch):
         write_best_index(folder, progress.best)
     if is_main:
@@ -127,13 +126,13 @@ def _load_optimizer(training: TrainingState, tensors: Mapping[str, Tensor]) -> N
         if name.startswith(_OPTIMIZER):
             _, index, entry = name.split("/")
             state.setdefault(int(index), {})[entry] = _match_memory_layout(parameters[int(index)], tensor)
-    # The groups are the recipe's; the schedule sets their rates.
+    # Groups come from the recipe; the schedule sets their rates.
     groups = training.optimizer.state_dict()["param_groups"]
     training.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _match_memory_layout(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """torch's fused optimisers read memory in its order, so that a moment must lie as its parameter does."""
+    """Return the tensor in the memory format of its parameter, which torch's fused optimizers require."""
     if tensor.shape != parameter.shape:
         return tensor
     return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)

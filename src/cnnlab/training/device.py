@@ -1,4 +1,4 @@
-"""The machine: which device computes, and what it is called."""
+"""Choose the device to compute on, and name it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" takes CUDA, then MPS, then the CPU.
+    """Return the device of this name; "auto" takes CUDA, then MPS, then the CPU.
 
     Raises:
         UsageError: an unknown name, or a device that this machine does not have.
@@ -38,9 +38,9 @@ def choose_device(name: str) -> torch.device:
 
 @contextmanager
 def disable_tf32() -> Iterator[None]:
-    """A context (or decorator) in which CUDA computes in full 32-bit floats, without TensorFloat-32.
+    """Context manager (or decorator) that disables TensorFloat-32, so that CUDA computes in full float32.
 
-    The flags are those of the whole process; they are restored afterwards.
+    The flags are global to the process and are restored on exit.
     """
     places: tuple[Any, ...] = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
     before = [place.fp32_precision for place in places]
@@ -54,12 +54,12 @@ def disable_tf32() -> Iterator[None]:
 
 
 def device_name(device: torch.device) -> str:
-    """The device as its maker calls it."""
+    """Return the vendor's name of the device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
 
 
 def processor_name() -> str:
-    """The processor's model, where the system tells it."""
+    """Return the model of the processor, if the system reports it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

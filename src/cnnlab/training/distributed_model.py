@@ -1,4 +1,4 @@
-"""A network that several processes train: gradients, and the statistics of batch norms, over all of their images."""
+"""Train one network in several processes: gradients and batch-norm statistics over the images of all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cnnlab.distributed import ProcessGroup
 
-# Buffers are not sent in each step: synchronised ones are the same already, and others are averaged when they count.
+# Buffers are not sent in each step: synchronized ones are equal, and others are averaged before evaluation.
 _ddp_parameters = signature(DistributedDataParallel).parameters
 _DDP_KWARGS: dict[str, Any] = {
     "forward_sync_buffers" if "forward_sync_buffers" in _ddp_parameters else "broadcast_buffers": False
@@ -24,9 +24,9 @@ _DDP_KWARGS: dict[str, Any] = {
 class SyncedBatchNorm(_BatchNorm):
     """Batch norm over the images of all processes.
 
-    torch's own has none for the CPU, and this one is the same everywhere. Its names and shapes are those of plain
-    batch norm, so that weights fit one process and several. What a norm has within it comes behind it, as timm's norms
-    have their activation; and hooks stay, since a network that is cut behind a norm stops by one.
+    torch's SyncBatchNorm does not run on the CPU; this one runs everywhere. Names and shapes are those of plain batch
+    norm, so that its state dict fits one process and several. Submodules of the replaced norm (timm's norms hold their
+    activation) are applied after it, and its hooks are kept, since truncated networks stop by a hook.
     """
 
     def __init__(self, batchnorm: _BatchNorm, process_group: ProcessGroup) -> None:
@@ -40,10 +40,10 @@ class SyncedBatchNorm(_BatchNorm):
         self.to(next(batchnorm.buffers()).device)
         self.training = batchnorm.training
         self.process_group = process_group
-        self.global_batch_size = 0  # of the batch that is divided among the processes; 0: each one's batch is its own
+        self.global_batch_size = 0  # of the batch over all processes; 0: the batch is not divided
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any shape N×C×..."""
+        """Accept any shape N×C×…."""
 
     def forward(self, images: Tensor) -> Tensor:
         outputs = self._normalize(images) if self.training and self.global_batch_size else super().forward(images)
@@ -52,7 +52,7 @@ class SyncedBatchNorm(_BatchNorm):
         return outputs
 
     def _normalize(self, images: Tensor) -> Tensor:
-        # The mean first, then the variance about it: their sums at once would cancel.
+        # Two passes: the difference of sums of squares would cancel.
         values = images.float()
         dims, shape = [0, *range(2, values.dim())], [1, -1] + [1] * (values.dim() - 2)
         count = self.global_batch_size * values[0, 0].numel()
@@ -70,14 +70,14 @@ class SyncedBatchNorm(_BatchNorm):
         buffers = (self.num_batches_tracked, self.running_mean, self.running_var)
         batches, running_mean, running_variance = (buffer for buffer in buffers if buffer is not None)
         batches.add_(1)
-        # Without a momentum a plain mean over the batches, as torch has it; their number stays on the device.
+        # Without a momentum, a plain mean over the batches, as in torch; their count stays on the device.
         weight = 1 / batches.float() if self.momentum is None else self.momentum
         running_mean.lerp_(mean, weight)
         running_variance.lerp_(variance, weight)
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """The sum over the processes; each one's number is in the loss of all, so that gradients are summed too."""
+    """Sum over the processes. Every process's value is in the loss of all, so the gradients are summed too."""
 
     @staticmethod
     def forward(ctx: Any, numbers: Tensor, process_group: ProcessGroup) -> Tensor:
@@ -90,10 +90,10 @@ class _AllReduceSum(torch.autograd.Function):
 
 
 class DistributedModel:
-    """A network as all processes train it; alone it is the network itself.
+    """A network trained by all processes; with one process, the network itself.
 
     Args:
-        train_model: the network as it takes the batches it is trained on.
+        train_model: the part of the network that takes the training batches.
     """
 
     def __init__(self, network: nn.Module, process_group: ProcessGroup, train_model: nn.Module) -> None:
@@ -106,11 +106,11 @@ class DistributedModel:
 
     @contextmanager
     def batch_context(self, global_batch_size: int, is_last: bool) -> Iterator[nn.Module]:
-        """The network for one batch, forward and backward.
+        """Context for the forward and backward pass of one batch.
 
         Args:
-            global_batch_size: how many the processes have together.
-            is_last: gradients are summed over the processes after the last batch of a step.
+            global_batch_size: the number of images in all processes.
+            is_last: whether this is the last batch of a step, after which gradients are summed over the processes.
         """
         for norm in self.sync_batchnorms:
             norm.global_batch_size = global_batch_size if self.process_group.is_sharded(global_batch_size) else 0
@@ -120,14 +120,14 @@ class DistributedModel:
             norm.global_batch_size = 0
 
     def loss_scale(self, global_batch_size: int) -> int:
-        """The factor of a shard's loss, so that the mean over the processes becomes their sum."""
+        """Return the factor for the loss of a shard, so that averaging the gradients over processes sums them."""
         return self.process_group.world_size if self.process_group.is_sharded(global_batch_size) else 1
 
     @torch.no_grad()
     def sync_batchnorm_stats(self, *copies: nn.Module) -> None:
-        """Take the mean of the processes' batch-norm statistics, where each has its own; and those of `copies`.
+        """Average batch-norm statistics over the processes where each has its own, in the network and in `copies`.
 
-        What is frozen is the same in all, and stays as it is to the bit.
+        Frozen statistics are equal in all processes and are left untouched.
         """
         if self.process_group.world_size == 1 or self.sync_batchnorms:
             return
@@ -147,7 +147,7 @@ class DistributedModel:
 
 
 def convert_sync_batchnorm(network: nn.Module, process_group: ProcessGroup) -> None:
-    """Let the batch norms of a network see the images of all processes, in place: they are other modules then."""
+    """Replace the batch norms of a network, in place, by ones that use the images of all processes."""
     if process_group.world_size == 1:
         return
     for name, child in network.named_children():

@@ -1,4 +1,4 @@
-"""Wait for a metric to improve: what early stopping and the plateau schedule share."""
+"""Wait for a metric to improve; used by early stopping and the plateau schedule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class EarlyStopping:
     state: EarlyStoppingState = field(default_factory=EarlyStoppingState)
 
     def update(self, score: Score) -> bool:
-        """Record one validation; True when the metric is better than ever. NaN is never better."""
+        """Record a validation and return whether the metric is the best so far. NaN never is."""
         figure = score.metric(self.metric)
         value = -figure if self.metric == "loss" else figure
         better = self.state.best is None or value > self.state.best + self.min_change

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cnnlab.config.averaging_and_mixing import NoAveraging, NoMixing
 from cnnlab.config.recipe import Data, Train
 from cnnlab.config.stopping import EarlyStoppingConfig, TimeBudget
+from cnnlab.context import StepCallback
 from cnnlab.data.loader import Batch, ImageLoader, Loader, balanced_indices, full_range
 from cnnlab.distributed import SINGLE_PROCESS, ProcessGroup
 from cnnlab.evaluation.logits import predict_logits
@@ -35,17 +36,14 @@ from cnnlab.training.precision import autocast, torch_memory_format
 from cnnlab.training.running_metrics import MetricAccumulator, RunningMetrics
 from cnnlab.training.schedules import LRScheduler
 
-# (images so far, images in all, running means or None while the device has not answered)
-StepCallback = Callable[[int, int, StepMeans | None], None]
-
 
 @dataclass(frozen=True)
 class StepBatches:
-    """The batches whose gradients make one optimizer step; each is loaded only when it is asked for.
+    """The batches of one optimizer step; each is loaded when it is needed.
 
     Attributes:
-        sizes: how many images each has in all processes.
-        batches: this process's shares of them.
+        sizes: the number of images of each batch in all processes.
+        batches: this process's shards of them.
     """
 
     sizes: Sequence[int]
@@ -54,14 +52,14 @@ class StepBatches:
 
 @dataclass
 class TrainingState:
-    """A training in progress: all that changes while it goes on, and all that a resumed one needs.
+    """The state of a training, with all that is needed to resume it.
 
     Attributes:
-        model_split: where the network is split, if it is trained on cached features; it may be evaluated on images.
-        train_model: the network as it takes the batches that it is trained on.
-        budget_used: the used share of the recipe's budget, by which schedules fall.
-        selected_logits: logits of the selected weights on the validation split, N×K; None without one, and where they
-            were selected before the training was resumed.
+        model_split: where the network is split, if it is trained on cached features; evaluation may still use images.
+        train_model: the part of the network that takes the training batches.
+        budget_used: the used fraction of the recipe's budget, for schedules.
+        selected_logits: logits of the selected weights on the validation split, N×K; None without that split, and if
+            they were selected before the training was resumed.
     """
 
     network: nn.Module
@@ -113,16 +111,16 @@ class TrainingState:
 
     @property
     def steps_per_epoch(self) -> int:
-        """How often an epoch changes the weights: after each batch, or after each `accumulate` batches."""
+        """The number of optimizer steps per epoch: one per `accumulate` batches."""
         return -(-self.batches_per_epoch // self.train.accumulate)
 
     @property
     def eval_model(self) -> nn.Module:
-        """The network whose figures count: the average, as soon as there is one, where one is kept."""
+        """The network to evaluate: the weight average once it has begun, else the network."""
         return self.average.network if self.average is not None and self.average.num_averaged else self.network
 
     def eval_model_for(self, loader: Loader) -> nn.Module:
-        """The same network for what a loader gives: images, or features where the network is split."""
+        """Return the network to evaluate on the loader's images, or its trainable tail for features."""
         if isinstance(loader, ImageLoader) or self.model_split is None:
             return self.eval_model
         return self.average.train_model if self.average is not None and self.average.num_averaged else self.train_model
@@ -132,13 +130,13 @@ class TrainingState:
 
     @property
     def done(self) -> bool:
-        """True when nothing is left to train."""
+        """Whether nothing is left to train."""
         return self.stopped or self.diverged or self.epoch >= self.train.epochs
 
 
 @dataclass(frozen=True)
 class SplitLoaders:
-    """The splits that a training reads. `test` is there only for a curve; nothing is selected by it."""
+    """The splits that a training reads. `test` is set only for a test curve; nothing is selected by it."""
 
     train: Loader
     validation: Loader | None
@@ -147,12 +145,11 @@ class SplitLoaders:
 
 
 def fit(state: TrainingState, loaders: SplitLoaders, on_step: StepCallback) -> Iterator[EpochRecord]:
-    """Train to the end, early stopping or divergence.
+    """Train until the last epoch, early stopping or divergence.
 
     Yields:
-        A record after each validation. While it is held, `state` is in the state that the record speaks of: its
-        weights are the selected ones if `state.selected_epoch` is the record's epoch, and `state.epoch` is the
-        number of whole epochs done.
+        A record after each validation. Until the next one, `state` is consistent with the record: its weights are the
+        selected ones if `state.selected_epoch` is the record's epoch, and `state.epoch` counts whole epochs.
     """
     loss = loss_function(state.train.loss, loaders.train.labels, len(loaders.classes), state.device)
     while not state.done:
@@ -187,7 +184,7 @@ def _train_epoch(
         elapsed_s = time.perf_counter() - began
         state.seconds += elapsed_s
         record = _validate(state, loaders, means, position, elapsed_s)
-        state.stopped = state.stopped or exhausted  # before the record is out, with which the state is kept
+        state.stopped = state.stopped or exhausted  # set before the record is yielded, since the state is saved with it
         yield record
         if state.stopped or state.diverged:
             return
@@ -202,12 +199,12 @@ def _average_epoch(state: TrainingState, loaders: SplitLoaders) -> None:
 
 
 def _unaugmented_batches(state: TrainingState, loaders: SplitLoaders) -> Iterator[Batch]:
-    """The training split un-augmented, read only when it is needed: cached features may lack that view."""
+    """Yield the training split without augmentation; lazy, since cached features may lack that view."""
     yield from loaders.train.eval_batches(state.train.batch_size)
 
 
 def _update_budget(state: TrainingState, images: int, seconds: float) -> bool:
-    """Update the used share of the budget; True when it is exhausted."""
+    """Update the used fraction of the budget; return whether it is exhausted."""
     used: float = state.train.budget.fraction_used(images, state.seconds + seconds)
     if isinstance(state.train.budget, TimeBudget):
         used = float(state.process_group.broadcast_str(repr(used)))  # the processes' clocks differ
@@ -216,11 +213,11 @@ def _update_budget(state: TrainingState, images: int, seconds: float) -> bool:
 
 
 def epoch_batches(state: TrainingState, loader: Loader) -> Iterator[StepBatches]:
-    """The batches of the epoch that a training is in, in its order, by the steps that they make."""
+    """Yield the batches of the current epoch in training order, grouped by optimizer step."""
     train = state.train
     if train.sampling == "balanced":
         loader = loader.with_sampling(balanced_indices(loader.labels, train.seed, state.epoch))
-    # Images are mixed with others of the whole batch, so that each process needs all of it.
+    # MixUp and CutMix pair images of the whole batch, so each process needs all of it.
     shard = full_range if not isinstance(train.mix, NoMixing) else state.process_group.shard
     batches = loader.train_batches(train.batch_size, train.seed, state.epoch, state.data.augment, shard)
     sizes = loader.batch_sizes(train.batch_size)
@@ -230,13 +227,13 @@ def epoch_batches(state: TrainingState, loader: Loader) -> Iterator[StepBatches]
 
 
 def train_step(state: TrainingState, batches: StepBatches, loss: Loss, metrics: MetricAccumulator) -> None:
-    """Change the weights once, by the mean gradient over the images of one batch or of several.
+    """Update the weights once, by the mean gradient over the images of one batch or of several.
 
-    Call it within `fork_rng()`: it seeds torch's global state.
+    Call it within `fork_rng()`: it seeds torch's global generator.
     """
     network, optimizer = state.network, state.optimizer
     state.schedule.before_step(state.step, optimizer, state.budget_used)
-    # Dropout's draws depend on (seed, step) alone, so that a resumed run draws what a straight one would.
+    # Dropout depends on (seed, step) alone, so a resumed run draws the same masks.
     manual_seed_torch(state.train.seed, "step", state.step)
     state.train_model.train()
     optimizer.zero_grad(set_to_none=True)
@@ -252,10 +249,10 @@ def train_step(state: TrainingState, batches: StepBatches, loss: Loss, metrics: 
                 outputs = model(local_batch.images)
                 local_loss = local_batch.loss(outputs, loss, total_weight)
             (local_loss * state.distributed_model.loss_scale(count)).backward()  # type: ignore[no-untyped-call]
-        # An undivided batch is the same in all processes, and the main one counts it.
+        # An undivided batch is equal in all processes; the main one counts it.
         if state.process_group.is_main or state.process_group.is_sharded(count):
             results.append((local_loss.detach() * images, outputs.detach(), local_batch.labels))
-    if len(total_weights) > 1:  # what the images of all batches weigh is known with the last one
+    if len(total_weights) > 1:  # the total weight is known only after the last batch
         scale = images / torch.stack(total_weights).sum()
         for parameter in network.parameters():
             if parameter.grad is not None:
@@ -272,19 +269,19 @@ def train_step(state: TrainingState, batches: StepBatches, loss: Loss, metrics: 
 
 
 def _total_weight(state: TrainingState, batch_size: int, labels: Tensor, loss: Loss) -> Tensor:
-    """The total weight of a batch's images in a weighted loss, those of the other processes included."""
+    """Return the total weight of a batch in a weighted loss, over all processes."""
     local_weight = torch.as_tensor(loss.total_weight(labels))
-    # A process holds all of a batch that is to be mixed, or too small to be divided.
+    # A batch that is mixed, or too small to be divided, is whole in each process.
     return local_weight if len(labels) == batch_size else state.process_group.all_reduce(local_weight)
 
 
 def _local_batch(state: TrainingState, batch_index: int, batch_size: int, batch: Batch) -> MixedBatch:
-    """This process's images of a batch, mixed where the recipe says so."""
+    """Return this process's images of a batch, mixed if the recipe says so."""
     train, process_group = state.train, state.process_group
     mixed = mix_batch(train.mix, *batch, generator(train.seed, "mix", state.step, batch_index))
     if process_group.world_size == 1:
         return mixed
-    # Each process's dropout draws for its own images; for a batch that all compute whole, the same.
+    # Each process draws dropout masks for its own shard; for an undivided batch, the same masks.
     rank = process_group.rank if process_group.is_sharded(batch_size) else -1
     manual_seed_torch(train.seed, "step", state.step, batch_index, rank)
     return mixed.select(process_group.shard(batch_size)) if len(mixed.labels) == batch_size else mixed
@@ -293,7 +290,7 @@ def _local_batch(state: TrainingState, batch_index: int, batch_size: int, batch:
 def _validate(
     state: TrainingState, loaders: SplitLoaders, means: StepMeans, epoch: float, elapsed_s: float
 ) -> EpochRecord:
-    """Score the network as it stands, or its average, and decide what follows from it."""
+    """Evaluate the network, or its average, and update early stopping, selection and schedule."""
     state.distributed_model.sync_batchnorm_stats(*([state.average.network] if state.average else []))
     state.diverged = not math.isfinite(means.loss)
     logits, validation = None, None

@@ -1,4 +1,4 @@
-"""The loss that a recipe names."""
+"""Build the loss function of a recipe."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ TotalWeight: TypeAlias = Tensor | int
 
 @dataclass(frozen=True)
 class Loss:
-    """The mean loss of a batch; where classes have weights, the weighted mean, as in torch."""
+    """The mean loss of a batch; with class weights the weighted mean, as in torch."""
 
     function: Callable[[Tensor, Tensor], Tensor]
     weights: Tensor | None = None
 
     def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """The mean over N images, from logits N×K and labels N."""
+        """Return the mean over N images, from logits (N×K) and labels (N)."""
         return self.function(outputs, labels)
 
     def total_weight(self, labels: Tensor) -> TotalWeight:
-        """What these images count in a mean over more: their number, or the sum of their weights."""
+        """Return the weight of these images in a mean: their number, or the sum of their class weights."""
         return len(labels) if self.weights is None else self.weights[labels].sum()
 
 
 def loss_function(config: Any, labels: Labels, num_classes: int, device: torch.device) -> Loss:
-    """The loss of a recipe.
+    """Build the loss of a recipe.
 
     Args:
-        labels: of the training split, by which 'balanced' weights the classes.
-        num_classes: how many there are.
+        labels: of the training split, from which 'balanced' class weights are computed.
+        num_classes: the number of classes K.
     """
     weights = class_weights(config.weights, labels, num_classes)
     on_device = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device)
@@ -49,7 +49,7 @@ def loss_function(config: Any, labels: Labels, num_classes: int, device: torch.d
 
 
 def class_weights(weights: Any, labels: Labels, num_classes: int) -> list[float] | None:
-    """A weight for each class; 'balanced' is N / (K · N of the class), and 0 for a class without images."""
+    """Return K class weights; 'balanced' is N / (K · N of the class), and 0 for a class without images."""
     if weights != "balanced":
         return None if weights is None else list(weights)
     counts = np.bincount(labels, minlength=num_classes)
@@ -58,7 +58,7 @@ def class_weights(weights: Any, labels: Labels, num_classes: int) -> list[float]
 
 def _focal(outputs: Tensor, labels: Tensor, gamma: float, weights: Tensor | None) -> Tensor:
     log_p = F.log_softmax(outputs.float(), dim=1).gather(1, labels[:, None])[:, 0]
-    # Away from 0, where the power has no derivative for a gamma below 1.
+    # The power has no derivative at 0 for gamma below 1.
     wrong = (-torch.expm1(log_p)).clamp(min=1e-12)
     each = -(wrong**gamma) * log_p
     if weights is None:

@@ -1,4 +1,4 @@
-"""Images mixed with others of their batch, and what that makes of their labels."""
+"""MixUp and CutMix: mix images within a batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnnlab.training.losses import Loss, TotalWeight
 
 @dataclass(frozen=True)
 class MixedBatch:
-    """A batch whose labels are `labels` to the share `label_share`, and `other_labels` for the rest."""
+    """A batch whose target is `labels` with weight `label_share` and `other_labels` with the rest."""
 
     images: Tensor
     labels: Tensor
@@ -23,15 +23,16 @@ class MixedBatch:
     label_share: float
 
     def select(self, index: slice) -> MixedBatch:
-        """The same for some of the images."""
+        """Return the batch restricted to some images."""
         return MixedBatch(self.images[index], self.labels[index], self.other_labels[index], self.label_share)
 
     def loss(self, outputs: Tensor, loss: Loss, total_weight: TotalWeight) -> Tensor:
-        """The loss of both labels, weighted by their shares; for cross-entropy it is that of the mixed label.
+        """Return the loss of both labels, weighted by their shares.
+
+        For cross-entropy this is the loss of the mixed label.
 
         Args:
-            total_weight: of all images over whose labels the mean is taken; this batch's loss counts by its share
-                of it.
+            total_weight: the weight of all images over which the mean is taken; this batch's loss counts in proportion.
         """
         loss_of_labels = loss(outputs, self.labels) * (loss.total_weight(self.labels) / total_weight)
         if self.label_share == 1:
@@ -41,17 +42,17 @@ class MixedBatch:
 
 
 def mix_batch(config: Any, images: Tensor, labels: Tensor, rng: np.random.Generator) -> MixedBatch:
-    """Mix each image with the one before it in the batch, the first one with the last.
+    """Mix each image with the previous one in the batch, and the first with the last.
 
-    One share is drawn for the whole batch, as in the papers. Batches are shuffled, so that a neighbour is any image.
+    The share is drawn once per batch, as in the papers. Batches are shuffled, so the neighbor is a random image.
 
     Args:
-        images: floats, N×C×H×W; they are left as they are.
-        rng: where the share and the place of a rectangle come from.
+        images: floats, N×C×H×W; not modified.
+        rng: draws the share and the position of the rectangle.
     """
     if isinstance(config, MixUp):
         share = float(rng.beta(config.alpha, config.alpha))
-        # In this order the result lies in memory as the images do, which a rolled copy does not.
+        # In this order the result keeps the memory format of the images; a rolled copy would not.
         mixed = images.mul(share).add_(images.roll(1, 0), alpha=1 - share)
         return MixedBatch(mixed, labels, labels.roll(1, 0), share)
     if isinstance(config, CutMix):
@@ -60,7 +61,7 @@ def mix_batch(config: Any, images: Tensor, labels: Tensor, rng: np.random.Genera
 
 
 def _cutmix(config: CutMix, images: Tensor, labels: Tensor, rng: np.random.Generator) -> MixedBatch:
-    """The rectangle has the image's form and, before the border cuts it off, the area 1 - share."""
+    """Return the rectangle: the image's aspect ratio, and the area 1 - share before clipping at the border."""
     height, width = images.shape[2:]
     half = sqrt(1 - float(rng.beta(config.alpha, config.alpha))) / 2
     top, bottom = _clipped_span(int(rng.integers(height)), int(half * height), height)

@@ -1,7 +1,7 @@
 """How a step is computed on this machine: precision and memory format, chosen by a short benchmark and cached.
 
-A benchmark times every candidate on the recipe's own network with a real batch. One whose loss or gradient is not
-that of plain 32-bit floats is out, however fast: some bf16 convolutions on CPUs are wrong or many times slower.
+The benchmark times every candidate on the recipe's network with a real batch. A candidate whose loss or gradient
+differs from float32 is rejected however fast it is: some bf16 convolutions on CPUs are wrong or many times slower.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from cnnlab.training.device import processor_name
 
 WARM_UP_STEPS = 2
 BENCHMARK_S = 0.4
-# A look ahead times one batch; of a network for which that takes longer than this, so few images.
+# A forecast times one batch, or this few images of a network for which a batch takes longer.
 QUICK_S, QUICK_IMAGES = 1.0, 8
-# bf16 keeps 8 bits: a relative error of 2⁻⁸ an operation. These bounds let rounding through, and nothing else.
+# bf16 has 8 bits of precision: a relative error of 2⁻⁸ per operation. These bounds admit rounding only.
 LOSS_TOLERANCE = 0.05
 GRADIENT_COSINE = 0.98
 
@@ -44,27 +44,26 @@ FP32 = PrecisionConfig(precision="fp32", memory_format="contiguous", reason="as 
 
 
 def autocast(config: PrecisionConfig, device: torch.device) -> AbstractContextManager[object]:
-    """The context in which a training step's forward pass runs."""
+    """Return the context of a training step's forward pass."""
     if config.precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 def autotune_precision(train: Train, network: nn.Module, images: Tensor, labels: Tensor) -> PrecisionConfig:
-    """Return the fastest correct precision and memory format of those that the recipe leaves open.
+    """Return the fastest correct precision and memory format among those that the recipe leaves open.
 
-    `precision = "fp32"` alone asks for plain computing: no benchmark, contiguous memory. A recipe that fixes both
-    precision and memory format is taken at its word: they are neither timed nor checked. The choice is cached for this
-    machine, torch, network and batch, so that a noisy benchmark never makes two runs of one recipe differ, and says of
-    which day it is; `clear_benchmarks` lets it be made anew. Of two processes that benchmark at once, both take the
-    choice that was cached first. All that will ever train does so in the benchmark: what is right for a head may be
-    wrong for what lies in front of it.
+    `precision = "fp32"` alone means plain float32 in contiguous memory without a benchmark. A recipe that sets both
+    precision and memory format is neither timed nor checked. The choice is cached by machine, torch version, network
+    and batch, with its date, so that timing noise never makes two runs of one recipe differ; `clear_benchmarks` deletes
+    it. If two processes benchmark at once, both take the choice that was cached first. All layers that will ever train
+    do so in the benchmark: what is correct for a head may be wrong for the layers before it.
 
     Args:
-        images, labels: one training batch on the device, N×C×H×W (or features of a frozen part, N×...) and N.
+        images, labels: one training batch on the device: N×C×H×W (or features of a frozen trunk, N×…), and N.
 
     Raises:
-        SpecError: no choice that the recipe leaves open gave the result of 32-bit floats.
+        SpecError: no candidate that the recipe leaves open gave the result of float32.
     """
     if (known := known_precision(train, network, images)) is not None:
         return known
@@ -78,17 +77,17 @@ def autotune_precision(train: Train, network: nn.Module, images: Tensor, labels:
 
 
 def known_precision(train: Train, network: nn.Module, images: Tensor) -> PrecisionConfig | None:
-    """What `autotune_precision` returns where it needs no benchmark; None: it would run one.
+    """Return what `autotune_precision` would without running a benchmark; None where it would run one.
 
     Args:
-        images: a batch of the shape and on the device that is trained with.
+        images: a batch with the shape and device of the training batches.
     """
     candidates = list(_candidates(train, images.dim() == 4))
     return candidates[0] if len(candidates) == 1 else _read_cached(_cache_path(network, images, candidates))
 
 
 def _cache_path(network: nn.Module, images: Tensor, candidates: list[PrecisionConfig]) -> Path:
-    """The cached choice's file, by the network with all that will ever train."""
+    """Return the file of the cached choice, for the network with all layers unfrozen that will ever train."""
     unfreeze(network, math.inf)
     try:
         return cache_dir() / "precision" / f"{_fingerprint(network, images, candidates)}.json"
@@ -112,7 +111,7 @@ def _candidates(train: Train, is_spatial: bool) -> Iterator[PrecisionConfig]:
 def _benchmark_all(
     candidates: list[PrecisionConfig], network: nn.Module, images: Tensor, labels: Tensor
 ) -> PrecisionConfig:
-    """Time every candidate on the network, whose weights and random state are left as they were."""
+    """Time every candidate on the network; its weights and the random state are restored."""
     state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     was_training = network.training
     speeds: list[tuple[float, PrecisionConfig]] = []
@@ -144,7 +143,7 @@ def _benchmark_all(
 def _loss_and_gradient(
     config: PrecisionConfig, network: nn.Module, images: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The loss and the gradient as one vector, without dropout: it draws in the order of memory, so formats differ."""
+    """Return the loss and the gradient as one vector, without dropout, whose draws depend on the memory format."""
     manual_seed_torch(0, "way")
     step = _make_step(config, network, images, labels)
     for module in network.modules():
@@ -161,12 +160,12 @@ def _matches_reference(outcome: tuple[Tensor, Tensor], reference: tuple[Tensor, 
 
 
 def training_speed(config: PrecisionConfig, network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Training steps, in images/s, without the optimiser's share, which is the same for all candidates."""
+    """Return images/s of training steps, without the optimizer, which costs the same for all candidates."""
     return _measure_speed(_make_step(config, network, images, labels), images, WARM_UP_STEPS, BENCHMARK_S, 2)
 
 
 def quick_training_speed(config: PrecisionConfig, network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """As `training_speed`, from as few steps as the time needs, at least one; a large network's from a few images."""
+    """As `training_speed`, from as few steps as possible, and from a few images for a large network."""
     few = images[:QUICK_IMAGES]
     speed = _measure_speed(_make_step(config, network, few, labels[:QUICK_IMAGES]), few, 1, 0.0, 1)
     if len(images) / speed > QUICK_S:
@@ -175,7 +174,7 @@ def quick_training_speed(config: PrecisionConfig, network: nn.Module, images: Te
 
 
 def _measure_speed(step: Callable[[], Tensor], images: Tensor, warm_up: int, seconds: float, min_steps: int) -> float:
-    """Images/s of steps that are timed for so many seconds, and `min_steps` of them at least."""
+    """Return images/s of steps timed for this many seconds and at least `min_steps` times."""
     for _ in range(warm_up):
         step()
     _synchronize(images.device)
@@ -190,7 +189,7 @@ def _measure_speed(step: Callable[[], Tensor], images: Tensor, warm_up: int, sec
 def _make_step(config: PrecisionConfig, network: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], Tensor]:
     layout = torch_memory_format(config)
     network.train().to(memory_format=layout)
-    # Of features that are vectors there is one format.
+    # Vectors have one memory format.
     shaped = images.contiguous(memory_format=layout) if images.dim() == 4 else images
 
     def step() -> Tensor:
@@ -204,7 +203,7 @@ def _make_step(config: PrecisionConfig, network: nn.Module, images: Tensor, labe
 
 
 def torch_memory_format(config: PrecisionConfig) -> torch.memory_format:
-    """The memory format, as torch calls it."""
+    """Return torch's constant for the memory format."""
     return torch.channels_last if config.memory_format == "channels_last" else torch.contiguous_format
 
 
@@ -214,7 +213,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def precision_label(config: PrecisionConfig) -> str:
-    """The name of a candidate in a benchmark's table."""
+    """Return the name of a candidate in the benchmark table."""
     return f"{config.precision} {config.memory_format}"
 
 
@@ -235,7 +234,7 @@ def _fingerprint(network: nn.Module, images: Tensor, candidates: list[PrecisionC
 
 
 def _read_cached(path: Path) -> PrecisionConfig | None:
-    """The cached choice; None where there is none, or a damaged one, which a new benchmark replaces."""
+    """Return the cached choice, or None if there is none or it is damaged, in which case it is benchmarked again."""
     try:
         return PrecisionConfig.from_json(path.read_bytes())
     except (OSError, ValidationError):
@@ -243,19 +242,16 @@ def _read_cached(path: Path) -> PrecisionConfig | None:
 
 
 def cached_benchmarks() -> list[Path]:
-    """The cached choices for this machine and others, oldest first."""
+    """Return the files of all cached choices, oldest first."""
     stamps = []
     for path in (cache_dir() / "precision").glob("*.json"):
-        with suppress(OSError):  # another process may have forgotten it
+        with suppress(OSError):  # another process may have deleted it
             stamps.append((path.stat().st_mtime, path))
     return [path for _, path in sorted(stamps)]
 
 
 def clear_benchmarks() -> int:
-    """Delete the cached choices, so that each is benchmarked again when it is next needed.
-
-    Returns:
-        How many there were.
+    """Delete the cached choices and return how many there were.
 
     Raises:
         RunError: the cache can't be written to.
@@ -277,14 +273,14 @@ def _today() -> str:
 def _write_cached(path: Path, config: PrecisionConfig) -> PrecisionConfig:
     """Cache the choice and return the one that counts: that of the process that wrote first.
 
-    A cache that can't be written to only costs the next run a benchmark.
+    If the cache can't be written to, the next run benchmarks again.
     """
     own = path.with_name(f"{path.name}.{os.getpid()}")
     with suppress(OSError, RunError):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(own, config.to_json().encode())
         try:
-            os.link(own, path)  # fails where the name is taken
+            os.link(own, path)  # fails if the file exists
         except OSError:
             first = _read_cached(path)
             if first is not None:

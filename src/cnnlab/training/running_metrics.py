@@ -1,4 +1,4 @@
-"""Loss and hits of the steps so far, without making the device wait."""
+"""Running loss and accuracy without synchronizing with the device."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cnnlab.records import StepMeans
 
 
 class MetricAccumulator(Protocol):
-    """Accumulates each batch: its summed loss, the network's outputs, and its labels."""
+    """Accumulates, for each batch, its summed loss, the network's outputs, and its labels."""
 
     def update(self, loss: Tensor, outputs: Tensor, labels: Tensor, /) -> None:
-        """Take a batch in."""
+        """Add a batch."""
 
 
 class RunningMetrics:
-    """Loss and correct predictions summed on the device; the host polls them without a synchronisation."""
+    """Sums of loss and correct predictions on the device, which the host polls without a synchronization."""
 
     def __init__(self, device: torch.device) -> None:
         self.images = 0
@@ -29,7 +29,7 @@ class RunningMetrics:
         self.pending: tuple[torch.cuda.Event, int] | None = None
 
     def update(self, loss: Tensor, outputs: Tensor, labels: Tensor) -> None:
-        """Count images in.
+        """Add images.
 
         Args:
             loss: the sum over these images.
@@ -39,8 +39,8 @@ class RunningMetrics:
         self.images += len(labels)
 
     def poll(self) -> StepMeans | None:
-        """The means as far as they are known now; None before the first are."""
-        if not self.images:  # the main process has counted what there was
+        """Return the latest means that have reached the host; None before the first."""
+        if not self.images:  # the main process has counted undivided batches
             return None
         if self.totals.device.type == "cpu":
             return self._step_means(self.totals.tolist(), self.images)
@@ -57,7 +57,7 @@ class RunningMetrics:
         return None
 
     def compute(self, process_group: ProcessGroup) -> StepMeans:
-        """The means of all steps, and of all processes; waits for the device."""
+        """Return the means of all steps and all processes; waits for the device."""
         counted = self.totals.new_tensor([self.images])
         *totals, images = process_group.all_reduce(torch.cat([self.totals, counted])).tolist()
         return self._step_means(totals, int(images))

@@ -1,4 +1,4 @@
-"""The learning rate over time."""
+"""Learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ from cnnlab.training.optimizers.muon import CombinedOptimizer
 
 @dataclass
 class LRScheduler:
-    """Sets an optimiser's rate before each step: the rate that it was made with, times a multiplier.
+    """Sets the learning rate of an optimizer before each step: its initial rate times a multiplier.
 
     Args:
-        config: what the recipe names.
-        total_steps: the steps of the whole training.
-        steps_per_epoch: those of one epoch.
+        config: the schedule of the recipe.
+        total_steps: the number of steps of the whole training.
+        steps_per_epoch: the number of steps of one epoch.
 
-    `plateau_factor` is what a plateau schedule has made of the rate so far; all else depends on the step alone.
+    Attributes:
+        plateau_factor: the factor of a plateau schedule so far; everything else depends on the step alone.
     """
 
     config: Any
@@ -51,17 +52,17 @@ class LRScheduler:
             self.plateau_tracker = EarlyStopping(plateau.metric)
 
     def before_step(self, step: int, optimizer: Optimizer | CombinedOptimizer, budget_used: float = 0.0) -> None:
-        """Set the rate of step `step` (from 0), before which this share of a budget was used."""
+        """Set the learning rate of step `step` (from 0), before which `budget_used` of the budget was used."""
         position = TrainingPosition(step, self.total_steps, self.steps_per_epoch, budget_used)
         self.lr_multiplier = self.plateau_factor * lr_multiplier(self.config, position)
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("first_lr", group["lr"]) * self.lr_multiplier
 
     def after_validation(self, score: Score) -> None:
-        """Let a plateau schedule see a validation.
+        """Update a plateau schedule.
 
-        The rate falls with the `patience`-th validation in a row that is no better than the best; torch's
-        ReduceLROnPlateau waits for one more. Behind a warm-up it sees the validations within that, too.
+        The rate drops at the `patience`-th validation in a row without improvement; torch's ReduceLROnPlateau waits for
+        one more. Validations during a warm-up count.
         """
         plateau = self._plateau_config
         if self.plateau_tracker is None or plateau is None or self.plateau_tracker.update(score):
@@ -77,10 +78,10 @@ class LRScheduler:
 
 
 class TrainingPosition(NamedTuple):
-    """Where a training is: a step (from 0), the steps of the whole training, and those of an epoch.
+    """A position in a training: the step (from 0), the number of steps in all, and per epoch.
 
-    `budget_used` is the used share of a budget: where it ends the training before the epochs do, a rate that
-    falls over the whole training falls with it.
+    `budget_used` is the used fraction of a budget; where the budget ends the training early, a rate that decays over
+    the whole training follows it.
     """
 
     step: int
@@ -90,27 +91,27 @@ class TrainingPosition(NamedTuple):
 
     @property
     def fraction_done(self) -> float:
-        """The share of the training that is done."""
+        """The fraction of the training that is done."""
         return min(1.0, max(self.step / self.total_steps, self.budget_used))
 
     @property
     def epoch(self) -> int:
-        """The whole epochs that are done."""
+        """The number of whole epochs done."""
         return self.step // self.steps_per_epoch
 
 
 @dataclass(frozen=True)
 class StepMultipliers:
-    """A multiplier for each step, as a range test has it; no recipe names it."""
+    """One multiplier per step, for the range test; recipes do not use it."""
 
     multipliers: tuple[float, ...]
 
 
 def lr_multiplier(config: Any, position: TrainingPosition) -> float:
-    """What a schedule makes of the rate at a step, without what it learns from validations.
+    """Return the multiplier of a schedule at a step, without a plateau's factor.
 
     Args:
-        config: a schedule of `cnnlab.config.optimizers`, or `StepMultipliers`.
+        config: a schedule of `cnnlab.config.schedules`, or `StepMultipliers`.
     """
     rule = _MULTIPLIERS.get(type(config))
     return 1.0 if rule is None else rule(config, position)
@@ -120,7 +121,7 @@ def _warmup(config: WarmupSchedule, position: TrainingPosition) -> float:
     rising = max(1, round(config.epochs * position.steps_per_epoch))
     if position.step < rising:
         return config.start + (1 - config.start) * position.step / rising
-    # The warm-up took its share of the budget used so far; what follows falls over the rest.
+    # The warm-up used its share of the budget; the schedule after it decays over the rest.
     taken = position.budget_used * rising / position.step
     budget_used = (position.budget_used - taken) / (1 - taken) if taken < 1 else 1.0
     return lr_multiplier(
@@ -142,7 +143,7 @@ def _restarts(config: CosineRestartsSchedule, position: TrainingPosition) -> flo
 
 def _onecycle(config: OneCycleSchedule, position: TrainingPosition) -> float:
     first = 1 / config.first
-    top = config.rise * position.total_steps - 1  # the step of the highest rate; a fraction, as in torch
+    top = config.rise * position.total_steps - 1  # the step of the highest rate; may be a fraction, as in torch
     step = max(position.step, min(position.budget_used, 1.0) * (position.total_steps - 1))
     if step < top:
         return _cosine_decay(1 - step / top, first)

@@ -1,1 +1,1 @@
-"""Optimizers, and the groups of parameters that they step."""
+"""Optimizers and their parameter groups."""

@@ -1,4 +1,4 @@
-"""The optimiser that a recipe names."""
+"""Build the optimizer of a recipe."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cnnlab.training.optimizers.param_groups import DecayTarget, build_param_gro
 
 ParamGroups: TypeAlias = list[dict[str, Any]]
 
-# Methods that torch keeps from its compiler.
+# Methods that torch wraps for its compiler.
 _COMPILER_DISABLED_METHODS = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 
 
@@ -42,13 +42,12 @@ def build_optimizer(
     lr_factors: Mapping[str, float] = MappingProxyType({}),
     first_lr_factor: float = 1.0,
 ) -> Optimizer | CombinedOptimizer:
-    """A torch optimiser over all parameters that train, or two that step as one.
+    """Build a torch optimizer over all trainable parameters, or two that step as one.
 
-    It is fused, one kernel a step, on the CPU too; where torch has no such form, it is the one that works on all
-    parameters together.
+    The fused implementation is used where torch has one, on the CPU too, and the multi-tensor one otherwise.
 
     Args:
-        decay, lr_factors, first_lr_factor: as `build_param_groups` takes them.
+        decay, lr_factors, first_lr_factor: as in `build_param_groups`.
     """
     if not isinstance(config, MuonConfig):
         return _BUILDERS[type(config)](config, build_param_groups(network, config, decay, lr_factors, first_lr_factor))
@@ -65,11 +64,11 @@ def build_optimizer(
 
 @cache
 def _without_compiler_wrappers(optimizer_class: Any) -> Callable[..., Optimizer]:
-    """The same optimiser without the decorators that matter to `torch.compile` alone.
+    """Return the optimizer without the decorators that matter to `torch.compile` only.
 
-    Each of them loads `torch._dynamo` when it is first called, which takes seconds, and nothing here is compiled. The
-    methods behind them are found by the mark of `functools.wraps`; where a torch has no decorators, nothing changes.
-    A step is taken without gradients, as torch's decorator of it sees to.
+    Each of them imports `torch._dynamo` at its first call, which takes seconds, and nothing is compiled here. The
+    wrapped methods are found through `functools.wraps`; if torch has no such decorators, nothing changes. Steps run
+    without gradients, as torch's decorator of `step` does.
     """
     methods = {name: inspect.unwrap(getattr(optimizer_class, name)) for name in _COMPILER_DISABLED_METHODS}
     made: type[Optimizer] = type(

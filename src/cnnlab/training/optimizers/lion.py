@@ -1,4 +1,4 @@
-"""Lion, which torch does not have."""
+"""The Lion optimizer, which torch does not have."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 
 
 class Lion(Optimizer):
-    """X. Chen et al., Symbolic Discovery of Optimization Algorithms, 2023, algorithm 2.
+    """Lion: X. Chen et al., Symbolic Discovery of Optimization Algorithms, 2023, algorithm 2.
 
-    θ ← θ − lr · (sign(β₁ m + (1 − β₁) g) + λ θ), and then m ← β₂ m + (1 − β₂) g.
+    θ ← θ − lr · (sign(β₁ m + (1 − β₁) g) + λ θ), then m ← β₂ m + (1 − β₂) g.
     """
 
     def __init__(self, params: Iterable[Any], lr: float, betas: tuple[float, float], weight_decay: float) -> None:
@@ -21,7 +21,7 @@ class Lion(Optimizer):
 
     @torch.no_grad()
     def step(self, _closure: None = None) -> None:  # type: ignore[override]
-        """Change every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if parameters:

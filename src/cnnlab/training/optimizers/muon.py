@@ -1,6 +1,6 @@
-"""Muon for the weights of hidden layers, a convolution's as a matrix of filters × the rest.
+"""The Muon optimizer for hidden layers; a convolution's weight is a matrix of filters × the rest.
 
-torch's own takes matrices only.
+torch's Muon takes matrices only.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.optim import Optimizer
 
-# K. Jordan, 2024, kellerjordan.github.io/posts/muon: a quintic whose slope at 0 is as large as it may be.
+# K. Jordan, 2024, kellerjordan.github.io/posts/muon: a quintic with the largest possible slope at 0.
 _NEWTON_SCHULZ_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _NEWTON_SCHULZ_STEPS = 5
 
 
 class Muon(Optimizer):
-    """K. Jordan, 2024, with Nesterov's momentum and decoupled weight decay."""
+    """Muon (K. Jordan, 2024) with Nesterov momentum and decoupled weight decay."""
 
     def __init__(self, params: Iterable[Any], lr: float, momentum: float, weight_decay: float) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, _closure: None = None) -> None:  # type: ignore[override]
-        """Change every weight that has a gradient."""
+        """Update every weight that has a gradient."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
@@ -46,7 +46,7 @@ class Muon(Optimizer):
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:
-    """Nearly U·Vᵀ of the matrix U·S·Vᵀ, by five rounds of Newton and Schulz in bf16; singular values near 1 will do."""
+    """Approximate U·Vᵀ of the matrix U·S·Vᵀ by five Newton–Schulz iterations in bf16; singular values end near 1."""
     a, b, c = _NEWTON_SCHULZ_COEFFICIENTS
     found = matrix.bfloat16()
     upright = found.shape[0] > found.shape[1]
@@ -59,10 +59,10 @@ def orthogonalize(matrix: Tensor) -> Tensor:
 
 
 def hidden_weight_ids(network: nn.Module) -> set[int]:
-    """The ids of the weights that Muon is for: of all convolutions and dense layers but the first and the last.
+    """Return the ids of the weights that Muon updates: of all convolutions and dense layers but the first and the last.
 
-    Depthwise and grouped convolutions are no one matrix, and those with weight normalisation have no weight of their
-    own.
+    Depthwise and grouped convolutions are not one matrix, and layers with weight normalization have no weight
+    parameter.
     """
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     return {
@@ -73,7 +73,7 @@ def hidden_weight_ids(network: nn.Module) -> set[int]:
 
 
 class CombinedOptimizer:
-    """Several optimisers that step as one; their groups and their state stand one after the other."""
+    """Several optimizers that step as one; their groups and states are concatenated."""
 
     def __init__(self, *optimizers: Optimizer) -> None:
         self.optimizers = optimizers
@@ -91,7 +91,7 @@ class CombinedOptimizer:
             optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch's: the state of each parameter by its number, and the groups with the numbers of theirs."""
+        """Return the state as torch does: by parameter index, and the groups with the indices of their parameters."""
         state: dict[int, Any] = {}
         groups: list[dict[str, Any]] = []
         for optimizer, offset in self._with_offsets():
@@ -101,14 +101,14 @@ class CombinedOptimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take the state that `state_dict` gave; the groups stay as they are."""
+        """Load the state of `state_dict`; the groups are left as they are."""
         for optimizer, offset in self._with_offsets():
             numbers = range(offset, offset + _num_parameters(optimizer))
             state = {number - offset: values for number, values in saved["state"].items() if number in numbers}
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
     def _with_offsets(self) -> list[tuple[Optimizer, int]]:
-        """Each optimiser with the number of its first parameter."""
+        """Yield each optimizer with the index of its first parameter."""
         offsets = [sum(map(_num_parameters, self.optimizers[:index])) for index in range(len(self.optimizers))]
         return list(zip(self.optimizers, offsets, strict=True))
 

@@ -1,4 +1,4 @@
-"""The parameters of a network in groups: those of one learning rate, with weight decay or without."""
+"""Split the parameters of a network into groups of one learning rate, with and without weight decay."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def build_param_groups(
     first_lr_factor: float = 1.0,
     include: Callable[[nn.Parameter], bool] = lambda _: True,
 ) -> list[dict[str, Any]]:
-    """The parameters that train, in groups as torch's optimisers take them, in the order of the network.
+    """Return the trainable parameters in groups for a torch optimizer, in the order of the network.
 
-    Those that begin to train in another epoch have groups of their own: torch's fused SGD wants momenta of all
-    parameters of a group, or of none.
+    Parameters that are unfrozen in a later epoch have groups of their own: torch's fused SGD needs momentum buffers for
+    all parameters of a group, or for none.
 
     Args:
-        config: the optimiser; its rate and weight decay are those of a group.
-        decay: "weights" leaves biases, and all parameters of norms, without weight decay.
-        lr_factors: factors of the rate by the names of rows, or patterns; the last that names a row counts.
-        first_lr_factor: a factor for the first row with weights, which grows geometrically to 1 for the last.
-        include: which of the parameters.
+        config: the optimizer; its learning rate and weight decay are those of a group.
+        decay: "weights" excludes biases, and all parameters of norms, from weight decay.
+        lr_factors: factors of the learning rate by row name or pattern; the last match counts.
+        first_lr_factor: the factor of the first row with weights, which grows geometrically to 1 at the last.
+        include: selects the parameters.
     """
     found: dict[tuple[float, bool, int], list[nn.Parameter]] = {}
     unfreeze_at = network.unfreeze_at if isinstance(network, TransferModel) else {}
@@ -52,10 +52,10 @@ def build_param_groups(
 
 
 def layerwise_lr_factors(network: nn.Module, first_factor: float) -> dict[str, float]:
-    """A factor of the rate for each row: `first_factor` at the first weights, 1 at the last, and even steps between.
+    """Return a factor of the learning rate per row: `first_factor` at the first weights, growing to 1 at the last.
 
-    Even as ratios (J. Howard, S. Ruder: Universal language model fine-tuning, 2018). Depth counts convolutions and
-    dense layers; what follows one, as its norm does, has its depth.
+    The ratio is constant (J. Howard, S. Ruder: Universal language model fine-tuning, 2018). Depth counts convolutions
+    and dense layers; a norm has the depth of the layer before it.
     """
     if first_factor == 1.0:
         return {}
@@ -70,7 +70,7 @@ def layerwise_lr_factors(network: nn.Module, first_factor: float) -> dict[str, f
 
 
 def trainable_parameters(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
-    """Each parameter that trains, with the row that it belongs to, and whether it is a weight: no bias, of no norm."""
+    """Yield each trainable parameter with its row, and whether it is a weight: not a bias, and not of a norm."""
     seen: set[int] = set()
     for name, module in network.named_modules():
         for own, parameter in module.named_parameters(recurse=False):
