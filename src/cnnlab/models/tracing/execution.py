@@ -13,10 +13,17 @@ from torch.utils.weak import WeakIdKeyDictionary
 from cnnlab.architecture.layer import Shape
 from cnnlab.architecture.layers import LayerRow
 from cnnlab.models.tracing import operations
-from cnnlab.models.tracing.field_map import WHOLE_IMAGE, FieldMap
 from cnnlab.models.tracing.layers import fold_padding, layer_from_call
 from cnnlab.models.tracing.operations import FunctionCall
-from cnnlab.models.tracing.propagate import COPYING_FUNCTIONS, FACTORY_FUNCTIONS, REARRANGING_FUNCTIONS, propagate
+from cnnlab.models.tracing.propagate import (
+    COPYING_FUNCTIONS,
+    FACTORY_FUNCTIONS,
+    IMAGE_FIELD,
+    REARRANGING_FUNCTIONS,
+    WHOLE_IMAGE,
+    TensorField,
+    propagate,
+)
 
 # They put numbers of several tensors together, which deserves a row, though each number stays as it is.
 _CONCATENATIONS = ("concatenate", "stack")
@@ -46,7 +53,7 @@ class TracedOp:
     parameters: tuple[str, ...]
     macs: int
     macs_formula: str
-    field_map: FieldMap
+    field: TensorField
     inputs: tuple[int, ...]
     is_rearrangement: bool
     is_omitted: bool = False
@@ -54,10 +61,10 @@ class TracedOp:
 
 @dataclass(frozen=True)
 class _TensorOrigin:
-    """What is known of a tensor: its field map (None: it does not depend on the image), the ops and the parameters
+    """What is known of a tensor: its field (None: it does not depend on the image), the ops and the parameters
     that it is made of, and whether it is a weight that was normalised."""
 
-    field_map: FieldMap | None
+    field: TensorField | None
     op_indices: tuple[int, ...] = ()
     parameters: tuple[str, ...] = ()
     weightnorm: bool = False
@@ -75,7 +82,7 @@ class TracingMode(TorchFunctionMode):
         constants: the tensors that don't depend on it, with the name of a parameter, or "".
     """
 
-    def __init__(self, image: Tensor, field_map: FieldMap, constants: Iterable[tuple[Tensor, str]]) -> None:
+    def __init__(self, image: Tensor, constants: Iterable[tuple[Tensor, str]]) -> None:
         super().__init__()
         self.ops: list[TracedOp] = []
         self.module_stack: list[ModuleCall] = []
@@ -89,7 +96,7 @@ class TracingMode(TorchFunctionMode):
         self._origin_by_tensor: MutableMapping[Tensor, _TensorOrigin] = WeakIdKeyDictionary()
         for tensor, name in constants:
             self._origin_by_tensor[tensor] = _TensorOrigin(None, parameters=(name,) if name else ())
-        self._origin_by_tensor[image] = _TensorOrigin(field_map)
+        self._origin_by_tensor[image] = _TensorOrigin(IMAGE_FIELD)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -143,24 +150,24 @@ class TracingMode(TorchFunctionMode):
 
     def _record_write(self, written: Tensor, origins: dict[int, _TensorOrigin]) -> None:
         """A part of a tensor was written to."""
-        if any(origin.field_map is not None for origin in origins.values()):
+        if any(origin.field is not None for origin in origins.values()):
             self._origin_by_tensor[written] = _TensorOrigin(WHOLE_IMAGE, _op_indices(origins.values()))
 
     def _record_call(self, call: FunctionCall, outputs: list[Tensor]) -> None:
         origins = self._origins((call.args, call.kwargs))
         made_of = tuple(dict.fromkeys(name for origin in origins.values() for name in origin.parameters))
-        known_maps = {key: origin.field_map for key, origin in origins.items() if origin.field_map is not None}
-        if not known_maps or call.name in FACTORY_FUNCTIONS:
+        known = {key: origin.field for key, origin in origins.items() if origin.field is not None}
+        if not known or call.name in FACTORY_FUNCTIONS:
             for output in outputs:
                 self._origin_by_tensor[output] = _TensorOrigin(None, (), made_of, "weight_norm" in call.name)
             return
-        field_maps = propagate(call, known_maps, outputs)
+        fields = propagate(call, known, outputs)
         sources = _op_indices(origins.values())
         if self._needs_row(call, outputs[0]):
-            self.ops.append(self._make_op(call, origins, made_of, outputs[0], field_maps[0]))
+            self.ops.append(self._make_op(call, origins, made_of, outputs[0], fields[0]))
             sources = (len(self.ops) - 1,)
-        for output, field_map in zip(outputs, field_maps, strict=True):
-            self._origin_by_tensor[output] = _TensorOrigin(field_map, sources)
+        for output, field in zip(outputs, fields, strict=True):
+            self._origin_by_tensor[output] = _TensorOrigin(field, sources)
             whole = output._base
             if call.is_inplace and whole is not None:  # what it is a part of has changed too
                 self._record_write(whole, {**self._origins(whole), id(output): self._origin_by_tensor[output]})
@@ -183,9 +190,9 @@ class TracingMode(TorchFunctionMode):
         origins: dict[int, _TensorOrigin],
         parameters: tuple[str, ...],
         output: Tensor,
-        field_map: FieldMap,
+        field: TensorField,
     ) -> TracedOp:
-        first = next(tensor for tensor in collect_tensors(call.args) if origins[id(tensor)].field_map is not None)
+        first = next(tensor for tensor in collect_tensors(call.args) if origins[id(tensor)].field is not None)
         incoming, outgoing = _shape_without_batch(call, first), _shape_without_batch(call, output)
         inputs = _op_indices(origins.values())
         margin = self._preceding_pad(call, inputs)
@@ -207,7 +214,7 @@ class TracingMode(TorchFunctionMode):
             parameters=parameters,
             macs=operations.macs(call, output),
             macs_formula=operations.weight_macs_formula(call, outgoing),
-            field_map=field_map,
+            field=field,
             inputs=inputs,
             is_rearrangement=call.name in REARRANGING_FUNCTIONS and kind not in ("flatten", *_CONCATENATIONS),
         )

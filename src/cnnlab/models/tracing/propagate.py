@@ -1,8 +1,8 @@
-"""Where in the image a tensor's numbers look, followed through any torch function.
+"""The receptive field of a tensor's numbers, propagated through calls of torch functions.
 
-Beside each tensor go two maps of its own shape: the row and the column of the last feature map that each number
-stands at. A function that only moves numbers moves the maps alike, whatever it is, so that no layout (channels last,
-windows, shuffled channels) needs a rule of its own. What is not known to keep the places apart sees the whole image.
+The rules are those of convolutional networks: windows, pointwise functions, sums, concatenations, gates, and whatever
+moves whole axes. Beside its field a tensor has the two axes that are rows and columns. A function that no rule knows,
+such as an attention, is taken to see the whole image.
 
 Two things are left out, as published receptive fields leave them out: the statistics of normalisations, and gates,
 which multiply a map by what comes from its global mean (squeeze-and-excitation).
@@ -10,46 +10,41 @@ which multiply a map by what comes from its global mean (squeeze-and-excitation)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cnnlab.architecture.layer import ReceptiveFieldPair
-from cnnlab.models.tracing.field_map import (
-    GLOBAL_POOL,
-    WHOLE_IMAGE,
-    FieldMap,
-    grid_field_map,
-    grid_fields,
-    is_index_grid,
-    maps_equal,
-    min_max_along,
-    shared_field_map,
-)
+from cnnlab.architecture.layer import Pair, ReceptiveFieldPair
 from cnnlab.models.tracing.operations import FunctionCall, padding_per_side, pair
-from cnnlab.theory.receptive_field import widest
+from cnnlab.theory.receptive_field import ReceptiveField1d, widest
 
-# They keep each number as it is, and put it elsewhere or nowhere.
-REARRANGING_FUNCTIONS = frozenset(
+# They give another view of the same numbers.
+_VIEW_FUNCTIONS = frozenset(
     """
     view reshape permute transpose swapaxes swapdims movedim moveaxis flatten unflatten squeeze unsqueeze expand
-    expand_as broadcast_to chunk split tensor_split unbind getitem select narrow t T mT roll flip repeat tile view_as
-    reshape_as pixel_shuffle pixel_unshuffle channel_shuffle concatenate cat concat stack
+    expand_as broadcast_to chunk split tensor_split unbind getitem select narrow t T mT view_as reshape_as
     """.split()  # noqa: SIM905
+)
+_JOINING_FUNCTIONS = frozenset(("concatenate", "cat", "concat", "stack"))
+# They keep each number as it is, and move, repeat or drop it.
+REARRANGING_FUNCTIONS = (
+    _VIEW_FUNCTIONS
+    | _JOINING_FUNCTIONS
+    | frozenset(("roll", "flip", "repeat", "tile", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"))
 )
 # They give the numbers as they are.
 COPYING_FUNCTIONS = frozenset(
     "contiguous clone detach to float half bfloat16 double type type_as cpu cuda data requires_grad".split()  # noqa: SIM905
 )
-# They ask a tensor for its shape or kind only.
+# They read only a tensor's shape or type.
 FACTORY_FUNCTIONS = frozenset(
     "new_zeros new_ones new_empty new_full new_tensor zeros_like ones_like empty_like full_like rand_like".split()  # noqa: SIM905
 )
-# Each number by itself, or with others of its place; torch marks most functions of the first sort itself.
+# They combine numbers of one position; torch tags most functions of single numbers itself.
 _POINTWISE_FUNCTIONS = frozenset(
     """
     relu6 dropout dropout2d dropout1d dropout3d alpha_dropout feature_alpha_dropout softsign softplus logsigmoid prelu
@@ -64,220 +59,224 @@ _WINDOW_FUNCTIONS = frozenset(("conv2d", "max_pool2d", "max_pool2d_with_indices"
 _REPLAY_ERRORS = (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError)
 
 
-def propagate(call: FunctionCall, field_maps: dict[int, FieldMap], outputs: Sequence[Tensor]) -> list[FieldMap]:
-    """The field maps of the outputs of a call.
+@dataclass(frozen=True)
+class TensorField:
+    """What the numbers of a tensor see of the image.
+
+    Attributes:
+        fields: vertical and horizontal receptive field; None where each number sees the whole image.
+        axes: the axes of rows and columns; None where positions have been mixed with other axes, as by flattening.
+        is_pooled: whether all comes from a global pool, so that it is the same at all positions.
+    """
+
+    fields: ReceptiveFieldPair | None
+    axes: Pair | None = None
+    is_pooled: bool = False
+
+
+IMAGE_FIELD = TensorField((ReceptiveField1d(), ReceptiveField1d()), (2, 3))
+WHOLE_IMAGE = TensorField(None)
+GLOBAL_POOL = TensorField(None, is_pooled=True)
+
+
+def propagate(call: FunctionCall, fields: dict[int, TensorField], outputs: Sequence[Tensor]) -> list[TensorField]:
+    """The fields of the outputs of a call.
 
     Args:
-        field_maps: those of its tensors that depend on the image, by their `id`.
+        fields: those of its tensors that depend on the image, by their `id`.
     """
-    # Of what is not joined, a second tensor only lends its shape.
-    if call.name in REARRANGING_FUNCTIONS and call.kind not in ("concatenate", "stack"):
-        field_maps = {key: field_map for key, field_map in field_maps.items() if key == id(call.args[0])} or field_maps
-    all_maps = list(field_maps.values())
-    known_maps = [field_map for field_map in all_maps if field_map.fields is not None]
-    if not known_maps:
-        return [GLOBAL_POOL if all(field_map.is_pooled for field_map in all_maps) else WHOLE_IMAGE] * len(outputs)
-    if len(known_maps) < len(all_maps) and (
-        call.kind != "multiply" or not all(field_map.is_pooled or field_map.fields for field_map in all_maps)
-    ):
+    if call.name in REARRANGING_FUNCTIONS - _JOINING_FUNCTIONS:  # a second tensor only lends its shape
+        fields = {key: field for key, field in fields.items() if key == id(call.args[0])} or fields
+    every = list(fields.values())
+    known = [field for field in every if field.fields is not None]
+    if not known:
+        return [GLOBAL_POOL if all(field.is_pooled for field in every) else WHOLE_IMAGE] * len(outputs)
+    is_gate = call.kind == "multiply" and all(field.is_pooled or field.fields for field in every)
+    if len(known) < len(every) and not is_gate:
         return [WHOLE_IMAGE] * len(outputs)
     if call.name in COPYING_FUNCTIONS or call.is_empty_pad:
-        return [all_maps[0]] * len(outputs)
-    if call.name in REARRANGING_FUNCTIONS:
-        return _propagate_rearrangement(call, field_maps, outputs)
-    one = _propagate_computation(call, field_maps, known_maps, outputs[0])
+        return [every[0]] * len(outputs)
+    if call.name in _VIEW_FUNCTIONS:
+        return _through_view(call, known[0], outputs)
+    one = _through_computation(call, fields, known, outputs[0])
     return [one if output.shape == outputs[0].shape else WHOLE_IMAGE for output in outputs]
 
 
-def _propagate_computation(
-    call: FunctionCall, field_maps: dict[int, FieldMap], known_maps: list[FieldMap], output: Tensor
-) -> FieldMap:
-    """The field map of the one output of a call that computes something."""
-    first = field_maps.get(id(call.args[0])) if call.args else None
+def _through_computation(
+    call: FunctionCall, fields: dict[int, TensorField], known: list[TensorField], output: Tensor
+) -> TensorField:
+    """The field of the first output of a call that computes something or joins tensors."""
+    first = fields.get(id(call.args[0])) if call.args else None
+    if call.name in _JOINING_FUNCTIONS:
+        return _joined(call, known)
+    if call.name in _POINTWISE_FUNCTIONS or _is_pointwise(call.name):
+        return _combined(call, fields, output)
+    if call.name == "softmax" and output.ndim == 2:  # a norm, as tables have it
+        return known[0]
+    if first is None or first.axes is None or len(fields) > 1:
+        return WHOLE_IMAGE
     if call.name in _WINDOW_FUNCTIONS or call.name in ("pad", "interpolate"):
-        return WHOLE_IMAGE if first is None or len(field_maps) > 1 else _propagate_window(call, first, output)
+        return _through_window(call, first, output)
     if call.name == "linear":
-        tokens = first is not None and len(field_maps) == 1 and output.ndim > 2  # else a vector: all of the image
-        return _reduce_along(first, (-1,), output.shape) if first is not None and tokens else WHOLE_IMAGE
+        return WHOLE_IMAGE if output.ndim - 1 in first.axes else first
     if call.name.startswith("adaptive_"):
         return GLOBAL_POOL if tuple(output.shape[-2:]) == (1, 1) else WHOLE_IMAGE
     if call.name in _REDUCTION_FUNCTIONS:
-        return WHOLE_IMAGE if first is None else _propagate_reduction(call, first, output)
-    if call.name == "softmax" and output.ndim == 2:  # a norm, as tables have it
-        return known_maps[0]
+        return _reduced(call, first, output)
     if call.name in _SINGLE_AXIS_FUNCTIONS:
         has_dim = call.get("dim", call.kwargs.get("axis")) is not None
-        axes = call.dims() if has_dim else (-1 if call.name == "sort" else 1,)
-        return WHOLE_IMAGE if first is None else _reduce_along(first, axes, output.shape)
-    if call.name in _POINTWISE_FUNCTIONS or _is_pointwise(call.name):
-        return _combine_pointwise(known_maps, output)
+        axes = call.dims() if has_dim else (output.ndim - 1 if call.name == "sort" else 1,)
+        return WHOLE_IMAGE if set(axes) & set(first.axes) else first
     return WHOLE_IMAGE
 
 
 @lru_cache(maxsize=512)
 def _is_pointwise(name: str) -> bool:
-    """Whether torch itself says that a function works on each number alone."""
+    """Whether torch itself tags a function as pointwise."""
     packet = getattr(torch.ops.aten, name, None)
     overloads = packet.overloads() if packet is not None else []
     return any(torch.Tag.pointwise in getattr(packet, overload).tags for overload in overloads)
 
 
-def _combine_pointwise(known_maps: Sequence[FieldMap], output: Tensor) -> FieldMap:
-    """Numbers that are put together place by place: the widest view, where the places agree."""
-    first = max(known_maps, key=lambda field_map: 0 if field_map.rows is None else field_map.rows.numel())
-    try:
-        maps = [_broadcast(field_map, output.shape) for field_map in known_maps]
-    except _REPLAY_ERRORS:
+def _combined(call: FunctionCall, fields: dict[int, TensorField], output: Tensor) -> TensorField:
+    """Tensors combined position by position: the widest field, where rows and columns are the same axes."""
+    tensors = [tensor for tensor in (*call.args, *call.kwargs.values()) if isinstance(tensor, Tensor)]
+    known = [(tensor, field) for tensor in tensors if (field := fields.get(id(tensor))) is not None and field.fields]
+    axes = {_axes_in_output(tensor, field, output) for tensor, field in known}
+    if len(axes) != 1:
         return WHOLE_IMAGE
-    rows, columns = _broadcast(first, output.shape)
-    for other_rows, other_columns in maps:
-        if not maps_equal(rows, other_rows) or not maps_equal(columns, other_columns):
-            return WHOLE_IMAGE
-    return FieldMap(_widest_fields(known_maps), rows, columns)
+    return TensorField(_widest_fields([field for _, field in known]), axes.pop())
 
 
-def _broadcast(field_map: FieldMap, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    assert field_map.rows is not None
-    assert field_map.columns is not None
-    if field_map.rows.shape == shape:
-        return field_map.rows, field_map.columns
-    return field_map.rows.broadcast_to(shape), field_map.columns.broadcast_to(shape)
+def _axes_in_output(tensor: Tensor, field: TensorField, output: Tensor) -> Pair | None:
+    """The axes of rows and columns after broadcasting, which aligns axes at the last one."""
+    if field.axes is None:
+        return None
+    behind = output.ndim - tensor.ndim
+    rows, columns = field.axes[0] + behind, field.axes[1] + behind
+    is_whole = (output.shape[rows], output.shape[columns]) == tuple(tensor.shape[axis] for axis in field.axes)
+    return (rows, columns) if is_whole else None
 
 
-def _widest_fields(field_maps: Sequence[FieldMap]) -> ReceptiveFieldPair:
-    found = [field_map.fields for field_map in field_maps if field_map.fields is not None]
+def _joined(call: FunctionCall, known: Sequence[TensorField]) -> TensorField:
+    """Tensors put behind one another: the widest field, unless they are joined along rows or columns."""
+    axes = {field.axes for field in known}
+    if len(axes) != 1:
+        return WHOLE_IMAGE
+    found = axes.pop()
+    if found is None:
+        return TensorField(_widest_fields(known))
+    tensors = call.args[0]
+    is_new = call.name == "stack"
+    axis = call.get("dim", call.kwargs.get("axis", 0)) % (tensors[0].ndim + is_new)
+    if is_new:
+        found = (found[0] + (axis <= found[0]), found[1] + (axis <= found[1]))
+    return WHOLE_IMAGE if axis in found else TensorField(_widest_fields(known), found)
+
+
+def _widest_fields(known: Sequence[TensorField]) -> ReceptiveFieldPair:
+    found = [field.fields for field in known if field.fields is not None]
     return widest([fields[0] for fields in found]), widest([fields[1] for fields in found])
 
 
-def _propagate_rearrangement(
-    call: FunctionCall, field_maps: dict[int, FieldMap], outputs: Sequence[Tensor]
-) -> list[FieldMap]:
-    """The same call on the maps."""
-    known_maps = list(field_maps.values())
-    if call.kind == "concatenate" and outputs[0].ndim == 4 and _concatenates_channels(call, field_maps):
-        return [grid_field_map(_widest_fields(known_maps), outputs[0].shape)]
-    # A view of the tensor need not be one of its map, whose numbers share memory.
-    move = torch.reshape if call.name == "view" else call.function
-    if call.name == "view" and not isinstance(call.args[1], list | tuple):
-        call = replace(call, args=(call.args[0], call.args[1:]))
-    try:
-        maps = [
-            _as_list(
-                move(*_replace_by_maps(call.args, field_maps, side), **_replace_by_maps(call.kwargs, field_maps, side))
-            )
-            for side in ("rows", "columns")
-        ]
-    except _REPLAY_ERRORS:
-        return [WHOLE_IMAGE] * len(outputs)
-    fields = _widest_fields(known_maps)
-    return [
-        shared_field_map(fields, rows, columns) if rows.shape == output.shape else WHOLE_IMAGE
-        for rows, columns, output in zip(*maps, outputs, strict=True)
-    ]
-
-
-def _concatenates_channels(call: FunctionCall, field_maps: dict[int, FieldMap]) -> bool:
-    """Whether whole maps are put behind one another: the common case, for which no map needs to be made."""
-    maps = [field_maps.get(id(tensor)) for tensor in call.args[0]]
-    return call.get("dim", 0) in (1, -3) and all(
-        field_map is not None and field_map.rows is not None and is_index_grid(field_map.rows) for field_map in maps
-    )
-
-
-def _replace_by_maps(value: Any, field_maps: dict[int, FieldMap], side: str) -> Any:
-    """An argument with each tensor's map in its stead; what does not depend on the image stands at the first place."""
-    if isinstance(value, Tensor):
-        field_map = field_maps.get(id(value))
-        return torch.zeros((), dtype=torch.int32).expand(value.shape) if field_map is None else getattr(field_map, side)
-    if isinstance(value, dict):
-        return {key: _replace_by_maps(item, field_maps, side) for key, item in value.items()}
-    if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
-        return type(value)(_replace_by_maps(item, field_maps, side) for item in value)
-    return value
-
-
-def _as_list(value: Any) -> list[Tensor]:
-    return [value] if isinstance(value, Tensor) else list(value)
-
-
-def _reduce_along(field_map: FieldMap, axes: Sequence[int], shape: Sequence[int]) -> FieldMap:
-    """The field map of numbers reduced along these axes: kept where all along them stand at one position."""
-    assert field_map.rows is not None
-    assert field_map.columns is not None
-    maps = []
-    for side in (field_map.rows, field_map.columns):
-        low, high = min_max_along(side, axes)
-        if not maps_equal(low, high):
-            return WHOLE_IMAGE
-        maps.append(low.expand(shape))
-    return FieldMap(field_map.fields, maps[0], maps[1])
-
-
-def _propagate_reduction(call: FunctionCall, field_map: FieldMap, output: Tensor) -> FieldMap:
-    axes = call.dims()
-    if call.is_global_reduction and _covers_all_positions(field_map, axes):
+def _reduced(call: FunctionCall, field: TensorField, output: Tensor) -> TensorField:
+    """A reduction over rows and columns is a global pool; one over neither keeps the field."""
+    assert field.axes is not None
+    gone = set(call.dims())
+    if gone >= set(field.axes):
         return GLOBAL_POOL
-    kept = [1 if axis in axes else size for axis, size in enumerate(call.args[0].shape)]
-    reduced = _reduce_along(field_map, axes, kept)
-    if reduced.rows is None or reduced.columns is None:
-        return GLOBAL_POOL if _covers_all_positions(field_map, axes) else WHOLE_IMAGE
-    return replace(reduced, rows=reduced.rows.reshape(output.shape), columns=reduced.columns.reshape(output.shape))
-
-
-def _covers_all_positions(field_map: FieldMap, axes: Sequence[int]) -> bool:
-    """Whether all positions of the map lie along these axes."""
-    for side in (field_map.rows, field_map.columns):
-        assert side is not None
-        low, high = min_max_along(side, axes)
-        if bool((low != side.min()).any() or (high != side.max()).any()):
-            return False
-    return True
-
-
-def _propagate_window(call: FunctionCall, field_map: FieldMap, output: Tensor) -> FieldMap:
-    """After a window that slides, a margin, or an enlargement: N×C×H×W to N×C×H×W."""
-    fields = grid_fields(field_map)
-    if fields is None or output.ndim != 4:
+    if gone & set(field.axes):
         return WHOLE_IMAGE
-    if call.name == "pad":
-        sides = padding_per_side(call)
-        if sides is None:
+    if output.ndim == call.args[0].ndim:
+        return field
+    rows, columns = (axis - sum(one < axis for one in gone) for axis in field.axes)
+    return replace(field, axes=(rows, columns))
+
+
+def _through_view(call: FunctionCall, field: TensorField, outputs: Sequence[Tensor]) -> list[TensorField]:
+    """The call is repeated on a marker whose strides are 1 along rows, or columns, and 0 along every other axis.
+
+    So the strides of its output show the axis of rows, whatever the function is, and which rows it leaves out.
+    """
+    if field.axes is None:
+        return [field] * len(outputs)
+    try:
+        sides = [_replayed(call, axis) for axis in field.axes]
+    except _REPLAY_ERRORS:  # rows were merged with another axis
+        return [replace(field, axes=None)] * len(outputs)
+    return [_marked(field, markers) for markers in zip(*sides, strict=True)]
+
+
+def _replayed(call: FunctionCall, axis: int) -> list[Tensor]:
+    shape = tuple(call.args[0].shape)
+    marker = torch.empty_strided(shape, tuple(int(number == axis) for number in range(len(shape))), device="meta")
+    # A reshape that can't be a view would copy, and lose the strides.
+    function = torch.Tensor.view if call.name in ("reshape", "flatten") else call.function
+    arguments = call.args[1:]
+    if call.name == "flatten":
+        arguments = (_flattened(shape, *arguments, **call.kwargs),)
+        return [function(marker, *arguments)]
+    result = function(marker, *arguments, **call.kwargs)
+    return [result] if isinstance(result, Tensor) else list(result)
+
+
+def _flattened(shape: Sequence[int], start_dim: int = 0, end_dim: int = -1) -> list[int]:
+    end = end_dim % len(shape)
+    return [*shape[:start_dim], -1, *shape[end + 1 :]]
+
+
+def _marked(field: TensorField, markers: Sequence[Tensor]) -> TensorField:
+    """The field of an output, by its markers of rows and of columns."""
+    assert field.fields is not None
+    found: list[tuple[int, ReceptiveField1d]] = []
+    for marker, one in zip(markers, field.fields, strict=True):
+        axes = [axis for axis, stride in enumerate(marker.stride()) if stride]
+        if len(axes) != 1:
+            return replace(field, axes=None)
+        if marker.storage_offset():  # a part of the rows, which others may be combined with
             return WHOLE_IMAGE
-        return grid_field_map(
-            _map_axes(fields, lambda axis, field: field.after_window(1, padding=sides[axis][0])), output.shape
-        )
-    if call.name == "interpolate":
-        return _propagate_upsampling(call, fields, output)
-    kernel = pair(tuple(call.weight.shape[2:]) if call.name == "conv2d" else call.get("kernel_size"))
-    stride = pair(call.get("stride") or (1 if call.name == "conv2d" else kernel))
-    dilation = (1, 1) if call.name.startswith(("avg", "lp")) else pair(call.get("dilation", 1))
-    margins = _leading_padding(call, kernel, dilation)
-    return grid_field_map(
-        _map_axes(
-            fields, lambda axis, field: field.after_window(kernel[axis], stride[axis], dilation[axis], margins[axis])
-        ),
-        output.shape,
-    )
+        step = marker.stride(axes[0])
+        found.append((axes[0], one if step == 1 else one.after_window(1, step)))
+    (rows, vertical), (columns, horizontal) = found
+    return TensorField((vertical, horizontal), (rows, columns))
 
 
-def _leading_padding(call: FunctionCall, kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:
-    """The padding in front, vertically and horizontally."""
-    padding = 0 if call.name.startswith("lp") else call.get("padding", 0)
-    if padding == "same":
-        return (dilation[0] * (kernel[0] - 1) // 2, dilation[1] * (kernel[1] - 1) // 2)
-    return (0, 0) if padding == "valid" else pair(padding)
+def _through_window(call: FunctionCall, field: TensorField, output: Tensor) -> TensorField:
+    """A sliding window, a margin or an enlargement: N×C×H×W to N×C×H×W."""
+    if field.fields is None or field.axes != (2, 3) or output.ndim != 4:
+        return WHOLE_IMAGE
+    update = {"pad": _padding, "interpolate": _upsampling}.get(call.name, _window)(call, output)
+    if update is None:
+        return WHOLE_IMAGE
+    return replace(field, fields=(update(0, field.fields[0]), update(1, field.fields[1])))
 
 
-def _propagate_upsampling(call: FunctionCall, fields: ReceptiveFieldPair, output: Tensor) -> FieldMap:
+_FieldUpdate = Callable[[int, ReceptiveField1d], ReceptiveField1d]
+
+
+def _padding(call: FunctionCall, _output: Tensor) -> _FieldUpdate | None:
+    sides = padding_per_side(call)
+    return None if sides is None else lambda axis, field: field.after_window(1, padding=sides[axis][0])
+
+
+def _upsampling(call: FunctionCall, output: Tensor) -> _FieldUpdate | None:
     sizes = tuple(call.args[0].shape[-2:])
     mode = call.get("mode", "nearest")
     exact = mode in ("nearest", "nearest-exact") or (mode == "bilinear" and not call.get("align_corners"))
     if not exact or any(after % before for after, before in zip(output.shape[-2:], sizes, strict=True)):
-        return WHOLE_IMAGE
+        return None
     scales = [after // before for after, before in zip(output.shape[-2:], sizes, strict=True)]
-    kind = "bilinear" if mode == "bilinear" else "nearest"
-    return grid_field_map(_map_axes(fields, lambda axis, field: field.after_upsample(scales[axis], kind)), output.shape)
+    kind: Any = "bilinear" if mode == "bilinear" else "nearest"
+    return lambda axis, field: field.after_upsample(scales[axis], kind)
 
 
-def _map_axes(fields: ReceptiveFieldPair, update: Any) -> ReceptiveFieldPair:
-    return update(0, fields[0]), update(1, fields[1])
+def _window(call: FunctionCall, _output: Tensor) -> _FieldUpdate:
+    kernel = pair(tuple(call.weight.shape[2:]) if call.name == "conv2d" else call.get("kernel_size"))
+    stride = pair(call.get("stride") or (1 if call.name == "conv2d" else kernel))
+    dilation = (1, 1) if call.name.startswith(("avg", "lp")) else pair(call.get("dilation", 1))
+    padding = 0 if call.name.startswith("lp") else call.get("padding", 0)
+    if padding == "same":
+        before = (dilation[0] * (kernel[0] - 1) // 2, dilation[1] * (kernel[1] - 1) // 2)
+    else:
+        before = (0, 0) if padding == "valid" else pair(padding)
+    return lambda axis, field: field.after_window(kernel[axis], stride[axis], dilation[axis], before[axis])

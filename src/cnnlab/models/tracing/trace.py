@@ -24,9 +24,7 @@ from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError
 from cnnlab.models.pretrained import architectures
 from cnnlab.models.tracing.execution import ModuleCall, TracedOp, TracingMode
-from cnnlab.models.tracing.field_map import grid_field_map
 from cnnlab.records import LayerRecord, LayerTable
-from cnnlab.theory.receptive_field import ReceptiveField1d
 
 # Kinds that are the work of the module whose own weights they use, whatever else it calls.
 _MAIN_KINDS = frozenset(("conv", "depthwise", "dense", "batchnorm", "layernorm", "groupnorm", "attention"))
@@ -159,9 +157,7 @@ def _run_traced(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Tracin
     meta_tensors = {name: _meta_copy(name, tensor) for name, tensor in _tensors(network)}
     numbers = next((tensor.dtype for tensor in meta_tensors.values() if tensor.is_floating_point()), torch.float32)
     image = torch.empty(1, *shape, dtype=numbers, device="meta")
-    tracing_mode = TracingMode(
-        image, grid_field_map((ReceptiveField1d(), ReceptiveField1d()), image.shape), _constants(network, meta_tensors)
-    )
+    tracing_mode = TracingMode(image, _constants(network, meta_tensors))
     with _module_hooks(network, tracing_mode), torch.no_grad():
         try:
             with tracing_mode:
@@ -316,7 +312,7 @@ def _parameter_shapes(
 
 
 def _layer_record(op: TracedOp, name: str, inputs: tuple[str, ...], parameter_shapes: Sequence[Shape]) -> LayerRecord:
-    fields = op.field_map.fields
+    fields = op.field.fields
     return LayerRecord(
         name=name,
         kind=op.kind,
