@@ -15,9 +15,10 @@ from cnnlab.config.model import Model
 from cnnlab.errors import SpecError
 from cnnlab.models.model_split import ModelSplit, split_frozen
 from cnnlab.models.network_plan import plan_network
-from cnnlab.models.pretrained.transfer import Resize, TransferModel, stateful_modules, unfreeze
+from cnnlab.models.pretrained.transfer import Resize, TransferModel, stateful_modules
 from cnnlab.models.pretrained.truncate import CutPoint
 from cnnlab.models.tracing.trace import trace_execution
+from cnnlab.models.train_mode import set_epoch
 from cnnlab.torch_rng import fork_rng
 
 SIZE = 32
@@ -57,7 +58,7 @@ def of(
     made.set_unfreeze_schedule(
         {**policy, **dict.fromkeys(trains, begins)}, trace_execution(made, (3, SIZE, SIZE)).executed_modules
     )
-    made.unfreeze(0)
+    set_epoch(made, 0)
     return made
 
 
@@ -109,13 +110,9 @@ def test_a_network_is_parted_in_front_of_what_trains_first(backbone: str, traina
     trained = {name for name, parameter in made.named_parameters() if parameter.requires_grad}
     assert kept
     assert not kept & trained
-    rest = parting.trainable_tail(made)
-    after = {id(parameter) for parameter in rest.parameters()}
-    for name, parameter in made.named_parameters():
-        assert (id(parameter) in after) != (name in kept), name
     if trainable == "rows(['layer4'])":
-        names = [name.removeprefix("inner.") for name in stateful_modules(rest)]
-        assert names == [name for name in stateful_modules(made) if name.startswith(("backbone.layer4", "head"))]
+        behind = {name for name, _ in made.named_parameters()} - kept
+        assert behind == {name for name, _ in made.named_parameters() if name.startswith(("backbone.layer4", "head"))}
 
 
 def test_dropout_of_the_head_draws_behind_the_features() -> None:
@@ -194,13 +191,13 @@ def test_the_rest_thaws_with_the_network() -> None:
     """A way of computing is tried with all that will ever train."""
     made = network("resnet18", "gradual(['layer4'], every=1)")
     rest = split_frozen(made, images(3)).trainable_tail(made)
-    thawed = [parameter for name, parameter in rest.named_parameters() if name.startswith("inner.backbone.layer4")]
+    thawed = [parameter for name, parameter in rest.named_parameters() if name.startswith("network.backbone.layer4")]
     assert len(thawed) == 15
     for epoch, trains in ((1, True), (0, False)):
-        assert unfreeze(rest, epoch)
+        assert set_epoch(rest, epoch)
         assert {parameter.requires_grad for parameter in thawed} == {trains}
-        assert rest.train().inner.backbone.layer4[1].training is trains
-    assert not unfreeze(rest, 0)
+        assert rest.train().network.backbone.layer4[1].training is trains
+    assert not set_epoch(rest, 0)
 
 
 def test_a_copy_of_the_rest_stands_alone() -> None:
@@ -270,7 +267,7 @@ def test_a_module_that_runs_on_both_sides_runs_behind_the_door() -> None:
 @pytest.mark.parametrize(
     ("backbone", "words"),
     [
-        (LooksBack, "what follows needs more of the image than it is given there"),
+        (LooksBack, "what follows needs more of the image than the features"),
         (AcrossImages, "an image's features depend on other images"),
         (Draws, "what is in front of it draws, or differs in training"),
     ],
@@ -323,7 +320,7 @@ def test_structures_differ_by_what_decides_features() -> None:
 
 
 class Attends(nn.Module):
-    """Its attention gives a tuple; and it uses a module's numbers without running it."""
+    """Uses a module's numbers without running it, and a module that gives a tuple."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -335,16 +332,19 @@ class Attends(nn.Module):
         return self.last(rows.transpose(1, 2).reshape(x.shape))
 
 
-def test_numbers_count_whatever_their_modules_give() -> None:
-    made = of(Attends(), ["backbone.last.second"])
+def test_numbers_count_whatever_uses_them() -> None:
+    made = of(Attends(), [])
     parting = split_frozen(made, images(3))
     kept = {name for name, _ in parting.named_trunk_tensors(made)}
     trained = {name for name, parameter in made.named_parameters() if parameter.requires_grad}
     assert kept == {name for name, _ in made.named_parameters()} - trained
-    assert any(
-        row.startswith("backbone.attend ") and "MultiheadAttention" in row for row in parting.structure_key(made)
-    )
+    assert any(row.startswith("backbone.attend MultiheadAttention") for row in parting.structure_key(made))
     together(made, parting)
+
+
+def test_behind_a_module_that_gives_a_tuple_it_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"backbone.attend does not give one tensor"):
+        split_frozen(of(Attends(), ["backbone.last.second"]), images(3))
 
 
 def test_a_size_that_is_made_larger_is_named() -> None:

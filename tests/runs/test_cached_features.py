@@ -22,7 +22,6 @@ from cnnlab.data import array_store
 from cnnlab.data.augmentation.views import FlippedViews
 from cnnlab.data.decoding.cache import features_dir
 from cnnlab.data.loader import ImageLoader
-from cnnlab.errors import SpecError
 from cnnlab.records import FeatureCacheRecord
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.run_folder import RunFolder, list_runs
@@ -109,14 +108,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "balanced": {"augment": ["flip"], "sampling": "balanced", "epochs": 4},
     "ema": {"average": "ema(0.9)", "weights": "averaged", "trainable": "rows(['batchnorm2', 'conv2'])"},
     "swa": {"average": "swa(0.3)", "weights": "averaged", "augment": ["flip"], "epochs": 4},
-    "all views": {"augment": ["crop(1)", "flip"], "cache": "views(3)"},
-    "all views, swa": {"augment": ["crop(1)"], "cache": "views(9)", "average": "swa(0.3)", "weights": "averaged"},
     "curve": {"opened": "curve", "validations_per_epoch": 2, "accumulate": 2, "clip": 0.1},
     "resized": {"resize": 8},
 }
 
 
-FAST = {"last convs", "gradual", "flips", "all views, swa"}
+FAST = {"last convs", "gradual", "flips", "swa"}
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=[] if kind in FAST else pytest.mark.full) for kind in KINDS])
@@ -144,17 +141,6 @@ def test_with_a_wrong_view_it_is_another_run(
     )
     with pytest.raises(AssertionError):
         same(done(transfer(augment=["flip"], epochs=4)), anew)
-
-
-def test_fewer_views_than_epochs_are_not_exact_and_say_so(
-    transfer: Callable[..., Recipe], done: Callable[..., RunFolder]
-) -> None:
-    said: list[str] = []
-    folder = done(transfer(augment=["crop(1)"], cache="views(2)"), callbacks=Callbacks(log=said.append))
-    found = record(folder)
-    assert (found.cached, found.exact, found.views) == (True, False, 2)
-    assert found.reason == "3 epochs take turns with 2 views of each image"
-    assert any("2 views" in line and f"(not as without: {found.reason})" in line for line in said)
 
 
 def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], done: Callable[..., RunFolder]) -> None:
@@ -186,10 +172,7 @@ def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        (
-            {"augment": ["flip", "crop(1)"]},
-            r"crop changes the images in every epoch; train.cache = \"views\(8\)\" would",
-        ),
+        ({"augment": ["flip", "crop(1)"]}, "^crop changes the images in every epoch$"),
         ({"mix": "mixup(0.4)"}, "mixup mixes images in front of the frozen part"),
         ({"mix": "cutmix"}, "cutmix mixes images in front of the frozen part"),
         ({"trainable": "rows(['conv1'])"}, "nothing frozen stands in front of backbone.conv1, which trains"),
@@ -209,25 +192,9 @@ def test_where_features_are_not_kept_the_reason_is_said(
     assert not features_dir().exists()
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"mix": "mixup(0.4)"}, "train.cache: mixup mixes images in front of the frozen part"),
-        ({"trainable": "all"}, "train.cache: nothing frozen stands in front of backbone.conv1"),
-    ],
-)
-def test_views_that_are_asked_for_and_would_be_wrong_are_an_error(
-    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], fields: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(SpecError, match=words):
-        done(transfer(cache="views(2)", **fields))
-
-
-def test_a_table_of_layers_has_no_features_to_keep(
+def test_a_table_of_layers_has_no_features_to_cache(
     recipe: Callable[..., Recipe], done: Callable[..., RunFolder]
 ) -> None:
-    with pytest.raises(SpecError, match=r"train.cache: all of the network trains: it has no backbone"):
-        done(recipe(cache="views(2)"))
     assert done(recipe()).features() is None
 
 
@@ -242,8 +209,6 @@ def test_too_little_room_is_a_reason(
 ) -> None:
     monkeypatch.setattr("cnnlab.training.feature_cache.plan.MAX_CACHE_BYTES", 1000)
     assert record(done(transfer())).reason.endswith(" KiB, and there is room for 1.0 KiB")
-    with pytest.raises(SpecError, match="the features take"):
-        done(transfer(cache="views(2)"))
 
 
 def test_bf16_takes_half_and_is_not_exact(transfer: Callable[..., Recipe], done: Callable[..., RunFolder]) -> None:
@@ -311,7 +276,7 @@ def test_a_cache_that_can_not_be_written_to_costs_only_time(
 def images_trained_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What image feeds are asked for."""
     seen: list[str] = []
-    for name in ("train_batches", "eval_batches", "augmented_batches"):
+    for name in ("train_batches", "eval_batches"):
         plain = getattr(ImageLoader, name)
 
         def told(self: ImageLoader, *given: Any, name: str = name, plain: Any = plain, **named: Any) -> Any:

@@ -16,6 +16,7 @@ from cnnlab.evaluation.logits import predict_logits
 from cnnlab.evaluation.metrics import compute_score
 from cnnlab.models.pretrained.transfer import TransferModel
 from cnnlab.models.pretrained.truncate import CutPoint
+from cnnlab.models.train_mode import set_epoch
 from cnnlab.storage.checkpoints import load_weights
 from cnnlab.training.averaging import WeightAverage, update_batchnorm_stats
 from cnnlab.training.checkpoints import save_weights
@@ -142,7 +143,7 @@ def frozen_in_part(*trains: str) -> TransferModel:
     made.set_unfreeze_schedule(
         {"head": 0, **{f"backbone.{name}": 0 for name in trains}}, [name for name, _ in made.named_modules()]
     )
-    made.unfreeze(0)
+    set_epoch(made, 0)
     return made
 
 
@@ -170,12 +171,12 @@ def test_what_is_frozen_is_its_own_average_to_the_bit(average: str, trains: tupl
 def test_an_average_finds_the_statistics_of_what_joined_in() -> None:
     made = frozen_in_part("4")
     made.set_unfreeze_schedule({"head": 0, "backbone.1": 1}, made.execution_order)
-    made.unfreeze(0)
+    set_epoch(made, 0)
     ours = WeightAverage(averaging.read("swa(0.1)"), made)
     images = torch.linspace(-2, 2, 225).reshape(3, 3, 5, 5)
     means = []
     for epoch in (0, 1):
-        made.unfreeze(epoch)
+        set_epoch(made, epoch)
         ours.begin_epoch(epoch)
         assert not any(parameter.requires_grad for parameter in ours.network.parameters())
         ours.after_epoch(made, 1.0, iter([(images, images)]))

@@ -234,11 +234,3 @@ class AutoCache(Choice):
 @cache_policies.register("never")
 class NoCache(Choice):
     """Compute them anew for each batch."""
-
-
-@cache_policies.register("views")
-class ViewsCache(Choice):
-    """Keep those of `count` augmented views of each image; epochs take turns with them, which is not quite the same."""
-
-    count: Count
-    dtype: Literal["fp32", "bf16"] = "fp32"

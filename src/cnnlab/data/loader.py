@@ -183,11 +183,6 @@ class ImageLoader(Loader):
         order, sizes = self._sequential_order(batch_size or self.eval_batch_size, shard)
         return self._augmented_batches(order, sizes)
 
-    def augmented_batches(self, augmentations: Sequence[Any], seed: int, epoch: int) -> Iterator[Batch]:
-        """As `eval_batches`, but augmented as in an epoch."""
-        order, sizes = self._sequential_order(self.eval_batch_size)
-        return self._augmented_batches(order, sizes, augmentations, seed, epoch)
-
     def subset(self, count: int) -> ImageLoader:
         """At most so many of the images, spread evenly over the split, in their order."""
         if count >= len(self):

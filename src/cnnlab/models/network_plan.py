@@ -26,6 +26,7 @@ from cnnlab.models.pretrained.tensor_files import abbreviate
 from cnnlab.models.pretrained.transfer import Resize, TransferModel, row_of_module, stateful_modules
 from cnnlab.models.pretrained.truncate import CutPoint, find_classifier_layer, find_cut_point, make_stem_small, prune
 from cnnlab.models.tracing.trace import ExecutionTrace, trace_execution, trace_network
+from cnnlab.models.train_mode import set_epoch, unfreeze_epoch
 from cnnlab.records import LayerRecord, WeightLoadReport
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder
 from cnnlab.torch_rng import fork_rng, manual_seed_torch
@@ -155,8 +156,11 @@ def _plan_transfer(model: Model, shape: Shape, classes: int, source: BackboneSou
     order = trace_execution(network, _as_image_shape(shape)).executed_modules
     layers = tuple(row.model_copy(update=_training_flags(row, stateful_modules(network), unfreeze_at)) for row in rows)
     network.set_unfreeze_schedule(unfreeze_at, order)
-    network.unfreeze(float("inf"))
-    trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    trainable = sum(
+        parameter.numel()
+        for name, parameter in network.named_parameters()
+        if unfreeze_epoch(network, name.rpartition(".")[0]) is not None
+    )
     full_shapes = {
         name: tuple(tensor.shape) for name, tensor in _full_backbone(source, parts.stem, 0, "meta").state_dict().items()
     }
@@ -164,7 +168,7 @@ def _plan_transfer(model: Model, shape: Shape, classes: int, source: BackboneSou
     def make(seed: int, device: str) -> nn.Module:
         made = parts.network(seed, device)
         made.set_unfreeze_schedule(unfreeze_at, order)
-        made.unfreeze(0)
+        set_epoch(made, 0)
         return made
 
     def load(network: nn.Module, log: LogFn) -> WeightLoadReport:

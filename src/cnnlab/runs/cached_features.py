@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cnnlab.config.backbones import ViewsCache
 from cnnlab.config.recipe import Recipe
 from cnnlab.context import ProgressCallback
 from cnnlab.data.augmentation.views import FlippedViews
@@ -17,13 +16,12 @@ from cnnlab.data.dataset import Dataset
 from cnnlab.data.loader import ImageLoader, Loader
 from cnnlab.data.sources.base import Split
 from cnnlab.distributed import SINGLE_PROCESS, ProcessGroup
-from cnnlab.errors import SpecError
 from cnnlab.models.model_split import ModelSplit
 from cnnlab.models.network_plan import NetworkPlan
 from cnnlab.records import FeatureCacheRecord, PrecisionConfig
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.feature_cache.features import FeatureExtractor, FeatureLoader
-from cnnlab.training.feature_cache.plan import CachePlan, cannot_cache, plan_feature_cache
+from cnnlab.training.feature_cache.plan import CachePlan, plan_feature_cache
 
 # So many images try out whether a network can be split.
 PROBE_IMAGES = 2
@@ -48,7 +46,7 @@ class TrainingInputs:
         """What a split's final figures are found on: features, where that is the same up to rounding; None: images."""
         loader = {"train": self.train, "validation": self.validation}.get(split)
         is_same = self.record is not None and self.record.cached and self.record.dtype == "fp32"
-        return loader if is_same and isinstance(loader, FeatureLoader) and loader.has_unaugmented else None
+        return loader if is_same and isinstance(loader, FeatureLoader) else None
 
 
 def choose_cache_plan(
@@ -61,16 +59,14 @@ def choose_cache_plan(
     resume_from: RunFolder | None = None,
     images: Tensor | None = None,
 ) -> CachePlan | None:
-    """How the features of the frozen part are had; None where nothing is frozen and the recipe asks for nothing.
+    """Decide how the features of the frozen part are computed; None where nothing is frozen.
 
     Of two machines one may have the room, and the other not: what one process refuses, none does.
 
     Args:
-        images: to try on whether the network can be split, N×C×H×W, normalised; None: the first of the data.
-
-    Errors as `plan_feature_cache`, in every process.
+        images: on which the split of the network is tried, N×C×H×W, normalised; None: the first of the data.
     """
-    if plan.trainable == plan.parameters and not isinstance(recipe.train.cache, ViewsCache):
+    if plan.trainable == plan.parameters:
         return None
     previous = resume_from.features() if resume_from is not None else None
     if resume_from is not None and (previous is None or not previous.cached):
@@ -79,19 +75,12 @@ def choose_cache_plan(
         pixels, labels = dataset.pixels("train")[:PROBE_IMAGES], dataset.labels("train")[:PROBE_IMAGES]
         images, _ = next(ImageLoader(pixels, labels, dataset.mean, dataset.std, device).eval_batches(PROBE_IMAGES))
     counts = dataset.num_images("train"), dataset.num_images("validation")
-    error = None
     try:
-        choice = plan_feature_cache(recipe, network, images, counts, resuming=previous is not None)
-    except SpecError as refused:
-        error, choice = refused, CachePlan(reason=refused.problems[0].what)
-    except OSError as failed:  # the room on the disk could not be asked
-        choice = CachePlan(reason=f"the room for features is not known: {failed.strerror}")
-    refusal = process_group.broadcast_first_str("" if choice.model_split is not None else choice.reason)
-    if not refusal:
-        return choice
-    if isinstance(recipe.train.cache, ViewsCache):
-        raise error or cannot_cache(refusal)
-    return CachePlan(reason=refusal)
+        cache_plan = plan_feature_cache(recipe, network, images, counts, resuming=previous is not None)
+    except OSError as failed:  # the free space of the disk could not be read
+        cache_plan = CachePlan(reason=f"the room for features is not known: {failed.strerror}")
+    refusal = process_group.broadcast_first_str("" if cache_plan.model_split is not None else cache_plan.reason)
+    return CachePlan(reason=refusal) if refusal else cache_plan
 
 
 def build_training_inputs(

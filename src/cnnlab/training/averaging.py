@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from cnnlab.config.averaging_and_mixing import EMA, SWA
 from cnnlab.data.loader import Batch
-from cnnlab.models.pretrained.transfer import unfreeze
+from cnnlab.models.train_mode import set_epoch
 
 
 class WeightAverage:
@@ -34,7 +34,7 @@ class WeightAverage:
 
     def begin_epoch(self, epoch: int) -> None:
         """Unfreeze the layers scheduled for this epoch, whose batch-norm statistics will be updated."""
-        unfreeze(self.network, epoch)
+        set_epoch(self.network, epoch)
         self.network.requires_grad_(False)
 
     def after_step(self, source: nn.Module) -> None:

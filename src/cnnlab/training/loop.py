@@ -22,7 +22,7 @@ from cnnlab.distributed import SINGLE_PROCESS, ProcessGroup
 from cnnlab.evaluation.logits import predict_logits
 from cnnlab.evaluation.metrics import compute_score
 from cnnlab.models.model_split import ModelSplit
-from cnnlab.models.pretrained.transfer import unfreeze
+from cnnlab.models.train_mode import set_epoch
 from cnnlab.randomness import generator
 from cnnlab.records import EpochRecord, PrecisionConfig, Score, StepMeans
 from cnnlab.torch_rng import fork_rng, manual_seed_torch
@@ -88,11 +88,10 @@ class TrainingState:
         self.network.to(self.device).to(memory_format=torch_memory_format(self.precision_config))
         if self.train.sync_batchnorm:
             convert_sync_batchnorm(self.network, self.process_group)
-        unfreeze(self.network, math.inf)  # its groups hold all that will ever train; what has no gradient is left alone
         self.optimizer = build_optimizer(
             self.train.optimizer, self.network, self.train.decay, self.train.rates, self.train.rate_by_depth
         )
-        unfreeze(self.network, 0)
+        set_epoch(self.network, 0)
         self.train_model = self._make_train_model(self.network)
         self.distributed_model = DistributedModel(self.network, self.process_group, self.train_model)
         self.schedule = LRScheduler(self.train.schedule, self.train.epochs * self.steps_per_epoch, self.steps_per_epoch)
@@ -104,7 +103,7 @@ class TrainingState:
 
     def begin_epoch(self) -> None:
         """Unfreeze the layers scheduled for this epoch."""
-        if unfreeze(self.network, self.epoch):
+        if set_epoch(self.network, self.epoch):
             self.distributed_model = DistributedModel(self.network, self.process_group, self.train_model)
             if self.average is not None:
                 self.average.begin_epoch(self.epoch)

@@ -7,7 +7,6 @@ differs from float32 is rejected however fast it is: some bf16 convolutions on C
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import platform
 import time
@@ -26,7 +25,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from cnnlab.atomic_io import atomic_write
 from cnnlab.config.recipe import Train
 from cnnlab.errors import RunError, SpecError
-from cnnlab.models.pretrained.transfer import unfreeze
+from cnnlab.models.train_mode import all_trainable
 from cnnlab.records import PrecisionConfig
 from cnnlab.settings import cache_dir
 from cnnlab.torch_rng import fork_rng, manual_seed_torch
@@ -69,11 +68,8 @@ def autotune_precision(train: Train, network: nn.Module, images: Tensor, labels:
         return known
     candidates = list(_candidates(train, images.dim() == 4))
     cache_path = _cache_path(network, images, candidates)
-    unfreeze(network, math.inf)
-    try:
+    with all_trainable(network):
         return _write_cached(cache_path, _benchmark_all(candidates, network, images, labels))
-    finally:
-        unfreeze(network, 0)
 
 
 def known_precision(train: Train, network: nn.Module, images: Tensor) -> PrecisionConfig | None:
@@ -88,11 +84,8 @@ def known_precision(train: Train, network: nn.Module, images: Tensor) -> Precisi
 
 def _cache_path(network: nn.Module, images: Tensor, candidates: list[PrecisionConfig]) -> Path:
     """Return the file of the cached choice, for the network with all layers unfrozen that will ever train."""
-    unfreeze(network, math.inf)
-    try:
+    with all_trainable(network):
         return cache_dir() / "precision" / f"{_fingerprint(network, images, candidates)}.json"
-    finally:
-        unfreeze(network, 0)
 
 
 def _candidates(train: Train, is_spatial: bool) -> Iterator[PrecisionConfig]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cnnlab.config.image_changes import read_augmentations
 from cnnlab.data.augmentation.augment import augment, sample_params
-from cnnlab.data.augmentation.views import AugmentedViews, FlippedViews, only_flips
+from cnnlab.data.augmentation.views import FlippedViews, only_flips
 from cnnlab.data.loader import ImageLoader
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 1, 3, 4), dtype=np.uint8)
@@ -39,7 +39,7 @@ def test_of_flips_the_chosen_view_is_the_augmented_image(calls: list[str], seed:
     found = torch.stack([kept[view][place] for view, place in zip(chosen, places, strict=True)])
     torch.testing.assert_close(found, expected)
     assert len(kept) == len(set(views.names)) <= 4
-    assert torch.equal(kept[views.unaugmented], torch.cat([images for images, _ in FEED.eval_batches()]))
+    assert torch.equal(kept[views.UNAUGMENTED], torch.cat([images for images, _ in FEED.eval_batches()]))
 
 
 @pytest.mark.parametrize(
@@ -54,28 +54,3 @@ def test_there_are_as_many_views_as_flips_can_give(calls: list[str], views: int)
 def test_what_does_more_than_flipping_is_known(call: str) -> None:
     assert not only_flips(read_augmentations([call]))
     assert not only_flips(read_augmentations(["flip", call]))
-
-
-def test_epochs_take_turns_with_views_and_each_is_that_of_its_epoch() -> None:
-    choices = read_augmentations(["crop(1)", "flip"])
-    views = AugmentedViews(choices, seed=3, count=2, include_unaugmented=True)
-    for epoch in range(2):
-        kept = torch.cat(list(views.view_batches(epoch, FEED)))
-        batches = list(FEED.train_batches(8, 3, epoch, choices))
-        labels = torch.cat([labels for _, labels in batches])
-        torch.testing.assert_close(kept[labels], torch.cat([images for images, _ in batches]))
-    assert [int(views.view_indices(3, epoch, np.arange(1))[0]) for epoch in range(5)] == [0, 1, 0, 1, 0]
-    plain = torch.cat(list(views.view_batches(views.unaugmented, FEED)))
-    assert torch.equal(plain, torch.cat([images for images, _ in FEED.eval_batches()]))
-    assert AugmentedViews(choices, 3, 2).unaugmented is None
-
-
-def test_views_of_other_draws_have_other_names() -> None:
-    choices = read_augmentations(["crop(1)"])
-    ones = [
-        AugmentedViews(choices, 0, 2),
-        AugmentedViews(choices, 1, 2),
-        AugmentedViews(read_augmentations(["crop(2)"]), 0, 2),
-    ]
-    names = [name for views in ones for name in views.names]
-    assert len(set(names)) == 6

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from cnnlab.config.model import Model
 from cnnlab.models.network_plan import NetworkPlan, plan_network
 from cnnlab.models.pretrained import architectures
-from cnnlab.models.pretrained.transfer import Resize, TransferModel, row_of_module, stateful_modules, unfreeze
+from cnnlab.models.pretrained.transfer import Resize, TransferModel, row_of_module, stateful_modules
 from cnnlab.models.pretrained.truncate import CutPoint
+from cnnlab.models.train_mode import set_epoch
 
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 FULL, SLOW = pytest.mark.full, pytest.mark.slow
@@ -195,7 +196,7 @@ def training(network: TransferModel) -> set[str]:
 
 def test_rows_join_in_when_their_epoch_comes() -> None:
     made = trunk(last=1, norm=2, first=3)
-    seen = [(made.unfreeze(epoch), training(made) & {"first", "drop", "norm", "last"}) for epoch in range(5)]
+    seen = [(set_epoch(made, epoch), training(made) & {"first", "drop", "norm", "last"}) for epoch in range(5)]
     assert seen == [
         (True, set()),
         (True, {"last"}),
@@ -204,13 +205,13 @@ def test_rows_join_in_when_their_epoch_comes() -> None:
         (False, {"last", "norm", "drop", "first"}),
     ]
     made.eval()
-    assert made.unfreeze(0)
+    assert set_epoch(made, 0)
     assert not any(module.training for module in made.modules())
 
 
 def test_a_normalised_weight_is_of_its_row() -> None:
     made = trunk(last=0)
-    made.unfreeze(0)
+    set_epoch(made, 0)
     assert {name for name, one in made.backbone.named_parameters() if one.requires_grad} == {
         "last.bias",
         "last.parametrizations.weight.original0",
@@ -222,7 +223,7 @@ def test_a_normalised_weight_is_of_its_row() -> None:
 
 def test_unfreezing_another_network_changes_nothing() -> None:
     made = nn.ReLU()
-    assert not unfreeze(made, 3)
+    assert not set_epoch(made, 3)
 
 
 def test_a_copy_of_a_cut_network_stops_where_its_own_does() -> None:
@@ -237,11 +238,11 @@ def test_a_copy_of_a_cut_network_stops_where_its_own_does() -> None:
 def test_a_backbone_within_a_backbone_is_frozen_by_the_outer_one_alone() -> None:
     """What was frozen while the inner network trained itself may train now, statistics and all."""
     inner = trunk()
-    inner.unfreeze(0)
+    set_epoch(inner, 0)
     outer = TransferModel(None, inner, CutPoint(), nn.Identity())
     names = [name for name, _ in outer.named_modules() if name.startswith("backbone.")]
     outer.set_unfreeze_schedule(dict.fromkeys(stateful_modules(outer), 0), ["", "backbone", *names, "head"])
-    outer.unfreeze(0)
+    set_epoch(outer, 0)
     outer.train()
     assert all(module.training for module in inner.modules())
     assert all(parameter.requires_grad for parameter in outer.parameters())
@@ -267,7 +268,7 @@ def test_a_norm_without_weights_trains_where_all_trains() -> None:
     assert stateful_modules(made) == ["backbone.0", "backbone.1", "head.1"]
     for begins, moves in ((dict.fromkeys(stateful_modules(made), 0), True), ({"backbone.0": 0, "head.1": 0}, False)):
         made.set_unfreeze_schedule(begins, ["backbone", "backbone.0", "backbone.1", "head", "head.0", "head.1"])
-        made.unfreeze(0)
+        set_epoch(made, 0)
         before = made.state_dict()["backbone.1.running_mean"].clone()
         made.train()(torch.linspace(0, 1, 4 * 3 * 64).view(4, 3, 8, 8))
         assert torch.equal(before, made.state_dict()["backbone.1.running_mean"]) is not moves

@@ -13,14 +13,14 @@ import torch
 from cnnlab.config.image_changes import read_augmentations
 from cnnlab.config.recipe import Recipe
 from cnnlab.context import no_op
-from cnnlab.data.augmentation.views import AugmentedViews, FlippedViews
+from cnnlab.data.augmentation.views import FlippedViews
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.decoding.cache import features_dir, storage_dtype
 from cnnlab.data.loader import ImageLoader
 from cnnlab.errors import RunError
 from cnnlab.models.model_split import ModelSplit, split_frozen
 from cnnlab.models.network_plan import plan_network
-from cnnlab.models.pretrained.transfer import Resize, TransferModel
+from cnnlab.models.pretrained.transfer import TransferModel
 from cnnlab.torch_rng import fork_rng
 from cnnlab.training.feature_cache.features import FeatureExtractor, FeatureLoader
 from cnnlab.training.feature_cache.plan import CachePlan, plan_feature_cache
@@ -61,9 +61,6 @@ def test_evaluation_is_of_the_images_as_they_are() -> None:
     batches = list(feature_loader().eval_batches())
     assert [len(labels) for _, labels in batches] == [8, 8, 5]
     assert torch.cat([features for features, _ in batches]).flatten().tolist() == list(range(21))
-    assert not FeatureLoader(
-        [np.zeros((3, 1), np.float32)], np.arange(3), AugmentedViews(FLIP, 0, 1), CPU, 8
-    ).has_unaugmented
 
 
 def test_the_bits_of_bf16_are_floats_again() -> None:
@@ -153,11 +150,11 @@ def test_every_view_has_a_file_and_flips_share_the_plain_one(made: Callable[...,
     trunk = FeatureExtractor(choice, network, dataset, no_op)
     names = [
         trunk.cached_features("train", images_of(dataset), views).files
-        for views in (FlippedViews(), FlippedViews(FLIP), AugmentedViews(FLIP, 0, 1), AugmentedViews(FLIP, 1, 1))
+        for views in (FlippedViews(), FlippedViews(FLIP))
     ]
-    assert [len(each) for each in names] == [1, 2, 1, 1]
+    assert [len(each) for each in names] == [1, 2]
     assert names[0][0] == names[1][0]
-    assert len({name for each in names for name in each}) == 4
+    assert len({name for each in names for name in each}) == 2
 
 
 @pytest.mark.full
@@ -234,22 +231,11 @@ def test_features_are_computed_of_as_many_images_as_the_network_makes_them_large
     network.resize.size = (224, 224)
     parting = split_frozen(network, next(images_of(dataset).eval_batches(3))[0])
     sizes.clear()
-    for views in (FlippedViews(), AugmentedViews(FLIP, 0, 1)):
-        found = FeatureExtractor(replace(choice, model_split=parting), network, dataset, no_op).cached_features(
-            "train", images_of(dataset), views
-        )
-        assert found.loader.eval_batch_size == 500  # of maps of 14×14
-    assert sizes == [10, 10, 7] * 2
-
-
-@pytest.mark.full
-def test_features_that_are_resized_later_are_evaluated_as_images_of_that_size_are(made: Callable[..., Made]) -> None:
-    _, dataset, network, choice = made(head=["flatten", "dense(classes)"])
-    network.head.later = Resize((224, 224), "nearest")
-    made_feed = FeatureExtractor(choice, network, dataset, no_op).cached_features(
+    found = FeatureExtractor(replace(choice, model_split=parting), network, dataset, no_op).cached_features(
         "train", images_of(dataset), FlippedViews()
     )
-    assert made_feed.loader.eval_batch_size == 10
+    assert found.loader.eval_batch_size == 500  # of maps of 14×14
+    assert sizes == [10, 10, 7]
 
 
 @pytest.mark.parametrize(("rounding", "bitwise"), [(0.0, True), (1e-7, False)])

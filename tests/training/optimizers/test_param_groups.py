@@ -13,6 +13,7 @@ from cnnlab.config.optimizers import optimizers
 from cnnlab.models.build import build
 from cnnlab.models.pretrained.transfer import TransferModel
 from cnnlab.models.pretrained.truncate import CutPoint
+from cnnlab.models.train_mode import set_epoch
 from cnnlab.training.optimizers.factory import build_optimizer
 
 LAYERS = [
@@ -154,7 +155,6 @@ def test_what_is_frozen_has_no_group_and_what_begins_later_one_of_its_own(text: 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made = transfer({"backbone.2": 1, "backbone.3": 2})
-    made.unfreeze(float("inf"))
     chosen = build_optimizer(optimizers.read(text), made)
     names = {id(parameter): name.rpartition(".")[0] for name, parameter in made.named_parameters()}
     assert [{names[id(one)] for one in group["params"]} for group in chosen.param_groups] == [
@@ -163,7 +163,7 @@ def test_what_is_frozen_has_no_group_and_what_begins_later_one_of_its_own(text: 
         {"head"},
     ]
     for epoch, moved in enumerate(({"head"}, {"head", "backbone.2"}, {"head", "backbone.2", "backbone.3"})):
-        made.unfreeze(epoch)
+        set_epoch(made, epoch)
         before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
         for _ in range(3):  # steps of one size, as lion's, may undo each other in two
             chosen.zero_grad()

@@ -1,14 +1,13 @@
-"""The views of an image that a training sees: how many there are, and which one an epoch takes.
+"""The views of an image that a training sees where it mirrors images and changes nothing else.
 
-Without augmentation there is one, and flips alone give two or four: each epoch takes the view that its draws would
-give, so that nothing changes. Of other augmentations there are more than could be kept: epochs take turns with a few.
+Without augmentation there is one, and flips give two or four; each epoch takes the view that its draws give.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,51 +23,26 @@ _BoolArray = npt.NDArray[np.bool_]
 _NO_FLIP: tuple[int, ...] = ()
 
 
-class ViewSet(Protocol):
-    """The views that are kept of each image.
-
-    Attributes:
-        names: what tells each view from others of the same images.
-        unaugmented: which of them is the image as it is; None: none.
-    """
-
-    @property
-    def names(self) -> tuple[str, ...]: ...
-
-    @property
-    def unaugmented(self) -> int | None: ...
-
-    def view_batches(self, view: int, loader: ImageLoader) -> Generator[Tensor]:
-        """One view of every image of a split, in batches, normalised, in the images' order."""
-        ...
-
-    def view_indices(self, seed: int, epoch: int, positions: Indices) -> Indices:
-        """Which view an epoch takes of the image in each place."""
-        ...
-
-
 @dataclass(frozen=True)
 class FlippedViews:
     """An image and its mirror images, of which the draws of `augmentations` choose."""
 
     augmentations: tuple[Any, ...] = ()
+    UNAUGMENTED: ClassVar[int] = 0
 
     @property
     def names(self) -> tuple[str, ...]:
+        """What tells each view from the others of an image."""
         return tuple("plain" if not turned else f"turned{turned}" for turned in self._flip_dims)
 
-    @property
-    def unaugmented(self) -> int:
-        return 0
-
     def view_batches(self, view: int, loader: ImageLoader) -> Generator[Tensor]:
-        """See `ViewSet.view_batches`."""
+        """One view of every image of a split, in batches, normalised, in the images' order."""
         turned = self._flip_dims[view]
         for images, _ in loader.eval_batches():
             yield images.flip(turned) if turned else images
 
     def view_indices(self, seed: int, epoch: int, positions: Indices) -> Indices:
-        """See `ViewSet.view_indices`."""
+        """Which view an epoch takes of the image at each position."""
         drawn = sample_params(self.augmentations, seed, epoch, positions)
         left, upside = _combined_flips(self.augmentations, drawn, len(positions))
         kinds = [(3,) * bool(one) + (2,) * bool(other) for one, other in ((0, 0), (1, 0), (0, 1), (1, 1))]
@@ -83,43 +57,6 @@ class FlippedViews:
             if kind in kinds:
                 turned += [(*before, dimension) for before in turned]
         return turned
-
-
-@dataclass(frozen=True)
-class AugmentedViews:
-    """The images as the first `count` epochs augment them: epochs take turns.
-
-    Args:
-        include_unaugmented: keep the un-augmented images too, which no epoch takes.
-    """
-
-    augmentations: tuple[Any, ...]
-    seed: int
-    count: int
-    include_unaugmented: bool = False
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        plain = ("plain",) if self.include_unaugmented else ()
-        return (*(f"{self.augmentations!r} {self.seed} {epoch}" for epoch in range(self.count)), *plain)
-
-    @property
-    def unaugmented(self) -> int | None:
-        return self.count if self.include_unaugmented else None
-
-    def view_batches(self, view: int, loader: ImageLoader) -> Generator[Tensor]:
-        """See `ViewSet.view_batches`."""
-        batches = (
-            loader.eval_batches()
-            if view == self.unaugmented
-            else loader.augmented_batches(self.augmentations, self.seed, view)
-        )
-        for images, _ in batches:
-            yield images
-
-    def view_indices(self, seed: int, epoch: int, positions: Indices) -> Indices:  # noqa: ARG002
-        """See `ViewSet.view_indices`."""
-        return np.full(len(positions), epoch % self.count, dtype=np.int64)
 
 
 def only_flips(augmentations: Sequence[Any]) -> bool:

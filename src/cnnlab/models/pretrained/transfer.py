@@ -6,7 +6,7 @@ network can be cut at any of its modules, and keeps the names of its weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -84,34 +84,21 @@ class TransferModel(nn.Module):
         return self
 
     def set_unfreeze_schedule(self, unfreeze_at: Mapping[str, int], execution_order: Sequence[str]) -> None:
-        """Set what trains, and from which epoch on; then call `unfreeze`."""
+        """Set what trains, and from which epoch on; `train_mode.set_epoch` puts it into effect."""
         self.unfreeze_at, self.execution_order = dict(unfreeze_at), tuple(execution_order)
 
-    def unfreeze(self, epoch: float) -> bool:
-        """Unfreeze the layers scheduled for this epoch (from 0) and freeze the others; True if that changes any."""
-        trainable = {name for name, begin in self.unfreeze_at.items() if begin <= epoch}
-        before = [parameter.requires_grad for parameter in self.parameters()]
-        self._eval_only = frozenset(_modules_kept_in_eval(self, trainable, self.execution_order))
+    def set_eval_only(self, modules: Iterable[str]) -> None:
+        """Set the modules, by name, that stay in eval mode whatever `train` says; those of a network within it too."""
+        self._eval_only = frozenset(modules)
         for inner in self.modules():
             if isinstance(inner, TransferModel) and inner is not self:
-                inner._eval_only = frozenset()  # what is frozen is said here alone
-        for name, module in self.named_modules():
-            for parameter in module.parameters(recurse=False):
-                parameter.requires_grad_(row_of_module(name) in trainable)
-        self.train(self.training)
-        return before != [parameter.requires_grad for parameter in self.parameters()]
+                inner._eval_only = frozenset()
 
 
 def max_resize(network: nn.Module) -> tuple[int, int] | None:
     """The largest height and width that a network, or one within it, resizes images to; None where none does."""
     sizes = [module.size for module in network.modules() if isinstance(module, Resize)]
     return max(sizes, key=lambda size: size[0] * size[1], default=None)
-
-
-def unfreeze(network: nn.Module, epoch: float) -> bool:
-    """As `TransferModel.unfreeze`, also of a `TrainableTail`; in any other network everything trains."""
-    own: Callable[[float], bool] | None = getattr(network, "unfreeze", None)
-    return own is not None and own(epoch)
 
 
 def stateful_modules(network: nn.Module) -> list[str]:
@@ -127,22 +114,3 @@ def _has_state(module: nn.Module) -> bool:
 def row_of_module(module: str) -> str:
     """The row that a module belongs to: a normalised weight is a module of its own within it."""
     return module.removesuffix(_PARAMETRIZATION_SUFFIX)
-
-
-def _modules_kept_in_eval(network: nn.Module, trainable: set[str], execution_order: Sequence[str]) -> Iterator[str]:
-    """The modules that stay in eval mode: nothing within them trains, and they hold numbers or lie in front.
-
-    In front of everything that trains also a backbone's dropout has nothing to do: the features there are those of eval
-    mode. The head's is the recipe's own wish.
-    """
-    positions = {name: number for number, name in enumerate(execution_order)}
-    first = min((positions[name] for name in trainable if name in positions), default=len(execution_order))
-    for name, module in network.named_modules():
-        inner = f"{name}." if name else ""
-        is_head = name == "head" or name.startswith("head.")
-        row = name.partition(".parametrizations")[0]
-        if is_head or row in trainable or any(other.startswith(inner) for other in trainable):
-            continue
-        holds = next(module.parameters(), None) is not None or next(module.buffers(), None) is not None
-        if holds or positions.get(name, len(execution_order)) < first:
-            yield name

@@ -22,20 +22,20 @@ from torch import Tensor, nn
 
 from cnnlab.context import ProgressCallback
 from cnnlab.data.array_store import ArrayStore, resident_bytes
-from cnnlab.data.augmentation.views import ViewSet
+from cnnlab.data.augmentation.views import FlippedViews
 from cnnlab.data.dataset import Dataset
 from cnnlab.data.decoding.cache import Array, CachedArray, get_or_create, pixels_key, storage_dtype
 from cnnlab.data.loader import Batch, ImageLoader, Loader, full_range, max_eval_batch_size
 from cnnlab.data.sources.base import Indices, Labels, Split
 from cnnlab.errors import CnnlabError, RunError
-from cnnlab.models.model_split import TOLERANCE, ModelSplit, is_submodule_of
-from cnnlab.models.pretrained.transfer import Resize, max_resize
+from cnnlab.models.model_split import TOLERANCE, ModelSplit
+from cnnlab.models.pretrained.transfer import TransferModel, max_resize
 from cnnlab.records import PrecisionConfig
 from cnnlab.render.formatting import format_bytes
 from cnnlab.training.feature_cache.plan import CachePlan
 
 # Raised whenever the same trunk and images would give other numbers.
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 KEY_DIGITS = 40
 # So many images of a file that is found are computed again and compared.
 NUM_VERIFIED_IMAGES = 3
@@ -58,7 +58,7 @@ class FeatureLoader(Loader):
 
     arrays: Sequence[Array]
     labels: Labels
-    views: ViewSet
+    views: FlippedViews
     device: torch.device
     eval_batch_size: int
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
@@ -68,11 +68,6 @@ class FeatureLoader(Loader):
     def __post_init__(self) -> None:
         self._store = ArrayStore(self.arrays, self.device)
         self._labels = torch.from_numpy(np.array(self.labels)).to(self.device)
-
-    @property
-    def has_unaugmented(self) -> bool:
-        """Whether it has the images as they are, which `eval_batches` gives."""
-        return self.views.unaugmented is not None
 
     def train_batches(
         self,
@@ -90,9 +85,8 @@ class FeatureLoader(Loader):
         self, batch_size: int | None = None, shard: Callable[[int], slice] = full_range
     ) -> Iterator[Batch]:
         """The un-augmented images in their own order."""
-        assert self.views.unaugmented is not None
         order, sizes = self._sequential_order(batch_size or self.eval_batch_size, shard)
-        return self._batches(order, np.full_like(order, self.views.unaugmented), sizes)
+        return self._batches(order, np.full_like(order, FlippedViews.UNAUGMENTED), sizes)
 
     def _batches(self, order: Indices, views: Indices, sizes: Sequence[int]) -> Iterator[Batch]:
         images = self._image_indices(order)
@@ -126,6 +120,7 @@ class FeatureExtractor:
 
     def __init__(self, plan: CachePlan, network: nn.Module, dataset: Dataset, progress: ProgressCallback) -> None:
         assert plan.model_split is not None
+        assert isinstance(network, TransferModel)
         self.plan, self.model_split = plan, plan.model_split
         self.network = network
         self.dataset = dataset
@@ -133,7 +128,7 @@ class FeatureExtractor:
         self._memory_used_bytes = 0
         self._weights_digest = _trunk_digest(self.model_split, network)
 
-    def cached_features(self, split: Split, images: ImageLoader, views: ViewSet) -> CachedFeatures:
+    def cached_features(self, split: Split, images: ImageLoader, views: FlippedViews) -> CachedFeatures:
         """The features of a split.
 
         Args:
@@ -190,27 +185,21 @@ class FeatureExtractor:
                 rows = self.model_split.extract_features(self.network, shown[:size].contiguous(memory_format=layout))
                 if not np.array_equal(rows.cpu().numpy(), features.arrays[0][:size]):
                     return False
-            if features.has_unaugmented:
-                with torch.inference_mode():
-                    tail, rows = self.model_split.trainable_tail(self.network), next(features.eval_batches())[0]
-                    return torch.equal(tail(rows), torch.cat([tail(some) for some in torch.split(rows, whole_batch)]))
+            with torch.inference_mode():
+                tail, rows = self.model_split.trainable_tail(self.network), next(features.eval_batches())[0]
+                return torch.equal(tail(rows), torch.cat([tail(some) for some in torch.split(rows, whole_batch)]))
         finally:
             self.network.train(was_training)
-        return True
 
     def _eval_batch_size(self, images: ImageLoader) -> int:
-        """How many features are evaluated at a time: as their own size allows, unless what follows resizes them.
+        """How many features are evaluated at a time: as their own size allows.
 
         Vectors and maps have one; of other features, as a transformer's tokens, as many as of images.
         """
-        trunk_modules = self.model_split.trunk_modules
-        for name, module in self.network.named_modules():
-            if isinstance(module, Resize) and not any(is_submodule_of(name, one) for one in trunk_modules):
-                return images.eval_batch_size
         size = {1: (1, 1), 3: self.model_split.feature_shape[1:]}.get(len(self.model_split.feature_shape))
         return images.eval_batch_size if size is None else max_eval_batch_size(*size, device=images.device)
 
-    def _cached_view(self, split: Split, images: ImageLoader, views: ViewSet, number: int) -> CachedArray:
+    def _cached_view(self, split: Split, images: ImageLoader, views: FlippedViews, number: int) -> CachedArray:
         shape = (len(images), *self.model_split.feature_shape)
         bits = storage_dtype(self.plan.dtype)
 
@@ -245,7 +234,7 @@ class FeatureExtractor:
                 next_step='make room, set CNNLAB_CACHE to another folder, or train with train.cache = "never"',
             ) from cause
 
-    def _write_features(self, images: ImageLoader, views: ViewSet, number: int, target: Array) -> None:
+    def _write_features(self, images: ImageLoader, views: FlippedViews, number: int, target: Array) -> None:
         start, total = 0, len(images)
         what = f"features of the frozen part, view {number + 1} of {len(views.names)}"
         for rows in self._iter_features(images, views, number):
@@ -254,7 +243,7 @@ class FeatureExtractor:
             self._progress(what, start, total, "images")
 
     def _iter_features(
-        self, images: ImageLoader, views: ViewSet, number: int, limit: int | None = None
+        self, images: ImageLoader, views: FlippedViews, number: int, limit: int | None = None
     ) -> Generator[Array]:
         """The features of all images of a view, batch by batch, as they are stored; of the first `limit` of each."""
         was_training, layout = self.network.training, _MEMORY_FORMATS.get(images.device.type, torch.contiguous_format)
@@ -290,7 +279,7 @@ class FeatureExtractor:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:KEY_DIGITS]
 
 
-def _trunk_digest(model_split: ModelSplit, network: nn.Module) -> str:
+def _trunk_digest(model_split: ModelSplit, network: TransferModel) -> str:
     """SHA-256 in hex over the trunk's numbers with their names and shapes."""
     digest = hashlib.sha256()
     for name, tensor in model_split.named_trunk_tensors(network):

@@ -66,9 +66,7 @@ def hidden_weight_ids(network: nn.Module) -> set[int]:
     """
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     return {
-        id(layer.weight)
-        for layer in layers[1:-1]
-        if not is_parametrized(layer) and getattr(layer, "groups", 1) == 1 and layer.weight.requires_grad
+        id(layer.weight) for layer in layers[1:-1] if not is_parametrized(layer) and getattr(layer, "groups", 1) == 1
     }
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from cnnlab.architecture.layer_table import last_match
-from cnnlab.models.pretrained.transfer import TransferModel
+from cnnlab.models.train_mode import unfreeze_epoch
 
 DecayTarget: TypeAlias = Literal["all", "weights"]
 _NORM_LAYERS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
@@ -38,13 +38,12 @@ def build_param_groups(
         include: selects the parameters.
     """
     found: dict[tuple[float, bool, int], list[nn.Parameter]] = {}
-    unfreeze_at = network.unfreeze_at if isinstance(network, TransferModel) else {}
     by_depth = layerwise_lr_factors(network, first_lr_factor)
     for row, parameter, is_weight in trainable_parameters(network):
         if not include(parameter):
             continue
         factor = last_match(lr_factors, row, 1.0) * by_depth.get(row, 1.0)
-        found.setdefault((factor, is_weight or decay == "all", unfreeze_at.get(row, 0)), []).append(parameter)
+        found.setdefault((factor, is_weight or decay == "all", unfreeze_epoch(network, row) or 0), []).append(parameter)
     return [
         {"params": parameters, "lr": config.lr * factor, "weight_decay": config.weight_decay if decayed else 0.0}
         for (factor, decayed, _), parameters in found.items()
@@ -70,11 +69,13 @@ def layerwise_lr_factors(network: nn.Module, first_factor: float) -> dict[str, f
 
 
 def trainable_parameters(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
-    """Yield each trainable parameter with its row, and whether it is a weight: not a bias, and not of a norm."""
+    """Yield each parameter that trains in any epoch, its row, and whether it is a weight: neither a bias nor of a norm."""
     seen: set[int] = set()
     for name, module in network.named_modules():
+        if unfreeze_epoch(network, name) is None:
+            continue
         for own, parameter in module.named_parameters(recurse=False):
-            if parameter.requires_grad and id(parameter) not in seen:
+            if id(parameter) not in seen:
                 seen.add(id(parameter))
                 yield (
                     name.removesuffix(_PARAMETRIZATION_SUFFIX),
