@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
 
-from cnnlab.stats.sample import Sample
+from cnnlab.stats.sample import Ranking, Sample, rank_arms
 
 values = st.lists(st.floats(-10, 10), min_size=2, max_size=12)
 
@@ -69,3 +69,29 @@ def test_a_failed_run_survives_the_way_through_json():
     assert np.isnan(found.values[1])
     assert found.values[2] == inf
     assert found.failures == 2
+
+
+ARMS = [
+    Sample(name="low", values=(0.70, 0.71, 0.72)),
+    Sample(name="high", values=(0.74, 0.72, 0.73)),
+    Sample(name="lucky", values=(0.79, 0.78)),
+    Sample(name="even", values=(0.71, 0.71, 0.71)),
+]
+
+
+def test_arms_are_ranked_by_their_mean_and_ties_keep_their_order():
+    found = rank_arms(ARMS)
+    assert [each.name for each in found.ranked] == ["high", "low", "even"]
+    assert [each.name for each in found.refused] == ["lucky"]
+    assert found.winner.name == "high"
+    assert rank_arms(ARMS[2:3]).winner is None
+    assert Ranking.from_json(found.to_json()) == found
+
+
+def test_a_loss_is_best_where_it_is_lowest():
+    assert [each.name for each in rank_arms(ARMS, higher_is_better=False).ranked] == ["low", "even", "high"]
+
+
+def test_failed_runs_don_t_count_towards_three():
+    found = rank_arms([Sample(name="a", values=(0.9, 0.9, nan, inf)), Sample(name="b", values=(0.8, 0.8, 0.8, nan))])
+    assert [each.name for each in found.ranked] == ["b"]

@@ -1,17 +1,17 @@
 """Calibration of predicted probabilities: reliability in bins, the expected calibration error, temperature scaling.
 
-A network is calibrated when, of the images that it names with a probability of p, a share of p is named right. The
-expected calibration error sums over bins of the probability |share right − mean probability|, each bin by its share of
-the images (M. P. Naeini, G. F. Cooper, M. Hauskrecht: Obtaining well calibrated probabilities using Bayesian binning,
-AAAI 2015; C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger: On calibration of modern neural networks, ICML 2017).
+A network is calibrated if the accuracy of its predictions with probability p is p. The expected calibration error is
+the mean over bins of the probability of |accuracy − mean probability|, weighted by the images in each bin (M. P.
+Naeini, G. F. Cooper, M. Hauskrecht: Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015; C. Guo,
+G. Pleiss, Y. Sun, K. Q. Weinberger: On calibration of modern neural networks, ICML 2017).
 
-It is never 0 on a finite number of images, also for a network that is calibrated: chance moves each bin. How large it
-then is depends on the number of images and on their probabilities, so it is simulated for these very probabilities,
-as in J. Bröcker, L. A. Smith: Increasing the reliability of reliability diagrams, Weather and Forecasting 22, 2007.
+On a finite number of images it is above 0 even for a calibrated network. How large it is then depends on the number of
+images and on their probabilities, so it is simulated for these probabilities, as in J. Bröcker, L. A. Smith: Increasing
+the reliability of reliability diagrams, Weather and Forecasting 22, 2007.
 
 Temperature scaling divides the logits by a temperature T before the softmax: above 1 the probabilities are less
-confident. T is fitted by maximum likelihood (C. Guo and others, 2017). In β = 1/T the loss is convex, so that its slope
-has one zero at most, which is found without a starting point or a rate.
+confident. T is fitted by maximum likelihood (C. Guo and others, 2017). The loss is convex in β = 1/T, so its derivative
+has at most one root.
 """
 
 from __future__ import annotations
@@ -32,16 +32,15 @@ Flags = npt.NDArray[np.bool_]
 NUM_BINS = 15
 NUM_DRAWS = 1000
 LEVEL = 0.95
-# So many simulated answers lie in memory at a time.
+# Simulated predictions in memory at a time.
 SIMULATED_AT_A_TIME = 2**22
 
 
 class CalibrationBin(Record):
     """The images whose probability lies in a bin.
 
-    `low` and `high` are its edges (of equal width) or the least and largest probability in it (of equal mass);
-    `confidence` is the mean probability, `accuracy` the share named right, and `band` holds that share in 95 % of
-    simulated answers of a calibrated network.
+    `low` and `high` are its edges (bins of equal width) or the least and largest probability in it (bins of equal
+    mass); `confidence` is the mean probability, and `band` holds the accuracy of 95 % of simulated calibrated networks.
     """
 
     low: float
@@ -53,9 +52,9 @@ class CalibrationBin(Record):
 
 
 class CalibrationError(Record):
-    """The expected calibration error, and what a calibrated network would show on as many images.
+    """The expected calibration error, and that of a calibrated network on as many images.
 
-    `chance` is its mean for a calibrated network, `limit` what it stays below in 97.5 % of the simulated answers.
+    `chance` is the mean for simulated calibrated networks, `limit` their 97.5th percentile.
     """
 
     value: float
@@ -65,12 +64,12 @@ class CalibrationError(Record):
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether it is larger than chance alone would explain."""
+        """Whether it is above the limit of a calibrated network."""
         return self.value > self.limit
 
 
 class CalibrationMetrics(Record):
-    """How good probabilities are. `loss` is the mean cross-entropy in nats, `brier_score` from 0 to 2."""
+    """Metrics of predicted probabilities. `loss` is the mean cross-entropy in nats; `brier` is from 0 to 2."""
 
     loss: float
     brier: float
@@ -83,13 +82,13 @@ class CalibrationMetrics(Record):
 def calibration_metrics(
     logits: Numbers, labels: Indices, generator: np.random.Generator, draws: int = NUM_DRAWS
 ) -> CalibrationMetrics:
-    """Every figure of the probabilities of N images.
+    """Compute all metrics of the probabilities of N images.
 
     Args:
         logits: N×K, all finite; at least one image.
         labels: N class indices.
-        generator: draws the answers of a calibrated network.
-        draws: how many of them.
+        generator: for the simulated calibrated networks.
+        draws: number of simulations.
     """
     logs = log_softmax(np.asarray(logits, dtype=np.float64), axis=1)
     probabilities = np.exp(logs)
@@ -105,7 +104,7 @@ def calibration_metrics(
 
 
 def brier_score(probabilities: Numbers, labels: Indices) -> float:
-    """The mean over images of Σ (probability − truth)² over all classes: 0 for the best, 2 for the worst.
+    """The mean over images of Σ (probability − truth)² over all classes, from 0 (best) to 2.
 
     Source: G. W. Brier: Verification of forecasts expressed in terms of probability, Monthly Weather Review 78, 1950.
 
@@ -118,7 +117,7 @@ def brier_score(probabilities: Numbers, labels: Indices) -> float:
 
 
 def equal_width_bins(confidence: Numbers, bins: int = NUM_BINS) -> Indices:
-    """The bin of each probability: (0, 1/M], (1/M, 2/M], … as in Guo and others, counted from 0.
+    """The bin index of each probability: (0, 1/M], (1/M, 2/M], … as in Guo and others.
 
     >>> equal_width_bins(np.array([0.05, 0.5, 0.51, 1.0]), bins=2).tolist()
     [0, 0, 1, 1]
@@ -127,7 +126,7 @@ def equal_width_bins(confidence: Numbers, bins: int = NUM_BINS) -> Indices:
 
 
 def equal_mass_bins(confidence: Numbers, bins: int = NUM_BINS) -> Indices:
-    """The bin of each probability, as many images in each as equal probabilities, which stay together, allow.
+    """The bin index of each probability, with equal numbers of images; equal probabilities share a bin.
 
     >>> equal_mass_bins(np.array([0.9, 0.2, 0.5, 0.6]), bins=2).tolist()
     [1, 0, 0, 1]
@@ -146,14 +145,14 @@ def calibration_error(
     *,
     edges: bool = False,
 ) -> CalibrationError:
-    """The expected calibration error over bins, and what chance gives a calibrated network.
+    """The expected calibration error over bins, with that of simulated calibrated networks.
 
     Args:
-        confidence: N probabilities of the class that was named.
-        correct: whether each image was named right, N.
-        bin_indices: the bin of each image, N; bins without images count for nothing.
-        draws: how many answers of a calibrated network are simulated: right with the stated probability.
-        edges: whether the bins are those of `equal_width_bins`, whose edges are then given.
+        confidence: N probabilities of the predicted class.
+        correct: whether each prediction is right, N.
+        bin_indices: the bin of each image, N.
+        draws: number of simulations, in which each prediction is right with its probability.
+        edges: whether the bins are those of `equal_width_bins`, whose edges are then reported.
     """
     order = np.argsort(bin_indices, kind="stable")
     kinds, starts, images = np.unique(bin_indices[order], return_index=True, return_counts=True)
@@ -181,14 +180,14 @@ def calibration_error(
 
 
 def _simulate_correct(confidence: Numbers, starts: Indices, generator: np.random.Generator, draws: int) -> Numbers:
-    """How many are right in each bin, draws×bins, of images in the order of their bins."""
+    """The simulated number of right predictions in each bin, draws×bins; the images are in the order of their bins."""
     rows = max(1, SIMULATED_AT_A_TIME // len(confidence))
-    pieces = [min(rows, draws - start) for start in range(0, draws, rows)]
-    found = [
+    chunks = [min(rows, draws - start) for start in range(0, draws, rows)]
+    counts = [
         np.add.reduceat(generator.random((rows, len(confidence))) < confidence, starts, axis=1, dtype=np.float64)
-        for rows in pieces
+        for rows in chunks
     ]
-    return np.concatenate(found)
+    return np.concatenate(counts)
 
 
 def _bin_ranges(ordered: Numbers, starts: Indices) -> Numbers:
@@ -196,20 +195,20 @@ def _bin_ranges(ordered: Numbers, starts: Indices) -> Numbers:
     return np.stack([ufunc.reduceat(ordered, starts) for ufunc in (np.minimum, np.maximum)], axis=1)
 
 
-# Beyond these a network is as good as certain, or as good as guessing.
+# Beyond these the probabilities are practically 0 and 1, or uniform.
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 TEMPERATURE_DRAWS = 1000
-# So many points of the slope lie about the fitted temperature, over so many standard errors on either side.
+# The derivative of the loss is computed on a grid around the fitted temperature, as wide as so many standard errors.
 GRID_POINTS, GRID_HALF_WIDTH = 33, 6.0
-# So many images' slopes are computed at a time: their K numbers each are not held for all.
+# Images whose derivatives are computed at a time.
 IMAGES_AT_A_TIME = 20_000
 
 
 class Temperature(Record):
-    """A fitted temperature with its 95 % interval; `at_bound` where the best one lies beyond the range searched.
+    """A fitted temperature with its 95 % interval.
 
-    `indifferent` where each image's logits are all equal: every temperature gives the same probabilities, and the value
-    is 1.
+    `at_bound`: the best temperature is beyond the range searched. `indifferent`: the logits of each image are all
+    equal, so that every temperature gives the same probabilities; the value is 1.
     """
 
     value: float
@@ -224,7 +223,7 @@ class Temperature(Record):
 
 
 def fit_temperature(logits: Numbers, labels: Indices) -> float:
-    """The temperature with the least loss, from 0.01 to 100, whose ends stand for what lies beyond them.
+    """The temperature with the lowest loss, clipped to 0.01…100.
 
     Args:
         logits: N×K, all finite; at least one image.
@@ -237,7 +236,7 @@ def fit_temperature(logits: Numbers, labels: Indices) -> float:
     if has_uniform_logits(logits):
         return 1.0
     least, most = -log(MAX_TEMPERATURE), -log(MIN_TEMPERATURE)
-    # All named right: the surer the better. Worse than guessing: the less sure the better.
+    # All predictions right: the lower the better. Worse than guessing: the higher the better.
     if slope(most) <= 0:
         return MIN_TEMPERATURE
     if slope(least) >= 0:
@@ -252,42 +251,43 @@ def bootstrap_temperature(
     draws: int = TEMPERATURE_DRAWS,
     level: float = 0.95,
 ) -> Temperature:
-    """The fitted temperature, and where it would lie with other images: percentiles of a bootstrap over images.
+    """The fitted temperature with a percentile-bootstrap interval over images.
 
-    The slope of each image's loss is computed once, on a grid about the fitted value; a resampled slope is a sum of
-    these, and its zero is found between the points of the grid.
+    The derivative of each image's loss is computed once, on a grid around the fitted value; that of a resample is a sum
+    of these, and its root is interpolated on the grid.
 
     Args:
         logits, labels: as for `fit_temperature`.
-        generator: draws the images.
-        draws: how often they are resampled.
+        generator: for the resampling.
+        draws: number of resamples.
     """
     value, count = fit_temperature(logits, labels), len(labels)
     if has_uniform_logits(logits):
         return Temperature(value=value, low=MIN_TEMPERATURE, high=MAX_TEMPERATURE, images=count, indifferent=True)
     powers = _grid(logits, labels, -log(value))
     slopes = np.stack([_loss_gradients(logits, labels, exp(power)) for power in powers], axis=1)
-    found = np.empty(draws)
+    roots = np.empty(draws)
     for number in range(draws):
         times = np.bincount(generator.integers(count, size=count), minlength=count)
-        found[number] = _find_zero(powers, times @ slopes)
-    low, high = np.quantile(np.exp(-found), [(1 - level) / 2, (1 + level) / 2])
+        # The derivative rises with β; without a root the end of the grid is taken.
+        roots[number] = np.interp(0.0, times @ slopes, powers)
+    low, high = np.quantile(np.exp(-roots), [(1 - level) / 2, (1 + level) / 2])
     return Temperature(value=value, low=min(float(low), value), high=max(float(high), value), images=count)
 
 
 def has_uniform_logits(logits: Numbers) -> bool:
-    """Whether no temperature changes anything: the logits of each image are all equal."""
+    """Whether the logits of each image are all equal, so that no temperature changes the probabilities."""
     return bool((np.ptp(logits, axis=1) == 0).all())
 
 
 def cross_fitted_logits(
     logits: Numbers, labels: Indices, generator: np.random.Generator
 ) -> tuple[Numbers, tuple[float, float]]:
-    """The logits over a temperature that was fitted without them: each half over that of the other; and the two.
+    """Two-fold cross-fitting: each half of the logits divided by the temperature of the other half, and the two.
 
     Args:
         logits, labels: as for `fit_temperature`; at least two images.
-        generator: draws the halves.
+        generator: for the halves.
     """
     order = generator.permutation(len(labels))
     first, second = order[: len(order) // 2], order[len(order) // 2 :]
@@ -299,19 +299,19 @@ def cross_fitted_logits(
 
 
 def _loss_gradients(logits: Numbers, labels: Indices, beta: float) -> Numbers:
-    """The derivative of each image's loss by β, at β: Σ p z − z_true, shape N."""
-    found = np.empty(len(labels))
+    """The derivative of each image's loss with respect to β: Σ p z − z_true, shape N."""
+    gradients = np.empty(len(labels))
     for start in range(0, len(labels), IMAGES_AT_A_TIME):
         some = slice(start, start + IMAGES_AT_A_TIME)
         part = np.asarray(logits[some], dtype=np.float64)
-        # From the true class's logit, so that large logits lose no digits.
+        # Relative to the true class's logit, so that large logits lose no digits.
         part = part - part[np.arange(len(part)), labels[some]][:, None]
-        found[some] = (softmax(beta * part, axis=1) * part).sum(axis=1)
-    return found
+        gradients[some] = (softmax(beta * part, axis=1) * part).sum(axis=1)
+    return gradients
 
 
 def _grid(logits: Numbers, labels: Indices, power: float) -> Numbers:
-    """Logarithms of β about the fitted one, as far as resampled ones may lie."""
+    """Logarithms of β around the fitted one, as far as resamples may lie."""
     step, beta = 1e-3, exp(power)
     slopes = _loss_gradients(logits, labels, beta)
     curve = (_loss_gradients(logits, labels, beta * (1 + step)) - slopes).mean() / (beta * step)
@@ -319,8 +319,3 @@ def _grid(logits: Numbers, labels: Indices, power: float) -> Numbers:
     reach = GRID_HALF_WIDTH * error if isfinite(error) and error > 0 else float("inf")
     least, most = max(power - reach, -log(MAX_TEMPERATURE)), min(power + reach, -log(MIN_TEMPERATURE))
     return np.linspace(least, most, GRID_POINTS)
-
-
-def _find_zero(powers: Numbers, slopes: Numbers) -> float:
-    """Where a slope that rises with β goes through 0; an end of the grid where it does not."""
-    return float(np.interp(0.0, slopes, powers))

@@ -1,4 +1,4 @@
-"""A against B: how large the difference is, and whether there is one, or none that matters."""
+"""The comparison of two arms: the difference, its interval, and the verdict."""
 
 from __future__ import annotations
 
@@ -22,29 +22,31 @@ MAX_RUNS_PERMUTED = 8
 
 
 class Comparison(Record):
-    """Arm A against arm B. A difference is A − B in the metric's own units; a better A is better in its sense.
+    """Arm A against arm B. A difference is A − B in the metric's units.
 
     Attributes:
         a, b: names of the arms.
-        n_a, n_b: finite runs; failures_a, failures_b: those that are not.
+        n_a, n_b, failures_a, failures_b: finite and failed runs.
         mean_a, mean_b: of the finite runs; None without any.
         difference: mean_a − mean_b.
-        low, high: its Welch interval at `level`, 1 − alpha (in an ablation of k arms 1 − alpha/k, for all at once, and
-            size-corrected as in `analyze_ablation`); None where a side has fewer than two finite runs.
-        equal_low, equal_high: the interval that equivalence is read from, at 1 − 2·alpha (in an ablation at the level
-            that its family leaves to this arm): the arms are practically equal where it lies within ±delta.
-        p: of Welch's two-sided test. p_equal: the larger one of the two one-sided tests at ±delta.
+        low, high: its Welch interval at `level`, 1 − alpha (in an ablation of k arms 1 − alpha/k, simultaneous and
+            size-corrected as in `analyze_ablation`); None where an arm has fewer than two finite runs.
+        equal_low, equal_high: the interval that equivalence is read from, at 1 − 2·alpha (in an ablation at the arm's
+            level in its family): the arms are practically equal where it lies within ±delta.
+        p: of Welch's two-sided test.
+        p_equal: the larger p of the two one-sided tests at ±delta.
         p_adjusted, p_equal_adjusted: size-corrected and adjusted for the family of an ablation, None for an arm
-            without a verdict; p and p_equal of a lone comparison.
-        p_permutation: of the exact two-sided test of the difference of means; None past 8 runs on a side.
-        superiority: how often a run of A is better than one of B (Mann–Whitney), ties half.
-        error_change: of the error 1 − accuracy, relative to B's; −0.1 is a tenth fewer errors. Only for accuracies.
-        delta: the smallest difference of interest, in the metric's units; None: none was given, nothing is called
-            practically equal, and what belongs to that is None too. alpha: the rate of wrong verdicts allowed.
-        needed: for 'undecided' and 'no verdict', the runs an arm with which, at the spread seen, 80 % of studies find
-            a true difference of delta, and 80 % of those without any show that. A figure to plan a new study with: runs
-            added until a verdict comes give more wrong ones than alpha. None where the spread is unknown.
-        new_images: the wider interval for new images as well as new seeds, where it was asked for.
+            without a verdict; of a single comparison p and p_equal.
+        p_permutation: of the exact two-sided permutation test of the difference of means; None above 8 runs per arm.
+        superiority: probability that a run of A is better than one of B (Mann–Whitney), ties half.
+        error_change: change of the error 1 − accuracy relative to B's; −0.1 is a tenth fewer errors. Accuracies only.
+        delta: the smallest difference of interest, in the metric's units. None: nothing is called practically equal,
+            and the fields of equivalence are None.
+        alpha: the significance level.
+        needed: for 'undecided' and 'no verdict', the runs per arm with which, at the observed spread, both a true
+            difference of delta and equality are shown with 80 % power. It is for planning a new study: adding runs
+            until there is a verdict raises the error rate above alpha. None where the spread is unknown.
+        new_images: the wider interval for new images as well as new seeds, where it was computed.
     """
 
     a: str
@@ -76,7 +78,7 @@ class Comparison(Record):
 
 
 class DecisionRules(NamedTuple):
-    """What a study declares before it runs; without a delta nothing is called practically equal."""
+    """The rules of a verdict, which a study declares before it runs; without a delta nothing is practically equal."""
 
     delta: float | None
     alpha: float = 0.05
@@ -84,14 +86,12 @@ class DecisionRules(NamedTuple):
     accuracy: bool = True
 
     def validate(self) -> None:
-        """Raise a UsageError for numbers that can't be."""
+        """Raise a UsageError for an invalid delta or alpha."""
         problems = []
         if self.delta is not None and not 0 < self.delta < inf:
-            what, allowed = (
-                "this is no smallest difference of interest",
-                "a finite number above 0, in the metric's units",
-            )
-            problems.append(Problem(what, "delta", f"{self.delta:g}", allowed, "use 0.002 for 0.2 points"))
+            allowed = "a finite number above 0, in the metric's units"
+            what, step = "this is no smallest difference of interest", "use 0.002 for 0.2 points"
+            problems.append(Problem(what, "delta", f"{self.delta:g}", allowed, step))
         if not 0 < self.alpha < 0.5:
             what, allowed = "this is no rate of wrong verdicts", "a fraction between 0 and 0.5"
             problems.append(Problem(what, "alpha", f"{self.alpha:g}", allowed, "use 0.05 for 5 %"))
@@ -100,13 +100,13 @@ class DecisionRules(NamedTuple):
 
 
 class FamilyLevels(NamedTuple):
-    """What a family leaves to one of its comparisons.
+    """Adjusted p-values and levels of one comparison of a family.
 
     Attributes:
-        comparisons: of the family, their number.
-        p, p_equal: adjusted.
-        alpha_difference, alpha_equivalence: the nominal levels that Welch's intervals are taken at: of the difference,
-            and of each of the two one-sided tests of equivalence.
+        comparisons: size of the family.
+        p, p_equal: adjusted p-values.
+        alpha_difference, alpha_equivalence: nominal levels of Welch's interval of the difference, and of each of the
+            two one-sided tests of equivalence.
     """
 
     comparisons: int
@@ -125,21 +125,21 @@ def compare(
     higher_is_better: bool = True,
     accuracy: bool = True,
 ) -> Comparison:
-    """A against B, two arms with a run for each seed.
+    """Compare arm A with arm B, which have one run for each seed.
 
-    With fewer than five finite runs on a side there is no verdict, only numbers. Else the arms are *practically equal*
-    where the 1 − 2·alpha interval lies within ±delta, though it may leave out 0; else A is *better* or *worse* where
-    the 1 − alpha interval leaves out 0; else it is *undecided*.
+    With fewer than five finite runs in an arm there is no verdict. Else the arms are *practically equal* if the
+    1 − 2·alpha interval lies within ±delta, even if it excludes 0; else A is *better* or *worse* if the 1 − alpha
+    interval excludes 0; else it is *undecided*.
 
     Args:
         delta: the smallest difference of interest, above 0, in the metric's units: 0.002 is 0.2 points of accuracy.
-            None: there is none, and no arms are called practically equal.
-        alpha: the rate of wrong verdicts allowed, below 0.5.
+            None: no arms are called practically equal.
+        alpha: the significance level, below 0.5.
         higher_is_better: False for a loss.
-        accuracy: whether the values are shares of right answers, which have an error.
+        accuracy: whether the values are accuracies, which have an error.
 
     Raises:
-        UsageError: a delta or an alpha that can't be.
+        UsageError: an invalid delta or alpha.
 
     >>> a = Sample(name="wide", values=(0.741, 0.748, 0.744, 0.739, 0.751))
     >>> b = Sample(name="narrow", values=(0.722, 0.731, 0.725, 0.719, 0.728))
@@ -153,7 +153,7 @@ def compare(
 
 
 def compare_pair(a: Sample, b: Sample, rules: DecisionRules) -> Comparison:
-    """A against B, and nothing else."""
+    """Compare A with B under rules that are valid."""
     test = welch_test(a, b)
     p, p_equal = (test.p, test.p_equal(rules.delta)) if test else (None, None)
     return make_comparison(a, b, test, rules, FamilyLevels(1, p, p_equal, rules.alpha, rules.alpha))
@@ -162,10 +162,10 @@ def compare_pair(a: Sample, b: Sample, rules: DecisionRules) -> Comparison:
 def make_comparison(
     a: Sample, b: Sample, test: WelchResult | None, rules: DecisionRules, levels: FamilyLevels
 ) -> Comparison:
-    """The record of one comparison, alone or of a family."""
+    """Make the record of one comparison."""
     low, high = test.interval(1 - levels.alpha_difference) if test else (None, None)
-    banded = rules.delta is not None
-    equal_low, equal_high = test.interval(1 - 2 * levels.alpha_equivalence) if test and banded else (None, None)
+    has_delta = rules.delta is not None
+    equal_low, equal_high = test.interval(1 - 2 * levels.alpha_equivalence) if test and has_delta else (None, None)
     verdict = _verdict(a, b, test, rules, levels)
     return Comparison(
         a=a.name,
@@ -183,9 +183,9 @@ def make_comparison(
         equal_low=equal_low,
         equal_high=equal_high,
         p=test.p if test else None,
-        p_equal=test.p_equal(rules.delta) if test and banded else None,
+        p_equal=test.p_equal(rules.delta) if test and has_delta else None,
         p_adjusted=levels.p,
-        p_equal_adjusted=levels.p_equal if banded else None,
+        p_equal_adjusted=levels.p_equal if has_delta else None,
         p_permutation=permutation_test(a, b),
         superiority=superiority(a, b, higher_is_better=rules.higher_is_better),
         error_change=_error_change(a, b) if rules.accuracy and rules.higher_is_better else None,
@@ -197,7 +197,7 @@ def make_comparison(
 
 
 def permutation_test(a: Sample, b: Sample) -> float | None:
-    """The share of all ways to deal the runs out to A and B whose means differ as much; None past 8 on a side.
+    """The p-value of the exact permutation test of the difference of means; None above 8 runs per arm.
 
     >>> permutation_test(Sample(name="a", values=(4, 5, 6)), Sample(name="b", values=(1, 2, 3)))
     0.1
@@ -208,13 +208,12 @@ def permutation_test(a: Sample, b: Sample) -> float | None:
     runs -= runs.min()
     sums = runs[_permutations(a.n + b.n, a.n)].sum(axis=1)
     differences = np.abs(sums / a.n - (runs.sum() - sums) / b.n)
-    # The first deal is the one seen. Accuracies tie often, and sums of the same numbers differ in their last digits.
-    as_much = differences >= differences[0] - 1e-9 * runs.max()
-    return float(as_much.mean())
+    # The first permutation is the observed one. Ties are common, and sums of the same numbers differ by rounding.
+    return float((differences >= differences[0] - 1e-9 * runs.max()).mean())
 
 
 def superiority(a: Sample, b: Sample, *, higher_is_better: bool = True) -> float | None:
-    """How often a run of A is better than a run of B, ties half: Mann–Whitney's U over all pairs; None without runs."""
+    """The probability that a run of A is better than a run of B, ties half (Mann–Whitney's U / n_a·n_b)."""
     if not a.n or not b.n:
         return None
     signs = np.sign(np.subtract.outer(a.finite, b.finite))
@@ -243,7 +242,7 @@ def _runs_needed(a: Sample, b: Sample, rules: DecisionRules, size: int) -> int |
         return None
     pooled = sqrt(sum(freedom * sd**2 for freedom, sd in known) / sum(freedom for freedom, _ in known))
     planned = seeds_to_decide(pooled, rules.delta, alpha=rules.alpha, comparisons=size)
-    # Where runs were enough by the plan and still did not decide, it takes more than these.
+    # Runs that were enough by the plan and gave no verdict are not enough.
     return max(planned, MIN_RUNS, min(a.n, b.n) + 1)
 
 

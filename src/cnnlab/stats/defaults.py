@@ -1,6 +1,6 @@
-"""Defaults of all comparisons. Nothing is loaded, so that `--help` can show them."""
+"""Defaults of all comparisons; importing them loads nothing, so that `--help` can show them."""
 
-# The smallest difference of interest, of fractions: 0.2 points of accuracy. A loss has no usual one.
+# The smallest difference of interest of a fraction: 0.2 points of accuracy. A loss has no default.
 SMALLEST_DIFFERENCE = 0.002
-# The rate of wrong verdicts allowed.
+# The significance level.
 ALPHA = 0.05

@@ -1,4 +1,4 @@
-"""Confidence intervals for a share: how certain a count of correct predictions makes us."""
+"""The confidence interval of a proportion."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from cnnlab.errors import UsageError
 
 
 def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The score interval of a share, (low, high) as fractions; (0, 1) when nothing was counted.
+    """Wilson's score interval of a proportion, (low, high) as fractions; (0, 1) for n = 0.
+
+    Written out, since `scipy.stats` takes longer to load than what calls this.
 
     Args:
-        successes: how many of `n` were right, 0 to n.
+        successes: 0 to n.
         level: the confidence, between 0 and 1.
 
     Raises:
-        UsageError: a count or a level that can't be.
+        UsageError: invalid counts, or a level outside (0, 1).
 
     Source: E. B. Wilson: Probable inference, the law of succession, and statistical inference, JASA 22, 1927.
 

@@ -1,8 +1,7 @@
-"""Paired comparisons: two models on the same images (McNemar's exact test), the same networks under two conditions.
+"""Paired comparisons: two models on the same images (McNemar's test), the same networks under two conditions.
 
-A network under a shift is its own pair: what makes it better or worse than others of its recipe is the same under both
-conditions. So a difference of means is judged by the spread of the differences (Student, 1908), its equality at ±delta
-by two one-sided tests of the same kind. One network alone is judged by its images, and speaks of itself only.
+Several networks under a condition are compared with themselves by paired t-tests, equivalence at ±delta by two
+one-sided ones. A single network is compared by its images; the result then holds for this network only.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from math import copysign, fsum, inf, isfinite, sqrt
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import bdtr, ndtr, ndtri
+from scipy.special import ndtr, ndtri
 
 from cnnlab.errors import UsageError
 from cnnlab.records import Record
@@ -23,13 +22,15 @@ from cnnlab.stats.multiple_testing import benjamini_hochberg, holm, per_test_lev
 from cnnlab.stats.sample import MIN_RUNS, Interval
 from cnnlab.stats.welch import WelchResult
 
+BoolArray = npt.NDArray[np.bool_]
+
 
 class McNemarResult(Record):
-    """Two trained models, judged on the same images; of the recipes that they come from it says nothing.
+    """Two trained models on the same images; it holds for these models, not for their recipes.
 
     Attributes:
         both_right, only_a, only_b, both_wrong: numbers of images.
-        p: of McNemar's exact two-sided test; images that both get right or wrong don't enter it.
+        p: of McNemar's exact two-sided test; only the discordant images enter it.
         difference: in accuracy, A − B. low, high: its score interval at `level`.
     """
 
@@ -47,24 +48,24 @@ class McNemarResult(Record):
 
     @property
     def images(self) -> int:
-        """How many images both were judged on."""
+        """The number of images."""
         return self.both_right + self.only_a + self.only_b + self.both_wrong
 
     @property
     def summary(self) -> str:
-        """What was found, and what it speaks of."""
+        """The result in a sentence."""
         return (
             f"Of {self.images:,} images, {self.a} alone is right on {self.only_a:,}, {self.b} alone on "
             f"{self.only_b:,}: a difference of {100 * self.difference:+.2f} points ({100 * self.low:+.2f} to "
-            f"{100 * self.high:+.2f}), McNemar's exact p = {self.p:.2g}. This speaks of these two trained models only: "
-            "the same recipes with other seeds make other models."
+            f"{100 * self.high:+.2f}), McNemar's exact p = {self.p:.2g}. This holds for these two trained models only: "
+            "other seeds of the same recipes give other models."
         )
 
 
 def mcnemar_test(
     a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_], *, names: tuple[str, str] = ("A", "B"), level: float = 0.95
 ) -> McNemarResult:
-    """Two models against each other on the same images.
+    """Compare two models on the same images.
 
     Args:
         a, b: whether each model was right on each image, shape N.
@@ -73,14 +74,15 @@ def mcnemar_test(
     Raises:
         UsageError: no images, or not the same number.
 
-    Source: Q. McNemar: Note on the sampling error of the difference between correlated proportions or percentages,
-    Psychometrika 12, 1947, with the binomial distribution in place of χ². Interval: T. Tango: Equivalence test and
-    confidence interval for the difference in proportions for the paired-sample design, Statistics in Medicine 17, 1998.
+    Source of the interval: T. Tango: Equivalence test and confidence interval for the difference in proportions for
+    the paired-sample design, Statistics in Medicine 17, 1998.
 
-    >>> found = mcnemar_test(np.array([1, 1, 1, 1, 0, 1], bool), np.array([1, 0, 0, 0, 0, 0], bool))
-    >>> found.only_a, found.only_b, found.p
+    >>> result = mcnemar_test(np.array([1, 1, 1, 1, 0, 1], bool), np.array([1, 0, 0, 0, 0, 0], bool))
+    >>> result.only_a, result.only_b, result.p
     (4, 0, 0.125)
     """
+    from scipy.stats import binomtest
+
     if a.shape != b.shape or a.ndim != 1 or not len(a):
         raise UsageError(
             "two models are compared image by image",
@@ -99,7 +101,7 @@ def mcnemar_test(
         only_a=only_a,
         only_b=only_b,
         both_wrong=int((~first & ~second).sum()),
-        p=min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5))),
+        p=float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0,
         difference=(only_a - only_b) / len(a),
         low=low,
         high=high,
@@ -108,17 +110,17 @@ def mcnemar_test(
 
 
 def paired_interval(only_a: int, only_b: int, images: int, level: float = 0.95) -> Interval:
-    """Tango's score interval of the difference of two paired shares: the differences that a score test lets stand."""
+    """Tango's score interval of the difference of two paired proportions: what a score test does not reject."""
     z = float(ndtri((1 + level) / 2))
-    seen = (only_a - only_b) / images
-    # The score falls as the supposed difference rises: +z at the lower end, −z at the upper.
-    low = _find_root(lambda gap: paired_score(only_a, only_b, images, gap) - z, -1.0, seen)
-    high = _find_root(lambda gap: paired_score(only_a, only_b, images, gap) + z, seen, 1.0)
+    observed = (only_a - only_b) / images
+    # The score falls as the difference of the hypothesis rises: +z at the lower end, −z at the upper.
+    low = _find_root(lambda gap: paired_score(only_a, only_b, images, gap) - z, -1.0, observed)
+    high = _find_root(lambda gap: paired_score(only_a, only_b, images, gap) + z, observed, 1.0)
     return low, high
 
 
 def paired_score(only_a: int, only_b: int, images: int, gap: float) -> float:
-    """How many standard errors the counts lie from a supposed difference, the other share at its most likely."""
+    """Tango's score of the hypothesis that the difference is `gap`, in standard errors."""
     twice = 2 * images
     linear = -only_a - only_b + (twice - only_a + only_b) * gap
     constant = -only_b * gap * (1 - gap)
@@ -137,18 +139,15 @@ def _find_root(score: Callable[[float], float], low: float, high: float) -> floa
     return float(brentq(score, *nearly, xtol=1e-14))
 
 
-BoolArray = npt.NDArray[np.bool_]
-
-
 class PairedEffect(Record):
-    """What a condition does to a figure of networks that are measured with it and without it.
+    """The effect of a condition on a metric of the same networks.
 
     Attributes:
-        n: networks.
-        difference: the mean over networks, with less without; None where a network has no figure.
-        low, high: its interval, which holds for all of a family at once; None where it can't be had.
+        n: number of networks.
+        difference: mean over networks of the metric with the condition − without; None where a network has no figure.
+        low, high: its interval, simultaneous over the family; None where there is none.
         equal_low, equal_high: the interval that equivalence is read from.
-        verdict: as in `comparison.compare`; with two to four networks there is none.
+        verdict: as in `comparison.compare`; none with two to four networks.
     """
 
     n: int
@@ -163,19 +162,19 @@ class PairedEffect(Record):
 def effects_over_runs(
     baseline: Sequence[float], conditions: Sequence[Sequence[float]], rules: DecisionRules
 ) -> tuple[PairedEffect, ...]:
-    """What each condition of a family does to the same networks.
+    """The effect of each condition of a family on the same networks.
 
-    *Better* and *worse* are read from p-values adjusted by Holm's rule, *practically equal* from a family of its own;
-    past 20 conditions both by Benjamini's and Hochberg's, a screening. With fewer than five networks there is no
+    *Better* and *worse* are read from Holm-adjusted p-values, *practically equal* from a family of its own; with more
+    than 20 conditions both are adjusted by Benjamini–Hochberg (a screening). With fewer than five networks there is no
     verdict.
 
     Args:
-        baseline: the figure of each network, two or more.
-        conditions: for each condition the figures of the same networks, in the same order.
-        rules: delta, alpha and the sense of the figure.
+        baseline: the metric of each network, two or more.
+        conditions: for each condition the metric of the same networks, in the same order.
+        rules: delta, alpha and whether higher is better.
 
     Raises:
-        UsageError: a delta or an alpha that can't be.
+        UsageError: an invalid delta or alpha.
 
     >>> clean, blurred = (0.71, 0.73, 0.70, 0.72, 0.71), (0.35, 0.38, 0.33, 0.37, 0.35)
     >>> (effect,) = effects_over_runs(clean, [blurred], DecisionRules(0.01))
@@ -187,19 +186,21 @@ def effects_over_runs(
     p = [1.0 if test is None else test.p for test in tests]
     p_equal = [1.0 if test is None else test.p_equal(rules.delta) for test in tests]
     verdicts, levels = _family(p, p_equal, [test.difference if test else 0.0 for test in tests], rules)
-    found = []
+    effects = []
     for test, verdict, level in zip(tests, verdicts, levels, strict=True):
         if test is None:
-            found.append(PairedEffect(n=len(baseline), difference=None, verdict="no verdict"))
+            effects.append(PairedEffect(n=len(baseline), difference=None, verdict="no verdict"))
             continue
         decision = verdict if len(baseline) >= MIN_RUNS else "no verdict"
-        whole = test.interval(1 - rules.alpha / len(tests))
-        found.append(_effect(len(baseline), test.difference, whole, test.interval(1 - 2 * level), decision))
-    return tuple(found)
+        interval = test.interval(1 - rules.alpha / len(tests))
+        effects.append(_effect(len(baseline), test.difference, interval, test.interval(1 - 2 * level), decision))
+    return tuple(effects)
 
 
 def effects_over_images(baseline: BoolArray, conditions: BoolArray, rules: DecisionRules) -> tuple[PairedEffect, ...]:
-    """What each condition of a family does to one network, judged by its images; of its recipe it says nothing.
+    """The effect of each condition of a family on one network, by its images; it holds for this network only.
+
+    Intervals and p-values are those of Tango's score, as in `mcnemar_test`.
 
     Args:
         baseline: whether the network is right on each image, shape N.
@@ -207,10 +208,7 @@ def effects_over_images(baseline: BoolArray, conditions: BoolArray, rules: Decis
         rules: delta and alpha, for accuracies.
 
     Raises:
-        UsageError: a delta or an alpha that can't be.
-
-    Source of the intervals: T. Tango, Statistics in Medicine 17, 1998, as in `mcnemar_test`; p-values by the same
-        score.
+        UsageError: an invalid delta or alpha.
     """
     rules.validate()
     images = len(baseline)
@@ -218,17 +216,17 @@ def effects_over_images(baseline: BoolArray, conditions: BoolArray, rules: Decis
     differences = [(gained - lost) / images for gained, lost in counts]
     p = [_p_zero(*pair) for pair in counts]
     verdicts, levels = _family(p, [_p_equal(*pair, images, rules.delta) for pair in counts], differences, rules)
-    found = []
+    effects = []
     for pair, difference, verdict, level in zip(counts, differences, verdicts, levels, strict=True):
-        whole = paired_interval(*pair, images, 1 - rules.alpha / len(counts))
-        found.append(_effect(1, difference, whole, paired_interval(*pair, images, 1 - 2 * level), verdict))
-    return tuple(found)
+        interval = paired_interval(*pair, images, 1 - rules.alpha / len(counts))
+        effects.append(_effect(1, difference, interval, paired_interval(*pair, images, 1 - 2 * level), verdict))
+    return tuple(effects)
 
 
 def _family(
     p: Sequence[float], p_equal: Sequence[float], differences: Sequence[float], rules: DecisionRules
 ) -> tuple[list[Judgement], tuple[float, ...]]:
-    """A verdict for each condition, and the level at which its equivalence was decided."""
+    """The verdict on each condition, and the level of its equivalence test."""
     screening = len(p) > MAX_ARMS
     adjusted = benjamini_hochberg if screening else holm
     verdicts: list[Judgement] = []
@@ -255,11 +253,11 @@ def _effect(n: int, difference: float, interval: Interval, equal: Interval, verd
 
 
 def _paired_t_test(differences: Sequence[float]) -> WelchResult | None:
-    """Student's test of differences, with what a Welch test has; None for fewer than two, or one that is no number."""
+    """The paired t-test; None for fewer than two differences, or one that is not finite."""
     n = len(differences)
     if n < 2 or not all(map(isfinite, differences)):
         return None
-    # Seen from the lowest: equal differences have a spread of exactly 0.
+    # Relative to the lowest, equal differences have a spread of exactly 0.
     lowest = min(differences)
     mean = fsum(value - lowest for value in differences) / n
     variance = fsum((value - lowest - mean) ** 2 for value in differences) / (n - 1)
@@ -267,13 +265,13 @@ def _paired_t_test(differences: Sequence[float]) -> WelchResult | None:
 
 
 def _p_zero(gained: int, lost: int) -> float:
-    """Two-sided, that as many images are gained as lost: McNemar's score test."""
+    """The two-sided p-value that as many images are gained as lost (McNemar's score test)."""
     apart = gained + lost
     return 1.0 if not apart else float(2 * ndtr(-abs(gained - lost) / sqrt(apart)))
 
 
 def _p_equal(gained: int, lost: int, images: int, delta: float | None) -> float:
-    """The larger p-value of the two one-sided score tests against −delta and +delta; 1 where there is no delta."""
+    """The larger p-value of the two one-sided score tests against ±delta; 1 without a delta."""
     if delta is None:
         return 1.0
     return float(

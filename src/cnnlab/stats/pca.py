@@ -1,4 +1,4 @@
-"""Points of many dimensions on a plane: the two directions in which they spread most, and what the plane loses."""
+"""Principal components, and the accuracy of the nearest class centroid."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ Indices = npt.NDArray[np.int64]
 
 
 def pca_2d(values: npt.NDArray[np.floating]) -> tuple[Numbers, tuple[float, float]]:
-    """The points along their first two principal components, N×2, and the share of their variance along each.
+    """The first two principal components of N points, N×2, and the share of the variance along each.
 
-    The components are those of a singular value decomposition of the centred points, had from the eigenvectors of the
-    smaller of its two products, F×F or N×N. Each points to where its largest weight is above 0. Points that are all
-    equal have shares of 0.
+    They are computed from the eigenvectors of the smaller of the two Gram matrices, F×F or N×N. The largest weight of
+    each component is positive. Equal points have shares of 0.
 
     Args:
         values: N×F, all finite; at least one point and one dimension.
-
-    Source: H. Hotelling: Analysis of a complex of statistical variables into principal components, Journal of
-    Educational Psychology 24, 1933.
 
     >>> points, shares = pca_2d(np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
     >>> points[:, 0].round(6).tolist(), shares
@@ -39,10 +35,10 @@ def pca_2d(values: npt.NDArray[np.floating]) -> tuple[Numbers, tuple[float, floa
 
 
 def nearest_centroid_accuracy(values: npt.NDArray[np.floating], labels: Indices) -> float:
-    """The share of points whose nearest class centre is that of their own class.
+    """The share of points whose nearest class centroid is that of their own class.
 
-    A point does not count in the centre of its own class; one that is alone in its class has no centre to be near to.
-    Of centres that are equally near the first class's counts.
+    The point itself is left out of its class's centroid; a point that is alone in its class counts as wrong. Ties go to
+    the first class.
 
     Args:
         values: N×F.
@@ -52,12 +48,12 @@ def nearest_centroid_accuracy(values: npt.NDArray[np.floating], labels: Indices)
     kinds, own = np.unique(labels, return_inverse=True)
     counts = np.bincount(own)
     centres = np.stack([exact[own == kind].mean(axis=0) for kind in range(len(kinds))])
-    # From the middle of all, so that points far from 0 lose no digits.
+    # Centred, so that points far from 0 lose no digits.
     middle = exact.mean(axis=0)
     exact, centres = exact - middle, centres - middle
     far = (exact**2).sum(axis=1)[:, None] - 2 * exact @ centres.T + (centres**2).sum(axis=1)
     rows, many = np.arange(len(exact)), counts[own]
-    # Without the point itself the centre of its n points lies n / (n − 1) times as far from it.
+    # Without the point itself, the centroid of its n points is n / (n − 1) times as far from it.
     far[rows, own] *= (many / np.maximum(many - 1, 1)) ** 2
     return float(((far.argmin(axis=1) == own) & (many > 1)).mean())
 

@@ -1,4 +1,4 @@
-"""How each class fared, with intervals, and which classes are taken for which."""
+"""Precision, recall and F1 of each class with intervals, and the pairs of classes that are confused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Interval = tuple[float, float]
 
 
 class Proportion(Record):
-    """A share with its 95 % interval, as fractions."""
+    """A proportion with its 95 % interval, as fractions."""
 
     value: float
     low: float
@@ -23,15 +23,15 @@ class Proportion(Record):
 
     @classmethod
     def from_counts(cls, count: int, total: int) -> Proportion:
-        """The share of `count` in `total`, which is above 0, with its Wilson interval."""
+        """The proportion of `count` in `total`, above 0, with its Wilson interval."""
         low, high = wilson_interval(count, total)
         return cls(value=count / total, low=low, high=high)
 
 
 class ClassMetrics(Record):
-    """How one class fared: of `images` of it, of the `named` images that were given its name, and `right` both.
+    """The metrics of one class: `images` belong to it, `named` were predicted as it, `right` are both.
 
-    A figure without any image to count is None: precision where nothing was named, recall where there are no images.
+    Precision is None where no image was predicted as the class, recall where it has no images.
     """
 
     name: str
@@ -44,7 +44,7 @@ class ClassMetrics(Record):
 
 
 class ConfusedPair(Record):
-    """So many images of one class were taken for another; `share` is of all images of the true class."""
+    """The number of images of one class predicted as another; `share` is of all images of the true class."""
 
     true: str
     predicted: str
@@ -55,19 +55,19 @@ class ConfusedPair(Record):
 def class_metrics(confusion: Counts, images: Counts, names: Sequence[str]) -> tuple[ClassMetrics, ...]:
     """Precision, recall and F1 of each class, in their order.
 
-    The interval of F1 is that of right / (right + missed + wrongly named), a share, carried over to F1 = 2 s / (1 + s):
-    the indirect Wilson method of K. F. Y. Lam, V. Gopal, J. Qian: Confidence intervals for the F1 score, 2023
-    (arXiv:2309.14621).
+    The interval of F1 is that of the proportion s = right / (right + missed + wrongly predicted), transformed by
+    F1 = 2 s / (1 + s): the indirect Wilson method of K. F. Y. Lam, V. Gopal, J. Qian: Confidence intervals for the F1
+    score, 2023 (arXiv:2309.14621).
 
     Args:
         confusion: K×K counts: row = true class, column = predicted class.
-        images: of each class, K; more than its row where an image was given no name.
+        images: of each class, K; more than the sum of its row where an image has no prediction.
     """
     right, named = np.diag(confusion), confusion.sum(axis=0)
-    found = []
+    metrics = []
     for name, own, called, hits in zip(names, images.tolist(), named.tolist(), right.tolist(), strict=True):
         both = _proportion(hits, own + called - hits)
-        found.append(
+        metrics.append(
             ClassMetrics(
                 name=name,
                 images=own,
@@ -78,11 +78,11 @@ def class_metrics(confusion: Counts, images: Counts, names: Sequence[str]) -> tu
                 f1=None if both is None else Proportion(**{key: _f1(value) for key, value in both}),
             )
         )
-    return tuple(found)
+    return tuple(metrics)
 
 
 def confused_pairs(confusion: Counts, images: Counts, names: Sequence[str]) -> tuple[ConfusedPair, ...]:
-    """Every pair of classes that was confused, the most frequent first, then in the order of the classes."""
+    """Every confused pair of classes, the most frequent first, ties in the order of the classes."""
     wrong = confusion - np.diag(np.diag(confusion))
     order = np.argsort(-wrong, axis=None, kind="stable")[: np.count_nonzero(wrong)]
     pairs = [divmod(int(index), len(names)) for index in order]

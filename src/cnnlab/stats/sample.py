@@ -1,28 +1,30 @@
-"""One arm's figures, a run each; runs that failed stay in the count."""
+"""The figures of an arm, one for each run, and the ranking of arms by their means."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from math import fsum, isfinite, sqrt
 
-from scipy.special import betaincinv, stdtrit
+from scipy.special import stdtrit
 
 from cnnlab.records import Record
 
 LEVEL = 0.95
-# Fewer runs only describe: there is no verdict.
+# With fewer runs there is no verdict.
 MIN_RUNS = 5
+MIN_RUNS_TO_RANK = 3
 
 Interval = tuple[float, float]
 
 
 class Sample(Record):
-    """The same figure of each run of one arm.
+    """A metric of each run of one arm.
 
     Attributes:
         name: of the arm.
-        values: one for each run, in the order of seeds, in the metric's own units. One that is not finite is a failed
-            (diverged) run: it is left out of mean and spread, and counted in `failures`.
+        values: one for each run, in the order of seeds, in the metric's units. A value that is not finite is a failed
+            (diverged) run: it is left out of mean and standard deviation, and counted in `failures`.
 
     >>> arm = Sample(name="dropout", values=(0.70, 0.72, 0.71, float("nan")))
     >>> arm.n, arm.failures, round(arm.mean, 3), round(arm.sd, 3)
@@ -52,7 +54,7 @@ class Sample(Record):
         """Of the finite values; None where there are none."""
         if not self.finite:
             return None
-        # Seen from the lowest: the mean of equal values is exactly their value, in whatever order they come.
+        # Relative to the lowest, the mean of equal values is exactly their value.
         lowest = min(self.finite)
         return lowest + fsum(value - lowest for value in self.finite) / self.n
 
@@ -77,13 +79,42 @@ class Sample(Record):
 
     @property
     def failure_interval(self) -> Interval:
-        """The exact 95 % interval of the share of runs that fail, as fractions; (0, 1) without runs.
+        """The exact (Clopper–Pearson) 95 % interval of the failure rate, as fractions; (0, 1) without runs."""
+        if not self.values:
+            return 0.0, 1.0
+        from scipy.stats import binomtest
 
-        Source: C. J. Clopper, E. S. Pearson: The use of confidence or fiducial limits illustrated in the case of the
-        binomial, Biometrika 26, 1934.
-        """
-        failed, runs = self.failures, len(self.values)
-        tail = (1 - LEVEL) / 2
-        low = float(betaincinv(failed, runs - failed + 1, tail)) if failed else 0.0
-        high = float(betaincinv(failed + 1, runs - failed, 1 - tail)) if failed < runs else 1.0
-        return low, high
+        low, high = binomtest(self.failures, len(self.values)).proportion_ci(LEVEL, method="exact")
+        return float(low), float(high)
+
+
+class Ranking(Record):
+    """Arms by their mean on validation.
+
+    Attributes:
+        ranked: the arms with three finite runs or more, the best mean first; ties in the given order.
+        refused: the others, in the given order: a mean of one or two runs is mostly luck.
+    """
+
+    ranked: tuple[Sample, ...]
+    refused: tuple[Sample, ...]
+
+    @property
+    def winner(self) -> Sample | None:
+        """The arm with the best mean, or None; its mean is biased upwards, since it was chosen by it."""
+        return self.ranked[0] if self.ranked else None
+
+
+def rank_arms(arms: Sequence[Sample], *, higher_is_better: bool = True) -> Ranking:
+    """Rank arms by their mean, without those that have fewer than three finite runs.
+
+    >>> arms = [Sample(name="a", values=(0.70, 0.71, 0.72)), Sample(name="b", values=(0.72, 0.73, 0.74))]
+    >>> rank_arms(arms).winner.name
+    'b'
+    """
+    sign = -1 if higher_is_better else 1
+    able = [(sign * arm.mean, arm) for arm in arms if arm.mean is not None and arm.n >= MIN_RUNS_TO_RANK]
+    return Ranking(
+        ranked=tuple(arm for _, arm in sorted(able, key=lambda pair: pair[0])),
+        refused=tuple(arm for arm in arms if arm.n < MIN_RUNS_TO_RANK),
+    )

@@ -1,13 +1,12 @@
-"""A sweep curve: how a metric changes with one setting, and which of its values are as good as the best."""
+"""Sweep curves: how a metric changes with one setting, and which values can't be told from the best."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite, log1p, sqrt
+from math import isfinite
 from typing import Annotated, NamedTuple
 
 import numpy as np
-from scipy.special import chdtrc
 
 from cnnlab.errors import Problem, UsageError
 from cnnlab.records import Record, also_read_as
@@ -25,16 +24,16 @@ class SweepCurve(Record):
     """A metric against the values of a sweep.
 
     Attributes:
-        sweep_values, samples: in the order given; `samples` holds a run for each seed.
-        p_any: of Alexander and Govern's test: does the value matter? Of the values with two finite runs or more.
+        sweep_values, samples: in the given order; a sample holds one run for each seed.
+        p_any: p-value of Alexander and Govern's test that the value has no effect.
         coefficients: of a quadratic fitted to all finite runs, highest power first; None for fewer than three values.
-        coefficient_errors: their standard errors, HC3: right though the values differ in spread. None where a value
-            that the fit can't do without has a single run.
-        best: the index of the best mean, of those with five finite runs where the curve has `enough`.
-        plateau: indices, in the order given, of the values that can't be told from the best, which is one of them.
-        p_plateau: Welch's p of each value against the best, size-corrected (`size_of_test`) and adjusted by Holm's
-            rule; 1 for the best itself, None for a value with fewer than two finite runs.
-        enough: six values or more have five finite runs or more. Else the numbers only describe, without a plateau.
+        coefficient_errors: their HC3 standard errors, valid for unequal spreads; None where a value that the fit
+            depends on has a single run.
+        best: index of the best mean, among values with five finite runs if `enough`.
+        plateau: indices of the values not distinguishable from the best, the best included.
+        p_plateau: Welch's p-value of each value against the best, size-corrected (`size_of_test`) and Holm-adjusted;
+            1 for the best itself, None for a value with fewer than two finite runs.
+        enough: whether six values or more have five finite runs or more. If not, there is no plateau.
     """
 
     sweep_values: Annotated[tuple[float, ...], also_read_as("sweep_values", "doses")]
@@ -58,7 +57,7 @@ class SweepCurve(Record):
 
     @property
     def optimum(self) -> float | None:
-        """The value at which the fitted curve is best, where it bends that way and this lies within the values."""
+        """The vertex of the fitted curve if it is the best point and lies within the range of values, else None."""
         if self.coefficients is None or self.coefficients[0] == 0:
             return None
         square, line, _ = self.coefficients
@@ -77,16 +76,16 @@ class QuadraticFit(NamedTuple):
 def sweep_curve(
     values: Sequence[float], samples: Sequence[Sample], *, alpha: float = 0.05, higher_is_better: bool = True
 ) -> SweepCurve:
-    """Whether a value matters, the shape of its effect, and the values that can't be told from the best.
+    """Fit a sweep curve.
 
     Args:
-        values: finite and all different.
+        values: finite and distinct.
         samples: the runs at each value.
-        alpha: the rate of wrong verdicts allowed, below 0.5.
+        alpha: significance level, below 0.5.
         higher_is_better: False for a loss.
 
     Raises:
-        UsageError: values that can't be.
+        UsageError: values that are not finite or not distinct, another number of samples, or an invalid alpha.
     """
     _check(values, samples, alpha)
     enough = sum(sample.n >= MIN_RUNS for sample in samples) >= MIN_VALUES
@@ -109,28 +108,27 @@ def sweep_curve(
 
 
 def alexander_govern(samples: Sequence[Sample]) -> float | None:
-    """The p-value of equal means of several arms whose spreads may differ; None for fewer than two arms to test.
+    """The p-value of Alexander and Govern's test of equal means; None for fewer than two arms to test.
 
-    Arms with fewer than two finite runs are left out. An arm without spread is the limit of ever smaller ones: it
-    holds the common mean.
-
-    Source: R. A. Alexander, D. M. Govern: A new and simpler approximation for ANOVA under variance heterogeneity,
-    J. Educational Statistics 19, 1994; `scipy.stats.alexandergovern`, which has no value for an arm without spread.
+    Arms with fewer than two finite runs are left out. `scipy.stats.alexandergovern` has no value for an arm without
+    spread; the limit of ever smaller spreads is taken, in which that arm's value is the common mean.
     """
-    arms = [(arm.n, arm.mean, arm.sd / sqrt(arm.n)) for arm in samples if arm.mean is not None and arm.sd is not None]
+    from scipy.stats import alexandergovern, chi2, norm, ttest_1samp
+
+    arms = [sample.finite for sample in samples if sample.n >= 2]
     if len(arms) < 2:
         return None
-    fixed = {mean for _, mean, error in arms if error == 0}
-    if len(fixed) > 1:
+    constant = {values[0] for values in arms if len(set(values)) == 1}
+    if not constant:
+        return float(alexandergovern(*arms).pvalue)
+    if len(constant) > 1:
         return 0.0
-    weights = [1 / error**2 for _, _, error in arms] if not fixed else []
-    shared = fixed.pop() if fixed else sum(w * arm[1] for w, arm in zip(weights, arms, strict=True)) / sum(weights)
-    total = sum(_t_to_normal((mean - shared) / error, n - 1) ** 2 for n, mean, error in arms if error)
-    return float(chdtrc(len(arms) - 1, total))
+    p = [ttest_1samp(values, *constant).pvalue for values in arms if len(set(values)) > 1]
+    return float(chi2.sf(sum(norm.isf(each / 2) ** 2 for each in p), len(arms) - 1))
 
 
 def fit_quadratic(values: Sequence[float], samples: Sequence[Sample]) -> QuadraticFit | None:
-    """Least squares over all finite runs, with HC3 errors; None where they lie at fewer than three values.
+    """Fit a quadratic by least squares, with HC3 standard errors; None for fewer than three values with runs.
 
     Source: J. G. MacKinnon, H. White: Some heteroskedasticity-consistent covariance matrix estimators with improved
     finite sample properties, J. Econometrics 29, 1985.
@@ -139,7 +137,7 @@ def fit_quadratic(values: Sequence[float], samples: Sequence[Sample]) -> Quadrat
     if len({value for value, _ in runs}) < 3:
         return None
     x, y = np.array(runs, dtype=float).T
-    # Fitted on values from −1 to 1, where powers are not alike, and written in the values' own units afterwards.
+    # Fitted on values scaled to −1…1, where the powers are well conditioned, then converted back.
     centre, scale = (x.max() + x.min()) / 2, (x.max() - x.min()) / 2
     powers = np.vander((x - centre) / scale, 3)
     back = np.array(
@@ -151,6 +149,7 @@ def fit_quadratic(values: Sequence[float], samples: Sequence[Sample]) -> Quadrat
     )
     inverse = np.linalg.pinv(powers)
     fitted = inverse @ y
+    # 1 − the leverage of each run
     room = 1 - np.einsum("ij,ji->i", powers, inverse)
     first, second, third = (back @ fitted).tolist()
     if room.min() < 1e-9:
@@ -158,16 +157,6 @@ def fit_quadratic(values: Sequence[float], samples: Sequence[Sample]) -> Quadrat
     spread = back @ inverse * ((y - powers @ fitted) / room)
     errors = np.sqrt((spread**2).sum(axis=1)).tolist()
     return QuadraticFit((first, second, third), (errors[0], errors[1], errors[2]))
-
-
-def _t_to_normal(t: float, freedom: int) -> float:
-    """Student's t as the normal figure of the same probability, by G. W. Hill's approximation (1970)."""
-    a = freedom - 0.5
-    b = 48 * a**2
-    c = sqrt(a * log1p(t**2 / freedom))
-    return (
-        c + (c**3 + 3 * c) / b - (4 * c**7 + 33 * c**5 + 240 * c**3 + 855 * c) / (10 * b**2 + 8 * b * c**4 + 1000 * b)
-    )
 
 
 def _best(samples: Sequence[Sample], min_runs: int, higher_is_better: bool) -> int | None:

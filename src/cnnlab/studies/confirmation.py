@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cnnlab.context import Callbacks
 from cnnlab.errors import CnnlabError
 from cnnlab.runs.final_evaluation import open_test
-from cnnlab.stats.ranking import rank_arms
+from cnnlab.stats.sample import rank_arms
 from cnnlab.storage.test_ledger import openings, record_opening
 from cnnlab.studies.analysis import CollectedResults, make_confirmation
 from cnnlab.studies.plan import StudyTask

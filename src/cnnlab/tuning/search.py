@@ -19,7 +19,7 @@ from cnnlab.context import LOCAL, RunContext
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import RunError
 from cnnlab.records import first_validation_error
-from cnnlab.stats.ranking import MIN_RUNS_TO_RANK
+from cnnlab.stats.sample import MIN_RUNS_TO_RANK
 from cnnlab.studies.analysis import CollectedResults
 from cnnlab.studies.confirmation import confirm
 from cnnlab.studies.folder import study_name
