@@ -19,7 +19,6 @@ KNOWN_CIRCLES = {
     ("interpret.receptive_field.result", "interpret.receptive_field.view"),
     ("reports.comparison.figures", "reports.comparison.result", "reports.comparison.view"),
     ("theory.convolution_by_hand.page", "theory.convolution_by_hand.result", "theory.convolution_by_hand.view"),
-    ("training.lr_finder.result", "training.lr_finder.view"),
 }
 
 # Names of the first version, which docs/design.md ("Names") replaces.

@@ -1,4 +1,4 @@
-"""A recipe's learning-rate range test from end to end. It makes no run folder, and opens the training split only."""
+"""The learning-rate range test of a recipe. It makes no run folder, and reads the training split only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cnnlab.training.lr_finder.curve import analyze_curve, geometric_rates, num_
 from cnnlab.training.lr_finder.range_test import RangeTestCallback, range_test_losses
 from cnnlab.training.lr_finder.result import LRRangeResult, round_lr
 
-# Fewer left too much noise in the curve, with batches of 64, for the lowest loss to be found again with another seed.
+# With fewer steps and batches of 64, the lowest loss varied too much between seeds.
 STEPS = 200
 
 
@@ -39,71 +39,68 @@ def lr_range(
     on_step: RangeTestCallback = no_op,
     callbacks: Callbacks = NO_CALLBACKS,
 ) -> LRRangeResult:
-    """Train a recipe for some steps with a rate that rises from each to the next, and see which rates suit.
+    """Run a learning-rate range test: train a recipe for some steps with a rising rate.
 
     L. N. Smith: Cyclical learning rates for training neural networks, 2015. All else is as in the recipe's training:
-    the first weights, order, augmentation, batches, loss, clipping, and the precision.
-    What joins in after some epochs trains from the first step.
+    initial weights, order, augmentation, batches, loss, clipping and precision; layers that are unfrozen later train
+    from the first step.
 
     Args:
         recipe: a recipe, or the path of its file.
         low, high: the first and the last rate.
-        steps: how many; 10 to 10,000. It ends earlier when the loss blows up.
-        name: what the recipe is called; by default the file's name.
-        data: where catalogue data lives; by default the cache folder.
+        steps: 10 to 10,000; the test ends earlier when the loss blows up.
+        name: of the recipe; by default the file's name.
+        data: the folder of catalogue data; by default the cache folder.
         device: auto, cpu, cuda or mps.
         on_step: called after each step with its number, the number of steps, and its loss where the device has sent it.
         callbacks: called with the progress of the data, and with messages.
 
     Returns:
-        The curve with its `suggestion`, which is None where the curve gives none; `reading.trouble` says why.
+        The curve with its `suggestion`; where that is None, `reading.trouble` says why.
 
     Raises:
-        UsageError: rates or steps that can't be.
+        UsageError: rates or steps out of range.
         SpecError, SourceError, DownloadError: the recipe can't be trained here.
-        RunError: the memory is full.
+        RunError: out of memory.
     """
     planned = geometric_rates(low, high, steps)
     known = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
-    called = name or ("a recipe" if isinstance(recipe, Recipe) else Path(recipe).stem)
+    recipe_name = name or ("a recipe" if isinstance(recipe, Recipe) else Path(recipe).stem)
     with explain_out_of_memory(known.train.batch_size, command="lr"):
         context = RunContext.of(data, device, callbacks)
         known = resolve_recipe(known, context.data_root)
-        bench = TrainingSetup.prepare(known, context, with_validation=False)
-        way = f"{bench.precision_config.precision} on {bench.device.type}"
-        callbacks.log(
-            f"computing in {bench.precision_config.precision}, {bench.precision_config.memory_format} "
-            f"({bench.precision_config.reason})"
-        )
-        all_train = _unfreeze_all(bench.network)
-        training = bench.training()
+        setup = TrainingSetup.prepare(known, context, with_validation=False)
+        config = setup.precision_config
+        callbacks.log(f"computing in {config.precision}, {config.memory_format} ({config.reason})")
+        unfrozen = _unfreeze_all(setup.network)
+        training = setup.training()
         groups = tuple(group["lr"] for group in training.optimizer.param_groups)
-        losses = range_test_losses(training, bench.train_loader, len(bench.dataset.classes), planned, on_step)
+        losses = range_test_losses(training, setup.train_loader, len(setup.dataset.classes), planned, on_step)
     kept, own = num_valid_steps(losses), known.train.optimizer
     reading = analyze_curve(planned, losses)
     suggested = ""
     if reading.suggestion is not None:
         suggested = str(optimizers.to_call(with_learning_rate(own, round_lr(reading.suggestion))))
     return LRRangeResult(
-        recipe=called,
+        recipe=recipe_name,
         optimizer=str(optimizers.to_call(own)),
         own=own.lr,
         groups=tuple(sorted({round(rate / own.lr, 12) for rate in groups})),
         planned=planned,
         rates=planned[:kept],
         losses=tuple(losses[:kept]),
-        images=len(bench.train_loader),
+        images=len(setup.train_loader),
         batch=known.train.batch_size * known.train.accumulate,
         seed=known.train.seed,
-        precision=way,
+        precision=f"{config.precision} on {setup.device.type}",
         reading=reading,
         suggested=suggested,
-        remarks=tuple(_notes(known.train, bench.plan, all_train)),
+        remarks=tuple(_notes(known.train, setup.plan, unfrozen)),
     )
 
 
 def with_learning_rate(optimizer: Any, rate: float) -> Any:
-    """An optimiser with another rate; muon's companion goes with it, as it did in the test.
+    """An optimizer with another rate; the rate of muon's companion is scaled with it, as in the test.
 
     >>> with_learning_rate(optimizers.read("sgd(0.1, momentum=0.9)"), 0.02)
     SGDConfig(lr=0.02, momentum=0.9, nesterov=False, weight_decay=0.0)
@@ -117,7 +114,7 @@ def with_learning_rate(optimizer: Any, rate: float) -> Any:
 
 
 def _unfreeze_all(network: nn.Module) -> bool:
-    """Let all that will ever train do so from the first step; whether something would have joined in later."""
+    """Unfreeze all layers of the schedule now; returns whether any would have been unfrozen later."""
     if not isinstance(network, TransferModel) or not any(network.unfreeze_at.values()):
         return False
     network.set_unfreeze_schedule(dict.fromkeys(network.unfreeze_at, 0), network.execution_order)
@@ -125,21 +122,19 @@ def _unfreeze_all(network: nn.Module) -> bool:
 
 
 def _notes(train: Train, plan: NetworkPlan, unfroze: bool) -> list[str]:
-    found = []
+    notes = []
     if unfroze:
-        found.append(
-            "All that trains in some epoch did so from the first step: what joins in later bears the rate too."
-        )
+        notes.append("Layers that are unfrozen later trained from the first step.")
     if isinstance(train.optimizer, MuonConfig):
-        found.append("The companion's rate rose in proportion, and is in proportion in the suggested line.")
+        notes.append("The companion's rate rose in proportion, and is in proportion in the suggested line.")
     if train.rates:
-        found.append("Rows with a factor in train.rates had their share of the rate, as in training.")
+        notes.append("Rows with a factor in train.rates had their share of the rate, as in training.")
     if any(row.kind == "batchnorm" and not row.frozen for row in plan.layers):
-        found.append(
+        notes.append(
             "With batch norm a network bears rates in a test that are too high for a whole training: try a tenth of "
             "the suggested one, too."
         )
     if not isinstance(train.schedule, ConstantSchedule):
-        written = schedules.to_call(train.schedule)
-        found.append(f"The schedule, {written}, did not act; in training it changes the rate that is compared here.")
-    return found
+        schedule = schedules.to_call(train.schedule)
+        notes.append(f"The schedule, {schedule}, did not act; in training it changes the rate that is compared here.")
+    return notes

@@ -30,9 +30,9 @@ def test_the_answer_tells_rule_comparison_and_the_line_to_set(recipe_file: Path)
     assert done.exit_code == 0, done.stderr
     told = " ".join(done.stdout.split())
     assert "Learning-rate range test of tiny" in told
-    assert "Rates from 1e-06 to 1 in 120 steps" in told
+    assert "120 steps from 1e-06 to 1" in told
     assert "Suggested rate: " in told
-    assert "a tenth of the rate with the lowest smoothed loss" in told
+    assert "a tenth of the upper limit" in told
     assert "falls most steeply" in told
     assert "The recipe's own rate, 5, is above all that were tried." in told
     assert 'optimizer = "adam(lr=' in told

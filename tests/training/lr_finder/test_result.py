@@ -1,4 +1,4 @@
-"""What a range test says: suggestion, comparison, the line to set it, and its picture."""
+"""The document of a range test: suggestion, comparison, the line to set it, and the plot."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from cnnlab.training.lr_finder.curve import analyze_curve, geometric_rates, num_valid_steps
 from cnnlab.training.lr_finder.result import LRRangeResult
+from cnnlab.training.lr_finder.view import headline
 
 RATES = geometric_rates(1e-6, 1.0, 121)
 
@@ -35,56 +36,53 @@ def answer(own: float = 1e-3, edge: float = 0.19, middle: float = 3e-3, **fields
     return LRRangeResult(**{**given, **fields})
 
 
-def test_the_answer_states_its_rules() -> None:
-    said = answer().summary()
-    assert said.startswith(
-        "Suggested rate: 0.0032, where the smoothed loss falls most steeply; a tenth of the rate with"
-    )
-    assert "higher, 0.018. Upper limit: 0.18, the rate with the lowest smoothed loss." in said
-    said = answer(middle=0.05).summary()
-    assert said.startswith("Suggested rate: 0.018, a tenth of the rate with the lowest smoothed loss; it falls most")
-    assert "steeply at 0.071. Upper limit: 0.18" in said
+def rules(found: LRRangeResult) -> dict[str, tuple[str, str]]:
+    """The rows of the table of rates, by name."""
+    tables = dict(found.document().tables)
+    return {name: (rate, rule) for name, rate, rule in tables["Rates"].rows}
+
+
+def test_the_table_states_the_rule_of_each_rate() -> None:
+    assert rules(answer()) == {
+        "suggested": ("0.0032", "the steepest fall, which is lower than a tenth of the upper limit"),
+        "steepest fall": ("0.0032", "the steepest slope of the smoothed loss"),
+        "upper limit": ("0.18", "the lowest smoothed loss"),
+        "the recipe's own": ("0.001", "within"),
+    }
+    assert rules(answer(middle=0.05))["suggested"] == ("0.018", "a tenth of the upper limit")
 
 
 @pytest.mark.parametrize(
-    ("own", "verdict", "told"),
-    [
-        (0.181, "too high", "The recipe's own rate, 0.181, is too high: above 0.18 the loss rises."),
-        (0.18, "within", "The recipe's own rate, 0.18, is within: from a tenth of 0.0032 up to 0.18."),
-        (0.00032, "within", "The recipe's own rate, 0.00032, is within"),
-        (0.0003, "too low", "The recipe's own rate, 0.0003, is too low: below a tenth of 0.0032."),
-    ],
+    ("own", "verdict"), [(0.181, "too high"), (0.18, "within"), (0.00032, "within"), (0.0003, "too low")]
 )
-def test_the_own_rate_is_compared(own: float, verdict: str, told: str) -> None:
+def test_the_own_rate_is_compared(own: float, verdict: str) -> None:
     found = answer(own=own)
     assert found.verdict == verdict
-    assert found.comparison_text().startswith(told)
+    assert headline(found) == f"Suggested rate: 0.0032. The recipe's own rate, {own:g}, is {verdict}."
 
 
 def test_where_the_loss_still_falls_at_the_last_rate_no_higher_one_is_too_high() -> None:
     found = answer(own=100.0, edge=math.inf, middle=RATES[-1])
     assert found.verdict is None
-    assert found.comparison_text() == "The recipe's own rate, 100, is above all that were tried."
-    assert f"No upper limit was found up to {RATES[-1]:g}, the last rate that was tried." in found.summary()
+    assert headline(found).endswith("The recipe's own rate, 100, is above all that were tried.")
+    assert rules(found)["upper limit"] == (f"{RATES[-1]:g}", "the last rate, at which the loss still fell")
 
 
-def test_the_sheet_has_the_line_in_every_form() -> None:
-    found = answer(remarks=("The schedule did not act.",))
-    sheet = found.document()
-    lines = [getattr(line, "text", line) for line in sheet.lines]
-    assert lines[0].startswith("Rates from 1e-06 up, 106 of 121 steps: at 0.2 the loss blew up")
+def test_the_document_has_the_line_in_every_form() -> None:
+    shown = answer(remarks=("The schedule did not act.",)).document()
+    lines = [getattr(line, "text", line) for line in shown.lines]
     assert 'optimizer = "adam(lr=0.003, weight_decay=0.01)"' in lines
     assert "--set 'train.optimizer=adam(lr=0.003, weight_decay=0.01)'" in lines
-    assert r"weight\_decay" in sheet.to_latex()
-    assert "| 0.0032 | 1.5105 |" in sheet.to_markdown()
-    assert sheet.notes[0] == "The schedule did not act."
-    assert sheet.notes[-1].startswith("1,234 images of the training split, 32 a step, seed 7, fp32 on cpu.")
-    assert "No image of the validation or the test split was used." in sheet.notes[-1]
-    assert "data:image/svg+xml" in found._repr_html_()
+    assert r"weight\_decay" in shown.to_latex()
+    assert "| 0.0032 | 1.5105 |" in shown.to_markdown()
+    assert shown.notes[0] == "The schedule did not act."
+    assert shown.notes[1].startswith("106 of 121 steps from 1e-06 to 1: at 0.2 the running mean")
+    assert shown.notes[-1].startswith("1,234 images of the training split, 32 per step, seed 7, fp32 on cpu.")
+    assert "data:image/svg+xml" in answer()._repr_html_()
 
 
-def test_the_table_marks_both_readings_and_the_ends() -> None:
-    (_, table), *_ = answer().document().tables
+def test_the_curve_marks_both_rates_and_the_ends() -> None:
+    *_, (_, table) = answer().document().tables
     assert (table.rows[0][0], table.rows[-1][0]) == ("1e-06", "0.18")
     assert {row[3]: row[0] for row in table.rows if row[3]} == {"steepest fall": "0.0032", "lowest": "0.18"}
 
@@ -92,17 +90,16 @@ def test_the_table_marks_both_readings_and_the_ends() -> None:
 def test_a_loss_that_still_falls_asks_for_higher_rates() -> None:
     found = answer(edge=2.0)
     assert found.stopped_at_lr is None
-    assert "in 121 steps; the loss did not blow up." in found.document().lines[0]
-    assert any("higher ones may do; see with --to 10." in note for note in found.document().notes)
+    assert "121 steps from 1e-06 to 1; the loss did not blow up." in found.document().notes
+    assert any("try higher ones, --to 10." in note for note in found.document().notes)
     assert not any("--to" in note for note in answer().document().notes)
 
 
 def test_without_a_suggestion_it_says_what_to_do() -> None:
     found = answer(middle=1e9, suggested="")
     assert found.suggestion is found.verdict is None
-    assert found.summary().startswith("No rate can be suggested: the loss did not fall clearly")
-    assert "Next: take more steps" in found.summary()
-    assert found.comparison_text() == ""
+    assert headline(found).startswith("No rate can be suggested: the loss did not fall clearly")
+    assert "Next: take more steps" in headline(found)
     assert "optimizer" not in found.document().to_markdown()
     ElementTree.fromstring(found.svg())
 
@@ -111,7 +108,8 @@ def test_a_first_rate_that_is_suggested_says_so() -> None:
     low = geometric_rates(1e-3, 1.0, 121)
     losses = [2.3 - 2 / (1 + (3e-3 / rate) ** 4) + 40 * rate for rate in low]
     found = answer(planned=low, rates=low, losses=tuple(losses), reading=analyze_curve(low, losses))
-    assert found.summary().startswith("Suggested rate: 0.001, the first rate that was tried; a tenth of the rate with")
+    rate, rule = rules(found)["suggested"]
+    assert (rate, rule[:43]) == ("0.001", "the first rate; a tenth of the upper limit ")
 
 
 @pytest.mark.parametrize("own", [1e-3, 0.9, 1e-9])

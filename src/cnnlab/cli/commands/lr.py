@@ -61,6 +61,7 @@ def lr(
     from cnnlab.api.lr_finder import lr_range
     from cnnlab.atomic_io import atomic_write
     from cnnlab.cli.output.console import progress_reporter
+    from cnnlab.training.lr_finder.view import headline
 
     with progress_reporter() as shown, name_file_in_errors(recipe):
 
@@ -84,7 +85,7 @@ def lr(
         "suggestion": found.suggestion,
         "limit": found.limit,
         "verdict": found.verdict,
-        "answer": found.summary(),
+        "answer": headline(found),
         "ended": found.stopped_at_lr,
         "set": found.suggested and f"train.optimizer={found.suggested}",
     }

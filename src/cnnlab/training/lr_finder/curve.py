@@ -1,7 +1,7 @@
-"""A learning-rate range test as numbers: the rates to try, when to end, and what the losses show of a good rate.
+"""The curve of a learning-rate range test: its rates, where the loss blows up, and the suggested rate.
 
 L. N. Smith: Cyclical learning rates for training neural networks, 2015 (WACV 2017): the rate rises from step to step
-while the network trains. Where the loss begins to fall, falls most steeply, and rises again tells which rates suit.
+while the network trains. Good rates are between where the loss begins to fall and where it rises again.
 """
 
 from __future__ import annotations
@@ -19,30 +19,28 @@ from cnnlab.records import Record
 Numbers = npt.NDArray[np.float64]
 
 MIN_STEPS, MAX_STEPS = 10, 10_000
-# The test ends when the running mean of the loss, in which each step counts for a tenth, passes so many times its
-# lowest: fast.ai's rule.
+# The loss blows up when its exponential moving average exceeds so many times its lowest value: fast.ai's rule.
 DIVERGENCE_RATIO, SMOOTHING_WEIGHT = 4.0, 0.1
-# The width of the bell by which losses are smoothed, as a share of the steps: with 200 of them, 10 steps either way.
-# Narrower ones left valleys of noise that passed for the lowest loss; a running mean would lag behind the rate.
+# The standard deviation of the smoothing kernel, as a share of the steps. Narrower kernels left minima of noise; a
+# running mean would lag behind the rate.
 WIDTH = 1 / 20
-# A fall is one from so much of the first losses on, and so many times the noise in it. Losses that are nothing but
-# noise then pass for a fall once in a hundred tests.
+# The least fall, relative to the first losses and to its noise. Losses of pure noise have such a fall in 1 % of tests.
 MIN_FALL, MIN_FALL_TO_NOISE = 0.01, 3.0
-# The suggestion is so many times below the rate with the lowest loss: fast.ai's rule.
+# The suggestion is the rate with the lowest loss, divided by this: fast.ai's rule.
 LIMIT_DIVISOR = 10
-# From a normal noise to the median distance between two neighbours: 0.6745·√2 of its standard deviation.
+# The median absolute difference of neighbours, for normal noise with standard deviation 1.
 NOISE_SCALE = 0.6745 * math.sqrt(2)
 
 
 class LRCurveAnalysis(Record):
-    """What the losses of a range test show; rates are None where there is no fall to read.
+    """The analysis of a range test's losses; the rates are None without a clear fall.
 
     Attributes:
-        smoothed: for each loss that counts.
+        smoothed: the smoothed losses before the blow-up.
         limit: the rate with the lowest smoothed loss; above it the loss rises.
-        steepest: the rate up to there at which the smoothed loss falls most steeply, against the logarithm of the rate.
-        suggestion: a tenth of `limit`, or `steepest` where that is lower; no lower than the first rate.
-        trouble: why there is no suggestion, and `advice`: what to do.
+        steepest: the rate up to `limit` at which the smoothed loss falls most steeply against the rate's logarithm.
+        suggestion: a tenth of `limit`, or `steepest` if that is lower; no lower than the first rate.
+        trouble, advice: why there is no suggestion, and the next step.
     """
 
     smoothed: tuple[float, ...]
@@ -54,14 +52,14 @@ class LRCurveAnalysis(Record):
 
 
 def geometric_rates(low: float, high: float, steps: int) -> tuple[float, ...]:
-    """A rate for each step, each the same multiple of the one before it.
+    """Rates in equal ratios, one for each step.
 
     Args:
         low, high: the first and the last rate, above 0.
         steps: 10 to 10,000.
 
     Raises:
-        UsageError: one of the three is not possible; all that are not are named.
+        UsageError: arguments out of range.
 
     >>> [f"{rate:.0e}" for rate in geometric_rates(1e-6, 1e3, 10)][:3]
     ['1e-06', '1e-05', '1e-04']
@@ -83,9 +81,10 @@ def geometric_rates(low: float, high: float, steps: int) -> tuple[float, ...]:
 
 
 def num_valid_steps(losses: Sequence[float]) -> int:
-    """How many steps there were before the loss blew up: all, where it did not.
+    """The number of steps before the loss blew up.
 
-    It blows up with the first loss that is not finite, or that brings the running mean past four times its lowest.
+    It blows up with the first loss that is not finite, or with which its exponential moving average exceeds four times
+    its lowest value.
 
     >>> num_valid_steps([2.3, 2.0, 1.5, 1.4, 90.0, 4000.0])
     4
@@ -93,11 +92,11 @@ def num_valid_steps(losses: Sequence[float]) -> int:
     mean, lowest = 0.0, math.inf
     for step, loss in enumerate(losses):
         mean += SMOOTHING_WEIGHT * (loss - mean)
-        # Divided by the weight that is in it so far, as Adam's means are.
-        shown = mean / (1 - (1 - SMOOTHING_WEIGHT) ** (step + 1))
-        if not math.isfinite(shown) or shown > DIVERGENCE_RATIO * lowest:
+        # Bias-corrected, as in Adam.
+        corrected = mean / (1 - (1 - SMOOTHING_WEIGHT) ** (step + 1))
+        if not math.isfinite(corrected) or corrected > DIVERGENCE_RATIO * lowest:
             return step
-        lowest = min(lowest, shown)
+        lowest = min(lowest, corrected)
     return len(losses)
 
 
@@ -105,13 +104,12 @@ def analyze_curve(rates: Sequence[float], losses: Sequence[float]) -> LRCurveAna
     """Analyze the losses of a range test.
 
     Args:
-        rates: those that were planned, in equal ratios, rising.
-        losses: of the first of them: as many as were tried. From the blow-up on they don't count.
+        rates: the planned rates, rising in equal ratios.
+        losses: at the rates that were tried; losses from the blow-up on are ignored.
 
     >>> rates = geometric_rates(1e-6, 1.0, 101)
     >>> falling = [2 - math.tanh(3 + math.log10(rate)) if rate < 0.5 else 99 for rate in rates]
-    >>> found = analyze_curve(rates, falling)
-    >>> f"{found.steepest:.1e}"
+    >>> f"{analyze_curve(rates, falling).steepest:.1e}"
     '1.0e-03'
     """
     num_valid = num_valid_steps(losses)
@@ -136,38 +134,37 @@ class _LocalFit(NamedTuple):
 
 
 def _local_fit(values: Numbers, width: float) -> _LocalFit:
-    """At each step, the mean under a bell around it and the slope of the line that fits best under it.
+    """The Gaussian-weighted mean around each step, and the slope of the local regression line there.
 
-    W. S. Cleveland's local regression. At the ends, where half of the bell is missing, the mean is one of what is
-    there, and so never lies outside the values.
+    W. S. Cleveland's local regression. Unlike the line's value, the mean never lies outside the values.
     """
     reach = math.ceil(3 * width)
-    away = np.arange(-reach, reach + 1)
-    bell = np.exp(-0.5 * (away / width) ** 2)
+    offsets = np.arange(-reach, reach + 1)
+    kernel = np.exp(-0.5 * (offsets / width) ** 2)
 
     def sums(weights: Numbers, of: Numbers) -> Numbers:
         return np.convolve(of, weights[::-1])[reach : reach + len(of)]
 
     ones = np.ones_like(values)
-    weight, first, second = (sums(bell * away**power, ones) for power in (0, 1, 2))
-    here, along = sums(bell, values), sums(bell * away, values)
-    slopes = (along * weight - first * here) / (second * weight - first**2)
-    means: Numbers = here / weight
+    weight, first, second = (sums(kernel * offsets**power, ones) for power in (0, 1, 2))
+    total, moment = sums(kernel, values), sums(kernel * offsets, values)
+    slopes = (moment * weight - first * total) / (second * weight - first**2)
+    means: Numbers = total / weight
     return _LocalFit(np.clip(means, values.min(), values.max()), slopes)
 
 
 def _initial_losses(values: Numbers) -> Numbers:
-    """The first losses, before the rate has done anything."""
+    """The first losses, at rates too low to matter."""
     return values[: max(3, len(values) // 10)]
 
 
 def _has_fall(values: Numbers, means: Numbers, lowest: int, planned: int) -> bool:
-    """Whether the smoothed loss falls by more than noise, and by so much that it matters."""
+    """Whether the smoothed loss falls by at least 1 %, and by more than its noise."""
     if lowest == 0:
         return False
     first = _initial_losses(values)
     fall = float(first.mean() - means[lowest])
-    # So many steps a bell makes one of at the ends, where half of it is missing.
+    # The effective number of steps in half a kernel, as at the ends.
     effective_steps = math.sqrt(math.pi) * max(1.0, WIDTH * planned)
     noise = float(np.median(np.abs(np.diff(values[: lowest + 1])))) / NOISE_SCALE
     fall_noise = noise * math.sqrt(1 / len(first) + 1 / effective_steps)
@@ -190,7 +187,6 @@ def _too_few(rates: Sequence[float], num_valid: int) -> LRCurveAnalysis:
 
 
 def _no_fall_reason(values: Numbers, means: Numbers) -> str:
-    """What there was in place of a fall."""
     first, lowest = float(_initial_losses(values).mean()), float(means.min())
     return (
         f"the loss did not fall clearly at any rate: {first:.4g} in the first steps, smoothed never below {lowest:.4g}"

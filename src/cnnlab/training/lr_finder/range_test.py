@@ -14,9 +14,9 @@ from cnnlab.training.losses import loss_function
 from cnnlab.training.lr_finder.curve import num_valid_steps
 from cnnlab.training.schedules import LRScheduler, StepMultipliers
 
-# (steps done, steps in all, the last loss that the host knows or None)
+# (steps done, steps in all, the last loss read from the device or None)
 RangeTestCallback = Callable[[int, int, float | None], None]
-# How many steps a device may be ahead of the host.
+# Losses are read from the device every so many steps.
 SYNC_EVERY = 10
 
 
@@ -27,16 +27,16 @@ def range_test_losses(
     learning_rates: Sequence[float],
     on_step: RangeTestCallback = lambda *_: None,
 ) -> list[float]:
-    """The loss of each step, computed before that step's rate changes the weights with it.
+    """Train with a rising learning rate, and return the loss of each step's batch before the step.
 
-    All groups of parameters rise in proportion, as under a schedule. It ends some steps after the loss has blown up
-    (see `num_valid_steps`), and starts the split again where that is shorter. `state` is used up by it.
+    The rates of all parameter groups rise in proportion, as under a schedule. Training ends a few steps after the loss
+    has blown up (see `num_valid_steps`), and runs over the split as often as needed. `state` can't be used afterwards.
 
     Args:
-        state: one that has not begun.
+        state: one that has taken no step.
         loader: the training split.
-        num_classes: how many there are.
-        learning_rates: the rate of each step, for the optimiser that the recipe names.
+        num_classes: number of classes.
+        learning_rates: the rate of each step.
     """
     base_lr = state.train.optimizer.lr
     state.schedule = LRScheduler(StepMultipliers(tuple(rate / base_lr for rate in learning_rates)), len(learning_rates))
@@ -67,15 +67,15 @@ class _StepLosses:
 
     @property
     def last(self) -> float | None:
-        """The newest that was read."""
+        """The last loss that was read."""
         return self._losses[-1] if self._losses else None
 
     def update(self, loss: Tensor, _outputs: Tensor, labels: Tensor) -> None:
-        """Take in one batch of a step."""
+        """Add one batch of a step."""
         self._batches.append((loss.detach(), len(labels)))
 
     def end_step(self) -> None:
-        """Close a step with the batches since the last one."""
+        """End a step: the mean over its batches."""
         images = sum(count for _, count in self._batches)
         self._pending.append(torch.stack([loss for loss, _ in self._batches]).sum() / images)
         self._batches = []
