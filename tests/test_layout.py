@@ -17,7 +17,6 @@ MAX_MODULES = 16  # in one folder
 KNOWN_CIRCLES = {
     ("interpret.attribution.figures", "interpret.attribution.result", "interpret.attribution.view"),
     ("interpret.receptive_field.result", "interpret.receptive_field.view"),
-    ("reports.comparison.figures", "reports.comparison.result", "reports.comparison.view"),
     ("theory.convolution_by_hand.page", "theory.convolution_by_hand.result", "theory.convolution_by_hand.view"),
 }
 

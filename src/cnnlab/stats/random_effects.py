@@ -15,15 +15,16 @@ components, Biometrics Bulletin 2, 1946). The interval is at least as wide as We
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnlab.errors import UsageError
+from cnnlab.stats.ablation import Ablation
 from cnnlab.stats.sample import Interval
-from cnnlab.stats.welch import WelchResult
+from cnnlab.stats.welch import WelchResult, family_level
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -50,6 +51,25 @@ def random_effects_interval(a: BoolArray, b: BoolArray, *, level: float = 0.95) 
     difference = float(runs_a.mean() - runs_b.mean())
     welch, crossed = (_satterthwaite(difference, parts).interval(level) for parts in (components[:2], components))
     return min(welch[0], crossed[0]), max(welch[1], crossed[1])
+
+
+def with_new_images(ablation: Ablation, correct: Mapping[str, BoolArray]) -> Ablation:
+    """The ablation with intervals for new images, for the arms whose predictions are given.
+
+    Args:
+        correct: by the name of the arm, whether each finite run (row) was right on each image (column); the same images
+            for all.
+    """
+    baseline = correct.get(ablation.baseline.name)
+    comparisons = []
+    for comparison in ablation.comparisons:
+        arm = correct.get(comparison.a)
+        if arm is not None and baseline is not None and min(len(arm), len(baseline)) > 1:
+            level = 1 - family_level(comparison.alpha, len(ablation.comparisons), len(arm), len(baseline))
+            interval = random_effects_interval(arm, baseline, level=level)
+            comparison = comparison.model_copy(update={"new_images": interval})
+        comparisons.append(comparison)
+    return ablation.model_copy(update={"comparisons": tuple(comparisons)})
 
 
 def _satterthwaite(difference: float, components: Sequence[tuple[float, int]]) -> WelchResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,14 +19,19 @@ from cnnlab.records import Environment, RunResult, Score
 from cnnlab.runs.claims import judge_claims
 from cnnlab.runs.index.run_index import FinishedRun, RunIndex
 from cnnlab.stats.ablation import Ablation, analyze_ablation
-from cnnlab.stats.comparison import Comparison, compare
-from cnnlab.stats.random_effects import random_effects_interval
+from cnnlab.stats.random_effects import with_new_images
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.sweep import SweepCurve, sweep_curve
-from cnnlab.stats.welch import family_level
 from cnnlab.studies.claims import judge_ordinal_claims
 from cnnlab.studies.plan import PlannedArm, StudyPlan, StudyTask
 from cnnlab.studies.result import ArmClaim, ArmRecord, Confirmation, CurveRecord, SeedRecord, StudyResult
+
+BoolArray = npt.NDArray[np.bool_]
+
+# The metric that is right or wrong image by image.
+ACCURACY = "accuracy"
+# Verdicts that runs on fewer images than published, or of fewer epochs, can't give.
+DECIDED_VERDICTS = ("reproduced", "differs", "not enough evidence")
 
 
 class CollectedResults:
@@ -85,18 +90,21 @@ class CollectedResults:
             curve=self._curve_record(arm),
         )
 
-    def correct(self, tasks: Sequence[StudyTask], split: str) -> npt.NDArray[np.bool_] | None:
-        """Whether each finished run (row) was right on each image (column) of a split; None for fewer than two runs.
+    def correct(self, arms: Iterable[PlannedArm], split: str) -> dict[str, BoolArray]:
+        """By arm, whether each finished run (row) was right on each image (column) of a split.
 
-        The plan has seen to it that all runs are asked the same images, unless each seed has a split of its own.
+        Empty where accuracy is not the metric or the runs were not evaluated on the same images.
         """
-        rows = []
-        for task in tasks:
-            found = self.finished_runs.get(task.id)
-            predictions = found.folder.predictions(split) if found is not None else None
-            if predictions is not None:
-                rows.append(predictions.correct())
-        return np.array(rows) if len(rows) > 1 else None
+        own_splits = self.study.vary_split and split != "test"
+        if self.study.split_metric != ACCURACY or split == "train" or own_splits:
+            return {}
+        tables = {}
+        for arm in arms:
+            runs = [self.finished_runs[task.id] for task in arm.tasks if task.id in self.finished_runs]
+            predictions = [found for run in runs if (found := run.folder.predictions(split)) is not None]
+            if predictions:
+                tables[arm.name] = np.array([each.correct() for each in predictions])
+        return tables
 
     def _curve_record(self, arm: PlannedArm) -> CurveRecord | None:
         points: dict[float, list[float]] = defaultdict(list)
@@ -140,12 +148,6 @@ def _metric_value(result: RunResult, metric: str) -> float | None:
 
 def _nan_if_none(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-# Accuracies are proportions: they have a standard error, and are right or wrong image by image.
-ACCURACY = "accuracy"
-# Verdicts that a run on fewer images than were published for can't give.
-DECIDED_VERDICTS = ("reproduced", "differs", "not enough evidence")
 
 
 def analyse(collected: CollectedResults, *, budget_exhausted: bool) -> StudyResult:
@@ -194,7 +196,7 @@ def make_confirmation(
     metric = f"test_{study.split_metric}"
     runs, baseline_runs = ([collected.seed_record(task, metric) for task in arm.tasks] for arm in (winner, baseline))
     ours, theirs = sample(winner.name, runs), sample(baseline.name, baseline_runs)
-    comparison = _compare_samples(study, ours, theirs)
+    ablation = _compare(study, theirs, [ours], collected.correct((winner, baseline), "test"))
     return Confirmation(
         winner=winner.name,
         baseline=baseline.name,
@@ -202,7 +204,7 @@ def make_confirmation(
         seeds=tuple(task.seed for task in winner.tasks),
         runs=tuple(runs),
         baseline_runs=tuple(baseline_runs),
-        comparison=_with_new_images(collected, comparison, (winner, baseline), "test"),
+        comparison=ablation.comparisons[0],
         images=collected.plan.test_images,
         looks=looks,
     )
@@ -215,50 +217,20 @@ def _ablation(collected: CollectedResults, samples: Mapping[str, Sample]) -> Abl
     others = [sample for name, sample in samples.items() if name != study.baseline]
     if not others or study.baseline not in samples:
         return None
-    found = analyze_ablation(
-        samples[study.baseline],
-        others,
+    return _compare(study, samples[study.baseline], others, collected.correct(collected.plan.arms, study.split))
+
+
+def _compare(study: Study, baseline: Sample, arms: Sequence[Sample], correct: Mapping[str, BoolArray]) -> Ablation:
+    """Compare arms with a baseline by the rules of a study."""
+    ablation = analyze_ablation(
+        baseline,
+        arms,
         delta=study.smallest_difference,
         alpha=study.alpha,
         higher_is_better=study.higher_is_better,
         accuracy=study.split_metric == ACCURACY,
     )
-    arms = {arm.name: arm for arm in collected.plan.arms}
-    comparisons = tuple(
-        _with_new_images(collected, one, (arms[one.a], arms[one.b]), study.split, len(found.comparisons))
-        for one in found.comparisons
-    )
-    return found.model_copy(update={"comparisons": comparisons})
-
-
-def _compare_samples(study: Study, ours: Sample, theirs: Sample) -> Comparison:
-    return compare(
-        ours,
-        theirs,
-        delta=study.smallest_difference,
-        alpha=study.alpha,
-        higher_is_better=study.higher_is_better,
-        accuracy=study.split_metric == ACCURACY,
-    )
-
-
-def _with_new_images(
-    collected: CollectedResults,
-    comparison: Comparison,
-    arms: tuple[PlannedArm, PlannedArm],
-    split: str,
-    comparisons: int = 1,
-) -> Comparison:
-    """The comparison with its interval for new images too, where all runs were asked the same ones."""
-    own_splits = collected.study.vary_split and split != "test"
-    if collected.study.split_metric != ACCURACY or split == "train" or own_splits:
-        return comparison
-    a, b = (collected.correct(arm.tasks, split) for arm in arms)
-    if a is None or b is None:
-        return comparison
-    level = 1 - family_level(comparison.alpha, comparisons, len(a), len(b))
-    interval = random_effects_interval(a, b, level=level)
-    return comparison.model_copy(update={"new_images": interval})
+    return with_new_images(ablation, correct)
 
 
 def _sweep_curve(study: Study, arms: Sequence[ArmRecord]) -> SweepCurve | None:

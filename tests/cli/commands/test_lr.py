@@ -33,11 +33,10 @@ def test_the_answer_tells_rule_comparison_and_the_line_to_set(recipe_file: Path)
     assert "120 steps from 1e-06 to 1" in told
     assert "Suggested rate: " in told
     assert "a tenth of the upper limit" in told
-    assert "falls most steeply" in told
     assert "The recipe's own rate, 5, is above all that were tried." in told
     assert 'optimizer = "adam(lr=' in told
     assert "--set 'train.optimizer=adam(lr=" in told
-    assert "27 images of the training split, 8 a step, seed 0, fp32 on cpu." in told
+    assert "27 images of the training split, 8 per step, seed 0, fp32 on cpu." in told
     assert "range test: 120 of 120 steps" in done.stderr
     assert "computing in fp32, contiguous" in done.stderr
 

@@ -8,7 +8,8 @@ import pytest
 
 from cnnlab.records import EpochRecord, Score, StepMeans
 from cnnlab.render.plots import minimal_axes, new_figure
-from cnnlab.reports.comparison.curves import TONES, draw_curves, loss_curves
+from cnnlab.reports.comparison.figures import TONES, draw_curves
+from cnnlab.reports.comparison.result import loss_curves
 
 
 def points(train: list[float], validation: list[float | None]) -> list[EpochRecord]:

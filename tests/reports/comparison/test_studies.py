@@ -14,7 +14,7 @@ import cnnlab
 from cnnlab.api.compare import compare_studies
 from cnnlab.cli.main import app
 from cnnlab.errors import RunError, UsageError
-from cnnlab.reports.comparison.studies import ComparedStudies
+from cnnlab.reports.comparison.result import ComparedStudies
 from cnnlab.studies.result import StudyResult
 
 Make = Callable[..., StudyResult]
@@ -50,7 +50,7 @@ def test_what_differs_between_the_studies_is_said(pair: tuple[StudyResult, Study
     assert "second is not complete" in notes
     assert "first is not complete" not in notes
     assert "different data" not in notes
-    assert "not judged against each other" in notes
+    assert "no verdict on arms of different studies" in notes
 
 
 def test_every_form(pair: tuple[StudyResult, StudyResult]) -> None:
@@ -63,10 +63,14 @@ def test_every_form(pair: tuple[StudyResult, StudyResult]) -> None:
 
 
 def test_studies_without_a_common_axis_are_refused(make_study: Make) -> None:
-    with pytest.raises(UsageError, match="no axis in common"):
-        compare_studies([make_study(), make_study(metric="validation_loss")])
-    with pytest.raises(UsageError, match="from 2 to 5 studies"):
-        compare_studies([make_study()])
+    accuracy = make_study(runs=2)
+    for other in (make_study(runs=2, metric="validation_loss"), make_study(sweep=(0.0, 0.1, 0.2, 0.3))):
+        with pytest.raises(UsageError, match=r"(?s)no axis in common.*augmentation: validation_accuracy, arms"):
+            compare_studies([accuracy, other])
+    assert compare_studies([accuracy, make_study(runs=2, metric="train_accuracy")]).svg()
+    for count in (0, 1, 6):
+        with pytest.raises(UsageError, match=rf"(?s)holds a few studies.*received: {count}.*from 2 to 5 studies"):
+            compare_studies([accuracy] * count)
 
 
 def test_folders_of_studies_on_the_command_line(pair: tuple[StudyResult, StudyResult], tmp_path: Path) -> None:

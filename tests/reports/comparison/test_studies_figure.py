@@ -1,8 +1,5 @@
 """Several studies in one picture: who is put beside whom."""
 
-import pytest
-
-from cnnlab.errors import UsageError
 from cnnlab.reports.comparison.studies_figure import overlay_figure, overlay_rows
 
 SWEEP = (0.0, 0.1, 0.2, 0.3)
@@ -32,17 +29,3 @@ def test_every_study_is_named_and_seen(make_study):
     assert {f"study {number}" for number in range(5)} <= {text.get_text() for text in canvas.texts}
     means = {tuple(line.get_xdata()) for line in axes.lines}
     assert all((study.arm("flips").sample.mean,) in means for study in studies)
-
-
-@pytest.mark.parametrize("count", [0, 1, 6])
-def test_one_picture_holds_a_few_studies(make_study, count):
-    with pytest.raises(UsageError, match=rf"(?s)holds a few studies.*received: {count}.*from 2 to 5 studies"):
-        overlay_rows([make_study(runs=2)] * count)
-
-
-def test_studies_of_other_kinds_have_no_axis_in_common(make_study):
-    accuracy, loss, sweep = make_study(runs=2), make_study(runs=2, metric="validation_loss"), make_study(sweep=SWEEP)
-    for other in (loss, sweep):
-        with pytest.raises(UsageError, match=r"(?s)no axis in common.*augmentation: validation_accuracy, arms"):
-            overlay_figure([accuracy, other])
-    assert overlay_figure([accuracy, make_study(runs=2, metric="train_accuracy")])

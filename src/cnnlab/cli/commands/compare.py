@@ -1,4 +1,4 @@
-"""`cnnlab compare`: runs that were made by hand, compared over their seeds."""
+"""`cnnlab compare`: compare runs made by hand, or studies."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from cnnlab.errors import UsageError
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
-    from cnnlab.reports.comparison.result import ComparedRuns
-    from cnnlab.reports.comparison.studies import ComparedStudies
+    from cnnlab.reports.comparison.result import ComparedRuns, ComparedStudies
 
 Runs = Annotated[
     list[Path],
     typer.Argument(
-        metavar="RUN", help="Run folders; those that differ in their seeds alone are one group. Or folders of studies."
+        metavar="RUN", help="Run folders; runs that differ only in their seeds are one group. Or folders of studies."
     ),
 ]
 MetricName = Annotated[str, typer.Option(metavar="PART_FIGURE", help="Such as validation_accuracy or test_loss.")]
@@ -31,12 +30,12 @@ Delta = Annotated[
         show_default=f"{SMALLEST_DIFFERENCE}; of a loss none",
     ),
 ]
-Alpha = Annotated[float, typer.Option(help="The rate of wrong verdicts allowed.")]
+Alpha = Annotated[float, typer.Option(help="The significance level.")]
 Baseline = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|RUN",
-        help="The group that the others are compared with; else of two the second, of more the first.",
+        help="The group to compare the others with; by default the second of two, the first of more.",
         show_default=False,
     ),
 ]
@@ -44,17 +43,8 @@ SvgFile = Annotated[
     Path | None, typer.Option("--svg", metavar="FILE", help="Also write the picture: an .svg file.", show_default=False)
 ]
 METRIC = "validation_accuracy"
-# What a narrow terminal goes without, the first to go first.
-OPTIONAL_COLUMNS = (
-    "minutes",
-    "parameters",
-    "spread (sd)",
-    "error, relative",
-    "p",
-    "P(better)",
-    "epochs",
-    "for new images too",
-)
+# Columns that a narrow terminal leaves out, in this order.
+OPTIONAL_COLUMNS = ("minutes", "parameters", "95 % interval", "p, permuted", "p, Dunnett", "epochs")
 
 
 def register(app: typer.Typer) -> None:
@@ -72,10 +62,10 @@ def compare_runs(
     format_: Format = "text",
     debug: Debug = False,
 ) -> None:
-    """Compare runs made by hand: the difference with its interval, and a verdict where there are five seeds a side.
+    """Compare runs made by hand: the difference with its interval, and with five seeds a side a verdict.
 
-    One run a side gives no verdict on the recipes; McNemar's test then speaks of these two trained models.
-    Folders of studies (runs/studies/NAME) are laid side by side.
+    With one run a side there is no verdict on the recipes, but McNemar's test of the two trained models.
+    Folders of studies (runs/studies/NAME) are shown side by side.
     """
     output_format = choose_format(json, format_)
     if svg is not None:
@@ -86,20 +76,20 @@ def compare_runs(
 
     paths = [find_run(path) for path in runs]
     studies = [path for path in paths if is_study(path)]
-    found: ComparedRuns | ComparedStudies
+    result: ComparedRuns | ComparedStudies
     if studies:
         _require_only_studies(paths, studies, (metric, delta, alpha, baseline) == (METRIC, None, ALPHA, None))
-        found, extra = compare_studies(studies), None
+        result, extra = compare_studies(studies), None
     else:
-        found = compare(paths, metric=metric, delta=delta, alpha=alpha, baseline=baseline)
-        extra = found.key_fields()
+        result = compare(paths, metric=metric, delta=delta, alpha=alpha, baseline=baseline)
+        extra = result.key_fields()
     if svg is not None:
-        atomic_write(svg, found.svg().encode("utf-8"), "choose another place with --svg")
-    show_output(found, output_format, OPTIONAL_COLUMNS, extra)
+        atomic_write(svg, result.svg().encode("utf-8"), "choose another place with --svg")
+    show_output(result, output_format, OPTIONAL_COLUMNS, extra)
 
 
 def _require_only_studies(paths: Sequence[Path], studies: Sequence[Path], is_plain: bool) -> None:
-    """Studies have declared everything, and runs beside them have not."""
+    """Raise a UsageError for studies together with runs, or with options that a study has declared itself."""
     if len(studies) < len(paths):
         raise UsageError(
             "studies are not compared with runs",

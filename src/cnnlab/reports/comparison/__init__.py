@@ -1,1 +1,3 @@
-"""Runs and studies compared."""
+"""Comparisons of runs made by hand, and of studies."""
+
+from cnnlab.reports.comparison import view as view

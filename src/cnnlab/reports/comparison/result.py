@@ -1,16 +1,22 @@
-"""Runs that were made by hand, compared over their seeds; the result as a document, JSON and a figure. No torch."""
+"""The results of comparing runs made by hand, and studies side by side. No torch."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from math import isfinite
+from statistics import fmean
+from typing import Any, Literal
 
-from cnnlab.records import Record
-from cnnlab.render.document import Document
-from cnnlab.reports.comparison.curves import LossCurve
+from cnnlab.records import EpochRecord, Record
+from cnnlab.render.result import Result
 from cnnlab.stats.ablation import Ablation
 from cnnlab.stats.comparison import Comparison, Judgement
 from cnnlab.stats.paired import McNemarResult
 from cnnlab.stats.sample import Sample
+from cnnlab.studies.result import StudyResult
+
+CurveSplit = Literal["train", "validation"]
+CURVE_SPLITS: tuple[CurveSplit, ...] = ("train", "validation")
 
 
 class ComparedRun(Record):
@@ -24,11 +30,21 @@ class ComparedRun(Record):
     seconds: float
 
 
-class ComparedGroup(Record):
-    """Runs that differ in nothing but their seeds.
+class LossCurve(Record):
+    """The loss of a group's runs against the epoch: its mean over the runs, its minimum and its maximum.
 
-    `low` and `high` bound the mean at 95 %; `curves` are those of the loss.
+    Validation losses are of all images in eval mode, training losses running means of the steps before.
     """
+
+    split: CurveSplit
+    epochs: tuple[float, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+class ComparedGroup(Record):
+    """Runs that differ only in their seeds; `low` and `high` are the 95 % interval of the mean."""
 
     name: str
     n: int
@@ -44,19 +60,19 @@ class ComparedGroup(Record):
     @property
     def sample(self) -> Sample:
         """The metric of each run."""
-        values = (float("nan") if run.value is None else run.value for run in self.runs)
-        return Sample(name=self.name, values=tuple(values))
+        return Sample(
+            name=self.name, values=tuple(float("nan") if run.value is None else run.value for run in self.runs)
+        )
 
 
-class ComparedRuns(Record):
-    """What a comparison of runs found.
+class ComparedRuns(Result):
+    """A comparison of runs.
 
     Attributes:
-        comparisons: of two groups the one of the first against the second; of more, each against the `baseline`, with
-            intervals and verdicts that hold for all of them together.
-        mcnemar: of one run on each side, scored on the same images: these two models, and not the recipes.
-        looks: how often the test set was looked at before, where the metric is a test figure.
-        notes: what a reader must know: what else differs, what was left out.
+        comparisons: each group against the `baseline`, with simultaneous intervals and verdicts.
+        mcnemar: of one run on each side, evaluated on the same images: these two models, not their recipes.
+        looks: how often the test set was opened before, where the metric is a test figure.
+        notes: what else differs between the runs, and what was left out.
     """
 
     metric: str
@@ -66,7 +82,7 @@ class ComparedRuns(Record):
     baseline: str
     groups: tuple[ComparedGroup, ...]
     comparisons: tuple[Comparison, ...]
-    ablation: Ablation | None = None
+    ablation: Ablation
     mcnemar: McNemarResult | None = None
     looks: int | None = None
     notes: tuple[str, ...] = ()
@@ -78,47 +94,75 @@ class ComparedRuns(Record):
 
     @property
     def verdict(self) -> Judgement | None:
-        """Of two groups the verdict on the first against the second."""
+        """The verdict on the first of two groups against the second."""
         return self.pair_comparison.verdict if self.pair_comparison else None
 
     @property
     def difference(self) -> float | None:
-        """Of two groups the first one's mean − the second's, in the metric's units."""
+        """The difference of two groups' means, first − second, in the metric's units."""
         return self.pair_comparison.difference if self.pair_comparison else None
 
     @property
     def low(self) -> float | None:
-        """The lower end of the interval of that difference."""
+        """The lower end of the interval of the difference."""
         return self.pair_comparison.low if self.pair_comparison else None
 
     @property
     def high(self) -> float | None:
-        """The upper end of it."""
+        """The upper end of the interval of the difference."""
         return self.pair_comparison.high if self.pair_comparison else None
 
     def key_fields(self) -> dict[str, Any]:
-        """What other programs read first, beside the record's own fields."""
+        """The fields of the JSON beside the record's own."""
         level = self.pair_comparison.level if self.pair_comparison else None
         bounds = {"low": self.low, "high": self.high, "level": level}
         return {"verdict": self.verdict, "difference": self.difference, **bounds}
 
-    def summary(self) -> str:
-        """The verdicts in sentences."""
-        from cnnlab.reports.comparison.view import comparison_text
 
-        return " ".join(comparison_text(found, self.metric) for found in self.comparisons)
+class SharedArm(Record):
+    """An arm of several studies, in one of them.
 
-    def document(self) -> Document:
-        """The summary, the groups, the differences, every run, and what a reader must know."""
-        from cnnlab.reports.comparison.view import comparison_document
+    `low` and `high` are the 95 % interval of the mean; `difference`, its interval and the verdict are against that
+    study's own baseline.
+    """
 
-        return comparison_document(self)
+    arm: str
+    study: str
+    n: int
+    failures: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    verdict: Judgement | None = None
 
-    def svg(self) -> str:
-        """Every run a dot, means with intervals; the differences and the band that does not matter; the losses."""
-        from cnnlab.reports.comparison.figures import comparison_svg
 
-        return comparison_svg(self)
+class ComparedStudies(Result):
+    """Studies side by side; there is no verdict between them."""
 
-    def _repr_html_(self) -> str:
-        return self.document().to_html(self.svg())
+    studies: tuple[StudyResult, ...]
+    arms: tuple[SharedArm, ...]
+    notes: tuple[str, ...] = ()
+
+
+def loss_curves(runs: Iterable[Sequence[EpochRecord]]) -> tuple[LossCurve, ...]:
+    """The loss curves of a group's runs, train first; losses that are not finite are left out.
+
+    >>> loss_curves([])
+    ()
+    """
+    records = [record for run in runs for record in run]
+    curves = []
+    for split in CURVE_SPLITS:
+        losses: dict[float, list[float]] = {}
+        for record in records:
+            score = getattr(record, split)
+            if score is not None and isfinite(score.loss):
+                losses.setdefault(record.epoch, []).append(score.loss)
+        if losses:
+            epochs = sorted(losses)
+            mean, low, high = (tuple(summary(losses[epoch]) for epoch in epochs) for summary in (fmean, min, max))
+            curves.append(LossCurve(split=split, epochs=tuple(epochs), mean=mean, low=low, high=high))
+    return tuple(curves)

@@ -1,4 +1,4 @@
-"""Several studies in one picture: arms matched by name, or values on one axis. Computed, then drawn."""
+"""Several studies in one figure: arms matched by name, or the values of sweeps on one axis."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import offset_copy
 
-from cnnlab.errors import UsageError
 from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_figure
 from cnnlab.render.svg import text_width
 from cnnlab.reports.study import text
@@ -34,7 +33,7 @@ from cnnlab.studies.result import StudyResult
 WIDTH, HEIGHT = 640.0, 360.0
 LEFT, FOOT = 48.0, 46.0
 HEAD, LINE = 36.0, 17.0
-# A row is so high for each of its studies, and so much more.
+# Height of a row: so much for each study, and a gap.
 MARK_HEIGHT, ROW_GAP = 15.0, 12.0
 MAX_NAME_LENGTH, MAX_NAMES_WIDTH = 28, 216.0
 STYLES = (("train", "o"), ("validation", "s"), ("test", "^"), ("ink", "D"), ("muted", "v"))
@@ -42,7 +41,7 @@ STYLES = (("train", "o"), ("validation", "s"), ("test", "^"), ("ink", "D"), ("mu
 
 @dataclass(frozen=True)
 class OverlayMark:
-    """What one study says of an arm or a value; `study` is its number."""
+    """An arm, or a value, in one study; `study` is its index."""
 
     study: int
     values: tuple[float, ...]
@@ -53,7 +52,7 @@ class OverlayMark:
 
 @dataclass(frozen=True)
 class OverlayRow:
-    """An arm with what each study that has it says; of a sweep a value."""
+    """An arm, or the value of a sweep, in the studies that have it."""
 
     name: str
     sweep_value: float | None
@@ -61,12 +60,7 @@ class OverlayRow:
 
 
 def overlay_rows(results: Sequence[StudyResult]) -> tuple[OverlayRow, ...]:
-    """The arms of all studies, each once: in the order of the first study that has it, values by rising value.
-
-    Raises:
-        UsageError: fewer than two studies, more than there are colours for, or studies that can't share an axis.
-    """
-    _check(results)
+    """The arms of all studies, each once, in the order of the studies; the values of sweeps in ascending order."""
     rows: dict[str | float, OverlayRow] = {}
     for number, result in enumerate(results):
         for arm in result.arms:
@@ -78,10 +72,7 @@ def overlay_rows(results: Sequence[StudyResult]) -> tuple[OverlayRow, ...]:
 
 
 def overlay_figure(results: Sequence[StudyResult]) -> Figure:
-    """Two studies or more in one picture, each in a colour and a shape of its own.
-
-    Errors: those of `overlay_rows`.
-    """
+    """Plot from two to five studies of one kind, each with its own colour and marker."""
     rows = overlay_rows(results)
     return _sweeps_figure(results, rows) if results[0].curve is not None else _arms_figure(results, rows)
 
@@ -116,15 +107,15 @@ def _sweeps_figure(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -
     set_sweep_axis(axes, sweep_values)
     axes.set_ylim(_value_range(rows))
     for number in range(len(results)):
-        # Beside one another: what two studies say of one value must not cover each other.
-        aside = 5.0 * (number - (len(results) - 1) / 2)
-        moved = offset_copy(axes.transData, axes.get_figure(root=True), x=aside, units="points")
+        # Side by side, so that studies don't cover each other.
+        offset = 5.0 * (number - (len(results) - 1) / 2)
+        moved = offset_copy(axes.transData, axes.get_figure(root=True), x=offset, units="points")
         points = [(row.sweep_value or 0.0, mark) for row in rows for mark in row.marks if mark.study == number]
-        means = [(dose, mark.mean) for dose, mark in points if mark.mean is not None]
+        means = [(value, mark.mean) for value, mark in points if mark.mean is not None]
         if means:
             axes.plot(*zip(*means, strict=True), color=COLOURS[STYLES[number][0]], linewidth=1.4, transform=moved)
-        for dose, mark in points:
-            _draw(axes, mark, dose, along=False, transform=moved)
+        for value, mark in points:
+            _draw(axes, mark, value, along=False, transform=moved)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=TICK_STEPS))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
     name = text.sweep_key(results[0])
@@ -133,7 +124,7 @@ def _sweeps_figure(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -
 
 
 def _draw(axes: Axes, mark: OverlayMark, position: float, *, along: bool, **style: Any) -> None:
-    """Runs faint, interval and mean; `along` an axis of figures, or up it."""
+    """Draw runs, interval and mean, horizontally (`along`) or vertically."""
 
     def plot(values: Sequence[float], kind: str, **own: Any) -> None:
         positions = [position] * len(values)
@@ -168,26 +159,3 @@ def _value_range(rows: Sequence[OverlayRow]) -> Interval:
 
 def _mark(study: int, sample: Sample) -> OverlayMark:
     return OverlayMark(study, sample.finite, sample.mean, sample.interval(), missing_runs_text(sample))
-
-
-def _check(results: Sequence[StudyResult]) -> None:
-    if not 2 <= len(results) <= len(STYLES):
-        raise UsageError(
-            "one picture holds a few studies",
-            where="results",
-            received=f"{len(results)}",
-            allowed=f"from 2 to {len(STYLES)} studies",
-            next_step="give the studies to lay over one another",
-        )
-    metrics = {result.metric.partition("_")[2] for result in results}
-    if len(metrics) > 1 or len({result.curve is None for result in results}) > 1:
-        kinds = [
-            f"{result.study}: {result.metric}, {'arms' if result.curve is None else 'sweeps'}" for result in results
-        ]
-        raise UsageError(
-            "these studies have no axis in common",
-            where="results",
-            received="; ".join(kinds),
-            allowed="studies of one metric, all of arms or all of values",
-            next_step="lay studies of one kind over one another",
-        )

@@ -109,16 +109,17 @@ def find_group(groups: Sequence[RunGroup], name: str) -> RunGroup:
     )
 
 
-def correct_predictions(groups: Sequence[RunGroup], split: str) -> list[BoolArray] | str:
-    """For each group runs × images: whether a run was right on an image; or why their images can't be set side by side.
+def correct_predictions(groups: Sequence[RunGroup], split: str) -> dict[str, BoolArray] | str:
+    """By group, whether each run (row) was right on each image (column), or why the images are not the same.
 
-    Runs that diverged are left out.
+    Diverged runs are left out, and groups without any other.
     """
     runs = [run for group in groups for run in group.runs if not run.diverged]
     reason = _why_images_differ(runs, split)
     if reason:
         return reason
-    tables, labels = [], None
+    tables: dict[str, BoolArray] = {}
+    labels = None
     for group in groups:
         rows = []
         for run in group.runs:
@@ -134,7 +135,8 @@ def correct_predictions(groups: Sequence[RunGroup], split: str) -> list[BoolArra
             if abs(float(right.mean()) - (measured_value(f"{split}_accuracy", run.result) or 0.0)) > 0.5 / len(right):
                 return f"the predictions of {run.folder.name} do not give its accuracy: see cnnlab verify --recompute"
             rows.append(right)
-        tables.append(np.array(rows))
+        if rows:
+            tables[group.name] = np.array(rows)
     return tables
 
 
