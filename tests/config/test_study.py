@@ -270,7 +270,7 @@ def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
 
 def test_several_mistakes_are_told_together() -> None:
     problems = _problems(metric="accuracy", alpha=2.0, seeds=0)
-    assert [problem.where for problem in problems] == ["seeds", "metric", "alpha"]
+    assert {problem.where for problem in problems} == {"seeds", "metric", "alpha"}
 
 
 # --- what makes no study

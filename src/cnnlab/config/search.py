@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
-import tomli_w
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
-from cnnlab.config.arms import Changes, apply_changes, base_recipe, error_prefix, flatten_keys
+from cnnlab.config.arms import Changes, apply_changes, error_prefix, flatten_keys
+from cnnlab.config.question import Question
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.search_space import (
     AnyPruner,
@@ -22,19 +21,11 @@ from cnnlab.config.search_space import (
     read_space,
     write_space,
 )
-from cnnlab.config.stopping import budgets
-from cnnlab.config.study import METRICS, Fraction, Study
+from cnnlab.config.study import Study
 from cnnlab.errors import Problem, SpecError, comma_separated, did_you_mean
 from cnnlab.grammar.calls import Call, Value, bare_words, parse_call, substitute
-from cnnlab.grammar.section import Section
-from cnnlab.grammar.toml_files import expect_kind, locate_in_file, parse_toml, read_text
+from cnnlab.grammar.toml_files import parse_toml
 from cnnlab.grammar.validation_errors import format_received, value_error
-from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
-
-if TYPE_CHECKING:
-    _Budget: TypeAlias = Any
-else:
-    _Budget = budgets.field_type()
 
 MAX_TRIALS = 10_000
 # A search may not choose on what its trials are measured, nor what a study sets itself.
@@ -54,7 +45,7 @@ SuggestFn: TypeAlias = Callable[[str, Any], ScalarValue]
 Space = Annotated[Any, BeforeValidator(read_space), PlainSerializer(write_space, return_type=str)]
 
 
-class Search(Section):
+class Search(Question):
     """Which values of some parameters are best, found by trials.
 
     A parameter is a recipe's dotted key, or a name that `use` puts into calls.
@@ -69,42 +60,22 @@ class Search(Section):
     {'train.batch_size': 16, 'train.optimizer': 'adam(lr=0.003)'}
     """
 
-    model_config = ConfigDict(**Section.model_config, validate_default=True)
+    kind: ClassVar[str] = "search"
 
-    base: Recipe
-    question: str = ""
     search: dict[str, Space]
     use: dict[str, Any] = Field(default={})
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 30
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
-    metric: str = "validation_accuracy"
     sampler: Sampler = "tpe"
     pruner: AnyPruner = "none"
-    budget: _Budget = "none"
     seed: Annotated[int, Field(ge=0)] = 0
     confirm: Annotated[int, Field(ge=0, le=1_000)] = 5
-    smallest_difference: Fraction | None = None
-    alpha: Fraction = 0.05
-    vary_split: bool = False
-
-    @field_validator("base", mode="before")
-    @classmethod
-    def _as_recipe(cls, value: Any) -> Any:
-        return Recipe.from_tables(value) if isinstance(value, dict) else value
 
     @field_validator("search", "use", mode="before")
     @classmethod
     def _dotted(cls, value: Any) -> Any:
         """`train.epochs = …` without quotes is a table in a table for TOML, and is meant the same."""
         return flatten_keys(value) if isinstance(value, dict) else value
-
-    @field_validator("metric")
-    @classmethod
-    def _known_metric(cls, value: str) -> str:
-        if value not in METRICS:
-            sealed = " (the test set is sealed: `confirm` opens it for the winner)" if value.startswith("test") else ""
-            raise value_error(f"{comma_separated(METRICS)}{sealed}")
-        return value
 
     @field_validator("confirm")
     @classmethod
@@ -121,53 +92,16 @@ class Search(Section):
             problems.append(Problem("there is nothing to search", "search", next_step=step))
         if problems:
             raise SpecError.from_problems(problems)
-        if self.smallest_difference is None and self.higher_is_better:
-            object.__setattr__(self, "smallest_difference", SMALLEST_DIFFERENCE)
+        self._set_default_difference()
         for values in self.boundary_values():
             with error_prefix("search"):
                 self.recipe(values)
         return self
 
     @classmethod
-    def read(cls, path: str | Path, overrides: Mapping[str, Any] | None = None, **keys: Any) -> Self:
-        """The search in a file; its base is seen from there, then from cnnlab's own recipes.
-
-        Args:
-            overrides: values of the base recipe by dotted key, as `--set` gives them: {"train.epochs": 3}.
-            keys: keys of the search itself that replace those of the file: trials=50.
-
-        Raises:
-            SpecError: the file can't be read or has mistakes; each is reported with file and key.
-        """
-        path = Path(path)
-        try:
-            tables = parse_toml(read_text(path)) | keys
-            expect_kind("search", {} if "search" in tables else tables)
-            shared = tables.pop("set", {})
-            if not isinstance(shared, dict):
-                raise SpecError(
-                    "this is not a table", where="set", received=format_received(shared), allowed="keys and values"
-                )
-            tables["base"] = base_recipe(path, tables.get("base"), {**flatten_keys(shared), **(overrides or {})})
-            return cls.from_tables(tables)
-        except SpecError as error:
-            raise error if _is_about_file(error, path) else locate_in_file(error, path) from None
-
-    @classmethod
-    def from_tables(cls, tables: Mapping[str, Any]) -> Self:
-        """The search in nested dictionaries, as TOML gives them; `base` is a recipe or its tables; errors as `read`."""
-        return cls(**tables)
-
-    @classmethod
     def from_toml(cls, text: str) -> Self:
         """The search in the text that `to_toml` wrote."""
         return cls.from_tables(parse_toml(text))
-
-    def to_toml(self) -> str:
-        """The whole search as TOML, its base's tables included: what a tuning's folder keeps."""
-        tables = self.model_dump(mode="json", exclude_none=True)
-        tables["base"] = self.base.to_tables()
-        return tomli_w.dumps({key: value for key, value in tables.items() if value not in ({}, [], "")})
 
     def sample(self, suggest: SuggestFn) -> ParameterValues:
         """Values for one trial: of each parameter that it needs, in the order of the file.
@@ -223,20 +157,6 @@ class Search(Section):
             if values not in known:
                 known.append(values)
                 yield values
-
-    @property
-    def split(self) -> str:
-        """The split on which the metric is measured."""
-        return self.metric.partition("_")[0]
-
-    @property
-    def split_metric(self) -> str:
-        """The metric without its split."""
-        return self.metric.partition("_")[2]
-
-    @property
-    def higher_is_better(self) -> bool:
-        return self.split_metric != "loss"
 
     def is_log(self, name: str) -> bool:
         """Whether a parameter is searched by its logarithm."""
@@ -337,7 +257,3 @@ def _toml_value(value: Value) -> Any:
     if isinstance(value, tuple):
         return [_toml_value(item) for item in value]
     return str(value) if isinstance(value, Call) else value
-
-
-def _is_about_file(error: SpecError, path: Path) -> bool:
-    return all(str(path.parent) in problem.where and ".toml" in problem.where for problem in error.problems)

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Self
 
-import tomli_w
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cnnlab.config.arms import (
     RECIPE_KEY,
@@ -28,18 +27,10 @@ from cnnlab.config.arms import (
 )
 from cnnlab.config.claims import ClaimSource, OrdinalClaim, ShiftClaim, ordinal_claim_problems, shift_claim_problems
 from cnnlab.config.corruptions import REFERENCE_SIDE, read_corruptions
+from cnnlab.config.question import Fraction, Question, expect_table
 from cnnlab.config.recipe import Claim, Recipe, check_claims
-from cnnlab.config.stopping import Metric, budgets
-from cnnlab.errors import SpecError, comma_separated
-from cnnlab.grammar.section import Section
-from cnnlab.grammar.toml_files import expect_kind, locate_in_file, parse_toml, read_text
-from cnnlab.grammar.validation_errors import format_received, value_error
-from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
-
-if TYPE_CHECKING:
-    _Budget: TypeAlias = Any
-else:
-    _Budget = budgets.field_type()
+from cnnlab.errors import SpecError
+from cnnlab.grammar.validation_errors import value_error
 
 # What --set makes a study smaller by: what is published is then compared, without a verdict.
 SHORTENING_KEYS = ("train.epochs", "train.budget", "data.limit", "data.per_class")
@@ -49,11 +40,9 @@ MAX_ARMS = 200
 # Seeds of the second stage begin here, so that they stay fresh when the first stage gets more.
 FIRST_FRESH_SEED = 1_000_000
 ALLOWED_SEEDS = f"how many, from 1 to {MAX_SEEDS:,}, or a list of seeds below {FIRST_FRESH_SEED:,}, each once"
-METRICS = tuple(f"{part}_{metric}" for part in ("validation", "train") for metric in get_args(Metric))
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
-class Study(Section):
+class Study(Question):
     """One question, put to arms of a base recipe over several seeds.
 
     >>> base = Recipe.from_tables({"data": {"source": "shapes"}, "model": {"layers": ["flatten", "dense(classes)"]}})
@@ -62,22 +51,15 @@ class Study(Section):
     (['plain', 'slow'], 'plain')
     """
 
-    model_config = ConfigDict(**Section.model_config, validate_default=True)
+    kind: ClassVar[str] = "study"
     name_keys: ClassVar[tuple[str, ...]] = ("baseline",)
     extra_keys: ClassVar[tuple[str, ...]] = ("set",)
     renamed_keys: ClassVar[Mapping[str, str]] = {"doses": "sweep"}
 
-    base: Recipe
-    question: str = ""
     seeds: tuple[int, ...] = tuple(range(5))
     baseline_seeds: tuple[int, ...] | None = None
-    metric: str = "validation_accuracy"
-    smallest_difference: Fraction | None = None
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     baseline: str | None = None
-    vary_split: bool = False
     confirm: Annotated[int, Field(ge=2, le=MAX_SEEDS)] | None = None
-    budget: _Budget = "none"
     arms: dict[str, dict[str, Any]] = Field(default={})
     grid: dict[str, tuple[Any, ...]] = Field(default={})
     sweep: Sweep | None = None
@@ -88,11 +70,6 @@ class Study(Section):
     shift_difference: Fraction | None = None
     document: ClaimSource | None = None
     shortened: tuple[str, ...] = ()
-
-    @field_validator("base", mode="before")
-    @classmethod
-    def _as_recipe(cls, value: Any) -> Any:
-        return Recipe.from_tables(value) if isinstance(value, dict) else value
 
     @field_validator("arms")
     @classmethod
@@ -127,14 +104,6 @@ class Study(Section):
         )
         if not fits:
             raise value_error(ALLOWED_SEEDS)
-        return value
-
-    @field_validator("metric")
-    @classmethod
-    def _known_metric(cls, value: str) -> str:
-        if value not in METRICS:
-            sealed = " (the test set is sealed: `confirm` opens it for the winner)" if value.startswith("test") else ""
-            raise value_error(f"{comma_separated(METRICS)}{sealed}")
         return value
 
     @field_validator("grid", "says", "shifts", "under", "shortened", mode="before")
@@ -193,83 +162,42 @@ class Study(Section):
         check_arm_names(given[0], [arm.name for arm in arms])
         object.__setattr__(self, "_arms", arms)
         object.__setattr__(self, "baseline", self._baseline_name())
-        if self.smallest_difference is None and self.higher_is_better:
-            object.__setattr__(self, "smallest_difference", SMALLEST_DIFFERENCE)
+        self._set_default_difference()
         self._check_claims()
         self._apply_claim_source()
         return self
 
     @classmethod
-    def read(cls, path: str | Path, overrides: Mapping[str, Any] | None = None, **keys: Any) -> Self:
-        """The study in a file; its base and the recipes of its arms are seen from there, then from cnnlab's own.
-
-        Args:
-            overrides: values of every arm's recipe by dotted key, as `--set` gives them: {"train.epochs": 3}. What
-                an arm changes itself stays as it is.
-            keys: keys of the study itself that replace those of the file: seeds=3.
-
-        Raises:
-            SpecError: the file can't be read or has mistakes; all are reported, each with file and key.
-        """
-        return cls._read(Path(path), overrides, keys, {})
-
-    @classmethod
     def read_stored(cls, path: Path) -> Self:
-        """The study that a study's folder keeps; keys of earlier versions are taken for what they are called now."""
-        return cls._read(path, None, {}, cls.renamed_keys)
+        """Read the study that a study's folder keeps; keys of earlier versions are translated."""
+        return cls._read(path, {}, {}, cls.renamed_keys)
 
     @classmethod
-    def _read(
-        cls, path: Path, overrides: Mapping[str, Any] | None, keys: Mapping[str, Any], renamed: Mapping[str, str]
-    ) -> Self:
-        try:
-            tables = {renamed.get(key, key): value for key, value in parse_toml(read_text(path)).items()} | dict(keys)
-            expect_kind("study", tables)
-            shared = {**flatten_keys(_table(tables.pop("set", {}), "set")), **(overrides or {})}
-            tables["base"] = base_recipe(path, tables.get("base"), shared)
-            for name, arm in _table(tables.get("arms", {}), "arms").items():
-                if isinstance(arm, dict) and RECIPE_KEY in arm:
-                    arm[RECIPE_KEY] = base_recipe(path, arm[RECIPE_KEY], shared, f"arms.{name}.{RECIPE_KEY}")
-            if by_hand := [key for key in SHORTENING_KEYS if key in (overrides or {})]:
-                tables["shortened"] = by_hand
-            return cls.from_tables(tables)
-        except SpecError as error:
-            raise error if _is_located(error, path) else locate_in_file(error, path) from None
+    def _complete_tables(
+        cls, tables: dict[str, Any], path: Path, shared: Changes, overrides: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        for name, arm in expect_table(tables.get("arms", {}), "arms").items():
+            if isinstance(arm, dict) and RECIPE_KEY in arm:
+                arm[RECIPE_KEY] = base_recipe(path, arm[RECIPE_KEY], shared, f"arms.{name}.{RECIPE_KEY}")
+        if shortened := [key for key in SHORTENING_KEYS if key in overrides]:
+            tables["shortened"] = shortened
+        return tables
 
-    @classmethod
-    def from_tables(cls, tables: Mapping[str, Any]) -> Self:
-        """The study in nested dictionaries, as TOML gives them; `base` is a recipe or its tables; errors as `read`."""
-        return cls(**tables)
-
-    def to_toml(self) -> str:
-        """The whole study as TOML, its base's tables included: what a study's folder keeps."""
-        tables = self.model_dump(mode="json", exclude_none=True)
-        tables["base"] = self.base.to_tables()
-        tables["arms"] = {name: changes_to_tables(changes) for name, changes in self.arms.items()}
-        tables["claims"] = {
-            arm: {name: claim.model_dump(exclude_defaults=True) for name, claim in claims.items()}
-            for arm, claims in self.claims.items()
+    def to_tables(self) -> dict[str, Any]:
+        """All keys as TOML can hold them, the tables of all recipes included."""
+        return {
+            **super().to_tables(),
+            "arms": {name: changes_to_tables(changes) for name, changes in self.arms.items()},
+            "claims": {
+                arm: {name: claim.model_dump(exclude_defaults=True) for name, claim in claims.items()}
+                for arm, claims in self.claims.items()
+            },
         }
-        return tomli_w.dumps({key: value for key, value in tables.items() if value not in ({}, [], "")})
 
     def list_arms(self) -> tuple[Arm, ...]:
         """The arms in the order of the file; those of a grid are named by what they change."""
         arms: tuple[Arm, ...] = self._arms  # type: ignore[attr-defined]
         return arms
-
-    @property
-    def split(self) -> str:
-        """The split on which the metric is measured."""
-        return self.metric.partition("_")[0]
-
-    @property
-    def split_metric(self) -> str:
-        """The metric without its split."""
-        return self.metric.partition("_")[2]
-
-    @property
-    def higher_is_better(self) -> bool:
-        return self.split_metric != "loss"
 
     def _build_arms(self) -> Iterator[Arm]:
         for name, changes, value in self._changes():
@@ -331,14 +259,3 @@ class Study(Section):
         object.__setattr__(self, "claims", claims)
         object.__setattr__(self, "says", tuple(map(fill, self.says)))
         object.__setattr__(self, "under", tuple(map(fill, self.under)))
-
-
-def _table(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        allowed = "keys and values, as in train.epochs = 5"
-        raise SpecError("this is not a table", where=where, received=format_received(value), allowed=allowed)
-    return value
-
-
-def _is_located(error: SpecError, path: Path) -> bool:
-    return all(str(path.parent) in problem.where and ".toml" in problem.where for problem in error.problems)

@@ -13,6 +13,7 @@ All others count. A process holds a lock for as long as it lives, by which the o
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -212,7 +213,7 @@ class TrialStore:
         theirs = self.get_attr("search")
         if theirs is None:
             self.set_attr("search", ours)
-        elif theirs != ours:
+        elif json.loads(theirs) != json.loads(ours):
             self.close()
             step = "give this search another name: --name NAME"
             what = f"'{self.name}' has trials of another search: its base, parameters, seeds or metric were different"
