@@ -299,7 +299,7 @@ class RunResult(Record):
     """What a finished run is remembered by. Scores are of the selected weights, on un-augmented images."""
 
     run: str
-    status: Literal["finished", "stopped early", "diverged"]
+    status: Literal["finished", "stopped early", "budget spent", "diverged"]
     parameters: int
     epochs: float
     selected_epoch: float

@@ -386,3 +386,9 @@ def test_an_average_that_never_began_is_told(recipe: Callable[..., Recipe], tmp_
     result = run(recipe(epochs=3, **fields), RunContext(runs=tmp_path, device="cpu")).result()
     assert result is not None
     assert result.message.startswith("the training ended before an average began: these are its last weights")
+
+
+def test_a_run_that_a_budget_ends_says_so(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    result = run(recipe(epochs=40, budget="images(40)"), runs=tmp_path).result()
+    assert result.status == "budget spent"
+    assert result.epochs < 40

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cnnlab.config.study import Study
-from cnnlab.errors import RunError, SpecError
+from cnnlab.errors import SpecError, UsageError
 from cnnlab.records import PrecisionConfig
 from cnnlab.reports.study.page import render_study
 from cnnlab.studies.folder import read_study_precision
@@ -77,7 +77,7 @@ def test_what_can_not_be_read_is_taken_from_the_study_that_the_folder_keeps(
     if left:
         (folder / "declared.json").write_text(left)
     other = study({"one": {}, "two": SLOW}, {"epochs": 3}, baseline="one")
-    with pytest.raises(RunError, match="another study is called drop"):
+    with pytest.raises(UsageError, match="another study is called drop"):
         check_study_name(folder, other)
     beside = "study 'drop' had begun to run all of these arms before this one was declared"
     assert told(tmp_path / "beside", study()) == (beside,)
@@ -150,14 +150,14 @@ def test_another_study_of_the_name_is_told_from_the_same_one(study: Studies, tmp
     check_study_name(folder, study(), second)
     check_study_name(folder, edited, first)
     check_study_name(folder, edited, folder / "study.toml")
-    with pytest.raises(RunError, match=r"another study is called drop: it is that of .*a/drop\.toml") as refused:
+    with pytest.raises(UsageError, match=r"another study is called drop: it is that of .*a/drop\.toml") as refused:
         check_study_name(folder, edited, second)
     assert "give this one another name with --name" in str(refused.value)
     first.unlink()
     check_study_name(folder, edited, second)
     preregister(folder, edited, second)
     first.write_text(study().to_toml(), encoding="utf-8")
-    with pytest.raises(RunError, match=r"another study is called drop: it is that of .*b/drop\.toml"):
+    with pytest.raises(UsageError, match=r"another study is called drop: it is that of .*b/drop\.toml"):
         check_study_name(folder, study(alpha=0.1), first)
 
 
@@ -173,7 +173,7 @@ def test_where_no_file_tells_two_studies_apart_their_content_does(study: Studies
         first.unlink()
     file = second if which.startswith(("second", "the")) else None
     other, base = {"plain": {}, "slow": SLOW}, {"epochs": 3}
-    with pytest.raises(RunError, match="another study is called drop: it has no arm of this one") as is_:
+    with pytest.raises(UsageError, match="another study is called drop: it has no arm of this one") as is_:
         check_study_name(folder, study(other, base), file)
     assert ("--name" if file else 'name="…"') in str(is_.value)
     check_study_name(folder, study({"plain": {}, "late": {"train.batch_size": 9}}), file)

@@ -47,7 +47,8 @@ def run_study(
 
     Raises:
         SpecError, SourceError, DownloadError: before anything is run.
-        RunError: another study has this name, or the runs folder can't be written to.
+        UsageError: another study has this name.
+        RunError: the runs folder can't be written to.
     """
     known = study if isinstance(study, Study) else Study.read(study)
     called = name or ("study" if isinstance(study, Study) else Path(study).stem)

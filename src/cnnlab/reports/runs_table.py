@@ -114,7 +114,7 @@ def _epochs(experiment: Experiment, run: RunMetrics) -> str:
     epochs_text = (
         f"{done} of {experiment.epochs}" if run.epochs < experiment.epochs else f"{done}, not {experiment.epochs}"
     )
-    return f"{epochs_text}{' (stopped early)' if run.status == 'stopped early' else ''}"
+    return f"{epochs_text}{f' ({run.status})' if run.status in ('stopped early', 'budget spent') else ''}"
 
 
 def _claims_table(experiments: Iterable[Experiment]) -> TextTable:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -117,11 +118,14 @@ def write_final_result(
     _save_example(folder, setup)
     records = folder.epochs()
     epochs = records[-1].epoch if records else float(training.epoch)
-    early = training.stopped and training.epoch < setup.recipe.train.epochs
     images = sum(record.train.images for record in records)
+    ended: Literal["finished", "stopped early", "budget spent"] = "finished"
+    if training.stopped and training.epoch < setup.recipe.train.epochs:
+        spent = setup.recipe.train.budget.is_exhausted(images, training.seconds)
+        ended = "budget spent" if spent else "stopped early"
     result = RunResult(
         run=folder.name,
-        status="diverged" if training.diverged else "stopped early" if early else "finished",
+        status="diverged" if training.diverged else ended,
         parameters=setup.plan.parameters,
         epochs=epochs,
         selected_epoch=selected,

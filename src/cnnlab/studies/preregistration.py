@@ -19,7 +19,7 @@ from cnnlab.atomic_io import atomic_write
 from cnnlab.config.arms import experiment_settings
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
-from cnnlab.errors import RunError, SpecError
+from cnnlab.errors import SpecError, UsageError
 from cnnlab.records import Record
 
 PREREGISTRATION_FILE = "declared.json"
@@ -90,7 +90,7 @@ def check_study_name(folder: Path, study: Study, file: Path | None = None) -> No
         file: that the study was read from; None: it was made in Python.
 
     Raises:
-        RunError: the folder is another study's.
+        UsageError: the folder is another study's.
     """
     kept, now = _read(folder), make_preregistration(study)
     if kept is None or now in kept.versions:
@@ -103,7 +103,7 @@ def check_study_name(folder: Path, study: Study, file: Path | None = None) -> No
     else:
         what = f"another study is called {folder.name}: it has no arm of this one, or only the name of one"
     step = "give this one another name with " + ('name="…"' if file is None else "--name")
-    raise RunError(what, where=str(folder), received=str(file or "a study made in Python"), next_step=step)
+    raise UsageError(what, where=str(folder), received=str(file or "a study made in Python"), next_step=step)
 
 
 def preregister(folder: Path, study: Study, file: Path | None = None) -> PreregistrationLog:

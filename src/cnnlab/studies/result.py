@@ -11,7 +11,7 @@ from cnnlab.stats.comparison import Comparison
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.sweep import SweepCurve
 
-Status: TypeAlias = Literal["finished", "stopped early", "diverged", "failed", "not run"]
+Status: TypeAlias = Literal["finished", "stopped early", "budget spent", "diverged", "failed", "not run"]
 # How the note of a study begins that asks for a confirmation, or a look under shifts, which could not be had.
 UNCONFIRMED = "nothing is confirmed"
 UNTESTED = "the test set could not be scored"

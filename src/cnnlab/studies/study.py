@@ -45,7 +45,8 @@ def execute_study(
 
     Raises:
         SpecError, SourceError, DownloadError: before anything is run.
-        RunError: another study has this name, or the runs folder can't be written to.
+        UsageError: another study has this name.
+        RunError: the runs folder can't be written to.
     """
     folder = study_folder(context.runs, study_name(name))
     check_study_name(folder, study, file)

@@ -124,7 +124,7 @@ def test_a_file_of_the_same_name_elsewhere_does_not_overwrite_it(folder: Path) -
     (other / "rates.toml").write_text(STUDY.replace("0.05", "0.2"), encoding="utf-8")
     for words in (["--plan"], []):
         done = ask(other, "--runs", str(folder / "runs"), *words)
-        assert done.exit_code == 1, done.output
+        assert done.exit_code == 2, done.output
         assert "another study is called rates" in done.stderr
         assert str(folder / "rates.toml") in done.stderr.replace("\n", "")
     assert {path.name: path.read_bytes() for path in kept.iterdir() if path.is_file()} == before
