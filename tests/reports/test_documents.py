@@ -16,10 +16,9 @@ from cnnlab.records import LedgerEntry as Opening
 from cnnlab.reports.run import captions
 from cnnlab.reports.run.contents import ConfusionMatrix, RunView
 from cnnlab.reports.study import page
-from cnnlab.reports.study.figures import learning_bands
 from cnnlab.reports.study.plan import plan_document
-from cnnlab.reports.study.tables import study_document
 from cnnlab.reports.study.text import headline
+from cnnlab.reports.study.view import study_document
 from cnnlab.studies.plan_summary import ArmPlan, plan_summary
 from cnnlab.studies.result import ArmClaim, OrdinalClaimRecord, StudyResult
 
@@ -106,13 +105,6 @@ def test_what_is_said_of_filters_and_of_mistakes(make_filters: Callable[..., Lay
 def words_of_study(result: StudyResult) -> Iterator[str]:
     yield headline(result)
     yield from (f"{name}: {value}" for name, value in page.key_facts(result))
-    yield page.seeds_caption(result)
-    if result.ablation is not None:
-        yield page.forest_caption(result)
-    if result.curve is not None:
-        yield page.sweep_caption(result.curve)
-    if learning_bands(result):
-        yield page.learning_caption(result)
 
 
 def same_as(result: StudyResult, name: str, other: str, **fields: Any) -> StudyResult:

@@ -20,6 +20,8 @@ from cnnlab.runs.claims import judge_claims
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.storage.test_ledger import openings
 from cnnlab.studies.folder import read_result, read_shifted_example
+from cnnlab.studies.result import StudyResult
+from cnnlab.tuning.result import TuningResult
 from cnnlab.tuning.search import read_tuning
 
 
@@ -89,28 +91,36 @@ def relative_folder(folder: Path) -> str:
     return "/".join(folder.resolve().parts[-3:])
 
 
-def write_study_report(folder: Path) -> Path:
-    """Write a study's report anew from what its folder holds, and say where it is.
+def write_study_report(folder: Path, result: StudyResult | None = None) -> Path:
+    """Write a study's report and return its path.
+
+    Args:
+        folder: the study's folder.
+        result: what the study found; None: read it from the folder.
 
     Raises:
         RunError: the study has no result.
     """
     path = folder / "report.html"
-    result, toml = read_result(folder), (folder / "study.toml").read_text(encoding="utf-8")
+    result, toml = result or read_result(folder), (folder / "study.toml").read_text(encoding="utf-8")
     command = rerun_command("study", folder, "study.toml")
     page = render_study(result, study_toml=toml, command=command, example=read_shifted_example(folder, result))
     atomic_write(path, page.encode("utf-8"))
     return path
 
 
-def write_tuning_report(folder: Path) -> Path:
-    """Write a search's report anew from what its folder holds, and say where it is.
+def write_tuning_report(folder: Path, result: TuningResult | None = None) -> Path:
+    """Write a search's report and return its path.
+
+    Args:
+        folder: the search's folder.
+        result: what the search found; None: read it from the folder.
 
     Raises:
         RunError: the search has no result.
     """
     path = folder / "report.html"
-    result, toml = read_tuning(folder), (folder / "search.toml").read_text(encoding="utf-8")
+    result, toml = result or read_tuning(folder), (folder / "search.toml").read_text(encoding="utf-8")
     command = rerun_command("tune", folder, "search.toml")
     train_best = shlex.join(["cnnlab", "train", f"{relative_folder(folder)}/best.toml"])
     atomic_write(path, render_tuning(result, search_toml=toml, command=command, train=train_best).encode("utf-8"))

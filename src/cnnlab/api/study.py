@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from cnnlab.api.report import write_study_report
 from cnnlab.config.study import Study
 from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
-from cnnlab.reports.study.page import StudyPlanView, StudyView
+from cnnlab.reports.study import plan as plan
+from cnnlab.reports.study import view as view
 from cnnlab.studies.folder import read_study_precision, study_folder, study_name
 from cnnlab.studies.forecast import forecast
 from cnnlab.studies.plan import make_plan
+from cnnlab.studies.plan_summary import PlanSummary
 from cnnlab.studies.preregistration import check_study_name
+from cnnlab.studies.result import StudyResult
 from cnnlab.studies.study import execute_study
 from cnnlab.studies.worker_pool import Executor, in_process
 
@@ -28,7 +30,7 @@ def run_study(
     any_code: bool = False,
     callbacks: Callbacks = NO_CALLBACKS,
     file: Path | None = None,
-) -> StudyView:
+) -> StudyResult:
     """Carry out a study and write its report; what was done before is not done again.
 
     Args:
@@ -43,7 +45,7 @@ def run_study(
         file: that a study which is given as an object was read from; a study of its name from another one is refused.
 
     Returns:
-        An answer that a notebook shows; `result` has the records, and `report.html` lies in the study's folder.
+        The result, which a notebook shows; `report.html` is in the study's folder.
 
     Raises:
         SpecError, SourceError, DownloadError: before anything is run.
@@ -60,8 +62,11 @@ def run_study(
         any_code=any_code,
         file=file if isinstance(study, Study) else Path(study),
     )
-    write_study_report(study_folder(Path(runs), result.study))
-    return StudyView(result)
+    # Behind the study, since it loads Matplotlib, which a plan does without.
+    from cnnlab.api.report import write_study_report
+
+    write_study_report(study_folder(Path(runs), result.study), result)
+    return result
 
 
 def plan_study(
@@ -74,7 +79,7 @@ def plan_study(
     any_code: bool = False,
     callbacks: Callbacks = NO_CALLBACKS,
     file: Path | None = None,
-) -> StudyPlanView:
+) -> PlanSummary:
     """What `run_study` would do: runs, time, and the differences that its seeds can find. Nothing is trained.
 
     Args and errors are those of `run_study`.
@@ -85,5 +90,5 @@ def plan_study(
     folder = study_folder(context.runs, study_name(called))
     check_study_name(folder, known, file if isinstance(study, Study) else Path(study))
     saved = read_study_precision(folder)
-    plan = make_plan(known, called, context, saved_precision=saved, quick=True)
-    return StudyPlanView(forecast(plan, context.runs, any_code))
+    planned = make_plan(known, called, context, saved_precision=saved, quick=True)
+    return forecast(planned, context.runs, any_code)

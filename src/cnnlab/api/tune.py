@@ -7,7 +7,8 @@ from pathlib import Path
 from cnnlab.api.report import write_tuning_report
 from cnnlab.config.search import Search
 from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
-from cnnlab.reports.tuning.page import TuningView
+from cnnlab.reports.tuning import view as view
+from cnnlab.tuning.result import TuningResult
 from cnnlab.tuning.search import execute_search, tuning_folder
 
 
@@ -21,7 +22,7 @@ def tune(
     jobs: int = 1,
     storage: str | None = None,
     callbacks: Callbacks = NO_CALLBACKS,
-) -> TuningView:
+) -> TuningResult:
     """Carry out a search and write its report; trials that were made before count. It needs Optuna.
 
     Args:
@@ -35,7 +36,7 @@ def tune(
         callbacks: called while the search goes on.
 
     Returns:
-        An answer that a notebook shows; `result` has the records, and `report.html` lies in the search's folder.
+        The result, which a notebook shows; `report.html` is in the search's folder.
 
     Raises:
         UsageError: Optuna is not installed, the storage can't be opened, or it has trials of another search.
@@ -45,5 +46,5 @@ def tune(
     known = search if isinstance(search, Search) else Search.read(search)
     called = name or ("search" if isinstance(search, Search) else Path(search).stem)
     result = execute_search(known, called, RunContext.of(data, device, callbacks, runs), jobs=jobs, storage=storage)
-    write_tuning_report(tuning_folder(Path(runs), result.study))
-    return TuningView(result)
+    write_tuning_report(tuning_folder(Path(runs), result.study), result)
+    return result

@@ -7,6 +7,7 @@ from math import inf, isfinite, sqrt
 
 from cnnlab.records import Record
 from cnnlab.render.formatting import pluralize
+from cnnlab.render.result import Result
 from cnnlab.stats.power import detectable_difference, planning_sd, seeds_for_equivalence, seeds_to_detect
 from cnnlab.stats.sample import Sample
 
@@ -56,7 +57,7 @@ class SeedsNeeded(Record):
     seeds: Power
 
 
-class PlanSummary(Record):
+class PlanSummary(Result):
     """A study before it runs.
 
     Attributes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
 from cnnlab.records import ClaimRecord, PrecisionConfig, Record, SafeFilename, Verdict, also_read_as
+from cnnlab.render.result import Result
 from cnnlab.runs.robustness.result import ShiftResult
 from cnnlab.stats.ablation import Ablation
 from cnnlab.stats.comparison import Comparison
@@ -122,7 +123,7 @@ class ShiftClaimRecord(Record):
     note: str = ""
 
 
-class StudyResult(Record):
+class StudyResult(Result):
     """All that a study found.
 
     Attributes:
@@ -163,6 +164,11 @@ class StudyResult(Record):
     device: str
     seconds: float
     complete: bool
+
+    @property
+    def result(self) -> Self:
+        """The result itself: earlier versions returned it within a view."""
+        return self
 
     @property
     def is_untested(self) -> bool:

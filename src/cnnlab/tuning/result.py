@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from cnnlab.records import Record, SafeFilename
+from cnnlab.render.result import Result
 from cnnlab.studies.result import UNCONFIRMED, UNTESTED, Confirmation
 
 ParamValue: TypeAlias = int | float | bool | str
@@ -70,7 +71,7 @@ class ImportanceRecord(Record):
     best: int
 
 
-class TuningPlanSummary(Record):
+class TuningPlanSummary(Result):
     """A search before it runs.
 
     Attributes:
@@ -96,7 +97,7 @@ class TuningPlanSummary(Record):
     detectable: float | None
 
 
-class TuningResult(Record):
+class TuningResult(Result):
     """All that a search found.
 
     Attributes:
@@ -134,6 +135,11 @@ class TuningResult(Record):
     device: str
     seconds: float
     complete: bool
+
+    @property
+    def result(self) -> Self:
+        """The result itself: earlier versions returned it within a view."""
+        return self
 
     @property
     def is_untested(self) -> bool:

@@ -14,7 +14,6 @@ from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
-from cnnlab.reports.study.page import StudyView
 from cnnlab.storage.run_folder import list_runs
 from cnnlab.studies.folder import read_result, study_folder
 from cnnlab.studies.result import UNTESTED
@@ -211,7 +210,7 @@ def test_a_study_whose_test_could_not_be_made_exits_with_1(
 ) -> None:
     result = read_result(study_folder(folder / "runs", carried["study"]))
     untested = result.model_copy(update={"notes": (f"{UNTESTED}: a broken image",)})
-    monkeypatch.setattr("cnnlab.api.study.run_study", lambda *_, **__: StudyView(untested))
+    monkeypatch.setattr("cnnlab.api.study.run_study", lambda *_, **__: untested)
     done = ask(folder)
     assert done.exit_code == 1
     assert "a broken image" in done.stdout

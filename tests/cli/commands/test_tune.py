@@ -67,10 +67,8 @@ def test_a_plan_runs_nothing(file: Path) -> None:
     done = tune(file, "--plan")
     assert done.exit_code == 0, done.stderr
     told = " ".join(done.stdout.split())
-    assert (
-        "3 trials, one run each, drawn by random; with the baseline's runs and those of the confirmation 8 runs."
-        in told
-    )
+    assert "3 trials of 1 run, up to" in told
+    assert "8 runs in all" in told
     assert not (file.parent / "runs").exists()
     assert json.loads(tune(file, "--plan", "--json").stdout)["runs"] == 8
 

@@ -78,13 +78,13 @@ def test_hostile_names_stay_text(make_study, page, hostile, chosen, sweep):
 def test_the_answer_stands_on_top_and_the_sections_follow_the_study(make_study, page):
     reader = page(make_study(**VARIANTS["confirmed"]))
     text = reader.text
-    assert text.index("is better than") < text.index("smallest difference of interest") < text.index("Every run")
-    for word in ("Confirmed on the test set", "Published, and what this study answers", "Notes", "Learning curves"):
+    assert text.index("1 better") < text.index("smallest difference of interest") < text.index("All runs")
+    for word in ("Confirmation on the test set", "Published claims", "Notes", "Learning curves"):
         assert word in text
     plain = page(make_study()).text
-    for word in ("Confirmed on the test set", "Published, and what", "Notes"):
+    for word in ("Confirmation on the test set", "Published claims", "Notes"):
         assert word not in plain
-    assert "Every run at every value" in page(make_study(sweep=SWEEP)).text
+    assert "All runs of each value" in page(make_study(sweep=SWEEP)).text
 
 
 def test_it_says_how_to_repeat_the_study(make_study, page):
@@ -111,7 +111,5 @@ def test_the_page_of_one_study_is_always_the_same(make_study):
 
 @pytest.mark.full
 def test_sheets_need_no_matplotlib():
-    sheets = (
-        "import sys, cnnlab.reports.study.tables, cnnlab.reports.study.plan; assert 'matplotlib' not in sys.modules"
-    )
+    sheets = "import sys, cnnlab.reports.study.view, cnnlab.reports.study.plan; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", sheets], check=True)

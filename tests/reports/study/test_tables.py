@@ -1,13 +1,11 @@
 """The sheet of a study: what a cell says of the records."""
 
-import json
-
 import numpy as np
 import pytest
 from scipy import stats
 
-from cnnlab.reports.study.page import StudyView, render_study
-from cnnlab.reports.study.tables import study_document, study_tables
+from cnnlab.reports.study.page import render_study
+from cnnlab.reports.study.view import arms_json, study_document, study_tables
 from cnnlab.stats.welch import nominal_level
 
 SWEEP = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -43,7 +41,7 @@ def test_an_arm_has_its_figures_and_its_difference(make_study):
 
 def test_the_json_has_the_tables_intervals_and_says_their_levels(make_study):
     result = make_study(runs=8).model_copy(update={"alpha": 0.1})
-    flips = json.loads(StudyView(result).to_json())["arms"][1]
+    flips = arms_json(result)[1]
     assert rows(result, "arms")[1]["95 % interval"] == f"{flips['low']:.4f} to {flips['high']:.4f}"
     assert (
         rows(result, "arms")[1]["its interval"] == f"+{flips['difference_low']:.4f} to +{flips['difference_high']:.4f}"
@@ -54,10 +52,10 @@ def test_the_json_has_the_tables_intervals_and_says_their_levels(make_study):
 def test_a_loss_without_a_smallest_difference_has_no_band(make_study):
     result = make_study(runs=8).model_copy(update={"smallest_difference": None, "metric": "validation_loss"})
     told = " ".join(study_document(result).notes)
-    assert "no arm is called “practically equal”: no smallest difference of interest was given" in told
+    assert "No arm is “practically equal”: no smallest difference of interest was given" in told
     assert "two one-sided tests at" not in told
     assert "smallest difference of interest –" in study_document(result).to_markdown()
-    assert StudyView(result).svg()
+    assert result.svg()
     assert "too small to matter" not in render_study(result, study_toml="", command="")
 
 
@@ -68,7 +66,7 @@ def test_failed_runs_stay_with_their_exact_interval(make_study):
     assert (flips["n"], flips["failed"]) == ("7 of 12", f"3 ({100 * exact.low:.0f}–{100 * exact.high:.0f} %)")
     assert (dropout["n"], dropout["failed"], dropout["mean"]) == ("0 of 12", "10 (69–100 %)", "–")
     assert (dropout["difference"], dropout["verdict"], dropout["minutes"]) == ("–", "no verdict", "–")
-    assert any("Failed runs stay in the table" in note for note in study_document(result).notes)
+    assert any(note.startswith("failed:") for note in study_document(result).notes)
 
 
 def test_undecided_says_how_many_runs_it_takes(make_study):
@@ -113,12 +111,18 @@ def test_the_plateau_is_marked(make_study):
     assert [row["value"] for row in table] == [f"{dose:g}" for dose in SWEEP]
     assert table[curve.best]["p against the best"] == "–"
     assert table[0]["train mean"] == f"{np.mean(result.arms[0].train.values):.4f}"
-    lines = " ".join(study_document(result).lines)
-    assert "Does the value matter at all? p < 0.001" in lines
+    shape = {row["measure"]: row["value"] for row in rows(result, "shape")}
+    assert shape["effect of the value"] == "p < 0.001"
     square, line, start = np.polyfit(np.repeat(SWEEP, 8), np.concatenate([arm.sample.values for arm in result.arms]), 2)
-    assert f"Fitted quadratic: {start:.4g} + {line:.4g}·x − {-square:.4g}·x²" in lines
+    assert shape["fitted quadratic"] == f"{start:.4g} + {line:.4g}·x − {-square:.4g}·x²"
+    assert shape["its best value"] == f"{curve.optimum:.3g}"
     assert "arms" not in study_tables(result)
-    assert "5,000 images of cifar10; 7 values, 56 runs; " in lines
+    assert "5,000 images of cifar10; 7 values, 56 runs; " in " ".join(study_document(result).lines)
+
+
+def test_a_value_below_nothing_has_a_minus_sign(make_study):
+    result = make_study(sweep=(-0.5, 0.0, 0.5), runs=6)
+    assert [row["value"] for row in rows(result, "sweep")] == ["−0.5", "0", "0.5"]
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"sweep": SWEEP}, {"runs": 1}, {"failed": {"flips": 10}}, {"confirm": 3}])

@@ -85,6 +85,7 @@ def study(
     from cnnlab.api.study import plan_study, run_study
     from cnnlab.cli.output.console import log, progress_reporter
     from cnnlab.cli.output.study_progress import StudyProgressBar, resumable
+    from cnnlab.reports.study.view import arms_json
     from cnnlab.studies.folder import study_folder
 
     called, carrier = name or file.stem, _make_executor(executor, jobs, address)
@@ -105,7 +106,7 @@ def study(
     with progress_reporter() as shown, name_file_in_errors(file):
         studying = StudyProgressBar(shown)
         with resumable(lambda: studying.is_planned):
-            answer = run_study(
+            result = run_study(
                 known,
                 name=called,
                 runs=runs,
@@ -116,11 +117,12 @@ def study(
                 callbacks=studying.callbacks(),
                 file=file,
             )
-    page = study_folder(runs, answer.result.study) / "report.html"
-    show_output(answer, output_format, OPTIONAL_COLUMNS, extra={"report": str(page)})
+    page = study_folder(runs, result.study) / "report.html"
+    fields = {"arms": arms_json(result), "report": str(page)}
+    show_output(result, output_format, OPTIONAL_COLUMNS, extra=fields)
     if output_format != "json":
         log(f"report: {page}")
-    if answer.result.is_untested:
+    if result.is_untested:
         raise typer.Exit(1)
 
 

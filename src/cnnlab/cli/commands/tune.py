@@ -75,13 +75,13 @@ def tune(
     if plan:
         from cnnlab.context import RunContext
         from cnnlab.data.dataset_cache import DatasetCache
-        from cnnlab.reports.tuning.page import TuningPlanView
+        from cnnlab.reports.tuning import view as view
         from cnnlab.tuning.plan import plan_search, summarize_tuning_plan
 
         with progress_reporter() as shown, name_file_in_errors(file):
             context = RunContext(runs, data, device, download=False, callbacks=shown.callbacks())
             planned = plan_search(known, called, context, DatasetCache(context))
-        show_output(TuningPlanView(summarize_tuning_plan(planned)), output_format)
+        show_output(summarize_tuning_plan(planned), output_format)
         return
     from cnnlab.api.tune import tune as carry_out
     from cnnlab.cli.output.study_progress import SearchProgressBar, resumable
@@ -90,7 +90,7 @@ def tune(
     with progress_reporter() as shown, name_file_in_errors(file):
         tuning = SearchProgressBar(shown)
         with resumable(lambda: tuning.is_planned):
-            answer = carry_out(
+            result = carry_out(
                 known,
                 name=called,
                 runs=runs,
@@ -103,15 +103,15 @@ def tune(
     if svg is not None:
         from cnnlab.atomic_io import atomic_write
 
-        atomic_write(svg, answer.svg().encode("utf-8"), "choose another place with --svg")
-    folder = tuning_folder(runs, answer.result.study)
+        atomic_write(svg, result.svg().encode("utf-8"), "choose another place with --svg")
+    folder = tuning_folder(runs, result.study)
     files = {"report": str(folder / "report.html"), "recipe": str(folder / "best.toml")}
-    show_output(answer, output_format, extra=files)
+    show_output(result, output_format, extra=files)
     if output_format != "json":
         log(f"report: {folder / 'report.html'}")
-        if answer.result.best is not None:
+        if result.best is not None:
             log(f"the best trial's recipe: {folder / 'best.toml'}")
-    if answer.result.is_untested:
+    if result.is_untested:
         raise typer.Exit(1)
 
 

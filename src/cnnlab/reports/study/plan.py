@@ -1,4 +1,4 @@
-"""A study's plan as a document: what it will cost, and which differences its seeds can find."""
+"""How a study's plan is shown: its runs and time, and which differences its seeds find."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from math import isfinite
 
 from cnnlab.render.document import Document
 from cnnlab.render.formatting import MISSING, format_count, format_duration, pluralize, shorten
+from cnnlab.render.result import document
 from cnnlab.render.tables import TextTable
 from cnnlab.reports.study import text
 from cnnlab.stats.sample import MIN_RUNS
@@ -15,48 +16,26 @@ from cnnlab.studies.plan_summary import ArmPlan, PlanSummary, Power
 MAX_CELL_LENGTH = 60
 
 
+@document.register
 def plan_document(plan: PlanSummary) -> Document:
-    """The plan in words and tables: arms and runs, the time, the spread, what is found and what it would take."""
+    """The number of runs and their time; what the seeds find, and how many seeds other differences take."""
     lines = [shorten(plan.question, 400)] if plan.question else []
-    lines += [_runs(plan), plan.sd_reason, detectable_text(plan)]
     tables = (
         ("Arms", _arm_table(plan)),
-        ("The smallest true difference that these seeds find", _detectable_table(plan)),
-        *([("Seeds an arm that it takes", _needed_table(plan))] if plan.needed or plan.delta is not None else []),
+        ("Smallest true difference that these seeds find", _detectable_table(plan)),
+        *([("Seeds an arm that are needed", _needed_table(plan))] if plan.needed or plan.delta is not None else []),
     )
-    return Document(f"Plan of study {shorten(plan.name)}", tuple(filter(None, lines)), tables, tuple(_notes(plan)))
+    return Document(f"Plan of study {shorten(plan.name)}", (*lines, _headline(plan)), tables, tuple(_notes(plan)))
 
 
-def detectable_text(plan: PlanSummary) -> str:
-    """What the chosen seeds can find, and whether that is as small as what the study asks for."""
-    least = plan.detectable.family_80
-    if least is None:
-        return ""
-    start = f"With {pluralize(plan.seeds, 'seed')} an arm"
-    if plan.baseline_seeds != plan.seeds:
-        start += f" and {plan.baseline_seeds} of the baseline"
-    family = " of the family" if plan.comparisons > 1 else ""
-    sentence = (
-        f"{start}, 80 % of such studies find a true difference of {text.format_amount(least, plan.metric)}{family}"
-    )
-    if plan.delta is None:
-        return f"{sentence}; no smallest difference of interest is given, and a loss has none of its own."
-    difference = text.format_amount(plan.delta, plan.metric)
-    if least <= plan.delta:
-        return f"{sentence}: enough for the smallest difference of interest, {difference}."
-    needed = next((each.seeds.family_80 for each in plan.needed if each.difference == plan.delta), None)
-    more = f" {needed:,.0f} seeds an arm would find that." if needed is not None else ""
-    return f"{sentence}; the smallest difference of interest is {difference}.{more}"
-
-
-def _runs(plan: PlanSummary) -> str:
+def _headline(plan: PlanSummary) -> str:
     done = f", {plan.done:,} of them made already" if plan.done else ""
     start = f"{pluralize(len(plan.arms), 'arm')}, {pluralize(plan.runs, 'run')}{done}"
     if not plan.to_do:
         return f"{start}: nothing is left to do."
-    time = "how long is not known" if plan.seconds is None else f"about {format_duration(plan.seconds)}"
-    basis = f" ({shorten(plan.basis, 120)})" if plan.basis and plan.seconds is not None else ""
-    return f"{start}; {plan.to_do:,} to do, {time}{basis}."
+    if plan.seconds is None:
+        return f"{start}; {plan.to_do:,} to do, for an unknown time."
+    return f"{start}; {plan.to_do:,} to do, about {format_duration(plan.seconds)} ({shorten(plan.basis, 120)})."
 
 
 def _arm_table(plan: PlanSummary) -> TextTable:
@@ -111,17 +90,17 @@ def _seeds(power: Power, *, several: bool) -> list[str]:
 
 
 def _notes(plan: PlanSummary) -> Iterator[str]:
-    if plan.confirm is not None:
-        runs = f"{2 * plan.confirm} runs more: the winner and the baseline with {plan.confirm} fresh seeds each"
-        yield f"Then {runs}; and the test set is opened for these."
-    if plan.seconds is not None:
-        yield "Times are of training; validating, scoring and starting up come on top, most for runs of a few seconds."
-    measured = text.metric_name(plan.metric)
-    yield f"Measured: {measured} on {pluralize(plan.images, 'image')}; two-sided α = {plan.alpha:g}."
-    if min(plan.seeds, plan.baseline_seeds) < MIN_RUNS:
-        yield f"Fewer than {MIN_RUNS} seeds an arm only describe: there will be no verdict."
+    yield plan.sd_reason
+    images = pluralize(plan.images, "image")
+    yield f"Measured: {text.metric_name(plan.metric)} on {images}; two-sided α = {plan.alpha:g}."
     if plan.comparisons > 1:
-        yield (
-            f"With {plan.comparisons} comparisons each is judged at α/{plan.comparisons} at first, so that the whole "
-            f"family is wrong in no more than {100 * plan.alpha:g} % of studies."
-        )
+        yield f"Adjusted: each of {plan.comparisons} comparisons at α/{plan.comparisons}, where Holm's rule begins."
+    if min(plan.seeds, plan.baseline_seeds) < MIN_RUNS:
+        yield f"Fewer than {MIN_RUNS} seeds an arm give no verdict."
+    if plan.delta is None:
+        yield "No smallest difference of interest is given, and a loss has no default."
+    if plan.confirm is not None:
+        runs = f"{2 * plan.confirm} more runs, of the winner and the baseline"
+        yield f"Confirmation: {runs}, and one opening of the test set."
+    if plan.seconds is not None:
+        yield "Times are of training; validation, the final evaluation and starting up come on top."

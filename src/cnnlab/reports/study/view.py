@@ -1,58 +1,105 @@
-"""A study as a document: the question, the headline, the arms with intervals and verdicts, and what else it found."""
+"""How a study is shown: its document with one headline and tables, its picture, and its arms as JSON."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from cnnlab.render.document import Document, TitledTable
 from cnnlab.render.formatting import MISSING, format_count, format_loss, pluralize, shorten
+from cnnlab.render.result import document, svg
 from cnnlab.render.tables import TextTable
 from cnnlab.reports.robustness.text import invariance_summary, shift_tables
 from cnnlab.reports.run.tables import claim_table
 from cnnlab.reports.study import text as study_text
-from cnnlab.reports.study.text import comparisons, headline
+from cnnlab.reports.study.text import comparisons, format_value, headline, ledger_text
 from cnnlab.stats.comparison import Comparison
-from cnnlab.stats.sample import Interval, Sample
+from cnnlab.stats.sample import LEVEL, Interval, Sample
 from cnnlab.stats.sweep import SweepCurve
 from cnnlab.studies.result import ArmRecord, Confirmation, SeedRecord, StudyResult
 
 MAX_CELL_LENGTH = 60
-NO_BAND = (
-    "no arm is called “practically equal”: no smallest difference of interest was given, and a loss has none of its own"
-)
 
 
+@document.register
 def study_document(result: StudyResult) -> Document:
-    """The whole of a study in words and tables; accuracies are fractions, and a difference is arm − baseline."""
+    """The question, the headline and the tables; accuracies are fractions, and a difference is arm − baseline."""
     lines = [shorten(result.question, 400)] if result.question else []
-    lines += [headline(result), method_text(result), *sweep_shape_lines(result)]
+    lines += [headline(result), method_text(result)]
     lines += [invariance_summary(group, result.shifted) for group in result.shifted.groups] if result.shifted else []
     notes = (*column_notes(result), *(shorten(note, 400) for note in result.notes))
     return Document(f"Study {shorten(result.study)}", tuple(lines), tuple(study_tables(result).values()), notes)
 
 
+@svg.register
+def study_svg(result: StudyResult) -> str:
+    """Every seed a dot, with the differences to the baseline; or the sweep."""
+    # Matplotlib takes a second to load, which a study's tables do without.
+    from cnnlab.render.plots import to_svg
+    from cnnlab.reports.study.figures import seed_figure
+    from cnnlab.reports.study.sweep_figure import sweep_figure
+
+    figure = seed_figure(result) if result.curve is None else sweep_figure(result, result.curve)
+    return to_svg(figure, "study", f"{result.question} {headline(result)}".strip(), standalone=True)
+
+
+def arms_json(result: StudyResult) -> list[dict[str, Any]]:
+    """The arms by what programs ask for first, without learning curves.
+
+    An arm's `low` and `high` bound its mean at `level`, as in the table: 95 % whatever α is. `difference_low` and
+    `difference_high` bound its difference to the baseline at `difference_level`, 1 − α for all arms together.
+    """
+    compared = {each.a: each for each in result.ablation.comparisons} if result.ablation is not None else {}
+    return [_arm_json(arm, compared.get(arm.same_as or arm.name)) for arm in result.arms]
+
+
+def _arm_json(arm: ArmRecord, comparison: Comparison | None) -> dict[str, Any]:
+    sample = arm.sample
+    low, high = sample.interval(LEVEL) or (None, None)
+    rest = json.loads(arm.model_copy(update={"curve": None}).to_json())
+    del rest["name"], rest["curve"], rest["sample"]
+    return {
+        "name": arm.name,
+        "n": sample.n,
+        "failures": sample.failures,
+        "mean": sample.mean,
+        "low": low,
+        "high": high,
+        "level": LEVEL,
+        "difference": comparison.difference if comparison else None,
+        "difference_low": comparison.low if comparison else None,
+        "difference_high": comparison.high if comparison else None,
+        "difference_level": comparison.level if comparison else None,
+        "verdict": comparison.verdict if comparison else None,
+        "needed": comparison.needed if comparison else None,
+        **rest,
+    }
+
+
 def study_tables(result: StudyResult) -> dict[str, TitledTable]:
-    """The tables that the study has something for, with their titles: arms or values, checks, confirmation, claims,
-    sayings, and what came out under shifts."""
+    """The tables that are not empty, with their titles: values or arms, checks, confirmation, claims and shifts."""
     tables: dict[str, TitledTable] = {}
     if result.curve is not None:
         tables["sweep"] = ("Values", sweep_table(result, result.curve))
+        if (shape := shape_table(result.curve)).rows:
+            tables["shape"] = ("Shape of the sweep", shape)
     if result.curve is None or result.ablation is not None:
         tables["arms"] = ("Arms", arm_table(result))
     if comparisons(result):
         tables["checks"] = ("Cross-checks", check_table(result))
     if result.confirmation is not None:
-        tables["confirmation"] = ("Confirmed on the test set", confirmation_table(result.confirmation))
+        tables["confirmation"] = (confirmation_title(result.confirmation), confirmation_table(result.confirmation))
     if result.claims:
         tables["claims"] = ("Published figures", arm_claim_table(result))
     if result.ordinal_claims:
-        tables["ordinal_claims"] = ("Published words", ordinal_claim_table(result))
+        tables["ordinal_claims"] = ("Published comparisons", ordinal_claim_table(result))
     if result.shifted is not None:
         (_, *rest) = named = shift_tables(result.shifted)
-        tables["shifted"] = ("Accuracy under shifts, on the test part", named[0][1])
+        tables["shifted"] = ("Accuracy under shifts, on the test split", named[0][1])
         tables |= {f"shifted-{number}": (f"{title}: under shifts", table) for number, (title, table) in enumerate(rest)}
     if result.shift_claims:
-        tables["shift_claims"] = ("Published of shifts", shift_claim_table(result))
+        tables["shift_claims"] = ("Published claims under shifts", shift_claim_table(result))
     return tables
 
 
@@ -71,23 +118,20 @@ def method_text(result: StudyResult) -> str:
     )
 
 
-def sweep_shape_lines(result: StudyResult) -> Iterator[str]:
-    """Of a sweep: does the value matter at all, and the fitted quadratic."""
-    curve = result.curve
-    if curve is None:
-        return
+def shape_table(curve: SweepCurve) -> TextTable:
+    """Whether the value has an effect, and the quadratic that fits the runs best."""
+    rows = []
     if curve.p_any is not None:
-        yield (
-            f"Does the value matter at all? {study_text.format_p_value(curve.p_any)} (Alexander–Govern, means of "
-            "unequal spread)."
-        )
+        rows.append(("effect of the value", f"p {_p_relation(curve.p_any)}", "Alexander–Govern, unequal variances"))
     if curve.coefficients is not None:
-        square, line, start = curve.coefficients
+        square, linear, constant = curve.coefficients
         errors = curve.coefficient_errors
-        signs = f"{start:.4g} {_coefficient_text(line)}·x {_coefficient_text(square)}·x²"
-        known = f", standard errors {errors[2]:.2g}, {errors[1]:.2g}, {errors[0]:.2g} (HC3)" if errors else ""
-        turn = f"; it is best at x = {curve.optimum:.3g}" if curve.optimum is not None else ""
-        yield f"Fitted quadratic: {signs}{known}{turn}."
+        formula = f"{format_value(constant, 4)} {_term(linear)}·x {_term(square)}·x²"
+        standard = f"HC3 standard errors {errors[2]:.2g}, {errors[1]:.2g}, {errors[0]:.2g}" if errors else ""
+        rows.append(("fitted quadratic", formula, f"least squares; {standard}".removesuffix("; ")))
+    if curve.optimum is not None:
+        rows.append(("its best value", format_value(curve.optimum, 3), "where its slope is 0"))
+    return TextTable.from_rows(("measure", "#value", "method"), rows)
 
 
 def arm_table(result: StudyResult) -> TextTable:
@@ -110,7 +154,7 @@ def arm_table(result: StudyResult) -> TextTable:
 
 
 def sweep_table(result: StudyResult, curve: SweepCurve) -> TextTable:
-    """A row for each value, rising; the plateau is marked, with the p-value of each value against the best."""
+    """A row for each value, rising, with its p-value against the best value; values of the plateau are marked."""
     measures = ("#mean", "#95 % interval", "plateau", "#p against the best", "#train mean")
     order = sorted(range(len(curve.sweep_values)), key=lambda index: curve.sweep_values[index])
     heads = ("#value", "#n", "#failed", *measures, "#parameters", "#minutes")
@@ -133,8 +177,14 @@ def check_table(result: StudyResult) -> TextTable:
     known = () if ablation is None or ablation.dunnett is None else ablation.dunnett
     dunnett = dict(zip((each.a for each in (ablation.comparisons if ablation else ())), known, strict=False))
     wide = any(each.new_images is not None for each in comparisons(result))
-    rows = (_check_row(each, dunnett.get(each.a), with_dunnett=wide) for each in comparisons(result))
+    rows = (_check_row(each, dunnett.get(each.a), with_new_images=wide) for each in comparisons(result))
     return TextTable.from_rows((*heads, "#error, relative", *(["#interval for new images"] if wide else [])), rows)
+
+
+def confirmation_title(confirmation: Confirmation) -> str:
+    """The title of a confirmation's table, with the number of fresh seeds and of openings of the test set."""
+    seeds = pluralize(len(confirmation.seeds), "fresh seed")
+    return f"Confirmation on the test set, {ledger_text(confirmation.looks)}, with {seeds} an arm"
 
 
 def confirmation_table(confirmation: Confirmation) -> TextTable:
@@ -199,30 +249,28 @@ def shift_claim_table(result: StudyResult) -> TextTable:
 
 
 def column_notes(result: StudyResult) -> Iterator[str]:
-    """How the columns are to be read."""
+    """How the columns are read."""
     if result.ablation is not None and result.ablation.comparisons:
         level = study_text.level_text(result.ablation.comparisons[0].level)
-        rule = "Benjamini–Hochberg, a screening" if result.ablation.screening else "Holm"
-        corrected = ", size-corrected," if len(result.ablation.comparisons) > 1 else ""
-        equal = NO_BAND
-        if result.smallest_difference is not None:
-            band = study_text.equivalence_band(result.smallest_difference, result.metric)
-            shown = f"“practically equal” is shown by two one-sided tests at {band}"
-            equal = f"{shown}, whose interval stands under “Cross-checks”"
+        correction = "Benjamini–Hochberg, a screening" if result.ablation.screening else "Holm"
         yield (
-            f"A difference is arm − baseline, with Welch's interval{corrected} at {level}: all of them hold at once. "
-            "Verdicts are "
-            f"adjusted for the number of arms step by step ({rule}), so that an arm can be better or worse though its "
-            f"interval holds 0; {equal}. “Undecided” is not “no "
-            "difference”: “needs n” is how many runs an arm a new study should plan."
+            f"difference: arm − baseline, with Welch's interval at {level}, simultaneous over all arms. verdict: "
+            f"p-values adjusted for the number of arms ({correction}), so an arm can be better or worse though its "
+            "interval contains 0. “undecided” is not “no difference”; needs n: the runs an arm that a new study "
+            "should plan."
         )
+        yield _equivalence_note(result)
     if result.curve is not None and result.curve.enough:
-        yield (
-            "The plateau holds the values that can't be told from the best one, which stands in it: p of Welch's test, "
-            "size-corrected and adjusted by Holm's rule."
-        )
+        yield "plateau: the values that Welch's test, adjusted by Holm, does not tell from the best one."
     if any(arm.sample.failures for arm in result.arms):
-        yield "Failed runs stay in the table, with the exact 95 % interval of their share; means are of the others."
+        yield "failed: with the exact 95 % interval of their share; means are of the other runs."
+
+
+def _equivalence_note(result: StudyResult) -> str:
+    if result.smallest_difference is None:
+        return "No arm is “practically equal”: no smallest difference of interest was given, and a loss has no default."
+    band = study_text.equivalence_band(result.smallest_difference, result.metric)
+    return f"practically equal: two one-sided tests at {band}; their interval is among the cross-checks."
 
 
 def _arm_row(result: StudyResult, arm: ArmRecord, comparison: Comparison | None) -> tuple[str, ...]:
@@ -243,39 +291,34 @@ def _sweep_row(result: StudyResult, curve: SweepCurve, index: int) -> tuple[str,
     sample, p = curve.samples[index], curve.p_plateau[index]
     mark = "best" if index == curve.best else "plateau" if index in curve.plateau else ""
     return (
-        f"{curve.sweep_values[index]:g}",
+        format_value(curve.sweep_values[index]),
         *_sample_cells(sample, len(arm.seeds) if arm else len(sample.values)),
         mark,
-        MISSING if p is None or index == curve.best else study_text.p_value_cell(p),
+        MISSING if index == curve.best else _p_cell(p),
         MISSING if arm is None or arm.train.mean is None else format_loss(arm.train.mean),
         MISSING if arm is None else format_count(arm.parameters),
         MISSING if arm is None else _minutes(arm),
     )
 
 
-def _check_row(comparison: Comparison, dunnett: float | None, *, with_dunnett: bool) -> tuple[str, ...]:
-    shown = [
-        MISSING if value is None else study_text.p_value_cell(value) for value in (comparison.p, comparison.p_adjusted)
-    ]
-    others = [
-        MISSING if value is None else study_text.p_value_cell(value) for value in (comparison.p_permutation, dunnett)
-    ]
-    equal = MISSING if comparison.p_equal_adjusted is None else study_text.p_value_cell(comparison.p_equal_adjusted)
-    bounds = (
-        None
-        if comparison.equal_low is None or comparison.equal_high is None
-        else (comparison.equal_low, comparison.equal_high)
-    )
-    new = [_interval(comparison.new_images, signs=True)] if with_dunnett else []
+def _check_row(comparison: Comparison, dunnett: float | None, *, with_new_images: bool) -> tuple[str, ...]:
+    bounds = None
+    if comparison.equal_low is not None and comparison.equal_high is not None:
+        bounds = (comparison.equal_low, comparison.equal_high)
+    change = comparison.error_change
     return (
         shorten(comparison.a, MAX_CELL_LENGTH),
-        *(*shown, equal, _interval(bounds, signs=True), *others),
+        *map(_p_cell, (comparison.p, comparison.p_adjusted, comparison.p_equal_adjusted)),
+        _interval(bounds, signs=True),
+        *map(_p_cell, (comparison.p_permutation, dunnett)),
         MISSING if comparison.superiority is None else f"{comparison.superiority:.2f}",
-        MISSING
-        if comparison.error_change is None
-        else f"{study_text.format_signed(100 * comparison.error_change, 1)} %",
-        *new,
+        MISSING if change is None else f"{study_text.format_signed(100 * change, 1)} %",
+        *([_interval(comparison.new_images, signs=True)] if with_new_images else []),
     )
+
+
+def _p_cell(p: float | None) -> str:
+    return MISSING if p is None else study_text.p_value_cell(p)
 
 
 def overrides_text(arm: ArmRecord) -> str:
@@ -323,5 +366,10 @@ def _minutes(arm: ArmRecord) -> str:
     return MISSING if arm.seconds is None else f"{arm.seconds / 60:.1f}"
 
 
-def _coefficient_text(value: float) -> str:
-    return f"{'−' if value < 0 else '+'} {abs(value):.4g}"
+def _term(coefficient: float) -> str:
+    return f"{'−' if coefficient < 0 else '+'} {abs(coefficient):.4g}"
+
+
+def _p_relation(p: float) -> str:
+    cell = study_text.p_value_cell(p)
+    return cell if cell.startswith("<") else f"= {cell}"

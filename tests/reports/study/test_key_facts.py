@@ -1,9 +1,8 @@
-"""Sentences below the pictures, and the figures at the head of a study's page."""
+"""The numbers at the head of a study's page."""
 
 import numpy as np
 import pytest
 
-from cnnlab.render.formatting import quote
 from cnnlab.reports.study import page
 from cnnlab.stats.power import detectable_difference
 
@@ -26,14 +25,3 @@ def test_what_the_seeds_find_is_found_by_80_percent(make_study):
     sweep = make_study(sweep=SWEEP, runs=6)
     assert page.observed_detectable_difference(sweep) == detectable_difference(page.pooled_sd(sweep), 6, comparisons=6)
     assert page.observed_detectable_difference(make_study(runs=1)) is None
-
-
-def test_captions_say_what_is_seen(make_study):
-    result = make_study()
-    caption = page.seeds_caption(result)
-    assert f"{np.mean(result.arm('flips').sample.values):.4f}" in caption
-    assert quote("flips") in caption
-    loss = make_study({"plain": 0.0, "low": -0.1}, metric="validation_loss", mean=1.2)
-    assert quote("low") in page.seeds_caption(loss)
-    curve = make_study(sweep=SWEEP, runs=8).curve
-    assert f"{curve.optimum:.3g}" in page.sweep_caption(curve)
