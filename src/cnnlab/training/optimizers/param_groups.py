@@ -69,7 +69,7 @@ def layerwise_lr_factors(network: nn.Module, first_factor: float) -> dict[str, f
 
 
 def trainable_parameters(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
-    """Yield each parameter that trains in any epoch, its row, and whether it is a weight: neither a bias nor of a norm."""
+    """Yield each parameter that trains in any epoch, its row, and whether it is a weight (no bias, not of a norm)."""
     seen: set[int] = set()
     for name, module in network.named_modules():
         if unfreeze_epoch(network, name) is None:
