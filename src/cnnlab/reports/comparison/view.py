@@ -11,7 +11,7 @@ from cnnlab.render.result import document, svg
 from cnnlab.render.tables import TextTable
 from cnnlab.reports.comparison.result import ComparedGroup, ComparedRuns, ComparedStudies, SharedArm
 from cnnlab.reports.study import text
-from cnnlab.reports.study.tables import arm_table, check_table, column_notes
+from cnnlab.reports.study.view import arm_table, check_table, column_notes
 from cnnlab.stats.sample import Sample
 from cnnlab.studies.result import ArmRecord, SeedRecord, StudyResult
 
