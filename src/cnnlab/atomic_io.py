@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Write files that are complete or absent."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cnnlab.errors import RunError
 
-# Most files are a run's.
+# Most files belong to a run.
 _NEXT_STEP = "free some space, or choose another folder with --runs"
-# Some file systems can't sync a folder, and one that may be written to need not be readable. A failing disk is EIO.
+# Some file systems can't sync a folder, and a writable folder need not be readable. A failing disk gives EIO.
 _IGNORED_FSYNC_ERRNOS = {
     errno.EINVAL,
     errno.ENOTSUP,
@@ -24,13 +24,13 @@ _IGNORED_FSYNC_ERRNOS = {
 
 
 def atomic_write(path: Path, content: bytes, next_step: str = _NEXT_STEP) -> None:
-    """Write a file so that a reader sees the old one or the new one, even when the power goes.
+    """Write a file so that readers see the old or the new content, even after a power failure.
 
     Args:
-        next_step: the next step of a person whose file can't be written.
+        next_step: what the user can do if the file can't be written.
 
     Raises:
-        RunError: the disk is full, or the folder can't be written to; an older file is as it was.
+        RunError: the disk is full, or the folder can't be written to; an existing file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -48,17 +48,17 @@ def atomic_write(path: Path, content: bytes, next_step: str = _NEXT_STEP) -> Non
 
 
 def append_line(path: Path, text: str) -> None:
-    """Add a line to a journal; one that was cut off in writing does not swallow it.
+    """Append a line to a journal; an incomplete last line does not swallow it.
 
     Raises:
-        RunError: as `atomic_write`.
+        RunError: as in `atomic_write`.
     """
     try:
         with path.open("ab+") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - 1, 0))
             first = "" if file.read(1) in (b"", b"\n") else "\n"
-            # One write to a file opened for appending: lines of two processes do not mix.
+            # A single write in append mode, so lines of two processes do not mix.
             file.write(f"{first}{text}\n".encode())
             file.flush()
             os.fsync(file.fileno())
@@ -75,7 +75,7 @@ def _write_error(path: Path, error: OSError, next_step: str = _NEXT_STEP) -> Run
 
 
 def _fsync_folder(path: Path) -> None:
-    """Write a folder's names to the disk, where that is possible: the file has its place already."""
+    """Sync a folder's entries to disk where the file system supports it."""
     try:
         handle = os.open(path, os.O_RDONLY)
         try:

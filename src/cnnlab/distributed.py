@@ -1,8 +1,7 @@
-"""Several processes that train one network: who they are, and what they tell each other.
+"""The processes that train one network together, and how they communicate.
 
-`torchrun` starts them and names each one in its environment. Each has its share of every batch. One of them, the
-writer, keeps the run folder and speaks to the person; the others compute. Only this file and
-`cnnlab.training.distributed_model` speak torch.distributed.
+`torchrun` starts them. Each has a shard of every batch. The main process writes the run folder and shows progress; the
+others only compute. Only this module and `cnnlab.training.distributed_model` use torch.distributed.
 """
 
 from __future__ import annotations
@@ -23,26 +22,26 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-# The writer may download and decode for hours while the others wait for its word. In a step nobody waits so long: NCCL,
-# which does not see that a process has died, gives up after its own ten minutes.
+# The main process may download and decode for hours while the others wait. Within a step nobody waits that long: NCCL,
+# which does not notice that a process has died, times out after ten minutes.
 BARRIER_TIMEOUT = timedelta(hours=12)
 CGROUP_ROOT, PROC_SELF = Path("/sys/fs/cgroup"), Path("/proc/self")
-# With fewer images a process, batch norm without synchronisation would have no variance.
+# With fewer images per process, batch norm without synchronization would have no variance.
 MIN_IMAGES_PER_PROCESS = 2
 
 
 class ProcessLostError(Exception):
-    """Another process of this training has ended, or can't be reached any more."""
+    """Another process of this training has ended, or can't be reached."""
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes of one training as one of them sees them; by default it is the only one.
+    """The processes of one training; by default there is only one.
 
     Attributes:
-        rank: this process's number, counted from 0.
-        world_size: how many there are.
-        local_rank: this process's number on its machine.
+        rank: this process's index.
+        world_size: the number of processes.
+        local_rank: this process's index on its machine.
         is_initialized: whether torch.distributed connects them, which torchrun does even for one.
     """
 
@@ -53,19 +52,19 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this process writes files and shows progress."""
         return self.rank == 0
 
     def is_sharded(self, count: int) -> bool:
-        """Whether so many images are divided among the processes; too few are computed whole by each of them."""
+        """Return whether a batch of `count` images is divided; each process computes a smaller one whole."""
         return self.world_size > 1 and count >= MIN_IMAGES_PER_PROCESS * self.world_size
 
     def shard(self, count: int) -> slice:
-        """Which of `count` images are this process's: shares lie in order, and their sizes differ by one at most."""
+        """Return this process's slice of `count` images; slices are in order, and sizes differ by at most one."""
         return self._shard_of(self.rank, count)
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """The sum over the processes, in place; the same bits in each."""
+        """Sum over the processes, in place; bitwise equal in all."""
         if self.world_size > 1:
             import torch.distributed as dist
 
@@ -73,7 +72,7 @@ class ProcessGroup:
         return tensor
 
     def all_gather(self, rows: Tensor, count: int) -> Tensor:
-        """All `count` rows, in order, from each process's share of them."""
+        """Return all `count` rows, in order, from each process's shard."""
         if not self.is_sharded(count):
             return rows
         import torch
@@ -81,14 +80,14 @@ class ProcessGroup:
 
         shares = [self._shard_of(rank, count) for rank in range(self.world_size)]
         sizes = [share.stop - share.start for share in shares]
-        own = rows.new_zeros(max(sizes), *rows.shape[1:])  # shares that are sent must be of one size
+        own = rows.new_zeros(max(sizes), *rows.shape[1:])  # tensors that are gathered must have equal sizes
         own[: len(rows)] = rows
         found = [torch.empty_like(own) for _ in sizes]
         dist.all_gather(found, own)
         return torch.cat([part[:size] for part, size in zip(found, sizes, strict=True)])
 
     def broadcast(self, tensor: Tensor) -> Tensor:
-        """The writer's numbers, in place, in every process."""
+        """Copy the main process's values to all processes, in place."""
         if self.world_size > 1:
             import torch.distributed as dist
 
@@ -96,11 +95,11 @@ class ProcessGroup:
         return tensor
 
     def broadcast_str(self, text: str) -> str:
-        """The writer's text, in every process."""
+        """Return the main process's text in every process."""
         return self._broadcast_str_from(0, text)
 
     def broadcast_first_str(self, text: str) -> str:
-        """The text of the first process that has one, in every process; "" where none has."""
+        """Return the text of the first process that has one, in every process; "" if none has."""
         if self.world_size == 1:
             return text
         import torch
@@ -128,7 +127,7 @@ class ProcessGroup:
         return bytes(own.tolist()).decode()
 
     def barrier(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes get here."""
         if self.world_size > 1:
             import torch
             import torch.distributed as dist
@@ -137,12 +136,12 @@ class ProcessGroup:
 
     @contextmanager
     def main_process_first(self) -> Iterator[None]:
-        """Within it one process of each machine works before the others: what it keeps in the cache, they find."""
+        """Context that one process of each machine runs before the others, which then find its files in the cache."""
         if self.local_rank:
             self.barrier()
         try:
             yield
-        finally:  # whatever came of it, the others have waited long enough
+        finally:  # also after an error, since the others are waiting
             if not self.local_rank:
                 self.barrier()
 
@@ -156,12 +155,12 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def launched_by_torchrun() -> bool:
-    """Whether torchrun started this process."""
+    """Return whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
 
 
 def launch_command() -> str:
-    """How this process's kind is started: `cnnlab`, or torchrun with as many processes as there are now."""
+    """Return the command that starts such a process: `cnnlab`, or torchrun with the current number of processes."""
     if not launched_by_torchrun():
         return "cnnlab"
     here, size = _env_int("LOCAL_WORLD_SIZE"), _env_int("WORLD_SIZE")
@@ -170,26 +169,26 @@ def launch_command() -> str:
 
 
 def local_world_size() -> int:
-    """How many processes share this machine's memory."""
+    """Return the number of processes that share this machine's memory."""
     return _env_int("LOCAL_WORLD_SIZE") if launched_by_torchrun() else 1
 
 
 def total_memory_bytes() -> int:
-    """The memory that the processes on this machine may use together: all of it, or what their container allows."""
+    """Return the memory available to this machine's processes: all of it, or the limit of their container."""
     return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_cgroup_memory_limits()])
 
 
 def is_main_process() -> bool:
-    """Whether this process writes and speaks, before and after the processes are joined too."""
+    """Return whether this is the main process, also before and after the group exists."""
     return not launched_by_torchrun() or os.environ["RANK"] == "0"
 
 
 @contextmanager
 def init_process_group(device: torch.device) -> Iterator[ProcessGroup]:
-    """The processes that torchrun started, connected; without torchrun this one alone.
+    """Connect the processes that torchrun started; without torchrun, this process alone.
 
-    NCCL connects CUDA devices, of which each process takes the one of its own number; gloo connects the rest. They stay
-    connected until they end: the next training finds them so.
+    NCCL connects CUDA devices, one per local rank; gloo connects the rest. The connection lasts until the processes
+    end, so that a later training uses it again.
 
     Raises:
         UsageError: more processes than CUDA devices, or a device that can't be connected.
@@ -204,7 +203,7 @@ def init_process_group(device: torch.device) -> Iterator[ProcessGroup]:
     _gloo_group()
     try:
         yield ProcessGroup(_env_int("RANK"), _env_int("WORLD_SIZE"), _env_int("LOCAL_RANK"), is_initialized=True)
-    except RuntimeError as error:  # torch's DistError is one
+    except RuntimeError as error:  # torch's DistError is a RuntimeError
         if isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL")):
             raise ProcessLostError(str(error).partition("\n")[0]) from error
         raise
@@ -212,7 +211,7 @@ def init_process_group(device: torch.device) -> Iterator[ProcessGroup]:
 
 @cache
 def _gloo_group() -> Any:
-    """Connect this process with the others, once; the connection by which they wait and tell comes back."""
+    """Connect the processes, once, and return the gloo group for barriers and text."""
     import torch
     import torch.distributed as dist
 
@@ -222,10 +221,10 @@ def _gloo_group() -> Any:
 
 
 def _cgroup_memory_limits() -> Iterator[int]:
-    """The memory limits in bytes of this process's control groups and of those around them; Linux alone has any.
+    """Yield the memory limits in bytes of this process's control groups and their parents; only Linux has any.
 
-    Source: the kernel's admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst. "max", or a number that is larger than
-    any memory, is no limit. In a container the path may be the host's, of which only the top is there to be read.
+    Source: the kernel's admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst. "max", or a number larger than any memory,
+    is no limit. In a container the path may be the host's, of which only the top is readable.
     """
     try:
         lines = (PROC_SELF / "cgroup").read_text().splitlines()

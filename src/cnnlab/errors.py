@@ -1,14 +1,14 @@
 """Every error that cnnlab raises on purpose.
 
-    CnnlabError                it failed; the command exits with 1
-    ├── UsageError             wrong words or input; the command exits with 2
+    CnnlabError                something failed; the command exits with 1
+    ├── UsageError             wrong usage or input; the command exits with 2
     │   ├── SpecError          a recipe, a layer table or a call is wrong (often several problems at once)
     │   └── SourceError        a data source, an image or a folder can't be used
-    ├── DownloadError          no mirror answered, or what came is not what was promised
+    ├── DownloadError          no mirror answered, or a download is not the published file
     └── RunError               a run folder or a checkpoint can't be used
 
-An error says what is wrong, where, what was received, what is allowed, and what to do next. It holds one
-`Problem` or several, so that a file with three mistakes is mended in one go.
+An error says what is wrong, where, what was received, what is allowed, and what to do next. It holds one or several
+`Problem`s, so that a file with three mistakes can be corrected at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong. `what` is a sentence; the rest is left empty where it would add nothing."""
+    """One problem. `what` is a sentence; the other fields are empty where they would add nothing."""
 
     what: str
     where: str = ""
@@ -30,7 +30,7 @@ class Problem:
     next_step: str = ""
 
     def with_prefix(self, prefix: str) -> Problem:
-        """The same problem, seen from one level further out: `prefix` is put in front of `where`."""
+        """Return the same problem with `prefix` in front of `where`."""
         return replace(self, where=join_location(prefix, self.where))
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Problem:
 
 
 class CnnlabError(Exception):
-    """The root of the tree: what cnnlab raises when it can't do what was asked."""
+    """The base class of all errors that cnnlab raises on purpose."""
 
     exit_code = 1
 
@@ -53,7 +53,7 @@ class CnnlabError(Exception):
 
     @classmethod
     def from_problems(cls, problems: Iterable[Problem]) -> Self:
-        """One error that reports several problems; there must be at least one."""
+        """Return one error that reports several problems; there must be at least one."""
         found = tuple(problems)
         error = cls(found[0])
         error.problems = found
@@ -66,7 +66,7 @@ class CnnlabError(Exception):
 
 
 class UsageError(CnnlabError, ValueError):
-    """Wrong words or input: nothing was started. A ValueError too, which pydantic collects with the others it finds."""
+    """Wrong usage or input; nothing was started. A ValueError, so that pydantic collects it with others."""
 
     exit_code = 2
 
@@ -80,7 +80,7 @@ class SourceError(UsageError):
 
 
 class DownloadError(CnnlabError):
-    """No mirror answered, or what came is not what was promised."""
+    """No mirror answered, or a download is not the published file."""
 
 
 class RunError(CnnlabError):
@@ -88,18 +88,18 @@ class RunError(CnnlabError):
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """A hint that names the most alike of `names` ("did you mean 'conv'?"), or "" when none is alike."""
+    """Return a hint with the closest of `names` ("did you mean 'conv'?"), or "" if none is close."""
     written = {known.lower(): known for known in names}
     found = difflib.get_close_matches(name.lower(), written, n=1, cutoff=0.6)
     return f"did you mean '{written[found[0]]}'?" if found else ""
 
 
 def comma_separated(names: Sequence[str] | Iterable[str]) -> str:
-    """Names as an error shows what is allowed: sorted, with commas."""
+    """Return names for the `allowed` line of an error: sorted, with commas."""
     return ", ".join(sorted(names))
 
 
 def join_location(outer: str, inner: str) -> str:
-    """`model` and `layers[2]` make `model.layers[2]`; an empty side adds nothing."""
+    """Join `model` and `layers[2]` to `model.layers[2]`; an empty side adds nothing."""
     separator = "" if not outer or not inner or inner.startswith("[") else "."
     return f"{outer}{separator}{inner}"

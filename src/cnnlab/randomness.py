@@ -1,7 +1,7 @@
-"""Named random streams: every draw comes from (seed, purpose, indices), never from the order of calls.
+"""Named random streams: random numbers depend on (seed, purpose, indices), never on the order of calls.
 
-This is the only place that makes generators. The same name gives the same draw whatever was drawn before, in
-which process, in which batch, or after how many interruptions.
+All generators are made here. A name gives the same numbers whatever was drawn before, in every process and batch, and
+after any number of interruptions.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def stream_key(seed: int, purpose: str, *indices: int) -> int:
-    """A 63-bit number that names one stream."""
+    """Return a 63-bit key that identifies a stream."""
     name = "/".join([str(seed), purpose, *map(str, indices)])
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
 
 
 def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:
-    """A numpy generator of its own for one purpose.
+    """Return a NumPy generator for one purpose.
 
     >>> bool(generator(0, "split").integers(10) == generator(0, "split").integers(10))
     True
@@ -35,14 +35,14 @@ def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:
 def uniforms(
     seed: int, purpose: str, epoch: int, images: npt.NDArray[np.int64], num_draws: int
 ) -> npt.NDArray[np.float64]:
-    """Numbers in [0, 1) that depend on (seed, purpose, epoch, image, draw) alone.
+    """Return numbers in [0, 1) that depend on (seed, purpose, epoch, image, draw) alone.
 
     Args:
-        images: the images' indices in their data set, shape N.
-        num_draws: how many numbers each image gets.
+        images: the indices of the images in their data set, shape N.
+        num_draws: the number of random numbers per image.
 
     Returns:
-        Shape N×draws. A row is the same in whatever batch its image stands.
+        Shape N×draws. The row of an image does not depend on its batch.
     """
     state = images.astype(np.uint64)[:, None] * _GOLDEN + np.uint64(stream_key(seed, purpose, epoch))
     state = _splitmix64(state) + np.arange(1, num_draws + 1, dtype=np.uint64)[None, :] * _GOLDEN

@@ -1,6 +1,6 @@
-"""Frozen results that cross layers, JSON in and out.
+"""Frozen records that cross packages, with JSON in and out.
 
-A record holds what was found, in plain numbers and texts; whoever shows it only draws. Accuracies are fractions.
+A record holds numbers and text, not how they are shown. Accuracies are fractions.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ def _check_safe_filename(name: str) -> str:
     return name
 
 
-# A name that a record gives to a file or a folder beside it. It is joined to a path when the record is read from a
-# folder that came from elsewhere, and is not to lead out of there; "" where there is none.
+# The name of a file or folder beside a record. It is joined to a path when the record is read from a folder of
+# unknown origin, so it must not lead out of that folder; "" if there is none.
 SafeFilename: TypeAlias = Annotated[str, AfterValidator(_check_safe_filename)]
 
 
 def first_validation_error(error: ValidationError) -> str:
-    """The first thing that is wrong with a record, and where in it."""
+    """Return the first problem of a record and the field that it is in."""
     found = error.errors(include_url=False)[0]
     place = ".".join(map(str, found["loc"]))
     return f"{place}: {found['msg']}" if place else found["msg"]
 
 
 def also_read_as(*names: str) -> Any:
-    """A field that was called otherwise in files of earlier versions: its name, then the older ones."""
+    """A field that had other names in earlier versions: its name, then the older ones."""
     return Field(validation_alias=AliasChoices(*names))
 
 
 class Record(BaseModel):
-    """A frozen record. NaN and ±Inf survive the way through JSON, as texts."""
+    """A frozen pydantic model. NaN and ±Inf are kept in JSON, as strings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     def to_json(self, indent: int | None = None) -> str:
-        """This record as JSON text."""
+        """Return this record as JSON."""
         return self.model_dump_json(indent=indent)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The record that `to_json` wrote.
+        """Read the record that `to_json` wrote.
 
         Raises:
             pydantic.ValidationError: the text is not such a record.
@@ -85,10 +85,13 @@ class LayerRecord(Record):
 
 
 class WarningRecord(Record):
-    """Something that is allowed but deserves a look.
+    """Something that is allowed but may be a mistake.
 
-    `name` is what it is switched off by; `where` names the rows or the key; `message` gives the reason with its
-    numbers, `fix` what to do.
+    Attributes:
+        name: by which a recipe switches it off.
+        where: the rows or the key.
+        message: the reason, with its numbers.
+        fix: what to do.
     """
 
     name: str
@@ -98,7 +101,7 @@ class WarningRecord(Record):
 
 
 class LayerTable(Record):
-    """A traced network. `trainable` counts the parameters that train; None: all."""
+    """A traced network. `trainable` counts the trainable parameters; None: all are trainable."""
 
     parameters: int
     trainable: int | None = None
@@ -108,7 +111,7 @@ class LayerTable(Record):
 
 
 class ClassScore(Record):
-    """How one class fared: of `images` of it, and of those called it."""
+    """Scores of one class: the number of its images, and of images predicted as it."""
 
     name: str
     images: int
@@ -117,7 +120,7 @@ class ClassScore(Record):
 
 
 class Score(Record):
-    """How a network fares on one part of the data. `loss` is the mean cross-entropy in nats."""
+    """Scores of a network on one split. `loss` is the mean cross-entropy in nats."""
 
     images: int
     loss: float
@@ -128,12 +131,12 @@ class Score(Record):
     per_class: tuple[ClassScore, ...] = ()
 
     def metric(self, name: str) -> float:
-        """The figure of that name."""
+        """Return the score of this name."""
         return float(getattr(self, name))
 
 
 class StepMeans(Record):
-    """Running means over the training steps since the last record, in train mode, on augmented images."""
+    """Running means over the training steps since the last record, in train mode and with augmentation."""
 
     images: int
     loss: float
@@ -154,7 +157,7 @@ class EpochRecord(Record):
 
 
 class Environment(Record):
-    """Where a run was made. `cwd` is the folder from which a relative source is seen; no report shows it."""
+    """Where a run was made. `cwd` is the folder that relative sources refer to; no report shows it."""
 
     cnnlab: str
     python: str
@@ -169,7 +172,7 @@ class Environment(Record):
 
 
 class Preprocessing(Record):
-    """What an image goes through between file and network; training, prediction and export do the same.
+    """How an image becomes the network's input, in training, prediction and export alike.
 
     `mean` and `std` are per channel, of pixels scaled to 0–1.
     """
@@ -183,9 +186,9 @@ class Preprocessing(Record):
 
 
 class DataRecord(Record):
-    """The data of a run: classes, images of each part, the hash of the split, and what names the test set.
+    """The data of a run: classes, images of each split, the hash of the split, and the id of the test set.
 
-    `content` is the digest of all that the source held; empty in runs that were made before it was written down.
+    `content` is the digest of the whole source; empty in runs of versions that did not record it.
     """
 
     source: str
@@ -198,7 +201,7 @@ class DataRecord(Record):
 
 
 class PrecisionConfig(Record):
-    """How a step is computed and, where it was tried, images/s of each setting that was tried."""
+    """How a step is computed, and images/s of each setting if several were benchmarked."""
 
     precision: Literal["fp32", "bf16"]
     memory_format: Literal["contiguous", "channels_last"]
@@ -207,11 +210,13 @@ class PrecisionConfig(Record):
 
 
 class WeightLoadReport(Record):
-    """The weights that a backbone began with, counted in tensors.
+    """How a backbone's weights were loaded, counted in tensors.
 
-    `published` is whether the file is the one that its library publishes, by its checksum; None where none is
-    published. `missing` names what the backbone has and the file lacks, which begins at random; `ignored` what the
-    file has and the network does not; `behind` what the file has for the part behind the cut.
+    Attributes:
+        published: whether the file has the checksum that its library publishes; None where none is published.
+        missing: tensors of the backbone that the file lacks, which are initialized at random.
+        ignored: tensors of the file that the network lacks.
+        behind: tensors of the file for the layers behind the cut.
     """
 
     source: str
@@ -225,20 +230,24 @@ class WeightLoadReport(Record):
 
 
 class InitialWeightsRecord(Record):
-    """The state that a training began with: the digest of all its tensors, parameters and buffers, and their number."""
+    """The initial state of a training: the digest of all parameters and buffers, and their number."""
 
     sha256: str
     tensors: int
 
 
 class FeatureCacheRecord(Record):
-    """How a training had the features of its frozen part: computed once and kept, or for every batch.
+    """Whether a training used cached features of its frozen trunk, and how exact they are.
 
-    `cut_point` is the first module that takes them, `shape` that of one image's, `views` how many of each image there
-    are. `exact` is whether training is, up to rounding, that without kept features; `reason` says why it is not, or why
-    none are kept. `bitwise` is whether a training without them gave the same bits for the first images, at all batch
-    sizes that are used. `seconds` is what computing them took, None where they were found. `files` are those of the
-    cache.
+    Attributes:
+        cut_point: the first module that takes the features.
+        shape: of the features of one image.
+        views: the number of cached views per image.
+        exact: whether training equals that without a cache, up to rounding.
+        reason: why it is not exact, or why nothing is cached.
+        bitwise: whether training without a cache gave the same bits for the first images, at all batch sizes in use.
+        seconds: the time to compute the features; None if they were in the cache.
+        files: the files of the cache.
     """
 
     cached: Annotated[bool, also_read_as("cached", "kept")]
@@ -255,7 +264,7 @@ class FeatureCacheRecord(Record):
 
 
 class ExampleRecord(Record):
-    """The example image that a run keeps: image number `place` of a split, from 0; `label` indexes its class."""
+    """The example image that a run stores: image number `place` of a split, from 0; `label` is its class index."""
 
     split: Annotated[str, also_read_as("split", "part")]
     place: int
@@ -263,10 +272,10 @@ class ExampleRecord(Record):
 
 
 class ClaimRecord(Record):
-    """A published figure and what was measured.
+    """A published figure and its measurement.
 
-    `low` and `high` bound it at 95 %, where they apply; an interval wider than ±`delta` can't show that the figure is
-    reproduced, and without a `delta` none can.
+    `low` and `high` are a 95 % interval where one applies. An interval wider than ±`delta` can't show that the figure
+    is reproduced; without a `delta`, none can.
     """
 
     name: str
@@ -282,12 +291,12 @@ class ClaimRecord(Record):
 
     @property
     def difference(self) -> float | None:
-        """Measured − published: above 0 where ours is higher."""
+        """Measured − published: above 0 if ours is higher."""
         return None if self.measured is None else self.measured - self.published
 
 
 class LedgerEntry(Record):
-    """One look at a test set: a line of the ledger. `test_set` is the same for every run that tests on these images."""
+    """One evaluation on a test set, a line of the ledger. Runs that test on the same images share `test_set`."""
 
     time: str
     run: str
@@ -296,7 +305,7 @@ class LedgerEntry(Record):
 
 
 class RunResult(Record):
-    """What a finished run is remembered by. Scores are of the selected weights, on un-augmented images."""
+    """The result of a finished run. Scores are of the selected weights, without augmentation."""
 
     run: str
     status: Literal["finished", "stopped early", "budget spent", "diverged"]
@@ -312,7 +321,7 @@ class RunResult(Record):
 
 
 class EarlyStoppingState(Record):
-    """How long a figure has not improved; `best` is None before the first validation."""
+    """The state of early stopping; `best` is None before the first validation."""
 
     best: float | None = None
     num_bad_validations: Annotated[int, also_read_as("num_bad_validations", "waited")] = 0

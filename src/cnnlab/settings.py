@@ -1,4 +1,4 @@
-"""Settings that environment variables give."""
+"""Settings from environment variables."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import platformdirs
 
 
 def cache_dir() -> Path:
-    """Where decoded images and downloads are kept: CNNLAB_CACHE, or the user's cache folder."""
+    """Return the folder of decoded images and downloads: CNNLAB_CACHE, or the user's cache folder."""
     return Path(os.environ.get("CNNLAB_CACHE") or platformdirs.user_cache_dir("cnnlab"))
 
 
 def is_offline() -> bool:
-    """Whether CNNLAB_OFFLINE forbids downloads."""
+    """Return whether CNNLAB_OFFLINE forbids downloads."""
     return os.environ.get("CNNLAB_OFFLINE", "").lower() not in ("", "0", "false", "no")

@@ -1,4 +1,4 @@
-"""torch's global random state: set to a named stream, and put back."""
+"""Seed and restore torch's global random state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cnnlab.randomness import stream_key
 
 @contextlib.contextmanager
 def fork_rng() -> Iterator[None]:
-    """Restore torch's global random state on exit, on every device; inside, `manual_seed_torch` may set it."""
+    """Context that restores torch's global random state on every device; inside, `manual_seed_torch` may set it."""
     before = torch.get_rng_state()
     on_cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     on_mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
@@ -27,7 +27,7 @@ def fork_rng() -> Iterator[None]:
 
 
 def manual_seed_torch(seed: int, purpose: str, *indices: int) -> None:
-    """Set torch's global state, which `nn.Dropout` and `nn.init` draw from, to a named stream.
+    """Seed torch's global generators, which `nn.Dropout` and `nn.init` use, from a named stream.
 
     Devices that have not been used are left alone: `torch.manual_seed` would keep the seed for them.
     """

@@ -1,4 +1,4 @@
-"""What a machine offers for training, and what is wrong with its set-up."""
+"""Check what a machine offers for training, and its installation."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from cnnlab.training.device import choose_device, device_name, processor_name
 from cnnlab.training.precision import cached_benchmarks, clear_benchmarks
 from cnnlab.version import __version__
 
-# A data set decoded, a few run folders: less than this on the disk ends in tears.
+# Room for a decoded data set and a few run folders.
 LEAST_FREE_BYTES = 2 * 2**30
 LEAST_TORCH = (2, 11)
 
 
 class DoctorCheck(Record):
-    """One thing that was checked; `next_step` is what to do where it is not ok."""
+    """One check; `next_step` says what to do if it is not ok."""
 
     name: str
     value: str
@@ -39,16 +39,16 @@ class DoctorCheck(Record):
 
 
 class DoctorReport(Record):
-    """All that was checked."""
+    """All checks."""
 
     findings: tuple[DoctorCheck, ...]
 
 
 def run_doctor(runs: Path, data: Path | None = None, *, retune: bool = False) -> DoctorReport:
-    """Look at versions, devices, memory, folders and data; nothing is downloaded or kept.
+    """Check versions, devices, memory, folders and data; nothing is downloaded or kept.
 
     Args:
-        retune: forget which precision was the fastest for each network, so that it is timed anew.
+        retune: delete the cached choices of precision, so that they are benchmarked again.
     """
     return DoctorReport(
         findings=(
@@ -73,7 +73,7 @@ def _check_software() -> Iterator[DoctorCheck]:
 
 
 def _check_torchvision() -> DoctorCheck:
-    """torchvision's compiled part only loads with the torch that it was built for."""
+    """torchvision's compiled extension loads only with the torch version it was built for."""
     try:
         module = importlib.import_module("torchvision")
     except (ImportError, RuntimeError) as error:
@@ -94,7 +94,7 @@ def _check_devices() -> Iterator[DoctorCheck]:
 
 
 def _precision_benchmarks(forgotten: int) -> DoctorCheck:
-    """The trials by which precision and memory format were chosen."""
+    """Return the benchmarks by which precision and memory format were chosen."""
     kept = cached_benchmarks()
     value = "none kept"
     if forgotten:
@@ -106,7 +106,7 @@ def _precision_benchmarks(forgotten: int) -> DoctorCheck:
 
 
 def _check_folder(name: str, path: Path) -> DoctorCheck:
-    """Whether a folder can be made and written to, and how much room there is."""
+    """Check whether a folder can be made and written to, and its free space."""
     nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest):

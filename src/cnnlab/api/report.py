@@ -26,7 +26,7 @@ from cnnlab.tuning.search import read_tuning
 
 
 def write_report(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.log) -> Path:
-    """Write a finished run's report anew, and say where it is.
+    """Write the report of a finished run and log its path.
 
     Raises:
         RunError: the run has not finished.
@@ -37,7 +37,7 @@ def write_report(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.lo
 
 
 def make_run_view(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.log) -> RunView:
-    """All that a run's page shows; errors as `write_report`."""
+    """Collect what a run's page shows; errors as in `write_report`."""
     result, data = folder.result(), folder.data()
     if result is None:
         step = f"finish it: cnnlab train --resume {folder.path}"
@@ -62,7 +62,7 @@ def make_run_view(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.l
 
 
 def _activations(folder: RunFolder, log: Callable[[str], None]) -> ActivationMaps | None:
-    """What is made of the kept image; one that can't be used is told, and costs nothing but its section."""
+    """Compute the feature maps of the stored example; if that fails, log why and leave the section out."""
     try:
         folder.example()
     except RunError as error:
@@ -81,13 +81,13 @@ def _confusion_matrix(folder: RunFolder) -> ConfusionMatrix | None:
 
 
 def rerun_command(command: str, folder: Path, file: str) -> str:
-    """The command that does a study or a search again, given beside its runs folder."""
+    """Return the command that runs a study or a search again from the folder above its runs folder."""
     runs = folder.resolve().parents[1].name
     return shlex.join(["cnnlab", command, f"{relative_folder(folder)}/{file}", "--name", folder.name, "--runs", runs])
 
 
 def relative_folder(folder: Path) -> str:
-    """A folder within its runs folder, seen from beside that."""
+    """Return a folder's path relative to the folder above its runs folder."""
     return "/".join(folder.resolve().parts[-3:])
 
 

@@ -20,18 +20,18 @@ def train(
     device: str = "auto",
     callbacks: Callbacks = NO_CALLBACKS,
 ) -> RunFolder:
-    """Train a recipe and write its report; in several processes where torchrun started them.
+    """Train a recipe and write its report; under torchrun, in several processes.
 
     Args:
         recipe: a recipe, or the path of its file.
-        name: what the run is called beside its time; by default the file's name.
+        name: the name of the run, beside its time; by default the file's name.
         runs: the folder in which the run folder is made.
-        data: where catalogue data lives; by default the cache folder.
+        data: the folder of catalogue data; by default the cache folder.
         device: auto, cpu, cuda or mps.
-        callbacks: called while the run goes on.
+        callbacks: called during the training.
 
     Returns:
-        The run folder; `result()` has the figures, and `report.html` lies in it.
+        The run folder; `result()` has the figures, and `report.html` is in it.
 
     Raises:
         SpecError, SourceError, DownloadError: before a folder is made.
@@ -53,11 +53,11 @@ def resume(
     device: str = "auto",
     callbacks: Callbacks = NO_CALLBACKS,
 ) -> RunFolder:
-    """Go on with a run that was interrupted, from the end of its last whole epoch, and write its report.
+    """Resume an interrupted run from the end of its last whole epoch, and write its report.
 
     Args:
         run: the run folder.
-        data, device, callbacks: as for `train`.
+        data, device, callbacks: as in `train`.
 
     Raises:
         RunError: there is no such run, it has finished, or its files or data have changed.
@@ -68,7 +68,7 @@ def resume(
 
 def _write_report(folder: RunFolder, callbacks: Callbacks) -> RunFolder:
     if is_main_process():
-        from cnnlab.api.report import write_report  # what draws is loaded behind the training
+        from cnnlab.api.report import write_report  # Matplotlib is loaded after the training
 
         write_report(folder, callbacks.log)
     return folder

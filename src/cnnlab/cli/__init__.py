@@ -1,1 +1,1 @@
-"""The commands. The only place that prints."""
+"""The command line. The only package that prints."""

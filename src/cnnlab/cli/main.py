@@ -1,4 +1,4 @@
-"""The `cnnlab` command: its table of commands, in the order in which a person meets them."""
+"""The `cnnlab` command and its subcommands, in the order in which a user meets them."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from cnnlab.errors import UsageError
 
 
 class Commands(TyperGroup):
-    """The commands; where the value of an option is refused, the message repeats it."""
+    """The commands; if the value of an option is refused, the message repeats it."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            # pydantic's, where typer reads the value with it: a plain sentence without the value.
+            # From pydantic, with which typer reads some values: a sentence without the value.
             problems: list[Any] = getattr(error.__cause__, "errors", list)()
             if problems:
                 error.message += f"; received {problems[0]['input']!r}"
@@ -73,7 +73,7 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Options in front of a command."""
+    """Options before the command."""
     if context.invoked_subcommand != "train":
         handle_errors(_refuse_processes)()
 
@@ -107,7 +107,7 @@ for module in (shift, test, predict, report, runs, doctor):
 
 def run() -> None:
     """The entry point of the `cnnlab` command."""
-    # A console may not speak UTF-8 (LANG=C); a × must not end the program.
+    # A console may not support UTF-8 (LANG=C); a × must not end the program.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     app()

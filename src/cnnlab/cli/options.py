@@ -1,4 +1,4 @@
-"""The options that commands share, refusals of those that would do nothing, and how errors are shown."""
+"""Options that several commands share, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 
 def given_options(context: typer.Context, *names: str) -> list[str]:
-    """Those of the named parameters that the person gave, on the command line or in the environment."""
+    """Return the named parameters that the user gave, on the command line or in the environment."""
     sources = {name: context.get_parameter_source(name) for name in names}
     return [name for name, source in sources.items() if source is not None and not source.name.startswith("DEFAULT")]
 
 
 def refuse_option(name: str, reason: str, step: str) -> NoReturn:
-    """Tell that an option would do nothing.
+    """Refuse an option that would have no effect.
 
     Args:
         name: of the parameter.
-        reason: why.
-        step: what makes it do something.
+        reason: why it has no effect.
+        step: what to change.
 
     Raises:
         UsageError: always.
@@ -53,7 +53,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Pair = tuple[int, int]
 
-# The largest image that is asked about, and so the largest of all that is measured in its pixels.
+# The largest image size, and so the largest of everything measured in pixels.
 LARGEST_SIDE = 100_000
 _SIZES = re.compile(r"\s*(\d+)\s*(?:[x×X,]\s*(\d+)\s*)?", re.ASCII)
 _POSITION = re.compile(r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*", re.ASCII)
@@ -70,7 +70,7 @@ DataFolder = Annotated[
     Path | None, typer.Option("--data", envvar="CNNLAB_DATA", help="Where catalogue data lives.", show_default=False)
 ]
 RunsFolder = Annotated[Path, typer.Option("--runs", envvar="CNNLAB_RUNS", help="Where runs live.")]
-# Of the commands that look into a network.
+# For the commands that inspect a network.
 NetworkArgument = Annotated[
     str,
     typer.Argument(
@@ -99,9 +99,9 @@ class SplitName(StrEnum):
 
 
 def handle_errors(command: Callable[P, T]) -> Callable[P, T]:
-    """Turn what a command raises into a message on stderr and an exit code.
+    """Turn the errors of a command into a message on stderr and an exit code.
 
-    0 done, 1 it failed, 2 wrong usage or input, 130 interrupted, 143 terminated.
+    0 success, 1 failure, 2 wrong usage or input, 130 interrupted, 143 terminated.
     """
 
     @functools.wraps(command)
@@ -110,7 +110,7 @@ def handle_errors(command: Callable[P, T]) -> Callable[P, T]:
         try:
             return command(*args, **kwargs)
         except CnnlabError as error:
-            # Each of several processes reads the same wrong words; what one of them alone has met, it tells.
+            # All processes get the same usage errors, which the main one reports; others are reported where they occur.
             if is_main_process() or not isinstance(error, UsageError):
                 _report_error(error, bool(kwargs.get("debug")))
             raise SystemExit(error.exit_code) from None
@@ -119,7 +119,7 @@ def handle_errors(command: Callable[P, T]) -> Callable[P, T]:
                 print("Interrupted.", file=sys.stderr)
             raise SystemExit(130) from None
         except BrokenPipeError:
-            # The reader of our output has gone (`cnnlab runs | head`): nothing more to say, and nowhere to say it.
+            # The reader of our output has gone (`cnnlab runs | head`).
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
         except (typer.Exit, typer.Abort):
@@ -138,7 +138,7 @@ def handle_errors(command: Callable[P, T]) -> Callable[P, T]:
 
 
 def overrides(settings: list[str] | None, seed: int | None = None) -> dict[str, Any]:
-    """The values of `--set KEY=VALUE`, by key. A value is TOML; a bare word is a text."""
+    """Return the values of `--set KEY=VALUE` by key. A value is TOML; a bare word is a string."""
     from cnnlab.errors import SpecError
     from cnnlab.grammar.toml_files import parse_toml
 
@@ -164,14 +164,14 @@ def overrides(settings: list[str] | None, seed: int | None = None) -> dict[str, 
 
 
 def read_recipe(path: Path, changes: dict[str, Any], data: Path | None = None) -> Recipe:
-    """The recipe in a file, changed by dotted keys; to be called before torch is loaded, which takes seconds.
+    """Read a recipe, changed by dotted keys. Call it before torch is loaded, which takes seconds.
 
     Args:
-        data: where catalogue data lives.
+        data: the folder of catalogue data.
 
     Raises:
-        SpecError: it has mistakes, or its layers don't fit the images, where these are known without being looked at.
-        SourceError: its data is not there, or is no folder or archive of classes.
+        SpecError: it has mistakes, or its layers don't fit the images, if their size is known without reading them.
+        SourceError: its data is missing, or is not a folder or archive of classes.
     """
     from cnnlab.config.recipe import Recipe
     from cnnlab.context import RunContext
@@ -188,11 +188,11 @@ def read_recipe(path: Path, changes: dict[str, Any], data: Path | None = None) -
 
 
 def read_network_name(what: str) -> targets.Target:
-    """What RECIPE|RUN|BACKBONE names; to be called before torch is loaded, which only a backbone's name does.
+    """Resolve RECIPE|RUN|BACKBONE. Call it before torch is loaded, which only a backbone's name does.
 
     Raises:
-        SpecError: as `read_recipe`, or nothing of this name is known.
-        RunError: the folder is no run.
+        SpecError: as in `read_recipe`, or nothing has this name.
+        RunError: the folder is not a run.
     """
     from cnnlab.interpret import targets
 
@@ -203,7 +203,7 @@ def read_network_name(what: str) -> targets.Target:
 
 
 def _check_table(file: targets.RecipeFile) -> None:
-    """Refuse layers that don't fit together. A folder's images are looked at later, once; a backbone needs torch."""
+    """Check that layers fit together. Images of a folder are read later, once; a backbone needs torch."""
     from cnnlab.data.sources.releases import CATALOGUE
     from cnnlab.interpret.targets import trace_recipe
 
@@ -214,13 +214,13 @@ def _check_table(file: targets.RecipeFile) -> None:
 def read_sizes(
     text: str, option: str, *, least: int = 1, most: int = LARGEST_SIDE, example: str = "3x5", also: str = ""
 ) -> int | Pair:
-    """One number of pixels for both dimensions, or two, the vertical first: `32`, `32x48`, `32X48`, `32×48`, `32,48`.
+    """Read one number of pixels for both dimensions, or two, the vertical first: `32`, `32x48`, `32×48`, `32,48`.
 
     Args:
-        option: as it is written, with its dashes.
-        least, most: what each number may be.
-        example: two numbers that suit the option.
-        also: a word that the option takes as well.
+        option: as written, with its dashes.
+        least, most: the range of each number.
+        example: two valid numbers, for the message.
+        also: a word that the option accepts as well.
 
     Raises:
         UsageError: anything else.
@@ -229,7 +229,7 @@ def read_sizes(
     (32, (32, 48))
     """
     found = _SIZES.fullmatch(text)
-    # Longer numbers are not even read: Python refuses those of some thousand digits in its own words.
+    # Longer numbers are not read: Python refuses those of some thousand digits.
     digits = [part.lstrip("0") or "0" for part in found.groups() if part] if found else []
     sizes = [int(part) for part in digits if len(part) <= len(str(most))]
     if not digits or len(sizes) < len(digits) or not all(least <= size <= most for size in sizes):
@@ -244,10 +244,10 @@ def read_sizes(
 
 
 def read_image_size(text: str) -> Pair | None:
-    """The height and width in pixels that `--size` gives; None for an empty text.
+    """Return the height and width in pixels of `--size`; None for an empty text.
 
     Raises:
-        UsageError: as `read_sizes`.
+        UsageError: as in `read_sizes`.
 
     >>> read_image_size("32")
     (32, 32)
@@ -259,7 +259,7 @@ def read_image_size(text: str) -> Pair | None:
 
 
 def read_position(text: str, option: str) -> Pair | None:
-    """The row and column in `3,4`, counted from 0; None for an empty text.
+    """Return the row and column of `3,4`, counted from 0; None for an empty text.
 
     Raises:
         UsageError: anything else.
@@ -280,7 +280,7 @@ def read_position(text: str, option: str) -> Pair | None:
 
 @contextlib.contextmanager
 def name_file_in_errors(path: Path) -> Iterator[None]:
-    """Within it, problems of a recipe that only its data brings to light are raised with the recipe's file."""
+    """Context that adds the recipe's file to errors that only its data reveals."""
     from cnnlab.errors import SourceError, SpecError
     from cnnlab.grammar.toml_files import locate_in_file
 
@@ -291,7 +291,7 @@ def name_file_in_errors(path: Path) -> Iterator[None]:
 
 
 def check_svg_path(path: Path, example: str) -> None:
-    """Refuse a place for the picture of `--svg FILE` that can't be one, before anything is computed."""
+    """Check the path of `--svg FILE` before anything is computed."""
     if path.suffix.lower() != ".svg" or not path.parent.is_dir():
         what = "this is no name for an SVG picture" if path.parent.is_dir() else "the folder of this file is not there"
         raise UsageError(
@@ -300,16 +300,16 @@ def check_svg_path(path: Path, example: str) -> None:
 
 
 def find_run(path: Path) -> Path:
-    """The run at a path, or of that name in the runs folder, as `cnnlab runs` shows it."""
+    """Return the run at a path, or of that name in the runs folder, as `cnnlab runs` lists it."""
     named = Path(os.environ.get("CNNLAB_RUNS") or "runs") / path
     return named if not path.exists() and named.is_dir() else path
 
 
 @contextlib.contextmanager
 def _exit_on_signals() -> Iterator[None]:
-    """Within it SIGINT and SIGTERM end the command, and a second one does not disturb what it says at its end.
+    """Context in which SIGINT and SIGTERM end the command, and a second one does not interrupt its last messages.
 
-    One that is ignored, as SIGINT is in a shell's background, stays so.
+    An ignored signal, such as SIGINT in a shell's background, stays ignored.
     """
 
     def exit_on_signal(number: int, _frame: FrameType | None) -> None:

@@ -1,1 +1,1 @@
-"""A trained network used elsewhere."""
+"""Use a trained network elsewhere."""

@@ -1,4 +1,4 @@
-"""Predictions of a trained run for image files, with the preprocessing of its validation split."""
+"""Predict the classes of image files with a trained run, preprocessed as in validation."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ FileOrFault: TypeAlias = tuple[Path, ImageFault | None]
 
 
 class PredictedClass(Record):
-    """One class with its probability."""
+    """A class with its probability."""
 
     name: str
     probability: float
 
 
 class Prediction(Record):
-    """What an image shows, most probable first; or, where it can't be read, why not."""
+    """The most probable classes of an image, or the error if it can't be read."""
 
     image: str
     top: tuple[PredictedClass, ...] = ()
@@ -52,13 +52,14 @@ def predict(
     """Predict the classes of images.
 
     Args:
-        images: files; a folder stands for all images in it.
-        top_k: how many classes are given.
-        log: called with anything odd about the run's weights.
+        images: files, or folders of images.
+        top_k: the number of classes to return.
+        log: called with warnings about the run's weights.
 
     Yields:
-        One prediction an image, in order; a bad or missing image, or a folder without any, has an `error` instead, and
-        does not keep the others from being answered.
+        One prediction per image, in order. For an unreadable or missing image, or a folder without images, `error` is
+            set;
+        the other images are predicted all the same.
 
     Raises:
         RunError: the run's weights can't be used.
@@ -77,7 +78,7 @@ def predict(
         if good:
             labels = np.zeros(len(good), dtype=np.int64)
             loader = ImageLoader(np.stack(good), labels, preprocessing.mean, preprocessing.std, target, memory_format)
-            with disable_tf32():  # not while the caller has the answers
+            with disable_tf32():  # not while the caller holds a prediction
                 answered = predict_logits(network, loader)
             answers = list(torch.from_numpy(answered).softmax(dim=1).numpy())
         for path, pixels in zip(paths, decoded, strict=True):
@@ -88,7 +89,7 @@ def predict(
 
 
 def _expand_paths(images: Iterable[Path]) -> Iterator[FileOrFault]:
-    """Each file with None, or a path that stands for none with the reason."""
+    """Yield each image file with None, or a path without images with the reason."""
     for path in images:
         if not path.is_dir():
             yield path, None if path.exists() else ImageFault("missing", "there is no file of this name")

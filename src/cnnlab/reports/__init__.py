@@ -1,1 +1,1 @@
-"""Records to documents, figures and pages. No torch."""
+"""Documents, figures and pages of results. No torch."""

@@ -22,19 +22,19 @@ BYTES_PER_PARAMETER, BYTES_PER_NUMBER = 16, 4
 
 
 def check_before_training(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, device: torch.device) -> None:
-    """Refuse a recipe that can't be trained on this data and machine; every reason is told.
+    """Check that a recipe can be trained on this data and machine; all problems are reported.
 
     Raises:
         SpecError: a batch larger than the data or too small for batch norm, a network without weights or larger than
-            the memory, stopping and scheduling by a validation split that is not there, a rate for rows that are not
-            there, or class weights for another number of classes.
+            the memory, early stopping or a schedule without a validation split, a learning-rate factor or class weights
+            that don't fit.
     """
     train, problems = recipe.train, []
     images = dataset.num_images("train")
     if train.batch_size > images:
         what = f"a batch of {train.batch_size} is larger than the training part, which has {images} images"
         problems.append(Problem(what, "train.batch_size", allowed=f"up to {images}"))
-    # With more numbers a channel it works on single images, which is a warning.
+    # With more values per channel, batch norm works on single images; that is a warning.
     alone = any(row.kind == "batchnorm" and prod(row.input[1:]) == 1 and not row.frozen for row in plan.layers)
     if train.batch_size == 1 and alone:
         problems.append(Problem("batch norm needs two images a batch", "train.batch_size", "1", "from 2"))
@@ -90,14 +90,14 @@ def _class_weights(train: Train, classes: int) -> Iterator[Problem]:
 
 
 def check_same_data(folder: RunFolder, dataset: Dataset) -> None:
-    """Refuse to go on with a run on other data than it began with.
+    """Check that a resumed run has the data that it started with.
 
     Raises:
-        RunError: the first difference is named.
+        RunError: names the first difference.
     """
     then, image_spec = folder.data(), dataset.image_spec
     kept = then.preprocessing
-    # The means change with almost any change of a pixel, and the split's hash sees none.
+    # Almost any changed pixel changes the means, but not the split's hash.
     differences = {
         "classes": (then.classes, dataset.classes),
         "split_hash": (then.split_hash, dataset.split_hash),
@@ -115,24 +115,24 @@ def check_same_data(folder: RunFolder, dataset: Dataset) -> None:
 
 
 def memory_bytes(device: torch.device) -> int:
-    """The memory of the device, or what may be used of the machine's."""
+    """Return the memory of the device, or what processes may use of the machine's."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return distributed.total_memory_bytes()
 
 
-# torch tells a full memory of the CPU and of MPS with a plain RuntimeError of these words.
+# torch reports out of memory on the CPU and MPS by a plain RuntimeError with these words.
 OUT_OF_MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 
 
 @contextmanager
 def explain_out_of_memory(batch_size: int, folder: Path | None = None, command: str = "train") -> Iterator[None]:
-    """Turn what Python and torch say of a full memory into one error.
+    """Turn the out-of-memory errors of Python and torch into one error that says what to do.
 
     Args:
         batch_size: the recipe's.
-        folder: the run's, which is kept; None before there is one.
-        command: what the person would give again.
+        folder: the run folder; None before there is one.
+        command: the command to run again.
 
     Raises:
         RunError: the memory is full.

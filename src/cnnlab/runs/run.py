@@ -1,6 +1,6 @@
-"""One run from end to end: a recipe in, a run folder out. The page to read first.
+"""One run from recipe to run folder. Read this module first.
 
-recipe → data → table → network → training, its best weights kept → final figures → run folder
+recipe → data → table → network → training, its best weights saved → final figures → run folder
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ def run(
 ) -> RunFolder:
     """Train a recipe.
 
-    Where torchrun started several processes, each of them calls this; all return the folder, which one has written.
+    Under torchrun every process calls this; the main one writes the folder, and all return it.
 
     Args:
         context: names the runs folder, the data folder and the device.
-        name: what the run is called beside its time.
-        folder_path: the run folder itself, instead of a new one in the runs folder; it holds no run yet.
+        name: the name of the run, beside its time.
+        folder_path: the run folder, instead of a new one in the runs folder; it must not hold a run.
         dataset_factory: opens the data.
 
     Raises:
-        SpecError, SourceError, DownloadError: before a folder is made; of a backbone's weights before data is read.
+        SpecError, SourceError, DownloadError: before a folder is made; for a backbone's weights, before data is read.
         RunError: the run folder can't be written to, the memory is full, or another process has ended.
     """
     with _joined_processes(context) as joined:
@@ -109,7 +109,7 @@ def resume_run(path: Path, context: RunContext = LOCAL, *, dataset_factory: Data
 
 @contextmanager
 def _joined_processes(context: RunContext) -> Iterator[RunContext]:
-    """The context with the processes that torchrun started; only the main one has callbacks."""
+    """Connect the processes that torchrun started; only the main one keeps its callbacks."""
     try:
         with init_process_group(choose_device(context.device)) as group:
             callbacks = context.callbacks if group.is_main else NO_CALLBACKS
@@ -121,7 +121,7 @@ def _joined_processes(context: RunContext) -> Iterator[RunContext]:
 
 
 def _lock_if_main(folder: RunFolder, context: RunContext) -> AbstractContextManager[None]:
-    """The main process holds the run folder; the others only read in it."""
+    """Lock the run folder in the main process; the others only read it."""
     return locked(folder.path, context.callbacks.log) if context.process_group.is_main else nullcontext()
 
 
@@ -137,7 +137,7 @@ def _log_start(folder: RunFolder, setup: TrainingSetup, inputs: TrainingInputs, 
 
 
 def _write_records(folder: RunFolder, setup: TrainingSetup, training: TrainingState, inputs: TrainingInputs) -> None:
-    """What is known before the first step; the recipe last, since a folder that has it counts as a run."""
+    """Write what is known before the first step; the recipe last, since a folder with a recipe counts as a run."""
     dataset, form = setup.dataset, setup.dataset.image_spec
     preprocessing = Preprocessing(
         channels=form.channels,

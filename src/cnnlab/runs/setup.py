@@ -1,4 +1,4 @@
-"""All that training a recipe needs, ready on the device: data, network and precision."""
+"""Prepare a training: data, network and precision, on the device."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ from cnnlab.training.precision import (
     training_speed,
 )
 
-# Opens the data of a recipe for a seed: `open_dataset`, or a cache of what it has opened.
+# Opens the data of a recipe for a seed: `open_dataset`, or a cache of it.
 DatasetFactory: TypeAlias = Callable[[Data, int, RunContext], Dataset]
 
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """A recipe with everything that training it needs, ready on the device."""
+    """A recipe with everything needed to train it, on the device."""
 
     recipe: Recipe
     dataset: Dataset
@@ -72,14 +72,15 @@ class TrainingSetup:
         dataset_factory: DatasetFactory = open_dataset,
         cache_features: bool = False,
     ) -> TrainingSetup:
-        """Open the data, build the network and choose the precision; a resumed run keeps its own and its data.
+        """Open the data, build the network and choose the precision; a resumed run keeps its precision.
 
-        Without `with_validation` there is no validation loader, and no image of that split is read. With
-        `cache_features` the training may run on features of the frozen trunk, as `training_inputs` makes them.
+        Args:
+            with_validation: False: do not read the validation split.
+            cache_features: whether training may use cached features of a frozen trunk; see `training_inputs`.
 
         Raises:
             SpecError, SourceError, DownloadError: the recipe can't be trained here.
-            RunError: the data of a resumed run has changed, or a backbone's weights can't be had.
+            RunError: the data of a resumed run has changed, or a backbone's weights are not available.
         """
         seed, device, process_group = recipe.train.seed, choose_device(context.device), context.process_group
         with process_group.main_process_first():
@@ -129,7 +130,7 @@ class TrainingSetup:
         )
 
     def training_inputs(self, progress: ProgressCallback = no_op) -> TrainingInputs:
-        """What the training reads, once its network has the weights that it trains with."""
+        """Return the loaders of the training; call it when the network has its initial weights."""
         feeds = self.train_loader, self.validation_loader
         if self.cache_plan is None:
             return TrainingInputs(*feeds)
@@ -149,7 +150,7 @@ class TrainingSetup:
 def make_image_loader(
     dataset: Dataset, split: Split, device: torch.device, precision_config: PrecisionConfig
 ) -> ImageLoader:
-    """A split of the data, whose batches lie in memory as the network's weights do."""
+    """Return a loader of a split whose batches have the network's memory format."""
     return ImageLoader(
         dataset.pixels(split), dataset.labels(split), dataset.mean, dataset.std, device, precision_config.memory_format
     )
@@ -163,7 +164,7 @@ def choose_precision(
     process_group: ProcessGroup = SINGLE_PROCESS,
     cache_plan: CachePlan | None = None,
 ) -> PrecisionConfig:
-    """Time one batch: loaders need the precision, so it comes first. The main process decides for all."""
+    """Choose the precision with a batch of the data. The main process decides for all."""
     if not process_group.is_main:
         return PrecisionConfig.from_json(process_group.broadcast_str(""))
     images, labels = _first_batch(recipe, dataset, device, process_group)
@@ -175,7 +176,7 @@ def choose_precision(
 def benchmark_precision(
     recipe: Recipe, dataset: Dataset, network: nn.Module, device: torch.device, cache_plan: CachePlan | None = None
 ) -> PrecisionConfig:
-    """As `choose_precision`, with a speed also where nothing is left to try; the network is not to be used after."""
+    """As `choose_precision`, with a speed even if there is nothing to choose. Do not use the network afterwards."""
     way = choose_precision(recipe, dataset, network, device, cache_plan=cache_plan)
     if way.tried:
         return way
@@ -186,9 +187,9 @@ def benchmark_precision(
 
 
 class PrecisionEstimate(NamedTuple):
-    """How a recipe will be computed, with a speed in `precision_config.tried`.
+    """A forecast of how a recipe will be computed, with a speed in `precision_config.tried`.
 
-    `is_known` where the recipe leaves nothing open or a trial was made before; else it is plain fp32.
+    `is_known` if the recipe leaves no choice or the choice is cached; otherwise float32 is assumed.
     """
 
     precision_config: PrecisionConfig
@@ -197,10 +198,7 @@ class PrecisionEstimate(NamedTuple):
 
 
 def estimate_precision(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, device: torch.device) -> PrecisionEstimate:
-    """A look ahead at `benchmark_precision`: no image is read, and only one step on noise is timed.
-
-    The network is made for it.
-    """
+    """Forecast `benchmark_precision` without reading images; only one step on noise is timed."""
     network = plan.build(recipe.train.seed, "cpu").to(device)
     count = recipe.train.batch_size
     draws = generator(0, "a batch to time")

@@ -1,4 +1,4 @@
-"""`cnnlab data`: what data there is, getting it, checking it, looking at it. Only augmented images load torch."""
+"""`cnnlab data`: list, download, check and show data sets. Only augmented images load torch."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(data: DataFolder = None, json: Json = False, debug: Debug = False) -> None:
-    """The data sets that are known by name, and which are at hand."""
+    """List the data sets of the catalogue, and which are on disk."""
     from rich.table import Table
 
     from cnnlab.cli.output.console import show as print_
@@ -83,7 +83,7 @@ def list_(data: DataFolder = None, json: Json = False, debug: Debug = False) -> 
 
 
 def fetch(name: Name, data: DataFolder = None, json: Json = False, debug: Debug = False) -> None:
-    """Download a data set of the catalogue, unless it is at hand, and compare its files with their checksums."""
+    """Download a data set of the catalogue, unless it is on disk, and verify its checksums."""
     from cnnlab.cli.output.console import log, progress_reporter, show_json
     from cnnlab.data.dataset import data_roots
     from cnnlab.data.sources.catalogue import open_catalogue
@@ -104,7 +104,7 @@ def fetch(name: Name, data: DataFolder = None, json: Json = False, debug: Debug 
 
 
 def check(source: SourceName, data: DataFolder = None, json: Json = False, debug: Debug = False) -> None:
-    """Decode every image and say what is wrong; exit 1 where it can't be trained on before that is mended."""
+    """Decode every image and report problems; exit 1 if it can't be trained on."""
     from cnnlab.cli.output.console import progress_reporter, show_json
     from cnnlab.context import RunContext
     from cnnlab.data.checks import check_source
@@ -130,7 +130,7 @@ def show(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a picture with some training images of each class, or of what augmentations make of them."""
+    """Write a picture of training images of each class, or of augmented ones."""
     from io import BytesIO
 
     from cnnlab.atomic_io import atomic_write
@@ -200,7 +200,7 @@ def _recipe(augment: list[str] | None, path: Path | None) -> Recipe | None:
 
 
 def _augmentations(calls: list[str] | None) -> tuple[Any, ...]:
-    """What `--augment` names, every wrong call told."""
+    """Read `--augment`; every wrong call is reported."""
     from cnnlab.config.image_changes import read_augmentations
     from cnnlab.errors import SpecError
 
@@ -213,7 +213,7 @@ def _augmentations(calls: list[str] | None) -> tuple[Any, ...]:
 
 
 def _image_spec(shown: ImageSpec, known: Recipe | None) -> ImageSpec:
-    """The form in which a recipe takes the images, by what it says of it."""
+    """Return the image format of a recipe, or of the source."""
     from cnnlab.data.sources.base import ImageSpec
 
     if known is None:

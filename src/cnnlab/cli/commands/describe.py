@@ -1,4 +1,4 @@
-"""`cnnlab describe`: what a network is, before anything is trained. Loads no torch for a recipe."""
+"""`cnnlab describe`: a network before training. Loads no torch for a recipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from cnnlab.cli.options import Debug, Json, Set, handle_errors, overrides, read_image_size
 from cnnlab.cli.output.documents import FormatOrSvg, choose_format, show_output
 
-# Columns that a narrow terminal goes without, the first to go first.
+# Columns that a narrow terminal leaves out, in this order.
 OPTIONAL_COLUMNS = ("jump", "memory", "their share", "share", "multiply-adds", "receptive field")
 
 NetworkArgument = Annotated[
@@ -42,13 +42,13 @@ Images = Annotated[bool, typer.Option("--images", hidden=True)]
 
 
 class DataFlagCommand(TyperCommand):
-    """A command whose `--data` may stand without a folder; where it stands at all, the images are looked at.
+    """A command whose `--data` may be given without a folder; if it is given, the images are checked.
 
     CNNLAB_DATA alone only says where they are.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read `--data` as a flag, and as the option where a folder is behind it."""
+        """Read `--data` as a flag, and as an option if a folder follows."""
         return super().parse_args(ctx, list(_mark_data_flags(args)))
 
 
@@ -68,7 +68,7 @@ def describe(
     format_: FormatOrSvg = "text",
     debug: Debug = False,
 ) -> None:
-    """Every layer's shape, parameters, cost, memory and receptive field, and a drawing, before training."""
+    """Show each layer's shape, parameters, cost, memory and receptive field before training."""
     output_format = choose_format(json, format_)
     from cnnlab.api import describe as api_describe
     from cnnlab.cli.output.console import progress_reporter
@@ -89,7 +89,7 @@ def describe(
 
 
 def _mark_data_flags(words: Sequence[str]) -> Iterator[str]:
-    """The words of a command line with `--images` for each `--data`, which stays where a folder is behind it."""
+    """Yield the words of the command line with `--images` for each `--data`, which stays if a folder follows."""
     for place, word in enumerate(words):
         if word != "--data":
             yield from ("--images", word) if word.startswith("--data=") else (word,)

@@ -1,4 +1,4 @@
-"""`cnnlab quickstart`: the main job on whatever data is at hand, in a few minutes."""
+"""`cnnlab quickstart`: train LeNet on available data and write a report."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def quickstart(
 
 
 def choose_source(data: Path | None, progress: ProgressCallback) -> tuple[str, str]:
-    """CIFAR-10 if it is at hand or can be fetched in reasonable time, else the built-in shapes; and why."""
+    """Return CIFAR-10 if it is on disk or downloads quickly, else the generated shapes, and the reason."""
     from cnnlab.data.dataset import data_roots
     from cnnlab.data.sources.catalogue import estimate_download_s, find_local, open_catalogue
     from cnnlab.errors import DownloadError
@@ -77,7 +77,7 @@ def choose_source(data: Path | None, progress: ProgressCallback) -> tuple[str, s
 
 
 def _stop_if_slow(progress: ProgressCallback) -> ProgressCallback:
-    """The same progress, until it has gone on for three times as long as a download was expected to take."""
+    """Wrap a progress callback so that a download ends after three times its expected duration."""
     from cnnlab.errors import DownloadError
 
     deadline = time.monotonic() + 3 * MAX_DOWNLOAD_S

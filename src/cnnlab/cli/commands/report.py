@@ -1,4 +1,4 @@
-"""`cnnlab report`: the page of a run or a study, written anew."""
+"""`cnnlab report`: write the report of a run, study or search again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def report(run: RunOrStudy, json: Json = False, debug: Debug = False) -> None:
-    """Write the report.html of a run, a study or a search anew, from what its folder holds."""
+    """Write report.html of a run, a study or a search again from its folder."""
     from cnnlab.storage.run_folder import RunFolder
 
     folder = find_run(run)

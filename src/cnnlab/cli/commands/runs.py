@@ -1,4 +1,4 @@
-"""`cnnlab runs`: the runs of a folder, listed and sorted, or set beside what was published."""
+"""`cnnlab runs`: list and sort runs, or compare them with published figures."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Recipes = Annotated[
         "--recipes", help="With --claims: where the trained recipes lie; else cnnlab's own.", show_default=False
     ),
 ]
-# What a narrow terminal goes without, the first to go first.
+# Columns that a narrow terminal leaves out, in this order.
 OPTIONAL_COLUMNS = ("precision", "images/s", "95 % interval", "trained on", "seeds", "interval or range")
 
-# Of more runs than these a table is not fitted to the terminal, which takes a millisecond a row.
+# Larger tables are not fitted to the terminal, which takes a millisecond per row.
 MAX_FOLDED_ROWS = 200
 
 
@@ -43,7 +43,7 @@ def list_runs(
     format_: Format = "text",
     debug: Debug = False,
 ) -> None:
-    """List runs with their figures: the newest last, or the best first; or set them beside published ones."""
+    """List runs with their figures, newest last or sorted; or compare them with published figures."""
     output_format = choose_format(json, format_)
     if not claims:
         if recipes is not None:

@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 def open_test_set(
     run: RunPath, device: Device = "auto", data: DataFolder = None, json: Json = False, debug: Debug = False
 ) -> None:
-    """Open the test set of a trained run; the opening goes into the ledger and the report."""
+    """Evaluate a trained run on its test set; the evaluation is recorded in the ledger and the report."""
     from cnnlab.storage.run_folder import RunFolder
 
     folder = RunFolder.open(find_run(run))

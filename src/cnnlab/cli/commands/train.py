@@ -1,4 +1,4 @@
-"""`cnnlab train`: a recipe in, a trained network and a report out."""
+"""`cnnlab train`: train a recipe and write its report."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def train(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train a recipe, or go on with a run, and write the report.
+    """Train a recipe, or resume a run, and write the report.
 
-    Several processes share each batch when torchrun starts them: torchrun --nproc-per-node 2 -m cnnlab train RECIPE
+    Several processes share each batch under torchrun: torchrun --nproc-per-node 2 -m cnnlab train RECIPE
     """
     if (recipe is None) == (resume is None):
         raise UsageError("train takes a recipe, or --resume and a run", allowed="cnnlab train RECIPE | --resume RUN")
@@ -66,7 +66,7 @@ def train(
     if resume is not None:
         RunFolder.open(resume)
     known = read_recipe(recipe, overrides(set_, seed), data) if recipe is not None else None
-    # Behind the reading, since they load torch, which takes seconds.
+    # Imported after the recipe is read, since they load torch, which takes seconds.
     from cnnlab.api import train as api_train
     from cnnlab.cli.output.console import progress_reporter
     from cnnlab.cli.output.progress_bars import RunProgressBar
@@ -91,15 +91,15 @@ def train(
 
 @contextmanager
 def resumable(started_runs: Sequence[RunFolder], data: Path | None = None, device: str = "auto") -> Iterator[None]:
-    """Whatever ends the work within it, say how to go on with the run in `started_runs`, once there is one.
+    """Print how to resume the run in `started_runs`, if there is one, when the block raises.
 
     Args:
-        data, device: as the command was given them, since a run does not keep them.
+        data, device: as given to the command, since a run does not record them.
     """
     try:
         yield
     except BaseException:
-        # A run folder or a checkpoint that can't be read can't be gone on with, and is not to hide what happened.
+        # A run that can't be read can't be resumed; that error must not hide the first one.
         with suppress(CnnlabError, OSError):
             for folder in started_runs:
                 print(f"\n{sanitize(_resume_command(folder, data, device))}", file=sys.stderr)
@@ -122,9 +122,9 @@ def _resume_command(folder: RunFolder, data: Path | None, device: str) -> str:
 
 
 def show_result(folder: Any, json: bool) -> None:
-    """The final figures of a run, and where its report is.
+    """Print the final figures of a run and the path of its report.
 
-    A run that diverged has failed, and so has one whose recipe opens a test split that could not be read; it is kept.
+    Exit 1 if the run diverged, or if its recipe opens a test split that could not be read.
     """
     from cnnlab.cli.output.console import log, show, show_json
     from cnnlab.cli.output.text_tables import rich_table

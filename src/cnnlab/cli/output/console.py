@@ -1,4 +1,4 @@
-"""The console of the commands: results to stdout, progress and messages to stderr; nothing prompts.
+"""The console of the commands: results to stdout, progress and messages to stderr. Nothing prompts.
 
 Control characters in names are never printed.
 """
@@ -28,55 +28,55 @@ if TYPE_CHECKING:
 
 
 class SafeConsole(Console):
-    """A rich console that replaces control characters in what it prints: the name of a file may hold escape sequences.
+    """A rich console that replaces control characters: a file name may hold escape sequences.
 
-    The styles and cursor movements of rich itself are kept.
+    Styles and cursor movements of rich itself are kept.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """The pieces of what is shown, cleaned."""
+        """Yield the segments, cleaned."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else sanitize(text), style, control)
 
 
 PLAIN_EVERY_S = 5.0
-# A page is read in a file or a pipe, too: tables are not squeezed into 80 columns there.
+# In a file or pipe, tables are not squeezed into 80 columns.
 WIDTH_WITHOUT_TERMINAL = 120
-# The width of "  received: ", which the folded lines of a long list stand under.
+# The width of "  received: ", by which folded lines are indented.
 DETAIL_INDENT = 12
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console on stdout or stderr."""
+    """Return the rich console of stdout or stderr."""
 
     made = SafeConsole(stderr=stderr, highlight=False)
     return made if made.is_terminal else SafeConsole(stderr=stderr, highlight=False, width=WIDTH_WITHOUT_TERMINAL)
 
 
 def show(*what: RenderableType) -> None:
-    """Print a result: texts, tables."""
+    """Print a result: text or tables."""
     made = console()
     for item in what:
         made.print(item, markup=False) if isinstance(item, str) else made.print(item)
 
 
 def show_json(value: Any) -> None:
-    """Print a result for other programs. NaN and ±Inf become null, which JSON has."""
+    """Print JSON. NaN and ±Inf become null."""
     print(escape_control(json.dumps(_nan_to_none(value), indent=2, ensure_ascii=False, allow_nan=False)))
 
 
 def write(text: str) -> None:
-    """Print a result that is a text as it stands: Markdown, LaTeX, SVG."""
+    """Print text as it is: Markdown, LaTeX, SVG."""
     print(sanitize(text), end="")
 
 
 def log(text: str) -> None:
-    """A message to the person, on stderr."""
+    """Print a message on stderr."""
     console(stderr=True).print(text, markup=False, soft_wrap=True)
 
 
 def show_error(error: CnnlabError) -> None:
-    """An error on stderr: what and where in bold, the rest below it."""
+    """Print an error on stderr: what and where in bold, the rest below."""
 
     made = console(stderr=True)
     count = len(error.problems)
@@ -100,7 +100,7 @@ def _nan_to_none(value: Any) -> Any:
 
 
 class ProgressReporter:
-    """Reports of long work: a bar with speed and time left on a terminal, a plain line now and then elsewhere."""
+    """Shows the progress of long work: a bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, bars: Progress | None) -> None:
         self.bars = bars
@@ -110,7 +110,7 @@ class ProgressReporter:
         self.done: dict[str, int] = {}
 
     def __call__(self, what: str, done: int, total: int, unit: str, note: str = "") -> None:
-        """Say that `done` of `total` units of `what` are done; `note` is shown as it is."""
+        """Report that `done` of `total` units of `what` are done; `note` is shown as it is."""
         if self.bars is not None:
             if what not in self.tasks:
                 self.tasks[what] = self.bars.add_task(what, total=total or None, unit=unit, note="")
@@ -119,13 +119,13 @@ class ProgressReporter:
             self._plain(what, done, total, unit, note)
 
     def callbacks(self) -> Callbacks:
-        """Callbacks that show long work and messages."""
+        """Return callbacks that show progress and messages."""
         from cnnlab.context import Callbacks
 
         return Callbacks(progress=self, log=self.log)
 
     def log(self, text: str) -> None:
-        """A message above the bars."""
+        """Print a message above the bars."""
         if self.bars is not None:
             self.bars.console.print(text, markup=False, soft_wrap=True)
         else:
@@ -134,7 +134,7 @@ class ProgressReporter:
     def _plain(self, what: str, done: int, total: int, unit: str, note: str) -> None:
         now = time.monotonic()
         if done < self.done.get(what, 0):
-            del self.began[what]  # the same work on something else
+            del self.began[what]  # the same work has started again
             self.last_printed.pop(what, None)
         self.done[what] = done
         began, at_first = self.began.setdefault(what, (now, done))
@@ -149,7 +149,7 @@ class ProgressReporter:
 
 @contextlib.contextmanager
 def progress_reporter() -> Iterator[ProgressReporter]:
-    """Within it, long work may report itself."""
+    """Context with a reporter of progress."""
     made = console(stderr=True)
     if not made.is_terminal:
         yield ProgressReporter(None)

@@ -1,4 +1,4 @@
-"""How a result leaves a command: a document in the terminal, or as JSON, Markdown, LaTeX or SVG on stdout."""
+"""Print a result: a document in the terminal, or JSON, Markdown, LaTeX or SVG on stdout."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FormatOrSvg = Annotated[OutputFormat, typer.Option("--format", help=f"{FORMAT_HE
 
 
 def choose_format(json: bool, format: OutputFormat) -> OutputFormat:
-    """The format that `--json` and `--format` ask for.
+    """Return the format of `--json` and `--format`.
 
     Raises:
-        UsageError: they ask for different ones.
+        UsageError: they ask for different formats.
     """
     if json and format not in ("text", "json"):
         raise UsageError(
@@ -38,11 +38,11 @@ def show_output(
     optional_columns: Sequence[str] = (),
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Print a result in the format that was asked for.
+    """Print a result in a format.
 
     Args:
-        optional_columns: columns that a narrow terminal goes without.
-        extra: fields beside the result's own in its JSON.
+        optional_columns: columns that a narrow terminal leaves out, in this order.
+        extra: further fields of the JSON.
     """
     from cnnlab.cli.output.console import show_json, write
 
@@ -70,7 +70,7 @@ def show_document(document: Document, optional_columns: Sequence[str] = ()) -> N
     for line in document.lines:
         show(Text(line) if isinstance(line, str) else Padding(Text(line.text, style="cyan"), (0, 0, 0, 4)))
     for title, table in document.tables:
-        # A title that is wider than its table would be folded to the width of the columns.
+        # A title wider than its table would be folded to the table's width.
         alone = console().measure(rich_table(table, "", optional_columns)).maximum < len(title)
         if alone:
             show(Text(title, style="bold"))

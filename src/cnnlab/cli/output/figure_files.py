@@ -30,7 +30,7 @@ NoPictures = Annotated[bool, typer.Option("--no-pictures", help="Write no pictur
 
 
 def check_figure_path(output: Path | None, default: str) -> Path:
-    """The path of the first figure, checked before anything is computed.
+    """Check the path of the first figure before anything is computed, and return it.
 
     Raises:
         UsageError: neither a .png nor an .svg file, or its folder does not exist.
@@ -38,7 +38,7 @@ def check_figure_path(output: Path | None, default: str) -> Path:
     path = Path(default) if output is None else output
     if path.suffix.lower() not in ENDINGS or not path.parent.is_dir():
         right = path.suffix.lower() in ENDINGS
-        # The current folder and the one above it have no name that an ending could follow.
+        # `.` and `..` have no name to which a suffix could be added.
         named = path.with_suffix(".png").name if path.name and path.name != ".." else Path(default).name
         raise UsageError(
             "the folder of this file is not there" if right else "this is no name for a picture",
@@ -63,10 +63,10 @@ def show_with_figures(
     The figures are written first: the reader of stdout may close it early (`… | head`).
 
     Args:
-        figures: draws the figures, the main one first; not called where `first_path` is None.
-        first_path: the file of the first figure; None: none is drawn.
-        optional_columns: columns that a narrow terminal goes without.
-        extra: fields beside the result's own in its JSON.
+        figures: draws the figures, the main one first; not called if `first_path` is None.
+        first_path: the file of the first figure; None to draw none.
+        optional_columns: columns that a narrow terminal leaves out, in this order.
+        extra: further fields of the JSON.
 
     Raises:
         UsageError: a figure can't be written.
@@ -82,7 +82,7 @@ def show_with_figures(
 
 
 def write_figures(figures: Mapping[str, CaptionedFigure], first_path: Path) -> list[Path]:
-    """Write the first figure to `first_path`, and each further one beside it as `FILE-NAME.png`.
+    """Write the first figure to `first_path`, and each other beside it as `FILE-NAME.png`.
 
     Raises:
         UsageError: a figure can't be written.

@@ -9,7 +9,7 @@ from cnnlab.storage.run_folder import RunFolder
 
 
 class RunProgressBar:
-    """Turns the reports of a run into a bar and lines on stderr."""
+    """Shows the progress of a run as a bar and lines on stderr."""
 
     def __init__(self, reporter: ProgressReporter) -> None:
         self.reporter = reporter
@@ -17,7 +17,7 @@ class RunProgressBar:
         self.started: list[RunFolder] = []
 
     def callbacks(self) -> Callbacks:
-        """What a run calls."""
+        """Return the callbacks of a run."""
         return Callbacks(
             progress=self.reporter,
             log=self.reporter.log,

@@ -1,4 +1,4 @@
-"""Progress bars of studies and searches. Apart from that of a run, which need not load what they load."""
+"""Progress bars of studies and searches; apart from that of a run, which need not import them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from cnnlab.tuning.result import TrialRecord, is_better
 
 @contextmanager
 def resumable(is_planned: Callable[[], bool]) -> Iterator[None]:
-    """Whatever ends planned work within it, say how to go on with it."""
+    """Print how to go on with planned work when the block raises."""
     try:
         yield
     except BaseException:
-        if is_planned():  # before that nothing has been made
+        if is_planned():  # before that, there is nothing to resume
             command = sanitize(shlex.join(["cnnlab", *sys.argv[1:]]))
             print(f"\nthe runs are kept; go on with: {command}", file=sys.stderr)
         raise
 
 
 class StudyProgressBar:
-    """Turns the reports of a study into a bar, counted in images of all runs, and lines on stderr."""
+    """Shows the progress of a study as a bar, counted in images of all runs, and lines on stderr."""
 
     def __init__(self, reporter: ProgressReporter) -> None:
         self.reporter = reporter
@@ -42,7 +42,7 @@ class StudyProgressBar:
         self.is_planned = False
 
     def callbacks(self) -> Callbacks:
-        """What a study calls."""
+        """Return the callbacks of a study."""
         return Callbacks(
             progress=self.reporter,
             on_stage_start=self.on_stage_start,
@@ -52,7 +52,7 @@ class StudyProgressBar:
         )
 
     def on_stage_start(self, plan: StudyPlan, tasks: Sequence[StudyTask], missing: Sequence[StudyTask]) -> None:
-        """Called once a stage, with all its runs and those that are to be made."""
+        """Start the bar of a stage."""
         self.tasks, self.images, self.ended_runs = missing, {}, 0
         self.is_planned = True
         runs, there = pluralize(len(tasks), "run"), len(tasks) - len(missing)
@@ -63,13 +63,13 @@ class StudyProgressBar:
         )
 
     def on_task_progress(self, task: StudyTask, images: int, text: str) -> None:
-        """Called while a run goes on."""
+        """Update the bar."""
         self.images[task.id] = images
         note = f"{self.ended_runs} of {len(self.tasks)} runs; {task.arm}, seed {task.seed}: {text}"
         self.reporter("study", sum(self.images.values()), sum(one.images for one in self.tasks), "images", note)
 
     def on_task_end(self, task: StudyTask, result: TaskResult) -> None:
-        """Called at each run's end."""
+        """Log the end of a run."""
         self.images[task.id] = task.images
         self.ended_runs += 1
         how = result.folder if result.status != "failed" else f"failed: {result.message}"
@@ -77,7 +77,7 @@ class StudyProgressBar:
 
 
 class SearchProgressBar:
-    """Turns the reports of a search into a bar, counted in images of all trials, and lines on stderr."""
+    """Shows the progress of a search as a bar, counted in images of all trials, and lines on stderr."""
 
     def __init__(self, reporter: ProgressReporter) -> None:
         self.reporter = reporter
@@ -88,7 +88,7 @@ class SearchProgressBar:
         self.is_planned = False
 
     def callbacks(self) -> Callbacks:
-        """What a search calls."""
+        """Return the callbacks of a search."""
         return replace(
             self.study_progress_bar.callbacks(),
             on_stage_start=self.on_stage_start,
@@ -98,7 +98,7 @@ class SearchProgressBar:
         )
 
     def on_search_start(self, plan: TuningPlan, trials: Sequence[TrialRecord]) -> None:
-        """Called before the trials."""
+        """Start the bar of the trials."""
         self.plan, self.is_planned = plan, True
         over = [trial for trial in trials if trial.status != "running"]
         self.finished_before = len(over)
@@ -109,7 +109,7 @@ class SearchProgressBar:
         self.reporter.log(f"search {plan.name}: {made}; computing in {plan.study_precision.precision_config.precision}")
 
     def on_stage_start(self, _plan: StudyPlan, _tasks: Sequence[StudyTask], missing: Sequence[StudyTask]) -> None:
-        """Called before the baseline's runs, and before those of the confirmation."""
+        """Start the baseline or the confirmation."""
         self.study_progress_bar.tasks, self.study_progress_bar.images, self.study_progress_bar.ended_runs = (
             missing,
             {},
@@ -117,12 +117,12 @@ class SearchProgressBar:
         )
 
     def on_trial_progress(self, trial: int, images: int, text: str) -> None:
-        """Called while a trial goes on."""
+        """Update the bar."""
         self.images[trial] = images
         self._show(f"trial {trial}: {text}")
 
     def on_trial_end(self, trial: TrialRecord) -> None:
-        """Called at each trial's end."""
+        """Log the end of a trial."""
         self.images[trial.number] = self.plan.images
         self.ended_trials += 1
         self._update_best(trial)

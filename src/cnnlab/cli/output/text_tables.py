@@ -1,4 +1,4 @@
-"""Text tables as a terminal shows them."""
+"""Tables in the terminal."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ GAP = 2
 
 
 def rich_table(table: TextTable, title: str = "", optional_columns: Sequence[str] = ()) -> Table:
-    """A rich table of a text table; a person's words are never read as markup.
+    """Return a rich table of a text table; cells are never read as markup.
 
     Args:
-        optional_columns: columns that a narrow terminal goes without, the first to go first.
+        optional_columns: columns that a narrow terminal leaves out, in this order.
     """
     table = _fit_to_width(table, optional_columns, console().width)
     made = Table(
@@ -35,11 +35,11 @@ def rich_table(table: TextTable, title: str = "", optional_columns: Sequence[str
     for number, column in enumerate(table.columns):
         footer = Text(last[number]) if table.total else ""
         justify: JustifyMethod = "right" if column.number else "left"
-        # Numbers stay whole; a longest word is as narrow as a head may get.
+        # Numbers are not folded; a heading is at least as wide as its longest word.
         width = max(map(len, column.title.split()), default=0)
         cells = max((len(row[number]) for row in table.rows), default=0)
         made.add_column(
-            # Folded here: a table that is too wide would fold its widest cells before its heads.
+            # Headings are folded here, since rich would fold the widest cells first.
             textwrap.fill(column.title, max(width, cells, 1)),
             footer=footer,
             justify=justify,
@@ -53,7 +53,7 @@ def rich_table(table: TextTable, title: str = "", optional_columns: Sequence[str
 
 
 def plain_text(table: TextTable) -> str:
-    """A table without a total as `rich_table` shows it, in a fraction of the time; nothing is folded.
+    """Return a table without a total as `rich_table` shows it, much faster and without folding.
 
     >>> print(plain_text(TextTable.from_rows(["run", "#epochs"], [["first", "10"]])))
     <BLANKLINE>
@@ -75,13 +75,13 @@ def plain_text(table: TextTable) -> str:
 
 
 def hidden_columns(table: TextTable, optional_columns: Sequence[str]) -> list[str]:
-    """The titles of the columns that `rich_table` goes without on this terminal."""
+    """Return the titles of the columns that `rich_table` leaves out on this terminal."""
     kept = _fit_to_width(table, optional_columns, console().width).columns
     return [column.title for column in table.columns if column not in kept]
 
 
 def _fit_to_width(table: TextTable, optional_columns: Sequence[str], width: int) -> TextTable:
-    """The table without as many of its spare columns as it takes to be no wider than `width`."""
+    """Return the table without as many optional columns as needed to be no wider than `width`."""
     for title in optional_columns:
         if _width(table) <= width:
             break

@@ -1,4 +1,4 @@
-"""What is seen, in plain sentences made from the numbers."""
+"""Captions and headline of a run's report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MIN_POINTS = 2
 
 
 def headline(view: RunView) -> tuple[str, str]:
-    """The outcome in one line, and a second line with its interval, its data and its cost."""
+    """Return the outcome in one line, and a second line with its interval, data and cost."""
     split, score = reported_split(view.result)
     source = shorten(PurePath(view.data.source).name, 40)
     work_text = (
@@ -57,14 +57,14 @@ def headline(view: RunView) -> tuple[str, str]:
 
 
 def reported_split(result: RunResult) -> tuple[str, Score | None]:
-    """The split that a run is reported by: test, where it was opened, else validation, else train."""
+    """Return the split that a run is reported by: test if it was opened, else validation, else train."""
     if result.test is not None:
         return "test", result.test
     return ("validation", result.validation) if result.validation is not None else ("training", result.train)
 
 
 def ledger_text(view: RunView) -> str:
-    """How often this test set was looked at, and what that means."""
+    """Say how often this test set was evaluated, and what that means."""
     openings = view.openings
     if "test" not in view.data.splits:
         return "This data has no test part, so nothing here was measured on images that no choice depended on."
@@ -83,13 +83,13 @@ def ledger_text(view: RunView) -> str:
 
 
 def disabled_warnings_text(recipe: Recipe) -> str:
-    """Which warnings the recipe doesn't want; "" for none."""
+    """Name the warnings that the recipe switches off; "" for none."""
     off = sorted(set(recipe.warnings.off))
     return f"Switched off by the recipe, and not looked for: {', '.join(off)}." if off else ""
 
 
 def loss_caption(epochs: Sequence[EpochRecord], result: RunResult) -> str:
-    """When validation loss was lowest, and what it did after that."""
+    """Say when the validation loss was lowest, and how it went on."""
     found = {curve.split: curve for curve in metric_curves(epochs, result, "loss")}
     if result.status == "diverged":
         return "The loss stopped being a number; the lines end at the last points that were numbers."
@@ -109,7 +109,7 @@ def loss_caption(epochs: Sequence[EpochRecord], result: RunResult) -> str:
 
 
 def accuracy_caption(epochs: Sequence[EpochRecord], result: RunResult) -> str:
-    """When validation accuracy was highest, and how far the training images are above it."""
+    """Say when the validation accuracy was highest, and the gap to the training images."""
     found = {curve.split: curve for curve in metric_curves(epochs, result, "accuracy")}
     validation = _finite(found.get("validation"))
     if len(validation) < MIN_POINTS:
@@ -126,7 +126,7 @@ def accuracy_caption(epochs: Sequence[EpochRecord], result: RunResult) -> str:
 
 
 def selection_note(view: RunView) -> str:
-    """How the weights behind the final figures were chosen."""
+    """Say how the weights of the final figures were selected."""
     train = view.recipe.train
     where = f"epoch {format_epoch(view.result.selected_epoch)}"
     chosen = {
@@ -139,7 +139,7 @@ def selection_note(view: RunView) -> str:
 
 
 def filters_caption(filters: LayerFilters) -> str:
-    """What the figures show, and which filters training moved most."""
+    """Describe the pictures of filters, and name the ones that training changed most."""
     number, channels, high, wide = filters.after.shape
     colours = {1: "in grey", 3: "in colour, red, green and blue as in the image"}
     how = colours.get(channels, f"as the mean of {channels} channels")
@@ -168,18 +168,18 @@ def filters_caption(filters: LayerFilters) -> str:
 
 
 def example_caption(activations: ActivationMaps) -> str:
-    """The image, and the classes that are predicted for it."""
+    """Name the image and its predicted classes."""
     return f"The image is {shorten(activations.image, 80)}, with the selected weights. {prediction_text(activations)}"
 
 
 def activations_caption(layer: LayerMaps) -> str:
-    """Which maps of a layer are shown, and what is seen on them."""
+    """Say which maps of a layer are shown."""
     shape = format_shape(layer.batch_shape)
     return f"{quote(layer.name)}, {shape}: {selection_text(layer)}. {layer_headline(layer)}"
 
 
 def confusion_caption(confusion: ConfusionMatrix, names: Sequence[str]) -> str:
-    """How to read the matrix, and the most frequent mistakes."""
+    """Say how to read the matrix, and name the most frequent confusions."""
     counts = confusion.counts
     in_cells = " The numbers are images." if len(names) <= MAX_CLASSES_WITH_COUNTS else ""
     read = (
@@ -199,7 +199,7 @@ def confusion_caption(confusion: ConfusionMatrix, names: Sequence[str]) -> str:
 
 
 def class_caption(score: Score | None) -> str:
-    """The classes that are recognised best and worst."""
+    """Name the classes with the highest and the lowest accuracy."""
     known = [each for each in score.per_class if isfinite(each.recall)] if score is not None else []
     if len(known) < MIN_POINTS:
         return ""
@@ -212,7 +212,7 @@ def class_caption(score: Score | None) -> str:
 
 
 def claims_caption(claims: Sequence[ClaimRecord]) -> str:
-    """What the verdicts mean, for those that were given."""
+    """Explain the verdicts that occur."""
     meanings = {
         "reproduced": "reproduced: the published figure lies in the interval that one more run would lie in",
         "differs": "differs: the published figure lies outside the interval that one more run would lie in",
@@ -246,7 +246,7 @@ def _too_short(validation: Sequence[tuple[float, float]], measure: str) -> str:
 
 
 def _top_confusions(counts: Counts, max_pairs: int = 3) -> list[tuple[int, int]]:
-    """The most frequent (true, predicted) pairs that differ, most frequent first."""
+    """Return the most frequent pairs of different (true, predicted) classes."""
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:max_pairs]
     pairs = [divmod(int(index), len(counts)) for index in order]

@@ -1,4 +1,4 @@
-"""What a page shows of one run: records and arrays that others computed."""
+"""The contents of a run's report: records and arrays that other modules computed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Weights = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
-    """What the classes of one split were taken for: K×K counts, row = true class, column = predicted class."""
+    """A confusion matrix of one split: K×K counts, row = true class, column = predicted class."""
 
     split: str
     counts: Counts
@@ -37,18 +37,18 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True)
 class RunView:
-    """All that the page of a run needs.
+    """The contents of a run's report.
 
     Attributes:
-        name: what the run is called, its folder's name.
-        epochs: the points of the learning curve, in order; there may be none when the first step diverged.
-        claims: published figures, judged.
-        openings: every time that this test set was looked at, by this run and by others.
-        filters: of the first convolution; None where the network has none.
-        activations: of the first and the last convolution for the image that the run keeps; None where it keeps none.
-        confusion: of the test split, or of the validation split while the test set is sealed; None where there is none.
-        loaded: the initial weights of its backbone; None where all were random.
-        features: how it computed the features of its frozen trunk; None where nothing is frozen.
+        name: the name of the run folder.
+        epochs: the points of the learning curve, in order; empty if the first step diverged.
+        claims: published figures with their verdicts.
+        openings: every evaluation on this test set, by this run and by others.
+        filters: of the first convolution; None if there is none.
+        activations: of the first and the last convolution for the stored example; None without one.
+        confusion: of the test split, or of the validation split if the test set is sealed; None if there is neither.
+        loaded: the initial weights of its backbone; None if all were random.
+        features: how the features of its frozen trunk were computed; None if nothing is frozen.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The figures of a run's page: learning curves and the filters of the first layer."""
+"""The figures of a run's report: learning curves and the filters of the first layer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MARKERS = {"train": "", "validation": "o", "test": "s"}
 
 @dataclass(frozen=True)
 class MetricCurve:
-    """One metric of one split; a value that is not finite breaks the line."""
+    """One metric of one split; values that are not finite break the line."""
 
     split: str
     epochs: tuple[float, ...]
@@ -36,12 +36,12 @@ class MetricCurve:
 
     @property
     def last(self) -> tuple[float, float] | None:
-        """The last point that is a number."""
+        """The last finite point."""
         return next(((e, v) for e, v in zip(self.epochs[::-1], self.values[::-1], strict=True) if isfinite(v)), None)
 
 
 def metric_curves(epochs: Sequence[EpochRecord], result: RunResult, measure: Measure) -> tuple[MetricCurve, ...]:
-    """The lines of one measure: train, and validation and test where they were measured.
+    """Return the curves of one metric: train, and validation and test if they were measured.
 
     Without a test curve, the final test figure is a single point at the selected epoch.
     """
@@ -52,7 +52,7 @@ def metric_curves(epochs: Sequence[EpochRecord], result: RunResult, measure: Mea
 
 
 def curve_figure(epochs: Sequence[EpochRecord], result: RunResult, measure: Measure) -> Figure:
-    """Train, validation and test against the epoch, in one plot, with the selected epoch marked."""
+    """Plot train, validation and test against the epoch, with the selected epoch marked."""
     figure = new_figure(WIDTH, HEIGHT)
     axes = minimal_axes(figure, 34, 42, WIDTH - 34 - 72, HEIGHT - 42 - 64)
     lines = metric_curves(epochs, result, measure)
@@ -110,7 +110,7 @@ def _scale(axes: Axes, lines: Sequence[MetricCurve], measure: Measure) -> None:
         axes.set_yscale("log")
     elif values:
         low, high = min(values), max(values)
-        # From 0 where that leaves the curves room; from just below them where they lie close together far above it.
+        # From 0 unless the curves are close together far above it.
         bottom = 0.0 if low < high / 2 else low - (high - low or high) / 4
         axes.set_ylim(bottom, high + 0.06 * (high - bottom) or 1)
 
@@ -131,7 +131,7 @@ def _mark_selected(axes: Axes, epoch: float) -> None:
 
 
 def _label_lines(axes: Axes, lines: Sequence[MetricCurve]) -> None:
-    """Each line's name at its end, in its colour."""
+    """Label each line at its end, in its color."""
     label_line_ends(axes, [(curve.split, curve.last[1], COLOURS[curve.split]) for curve in lines if curve.last])
 
 
@@ -144,7 +144,7 @@ FILTERS_WIDTH = 424
 
 
 def filter_figure(weights: Weights, title: str) -> Figure:
-    """The filters of a convolution as numbered images, at most `MAX_FILTERS` of them.
+    """Draw the filters of a convolution as numbered images, at most `MAX_FILTERS`.
 
     Args:
         weights: F×C×H×W.

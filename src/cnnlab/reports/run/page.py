@@ -1,4 +1,4 @@
-"""One run's page: a single HTML file that needs nothing else."""
+"""The report of a run: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MAX_CLASSES_LISTED = 100
 
 
 def render_run(view: RunView) -> str:
-    """The page as HTML: no scripts, nothing loaded from elsewhere, light and dark."""
+    """Return the page as HTML: no scripts, nothing loaded from elsewhere, light and dark."""
     title, details = captions.headline(view)
     split, score = captions.reported_split(view.result)
     return (
@@ -80,7 +80,7 @@ def render_run(view: RunView) -> str:
 
 
 def repeat_command(view: RunView) -> str:
-    """The command that repeats this run at the same precision, whatever a benchmark would choose."""
+    """Return the command that repeats this run at the same precision, whatever a benchmark would choose."""
     recipe, config = shlex.quote(f"{view.name}/recipe.toml"), view.precision_config
     settings = f"--set train.precision={config.precision} --set train.memory_format={config.memory_format}"
     return f"cnnlab train {recipe} {settings}"
@@ -88,7 +88,7 @@ def repeat_command(view: RunView) -> str:
 
 @cache
 def templates() -> Environment:
-    """The templates of pages: whatever is put in is escaped, and a name that is missing is an error."""
+    """Return the Jinja environment of pages: values are escaped, and an undefined name is an error."""
     environment = Environment(
         loader=PackageLoader("cnnlab.reports"),
         autoescape=True,
@@ -123,7 +123,7 @@ def _key_facts(view: RunView) -> list[Fact]:
 
 
 def _curves(view: RunView) -> list[tuple[Markup, str]]:
-    """The two plots with what is seen on them."""
+    """Return the two learning curves with their captions."""
     loss = captions.loss_caption(view.epochs, view.result)
     accuracy = captions.accuracy_caption(view.epochs, view.result)
     losses = figures.curve_figure(view.epochs, view.result, "loss")
@@ -148,7 +148,7 @@ def _filters(view: RunView) -> tuple[list[Markup], str] | None:
 
 
 def _activations(view: RunView) -> tuple[str, list[tuple[Markup, str]], list[str]] | None:
-    """What the network says of the example, the maps of each layer with what is seen on them, and how to read them."""
+    """Return the section of the example: its prediction, and each layer's maps with a caption."""
     found = view.activations
     if found is None or not found.layers:
         return None

@@ -1,4 +1,4 @@
-"""Records to rows of text, for the page and for the terminal."""
+"""Tables of a run's records, for the report and the terminal."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ NUM_COLUMNS_AFTER_PARAMETERS = 4  # columns
 
 
 def layer_table(table: LayerTable, memory: MemoryRecord | None = None) -> TextTable:
-    """The network, row by row, with a total; with `memory` a column of what each row keeps for the backward pass.
+    """Return the table of layers with a total; with `memory`, a column of what each row keeps for the backward pass.
 
-    Where weights are frozen, or train later, a column says so.
-    A row within a residual or repeat row is indented and named from its outer row on.
+    If weights are frozen or train later, a column says so. A row within a residual or repeat row is indented.
     """
     titles = ["name", "`layer", "#output", "#parameters", "`formula", "#share", "#multiply-adds", "#their share"]
     titles += ["#receptive field", "#jump"]
@@ -65,7 +64,7 @@ def layer_table(table: LayerTable, memory: MemoryRecord | None = None) -> TextTa
 
 
 def final_table(result: RunResult, data: DataRecord) -> TextTable:
-    """The final figures of the selected weights, a row for each split of the data; one not evaluated has dashes."""
+    """Return the final figures of the selected weights, a row per split; one that was not evaluated has dashes."""
     measures = ("#loss", "#accuracy", "#95 % interval", "#top 5", "#balanced accuracy", "#macro F1")
     heads = parse_columns("part", "#images", *measures)
     scores = {"train": result.train, "validation": result.validation, "test": result.test}
@@ -74,7 +73,7 @@ def final_table(result: RunResult, data: DataRecord) -> TextTable:
 
 
 def class_table(score: Score | None) -> TextTable:
-    """How each class fared, in the order of the classes."""
+    """Return the scores of each class, in the order of the classes."""
     rows = (
         (
             shorten(each.name, 32),
@@ -88,7 +87,7 @@ def class_table(score: Score | None) -> TextTable:
 
 
 def claim_table(claims: Iterable[ClaimRecord]) -> TextTable:
-    """Published figures against measured ones, with the difference measured − published."""
+    """Return published and measured figures with the difference measured − published."""
     heads = parse_columns(
         "figure", "#published", "#measured", "#difference", "#95 % interval", "#runs", "verdict", "source"
     )
@@ -96,13 +95,13 @@ def claim_table(claims: Iterable[ClaimRecord]) -> TextTable:
 
 
 def ledger_table(openings: Iterable[LedgerEntry]) -> TextTable:
-    """Every look at the test set, in the ledger's order."""
+    """Return every evaluation on the test set, in the ledger's order."""
     rows = ((shorten(o.time.replace("T", " ")), shorten(o.run, 80), shorten(o.purpose)) for o in openings)
     return TextTable(parse_columns("time", "`run", "what for"), tuple(rows))
 
 
 def accuracy_interval(score: Score | None) -> tuple[float, float] | None:
-    """The 95 % Wilson interval of an accuracy; None where there is none."""
+    """Return the 95 % Wilson interval of an accuracy; None if there is none."""
     if score is None or not isfinite(score.accuracy):
         return None
     return wilson_interval(round(score.accuracy * score.images), score.images)
@@ -132,13 +131,13 @@ def _share(count: int, total: int) -> str:
 
 
 def _layer_text(layer: LayerRecord, names: set[str]) -> str:
-    """What was written; the rows within it stand below it and are not repeated."""
+    """Return the row as written, without the rows within it, which follow below."""
     outer = any(name.startswith(layer.name + ".") for name in names)
     return layer.text.partition("[")[0] + "[…])" if outer else layer.text
 
 
 def _indented(name: str, names: set[str]) -> str:
-    """Four spaces for each row that this one is in, and the name from the innermost of them on."""
+    """Indent the row's name by four spaces per enclosing row, and drop their names."""
     pieces = name.split(".")
     outer = [prefix for size in range(1, len(pieces)) if (prefix := ".".join(pieces[:size])) in names]
     return "    " * len(outer) + (name.removeprefix(outer[-1] + ".") if outer else name)
