@@ -214,7 +214,7 @@ def test_of_a_cut_backbone_the_maps_are_those_that_the_head_gets() -> None:
     [
         ("backbone.layer2.0.relu", r"called more than once.*write it as 'backbone\.layer2\.0\.relu#2'"),
         ("backbone.layer9", r"layer: the network has no layer of this name.*did you mean 'backbone\.layer"),
-        ("head.dense1", r"gives no maps of places\n *received: *head\.dense1, which gives 3"),
+        ("head.dense1", r"gives no feature maps\n *received: *head\.dense1, whose output is 3"),
     ],
 )
 def test_a_layer_that_cannot_be_weighed_is_told(layer: str, told: str) -> None:

@@ -1,1 +1,3 @@
-"""Which pixels count for a class, by several methods."""
+"""Which pixels speak for a class, by several methods with their checks."""
+
+from cnnlab.interpret.attribution import view as view

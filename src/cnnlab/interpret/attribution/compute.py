@@ -1,4 +1,4 @@
-"""Attribution maps of an image by several methods, each with its sanity checks."""
+"""Attribution maps of images by several methods, each with its checks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from statistics import fmean
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -25,6 +24,7 @@ from cnnlab.interpret.attribution.result import (
     Completeness,
     ImageAttributions,
     PerturbationCurve,
+    mean_or_none,
 )
 from cnnlab.interpret.attribution.sanity_checks import (
     MAX_STEPS,
@@ -45,10 +45,8 @@ from cnnlab.training.device import disable_tf32
 
 Baseline: TypeAlias = Literal["mean", "black", "blur"]
 MAX_IMAGES = 8
-# Of occlusion's square where no size is given: a quarter of the shorter side, 8 pixels of 32.
-SQUARE = 4
-# The blur's standard deviation: 2 pixels of 32.
-BLUR = 16
+# The default side of occlusion's square, and the standard deviation of the blur, as parts of the shorter side.
+WINDOW_DIVISOR, BLUR_DIVISOR = 4, 16
 BASELINES = {
     "mean": "the mean colour, which is 0 after the normalisation",
     "black": "black",
@@ -57,14 +55,14 @@ BASELINES = {
 
 
 def parse_class(value: str | int, classes: Sequence[str], count: int) -> int:
-    """The number of a class that is given by its name or its number; a name goes before a number.
+    """The number of a class, given by its name or else its number.
 
     Args:
-        classes: all names; empty where nobody knows them.
-        count: how many classes the network tells apart.
+        classes: all names; empty where they are not known.
+        count: the number of classes.
 
     Raises:
-        UsageError: there is no such class.
+        UsageError: no such class.
 
     >>> parse_class("cat", ["dog", "cat"], 2), parse_class("0", ["1", "0"], 2), parse_class(0, ["1", "0"], 2)
     (1, 1, 0)
@@ -85,11 +83,11 @@ def parse_class(value: str | int, classes: Sequence[str], count: int) -> int:
 
 
 def baseline_image(model: LoadedModel, input_image: InputImage, baseline: Baseline) -> Tensor:
-    """C×H×W floats on the CPU, as the network takes them: what is shown where nothing is to be seen."""
+    """The network's input that stands for the absence of an image, C×H×W floats on the CPU."""
     if baseline == "mean":
         return torch.zeros_like(input_image.values)
     if baseline == "blur":
-        sigma = min(input_image.values.shape[1:]) / BLUR
+        sigma = min(input_image.values.shape[1:]) / BLUR_DIVISOR
         return torch.from_numpy(gaussian_filter(input_image.values.numpy(), (0, sigma, sigma), mode="nearest"))
     mean, std = model.mean, model.std
     if mean is None and input_image.label is not None and model.dataset is not None:
@@ -97,55 +95,72 @@ def baseline_image(model: LoadedModel, input_image: InputImage, baseline: Baseli
     black = np.zeros_like(input_image.pixels)
     if mean is not None:
         return normalize_pixels(black, mean, std)
-    # The image's own mean and spread, as it was normalised itself.
+    # The image was normalised by its own mean and standard deviation.
     scaled = torch.from_numpy(input_image.pixels.astype(np.float32)) / 255
-    spread = scaled.std(dim=(1, 2), keepdim=True)
-    lowest = -scaled.mean(dim=(1, 2), keepdim=True) / spread.where(spread > 0, torch.ones(()))
+    deviation = scaled.std(dim=(1, 2), keepdim=True)
+    lowest = -scaled.mean(dim=(1, 2), keepdim=True) / deviation.where(deviation > 0, torch.ones(()))
     return lowest.expand_as(input_image.values).contiguous()
 
 
 def select_methods(methods: Sequence[str], layer: str) -> tuple[tuple[str, ...], Mapping[str, str]]:
-    """The methods in their order, and those that there is nothing for, with the reason."""
+    """The methods to compute, in the order of `METHODS`, and skipped ones with the reason."""
     for name in methods:
         if name not in METHODS:
             raise UsageError(
-                "there is no such method",
+                "unknown method",
                 where="--method",
                 received=name,
                 allowed=comma_separated(METHODS),
                 next_step=did_you_mean(name, METHODS) or "take one of these",
             )
-    wanted = tuple(name for name in METHODS if not methods or name in methods)
-    if layer or "grad-cam" not in wanted:
-        return wanted, {}
-    reason = "no layer of this network gives maps of places"
+    selected = tuple(name for name in METHODS if not methods or name in methods)
+    if layer or "grad-cam" not in selected:
+        return selected, {}
+    reason = "no layer of this network gives feature maps"
     if "grad-cam" in methods:
         raise UsageError(
-            f"Grad-CAM has nothing to weigh: {reason}",
+            f"Grad-CAM needs feature maps: {reason}",
             where="--method",
+            received="grad-cam",
             next_step="take another method, such as occlusion",
         )
-    return tuple(name for name in wanted if name != "grad-cam"), {"grad-cam": reason}
+    return tuple(name for name in selected if name != "grad-cam"), {"grad-cam": reason}
 
 
 def occlusion_window(model: LoadedModel, window: int | None, stride: int | None) -> tuple[int, int]:
+    """The side and the stride of occlusion's square, in pixels.
+
+    Raises:
+        UsageError: the square is larger than the image, or the stride larger than the square.
+    """
     shorter = min(model.image_spec.height, model.image_spec.width)
-    side = max(1, shorter // SQUARE) if window is None else window
+    side = max(1, shorter // WINDOW_DIVISOR) if window is None else window
     move = max(1, side // 2) if stride is None else stride
     for what, given, most in (("window", side, shorter), ("stride", move, side)):
         if not 1 <= given <= most:
             raise UsageError(
-                "occlusion's square lies within the image" if what == "window" else "each pixel is covered by a square",
+                "occlusion's square must lie within the image"
+                if what == "window"
+                else "occlusion's squares must cover every pixel",
                 where=f"--{what}",
                 received=f"{given} px",
                 allowed=f"1 to {most} px",
+                next_step=f"--{what} {most}",
             )
     return side, move
 
 
 def validate_options(images: Sequence[object], steps: int, baseline: str, draws: int, orders: int) -> None:
+    """Check the options that need no model.
+
+    Raises:
+        UsageError: an unknown baseline, or a number out of range.
+    """
     if baseline not in get_args(Baseline):
-        raise UsageError(f"unknown baseline '{baseline}'", where="--baseline", allowed=comma_separated(BASELINES))
+        step = "--baseline mean"
+        raise UsageError(
+            f"unknown baseline '{baseline}'", where="--baseline", allowed=comma_separated(BASELINES), next_step=step
+        )
     ranges = (
         ("--image", len(images), 1, MAX_IMAGES),
         ("--steps", steps, 1, MAX_STEPS),
@@ -155,7 +170,11 @@ def validate_options(images: Sequence[object], steps: int, baseline: str, draws:
     for what, given, least, most in ranges:
         if not least <= given <= most:
             raise UsageError(
-                "this number is out of its range", where=what, received=f"{given:,}", allowed=f"{least} to {most:,}"
+                "this number is out of range",
+                where=what,
+                received=f"{given:,}",
+                allowed=f"{least} to {most:,}",
+                next_step=f"choose {least} to {most:,}",
             )
 
 
@@ -164,7 +183,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _AttributionInput:
-    """One image with what is asked about it."""
+    """One image, with the settings of the methods and the predicted probabilities."""
 
     input_image: InputImage
     image: Tensor
@@ -190,32 +209,31 @@ def inspect_attribution(
     log: Callable[[str], None] = NO_CALLBACKS.log,
     progress: ProgressCallback = no_op,
 ) -> Attributions:
-    """Which pixels speak for a class, by saliency, integrated gradients, occlusion and Grad-CAM, with their checks.
+    """Attribute a class's logit to pixels by saliency, integrated gradients, occlusion and Grad-CAM, with checks.
 
-    All look at the class's logit. Needs the extra `cnnlab[captum]`.
+    Needs the extra `cnnlab[captum]`.
 
     Args:
-        model: of `load_model`, or a name as it takes them; its network is left as it was.
-        images: one or several: a file, or a place in its data such as "validation:12"; None: pictures that the
-            program draws.
-        target: the class, by its name or its number from 0; None: for each image the one that is predicted.
-        methods: some of saliency, integrated-gradients, occlusion and grad-cam; none: all that the network has.
-        layer: the row whose maps Grad-CAM weighs; None: the last one that gives maps.
-        steps: of integrated gradients, at least; doubled until their sum is off by less than 1 %, or 1,024 are reached.
+        model: of `load_model`, or a name as it takes them; its network is left unchanged.
+        images: one or several: a file, or an image of its data such as "validation:12"; None: generated images.
+        target: the class, by its name or its number from 0; None: for each image the predicted one.
+        methods: some of saliency, integrated-gradients, occlusion and grad-cam; none: all that the network allows.
+        layer: the row whose maps Grad-CAM weighs; None: the last one that makes maps.
+        steps: of integrated gradients, at least; doubled until their sum is off by less than 1 %, up to 1,024.
         window, stride: of occlusion's square, in pixels; None: a quarter of the shorter side, and half of that.
-        baseline: what stands for nothing to be seen: "mean", "black" or "blur".
-        draws: how many times the weights are drawn anew, in a copy.
-        orders: how many random orders of the pixels deletion and insertion are held against.
+        baseline: the input that stands for no image: "mean", "black" or "blur".
+        draws: how many times the weights are redrawn, in a copy.
+        orders: how many random orders of the pixels deletion and insertion are compared with.
         seed: of these draws and orders.
-        log: told of each image as it begins.
-        progress: told of the images that are done, and then of the draws.
+        log: called with the name of each image as it begins.
+        progress: called with the number of finished images, then of finished draws.
 
     Returns:
-        The maps, H×W each, with deletion, insertion, and correlations with the maps of redrawn weights.
+        H×W maps with deletion, insertion, and correlations with the maps of redrawn weights.
 
     Raises:
-        UsageError: Captum is missing; no such class, method or layer; Grad-CAM was asked for and there are no maps; a
-            number that is out of its range.
+        UsageError: Captum is missing; an unknown class, method or layer; Grad-CAM of a network without feature maps; a
+            number out of range.
         SourceError: an image can't be used.
         RunError: the network gives NaN or ±Inf.
     """
@@ -229,19 +247,11 @@ def inspect_attribution(
         cam_layer = choose_layer(network, model.layers, model.image_spec.shape, layer)
         selected, skipped = select_methods(methods, cam_layer)
         if target is not None and model.classes:
-            # Before any image is looked at: a look at the test part is written down for good.
+            # Before any image is loaded: an image of the test split is an opening of it, which the ledger records.
             parse_class(target, model.classes, len(model.classes))
         input_images = model.load_images(images, "inspect attribution")
-        inputs = [
-            _attribution_input(
-                model,
-                input_image,
-                target,
-                AttributionConfig(0, torch.empty(0), cam_layer, steps, side, move, 1),
-                baseline,
-            )
-            for input_image in input_images
-        ]
+        config = AttributionConfig(0, torch.empty(0), cam_layer, steps, side, move, 1)
+        inputs = [_attribution_input(model, each, target, config, baseline) for each in input_images]
         attributions = []
         for number, one_input in enumerate(inputs):
             log(f"{shorten(one_input.input_image.name)} …")
@@ -281,7 +291,7 @@ def _attribution_input(
 def _attribute_image(
     model: LoadedModel, inputs: _AttributionInput, methods: Sequence[str], orders: int, seed: int, number: int
 ) -> ImageAttributions:
-    """One image with all maps and curves; nothing is drawn anew yet."""
+    """Compute all maps and curves of one image."""
     network, image, config = model.network, inputs.image, inputs.config
     size = (image.shape[1], image.shape[2])
     maps = []
@@ -289,7 +299,7 @@ def _attribute_image(
         heatmap, sums = _attribution_map(network, inputs, name)
         deletion, insertion = _curves(network, image, config, pixel_ranking(heatmap, seed, number))
         maps.append(AttributionMap(name, heatmap, deletion, insertion, (), sums))
-    chance = [
+    random = [
         _curves(network, image, config, order) for order in random_rankings(size[0] * size[1], seed, number, orders)
     ]
     names = model.classes or tuple(str(number) for number in range(len(inputs.probabilities)))
@@ -301,8 +311,8 @@ def _attribute_image(
         probability=float(inputs.probabilities[config.target]),
         predicted=names[int(inputs.probabilities.argmax())],
         maps=tuple(maps),
-        random_deletion=tuple(deleted for deleted, _ in chance),
-        random_insertion=tuple(inserted for _, inserted in chance),
+        random_deletion=tuple(deleted for deleted, _ in random),
+        random_insertion=tuple(inserted for _, inserted in random),
     )
 
 
@@ -323,23 +333,21 @@ def _with_randomization(
     seed: int,
     progress: ProgressCallback,
 ) -> list[ImageAttributions]:
-    """The same with the correlations of maps of copies whose weights are drawn anew."""
+    """Add the correlations with the maps of copies with redrawn weights."""
     correlations: dict[tuple[int, str], list[float | None]] = {}
-    # Without weights there is nothing to draw.
     times = draws if any(True for _ in network.parameters()) else 0
     for draw in range(times):
-        progress("weights drawn anew", draw, times, "draws")
-        other = randomize_weights(network, seed, draw)
+        progress("redrawn weights", draw, times, "draws")
+        randomized = randomize_weights(network, seed, draw)
         for number, (one_input, image) in enumerate(zip(inputs, images, strict=True)):
             size = (one_input.image.shape[1], one_input.image.shape[2])
             for attribution in image.maps:
-                drawn = METHODS[attribution.method](other, one_input.image, one_input.config)
-                correlation = rank_correlation(
-                    attribution.heatmap, _to_numpy(to_heatmap(attribution.method, drawn, size))
-                )
-                correlations.setdefault((number, attribution.method), []).append(correlation)
+                method = attribution.method
+                redrawn = METHODS[method](randomized, one_input.image, one_input.config)
+                correlation = rank_correlation(attribution.heatmap, _to_numpy(to_heatmap(method, redrawn, size)))
+                correlations.setdefault((number, method), []).append(correlation)
     if times:
-        progress("weights drawn anew", times, times, "draws")
+        progress("redrawn weights", times, times, "draws")
     return [
         replace(
             image,
@@ -362,15 +370,15 @@ def _curves(
 
 
 def _agreement(images: Sequence[ImageAttributions], methods: Sequence[str]) -> tuple[tuple[str, str, float], ...]:
-    found = []
+    heatmaps = [{each.method: each.heatmap for each in image.maps} for image in images]
+    pairs = []
     for one, other in combinations(methods, 2):
-        maps = [{own.method: own.heatmap for own in image.maps} for image in images]
-        known = [value for each in maps if (value := rank_correlation(each[one], each[other])) is not None]
-        if known:
-            found.append((one, other, fmean(known)))
-    return tuple(found)
+        mean = mean_or_none(rank_correlation(each[one], each[other]) for each in heatmaps)
+        if mean is not None:
+            pairs.append((one, other, mean))
+    return tuple(pairs)
 
 
 def _to_numpy(tensor: Tensor) -> Floats:
-    # To the CPU before they become float64, which an Apple GPU has none of.
+    # To the CPU first: MPS has no float64.
     return tensor.cpu().double().numpy()

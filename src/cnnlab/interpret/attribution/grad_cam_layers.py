@@ -1,4 +1,4 @@
-"""Which layers of a network give maps that Grad-CAM can weigh, and where Captum finds them."""
+"""Layers whose maps Grad-CAM can weigh, and the modules by which Captum hooks them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnnlab.models.pretrained.transfer import Resize, TransferModel
 from cnnlab.records import LayerRecord
 from cnnlab.render.formatting import format_shape, shorten
 
-# What only thins out the maps of the layer in front of it.
+# Modules that make no maps of their own.
 _POOLS_AND_DROPOUT = (
     *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
     *(nn.Dropout, nn.Dropout2d, nn.Identity),
@@ -25,17 +25,17 @@ MAX_NAMED = 20
 def choose_layer(
     network: nn.Module, rows: Sequence[LayerRecord], shape: tuple[int, int, int], layer: str | None = None
 ) -> str:
-    """The layer whose maps Grad-CAM weighs: the one that was asked for, or the last that makes maps; "" without any.
+    """The layer whose maps Grad-CAM weighs: `layer`, or by default the last that makes maps; "" without any.
 
-    Pools and dropout behind that one are passed over, since its own maps have more places.
+    Pools and dropout behind that layer are passed over, since its own maps are larger.
 
     Args:
-        network: in eval mode; left as it was.
-        rows: the network's, for images of this shape, (C, H, W).
+        network: in eval mode; left unchanged.
+        rows: of the network, for images of `shape`, (C, H, W).
         layer: a row or a module; "relu#2" is the second call of "relu".
 
     Raises:
-        UsageError: the network has no such layer, or it gives no maps that Grad-CAM could weigh.
+        UsageError: no such layer, or one without feature maps.
     """
     outputs = _outputs(network, rows, shape)
     fitting = [name for name, output in outputs.items() if _is_map(output, rows, shape)]
@@ -46,11 +46,11 @@ def choose_layer(
         return layer
     again = next((name for name in fitting if module_name(name) == module_name(layer)), "")
     if again:
-        what, received = "this layer is called more than once, and Grad-CAM sees its last call", layer
+        what, received = "this layer is called more than once, and Grad-CAM uses its last call", layer
     elif layer in outputs:
         what, received = (
-            "this layer gives no maps of places",
-            f"{layer}, which gives {format_shape(outputs[layer])}",
+            "this layer gives no feature maps",
+            f"{layer}, whose output is {format_shape(outputs[layer])}",
         )
     else:
         what, received = "the network has no layer of this name", shorten(layer)
@@ -58,15 +58,15 @@ def choose_layer(
         what,
         where="--layer",
         received=received,
-        allowed=", ".join(fitting[-MAX_NAMED:]) or "none: no layer of this network gives maps",
+        allowed=", ".join(fitting[-MAX_NAMED:]) or "none: no layer of this network gives feature maps",
         next_step=f"write it as '{again}'" if again else did_you_mean(layer, fitting) or "take a name from the list",
     )
 
 
 def find_hook_point(network: nn.Module, layer: str) -> tuple[nn.Module, bool]:
-    """The module that has a layer's maps, and whether they are what goes into it.
+    """The module to hook for a layer's maps, and whether they are its input.
 
-    Behind the module at which a backbone is cut nothing of it runs, no hook either: its maps are what the head gets.
+    The module at which a backbone is cut never returns, so its hook does not run: its maps are the head's input.
     """
     for cut, head in _cut_points(network).items():
         if module_name(layer) == cut:
@@ -77,29 +77,29 @@ def find_hook_point(network: nn.Module, layer: str) -> tuple[nn.Module, bool]:
 def _outputs(
     network: nn.Module, rows: Sequence[LayerRecord], shape: tuple[int, int, int]
 ) -> dict[str, tuple[int, ...]]:
-    """The shape of what each module gives for one image, in the order in which they end; of several calls the last."""
+    """The output shape of each module for one image, in the order in which they finish; of several calls the last."""
     modules = {name: module for name, module in network.named_modules() if name and not isinstance(module, Resize)}
     cuts = {head: cut for cut, head in _cut_points(network).items()}
     calls = [row.name for row in rows if CALL_SEPARATOR in row.name and module_name(row.name) in modules]
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def done(name: str, output: Tensor) -> None:
+    def on_output(name: str, output: Tensor) -> None:
         for earlier in [known for known in shapes if module_name(known) == module_name(name)]:
             del shapes[earlier]
         shapes[name] = tuple(output.shape[1:])
 
-    def on_call(name: str, given: Tensor) -> None:
+    def on_input(name: str, inputs: Tensor) -> None:
         if name in cuts:
-            shapes[cuts[name]] = tuple(given.shape[1:])
+            shapes[cuts[name]] = tuple(inputs.shape[1:])
 
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    with forward_hooks(network, [*modules, *calls], done, on_call), torch.no_grad():
+    with forward_hooks(network, [*modules, *calls], on_output, on_input), torch.no_grad():
         network(torch.zeros(1, *shape, device=device))
     return shapes
 
 
 def _cut_points(network: nn.Module) -> dict[str, str]:
-    """For each module behind which a backbone is cut, by name, the head that gets what it gives."""
+    """The name of each module at which a backbone is cut → the name of the head behind it."""
     heads = {}
     for outer, module in network.named_modules():
         if isinstance(module, TransferModel) and module.cut_point.module and not module.cut_point.before:
@@ -109,7 +109,7 @@ def _cut_points(network: nn.Module) -> dict[str, str]:
 
 
 def _is_map(output: tuple[int, ...], rows: Sequence[LayerRecord], shape: tuple[int, int, int]) -> bool:
-    """Whether it is C×H×W with more than one row and column; in some transformers the channels are last."""
+    """Whether an output is C×H×W with more than one row and column; in some transformers the channels are last."""
     if len(output) != 3 or min(output[1:]) < 2:
         return False
     spans = SpanTracer(rows, shape)

@@ -21,21 +21,21 @@ from cnnlab.errors import UsageError
 from cnnlab.interpret.attribution.grad_cam_layers import find_hook_point
 from cnnlab.models.pretrained.transfer import max_resize
 
-# What a backward pass keeps takes several times the room of a forward pass.
+# A backward pass takes several times the memory of a forward pass.
 GRADIENT_BATCH_DIVISOR = 4
 
 
 @dataclass(frozen=True)
 class AttributionConfig:
-    """What the methods need beside a network and an image.
+    """Settings of the methods for one image.
 
     Attributes:
         target: the number of the class.
-        baseline: C×H×W, what the image becomes where nothing is to be seen on it.
-        layer: whose maps Grad-CAM weighs, a row's name; empty where there is none.
-        steps: of the way from the baseline to the image.
-        window, stride: of the square that occlusion moves, in pixels.
-        batch_size: how many images are computed at a time.
+        baseline: C×H×W input that stands for no image.
+        layer: the row whose maps Grad-CAM weighs; empty without one.
+        steps: of the path of integrated gradients.
+        window, stride: of occlusion's square, in pixels.
+        batch_size: the largest number of images in a forward pass.
     """
 
     target: int
@@ -48,7 +48,7 @@ class AttributionConfig:
 
     @property
     def gradient_batch_size(self) -> int:
-        """How many images are computed at a time where gradients are wanted."""
+        """The largest number of images in a pass with gradients."""
         return max(1, self.batch_size // GRADIENT_BATCH_DIVISOR)
 
 
@@ -69,14 +69,14 @@ def load_captum() -> Any:
 
 
 def saliency(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
-    """C×H×W, the size of the logit's gradient by each number of a C×H×W image."""
+    """The absolute gradient of the logit by each number of a C×H×W image, C×H×W."""
     one = image[None].detach().clone().requires_grad_(True)
     attribution: Tensor = load_captum().Saliency(network).attribute(one, target=config.target)
     return attribution[0].detach()
 
 
 def integrated_gradients(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
-    """C×H×W, the mean gradient on the way from the baseline to the image, times their difference."""
+    """The mean gradient on the path from the baseline to the image, times their difference, C×H×W."""
     method = load_captum().IntegratedGradients(network)
     attribution: Tensor = method.attribute(
         image[None].detach(),
@@ -85,12 +85,12 @@ def integrated_gradients(network: nn.Module, image: Tensor, config: AttributionC
         n_steps=config.steps,
         internal_batch_size=config.gradient_batch_size,
     )
-    # Captum computes a part of this in 64-bit floats.
+    # Captum computes some of it in float64.
     return attribution[0].detach().to(image.dtype)
 
 
 def occlusion(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
-    """C×H×W, by how much the logit falls when a square is the baseline's: the mean over the squares on a pixel."""
+    """The fall of the logit when a square is replaced by the baseline, the mean over the squares on a pixel, C×H×W."""
     channels = len(image)
     with torch.no_grad():
         attribution: Tensor = (
@@ -109,7 +109,7 @@ def occlusion(network: nn.Module, image: Tensor, config: AttributionConfig) -> T
 
 
 def grad_cam(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
-    """1×h×w, the maps of a layer, each times the mean of the logit's gradient over it, summed; nothing below 0."""
+    """The sum of a layer's maps weighted by the mean gradient of the logit over each, negative values cut, 1×h×w."""
     module, by_input = find_hook_point(network, config.layer)
     method = load_captum().LayerGradCam(network, module)
     attribution: Tensor = method.attribute(
@@ -124,15 +124,13 @@ METHODS: Mapping[str, Method] = {
     "occlusion": occlusion,
     "grad-cam": grad_cam,
 }
-# What has no sign: a gradient's size, and what is cut off below 0.
-UNSIGNED_METHODS = frozenset({"saliency", "grad-cam"})
 
 
 def to_heatmap(name: str, attribution: Tensor, size: tuple[int, int]) -> Tensor:
-    """One number for each pixel, H×W, of what a method gives.
+    """Reduce a method's output to one number a pixel, H×W.
 
-    The largest over the channels for saliency (Simonyan et al., section 3.1), the sum for integrated gradients, which
-    keeps what all add up to; occlusion has one number for all channels; the maps of Grad-CAM are enlarged.
+    The maximum over the channels for saliency (Simonyan et al., section 3.1), the sum for integrated gradients, which
+    keeps completeness; occlusion has one number for all channels; the map of Grad-CAM is enlarged.
     """
     if name == "saliency":
         return attribution.amax(dim=0)
@@ -144,6 +142,6 @@ def to_heatmap(name: str, attribution: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def max_batch_size(network: nn.Module, image: Tensor) -> int:
-    """How many images of this one's size, as it is and as the network resizes it, are computed at a time."""
+    """The largest number of images in a forward pass, by the size of this one and of the network's resize."""
     sizes = [tuple(image.shape[-2:]), *filter(None, [max_resize(network)])]
     return min(max_eval_batch_size(*size, device=image.device) for size in sizes)

@@ -1,31 +1,31 @@
-"""Attribution maps of images with the sanity checks of each method: records and arrays. No torch."""
+"""Attribution maps of images with the checks of each method. No torch."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isfinite
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import InstanceOf
 
-from cnnlab.render.document import Document
-from cnnlab.render.formatting import MISSING, format_shape
-
-if TYPE_CHECKING:
-    from cnnlab.render.plots import CaptionedFigure
+from cnnlab.render.result import Result
 
 Floats = npt.NDArray[np.float64]
-# How the methods are called in sentences, where that is not their name.
-TITLES = {"integrated-gradients": "integrated gradients", "grad-cam": "Grad-CAM"}
-# A sum that is off by less than this share is complete.
+Measure = Literal["deletion", "insertion"]
+# A sum that is off by less than this share of the rise is complete.
 COMPLETENESS_TOLERANCE = 0.01
+# From this correlation on a map hardly depends on the weights.
+WEAK_CORRELATION = 0.7
 
 
 @dataclass(frozen=True)
 class Completeness:
-    """What integrated gradients add up to, and what they should: `rise` is f(image) − f(baseline), f: the logit."""
+    """The sum of integrated gradients, and `rise`, f(image) − f(baseline), that it should equal; f is the logit."""
 
     steps: int
     total: float
@@ -33,19 +33,14 @@ class Completeness:
 
     @property
     def gap(self) -> float:
-        """How far the sum is from the rise, as a share of the rise."""
-        away = abs(self.total - self.rise)
-        return away / abs(self.rise) if self.rise else (float("inf") if away else 0.0)
+        """|total − rise| / |rise|."""
+        difference = abs(self.total - self.rise)
+        return difference / abs(self.rise) if self.rise else (float("inf") if difference else 0.0)
 
 
 @dataclass(frozen=True)
 class PerturbationCurve:
-    """A class's probability as more and more pixels are exchanged, in even steps from none to all.
-
-    Attributes:
-        values: the probabilities.
-        auc: below them; 1 where the probability is 1 all the way.
-    """
+    """A class's probability while pixels are exchanged, in even steps from none to all, and the area under it."""
 
     values: Floats
     auc: float
@@ -53,14 +48,13 @@ class PerturbationCurve:
 
 @dataclass(frozen=True)
 class AttributionMap:
-    """One method's answer for one image.
+    """The map of one method for one image.
 
     Attributes:
-        method: its name.
-        heatmap: H×W, how much each pixel speaks for the class; below 0 against it, where the method has signs.
-        deletion, insertion: the pixels exchanged in the order of `heatmap`, the highest first.
-        randomization_correlations: Spearman's correlation of |heatmap| with that of the same network with weights drawn
-            anew, for each draw; None where a map is the same everywhere.
+        heatmap: H×W attributions to the class; below 0 against it, for methods with a sign.
+        deletion, insertion: while the pixels are exchanged, the highest of `heatmap` first.
+        randomization_correlations: Spearman's correlation of |heatmap| with that of the network with redrawn weights,
+            for each draw; None where a map is constant.
         completeness: of integrated gradients.
     """
 
@@ -72,50 +66,37 @@ class AttributionMap:
     completeness: Completeness | None = None
 
     @property
-    def title(self) -> str:
-        """What the method is called in sentences."""
-        return TITLES.get(self.method, self.method)
-
-    @property
-    def normalized_magnitude(self) -> Floats:
-        """H×W, each pixel's share of all sizes; zeros where all are zero."""
-        sizes: Floats = np.abs(self.heatmap)
-        return np.asarray(sizes / sizes.sum()) if sizes.any() else sizes
-
-    @property
-    def half_mass_area(self) -> float:
-        """The smallest share of the pixels that holds half of the mass; nan without any."""
-        falling: Floats = np.cumsum(np.sort(self.normalized_magnitude.ravel())[::-1])
-        enough = int(np.searchsorted(falling, 0.5)) + 1
-        return enough / len(falling) if falling[-1] else float("nan")
-
-    @property
-    def central_mass(self) -> float:
-        """The share of the mass in the middle half of the rows and columns; nan without any."""
-        height, width = self.heatmap.shape
-        within = self.normalized_magnitude[height // 4 : height - height // 4, width // 4 : width - width // 4].sum()
-        return float(within) if self.heatmap.any() else float("nan")
-
-    @property
     def mean_randomization_correlation(self) -> float | None:
-        """The mean of `randomization_correlations`; None where there is none."""
-        known = [value for value in self.randomization_correlations if value is not None]
-        return fmean(known) if known else None
+        """The mean of `randomization_correlations`; None without any."""
+        return mean_or_none(self.randomization_correlations)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers, without the map itself."""
+        row, column = np.unravel_index(int(self.heatmap.argmax()), self.heatmap.shape)
+        values: dict[str, Any] = {
+            "deletion": {"area": self.deletion.auc, "curve": self.deletion.values.tolist()},
+            "insertion": {"area": self.insertion.auc, "curve": self.insertion.values.tolist()},
+            "redrawn": list(self.randomization_correlations),
+            "highest": {"row": int(row), "column": int(column), "value": float(self.heatmap.max())},
+        }
+        if self.completeness is not None:
+            gap = self.completeness.gap
+            values["completeness"] = {**vars(self.completeness), "gap": gap if isfinite(gap) else None}
+        return values
 
 
 @dataclass(frozen=True)
 class ImageAttributions:
-    """One image with the answers of all methods.
+    """The maps of one image.
 
     Attributes:
-        name: what to call the image.
-        pixels: uint8, C×H×W.
-        target: the class that is asked about, by its number.
-        class_name: the name of that class; its number where nobody knows the names.
+        pixels: C×H×W, uint8.
+        target: the number of the class that is explained.
+        class_name: its name, or its number where names are not known.
         probability: of that class.
-        predicted: the name of the class that the network finds most probable.
+        predicted: the name of the most probable class.
         maps: one for each method.
-        random_deletion, random_insertion: for orders of the pixels that know nothing of the image.
+        random_deletion, random_insertion: curves of random orders of the pixels.
     """
 
     name: str
@@ -128,29 +109,38 @@ class ImageAttributions:
     random_deletion: tuple[PerturbationCurve, ...]
     random_insertion: tuple[PerturbationCurve, ...]
 
-    @property
-    def central_area(self) -> float:
-        """The share of the pixels that `AttributionMap.central_mass` looks at."""
-        height, width = self.pixels.shape[1:]
-        return float((height - 2 * (height // 4)) * (width - 2 * (width // 4)) / (height * width))
+    def random_curves(self, measure: Measure) -> tuple[PerturbationCurve, ...]:
+        """The curves of random orders, of deletion or of insertion."""
+        return self.random_deletion if measure == "deletion" else self.random_insertion
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers, without the maps themselves."""
+        return {
+            "image": self.name,
+            "class": {"number": self.target, "name": self.class_name, "probability": self.probability},
+            "predicted": self.predicted,
+            "random": {
+                "deletion": [curve.auc for curve in self.random_deletion],
+                "insertion": [curve.auc for curve in self.random_insertion],
+            },
+            "methods": {each.method: each.to_dict() for each in self.maps},
+        }
 
 
-@dataclass(frozen=True)
-class Attributions:
-    """Images, methods, and what the methods are worth.
+class Attributions(Result):
+    """Attribution maps of images by several methods.
 
     Attributes:
-        network: what it is called, with where its weights are from.
-        images: each with its maps.
-        layer: whose maps Grad-CAM weighed; empty where it did not.
-        baseline: in words, what stands for nothing to be seen.
+        network: its name, with the origin of its weights.
+        layer: whose maps Grad-CAM weighs; empty without Grad-CAM.
+        baseline: its description.
         window, stride: of occlusion, in pixels.
-        skipped_methods: methods that this network has nothing for, with the reason.
-        agreement: for each pair of methods the mean of Spearman's correlations of |heatmap| over the images.
+        skipped_methods: methods that the network does not allow, with the reason.
+        agreement: for each pair of methods the mean Spearman correlation of |heatmap| over the images.
     """
 
     network: str
-    images: tuple[ImageAttributions, ...]
+    images: tuple[InstanceOf[ImageAttributions], ...]
     layer: str
     baseline: str
     window: int
@@ -160,64 +150,41 @@ class Attributions:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Those that answered."""
-        return tuple(found.method for found in self.images[0].maps)
+        """The methods of the maps."""
+        return tuple(each.method for each in self.images[0].maps)
 
     def for_method(self, method: str) -> tuple[AttributionMap, ...]:
-        """A method's answers, one for each image."""
-        return tuple(found for image in self.images for found in image.maps if found.method == method)
+        """The maps of a method, one for each image."""
+        return tuple(each for image in self.images for each in image.maps if each.method == method)
 
-    def findings(self) -> tuple[str, ...]:
-        """What is seen, in sentences made from the numbers."""
-        from cnnlab.interpret.attribution.view import findings
+    def randomization_correlation(self, method: str) -> float | None:
+        """The mean correlation of a method's maps with those of redrawn weights; None without any."""
+        return mean_or_none(each.mean_randomization_correlation for each in self.for_method(method))
 
-        return findings(self)
+    def better_than_random(self, method: str, measure: Measure) -> int:
+        """On how many images a method is better than every random order."""
+        count = 0
+        for image, each in zip(self.images, self.for_method(method), strict=True):
+            areas = [curve.auc for curve in image.random_curves(measure)]
+            count += each.deletion.auc < min(areas) if measure == "deletion" else each.insertion.auc > max(areas)
+        return count
 
     def to_json(self, indent: int | None = None) -> str:
-        """All numbers but the maps themselves."""
-        from cnnlab.interpret.attribution.view import attribution_dict
-
-        return json.dumps(attribution_dict(self), indent=indent, ensure_ascii=False)
-
-    def document(self) -> Document:
-        """The worked answer: what is seen, the methods' tables, and what the words mean."""
-        from cnnlab.interpret.attribution.view import NOTES, tables
-
-        missing = (f"No {TITLES.get(name, name)}: {reason}." for name, reason in self.skipped_methods)
-        return Document(
-            title=f"What speaks for a class in {self.network}",
-            lines=self.findings(),
-            tables=tables(self),
-            notes=(self.settings_text(), *NOTES, *missing),
-        )
-
-    def figures(self) -> dict[str, CaptionedFigure]:
-        """The maps, and the curves of deletion and insertion."""
-        from cnnlab.interpret.attribution.figures import curves_figure, maps_figure
-
-        return {"attribution": maps_figure(self), "curves": curves_figure(self)}
-
-    def settings_text(self) -> str:
-        """How the maps were made, in a sentence."""
-        parts = [f"Baseline: {self.baseline}"]
-        if "occlusion" in self.methods:
-            parts.append(f"occlusion: a square of {self.window} pixels that moves by {self.stride}")
-        if "grad-cam" in self.methods:
-            height, width = self.images[0].pixels.shape[1:]
-            parts.append(f"Grad-CAM: the maps of {self.layer}, enlarged to {format_shape((height, width))}")
-        return "; ".join(parts) + "."
-
-    def _repr_html_(self) -> str:
-        from cnnlab.render.plots import to_svg
-
-        captioned = self.figures()["attribution"]
-        return self.document().to_html(to_svg(captioned.figure, "attribution", captioned.description, standalone=True))
+        """The numbers as JSON, without the maps themselves; None for what is not finite."""
+        values = {
+            "network": self.network,
+            "baseline": self.baseline,
+            "window": self.window,
+            "stride": self.stride,
+            "layer": self.layer or None,
+            "left_out": dict(self.skipped_methods),
+            "agreement": [{"methods": [one, other], "correlation": value} for one, other, value in self.agreement],
+            "images": [image.to_dict() for image in self.images],
+        }
+        return json.dumps(values, indent=indent, ensure_ascii=False)
 
 
-def format_correlation(value: float | None) -> str:
-    """A correlation with two digits.
-
-    >>> format_correlation(-0.314), format_correlation(None)
-    ('−0.31', '–')
-    """
-    return MISSING if value is None else f"{value:.2f}".replace("-", "−")
+def mean_or_none(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are known; None without any."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

@@ -1,50 +1,110 @@
-"""Attribution maps in tables and sentences. No torch."""
+"""Attribution maps as tables. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from math import isfinite
+from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnlab.interpret.attribution.result import COMPLETENESS_TOLERANCE, TITLES, format_correlation
-from cnnlab.render.document import TitledTable
-from cnnlab.render.formatting import format_count, format_fraction, format_percent, pluralize, shorten
+from cnnlab.interpret.attribution.result import WEAK_CORRELATION, Attributions, PerturbationCurve
+from cnnlab.render.document import Document, TitledTable
+from cnnlab.render.formatting import (
+    MISSING,
+    format_correlation,
+    format_count,
+    format_fraction,
+    format_percent,
+    format_shape,
+    pluralize,
+    shorten,
+)
+from cnnlab.render.result import document, figures
 from cnnlab.render.tables import TextTable
 
 if TYPE_CHECKING:
-    from cnnlab.interpret.attribution.result import AttributionMap, Attributions, ImageAttributions, PerturbationCurve
+    from cnnlab.render.plots import CaptionedFigure
+
+NOTES = (
+    "Deletion and insertion: the area under the class's probability while the pixels are exchanged, the highest first; "
+    "deletion, from the image to the baseline, should be small, insertion, from the baseline to the image, large "
+    "(Petsiuk et al., 2018). Better: images on which it is better than every random order of the pixels.",
+    "Redrawn: rank correlation of |map| with that of the network with redrawn weights; near 1 the map does not depend "
+    "on the weights (Adebayo et al., 2018).",
+)
+MAPS_NOTES = (
+    "Orange speaks for the class, blue against it; saliency has no sign, and Grad-CAM shows nothing below 0. Full "
+    "colour from the map's 99th percentile on. Behind each map: the image in pale grey.",
+    "del, ins: areas under the curves of deletion (small is good) and insertion (large is good). redrawn: rank "
+    "correlation with the map of redrawn weights; near 1 the map does not depend on the weights.",
+)
 
 
-def tables(result: Attributions) -> tuple[TitledTable, ...]:
-    """The images with their classes, every map's figures, and the sums of integrated gradients."""
-    found = [("Images", _image_table(result)), ("Methods", _method_table(result))]
-    sums = _sums_table(result)
-    return (*found, ("What integrated gradients add up to", sums)) if sums.rows else tuple(found)
+@document.register
+def _(result: Attributions) -> Document:
+    tables: list[TitledTable] = [
+        ("Images", _image_table(result)),
+        (f"Checks of the methods over {pluralize(len(result.images), 'image')}", _check_table(result)),
+        ("Maps", _map_table(result)),
+    ]
+    if any(each.completeness for image in result.images for each in image.maps):
+        tables.append(("Completeness: the sum of integrated gradients", _completeness_table(result)))
+    if result.agreement:
+        tables.append(("Mean rank correlation of |map| between methods", _agreement_table(result)))
+    skipped = (f"No {name}: {reason}." for name, reason in result.skipped_methods)
+    return Document(
+        title=f"Attribution in {result.network}",
+        lines=tuple(filter(None, (headline(result),))),
+        tables=tuple(tables),
+        notes=(settings_text(result), *NOTES, *skipped),
+    )
 
 
-def attribution_dict(result: Attributions) -> dict[str, Any]:
-    """All numbers by name, but the maps themselves; None for what is not a number."""
+@figures.register(Attributions)
+def _(result: Attributions) -> dict[str, CaptionedFigure]:
+    from cnnlab.interpret.attribution.figures import curves_figure, maps_figure
+    from cnnlab.render.plots import CaptionedFigure
+
+    notes = (*MAPS_NOTES, settings_text(result))
     return {
-        "network": result.network,
-        "baseline": result.baseline,
-        "window": result.window,
-        "stride": result.stride,
-        "layer": result.layer or None,
-        "left_out": dict(result.skipped_methods),
-        "findings": result.findings(),
-        "agreement": [{"methods": [one, other], "correlation": value} for one, other, value in result.agreement],
-        "images": [_image_dict(image) for image in result.images],
+        "attribution": CaptionedFigure(maps_figure(result, notes), f"Attribution maps of images. {headline(result)}"),
+        "curves": CaptionedFigure(curves_figure(result), "Curves of deletion and insertion, and of random orders."),
     }
+
+
+def headline(result: Attributions) -> str:
+    """Which methods fail the check by redrawn weights; "" where it was not made."""
+    correlations = {method: result.randomization_correlation(method) for method in result.methods}
+    known = {method: value for method, value in correlations.items() if value is not None}
+    if not known:
+        return ""
+    weak = [f"{method} ({format_correlation(value)})" for method, value in known.items() if value >= WEAK_CORRELATION]
+    if not weak:
+        return (
+            f"The maps depend on the weights: none correlates by {WEAK_CORRELATION} or more with that of redrawn ones."
+        )
+    return (
+        f"Maps that hardly depend on the weights, by their correlation with those of redrawn ones: {', '.join(weak)}."
+    )
+
+
+def settings_text(result: Attributions) -> str:
+    """Baseline, occlusion's square and Grad-CAM's layer."""
+    settings = [f"Baseline: {result.baseline}"]
+    if "occlusion" in result.methods:
+        settings.append(f"occlusion: a square of {result.window} pixels, moved by {result.stride}")
+    if "grad-cam" in result.methods:
+        size = format_shape(result.images[0].pixels.shape[1:])
+        settings.append(f"grad-cam: the maps of {result.layer}, enlarged to {size}")
+    return "; ".join(settings) + "."
 
 
 def _image_table(result: Attributions) -> TextTable:
     rows = [
         (
             shorten(image.name),
-            # Where nobody knows the names, the number is the name.
+            # Without names the number is the name.
             shorten(" ".join(dict.fromkeys((str(image.target), image.class_name)))),
             format_percent(image.probability),
             shorten(image.predicted),
@@ -54,200 +114,58 @@ def _image_table(result: Attributions) -> TextTable:
     return TextTable.from_rows(["image", "class", "#probability", "predicted"], rows)
 
 
-def _method_table(result: Attributions) -> TextTable:
-    titles = ["image", "method", "#deletion", "#insertion", "#redrawn", "#half on", "#centre"]
+def _check_table(result: Attributions) -> TextTable:
+    rows = [
+        (
+            method,
+            str(result.better_than_random(method, "deletion")),
+            str(result.better_than_random(method, "insertion")),
+            format_correlation(result.randomization_correlation(method)),
+        )
+        for method in result.methods
+    ]
+    return TextTable.from_rows(["method", "#deletion better", "#insertion better", "#redrawn"], rows)
+
+
+def _map_table(result: Attributions) -> TextTable:
     rows: list[tuple[str, ...]] = []
     for image in result.images:
         rows += [
             (
                 "" if number else shorten(image.name),
-                found.title,
-                format_fraction(found.deletion.auc),
-                format_fraction(found.insertion.auc),
-                format_correlation(found.mean_randomization_correlation),
-                format_percent(found.half_mass_area),
-                format_percent(found.central_mass),
+                each.method,
+                format_fraction(each.deletion.auc),
+                format_fraction(each.insertion.auc),
+                format_correlation(each.mean_randomization_correlation),
             )
-            for number, found in enumerate(image.maps)
+            for number, each in enumerate(image.maps)
         ]
-        areas = (_mean_and_sd_text(image.random_deletion), _mean_and_sd_text(image.random_insertion))
-        rows.append(("", "random orders", *areas, "", "", format_percent(image.central_area)))
-    return TextTable.from_rows(titles, rows)
+        areas = (_mean_and_sd(image.random_deletion), _mean_and_sd(image.random_insertion))
+        rows.append(("", "random orders", *areas, ""))
+    return TextTable.from_rows(["image", "method", "#deletion", "#insertion", "#redrawn"], rows)
 
 
-def _sums_table(result: Attributions) -> TextTable:
+def _completeness_table(result: Attributions) -> TextTable:
     rows = [
         (
             shorten(image.name),
-            format_count(sums.steps),
-            f"{sums.total:.4f}".replace("-", "−"),
-            f"{sums.rise:.4f}".replace("-", "−"),
-            format_percent(sums.gap),
+            format_count(each.completeness.steps),
+            *(f"{value:.4f}".replace("-", "−") for value in (each.completeness.total, each.completeness.rise)),
+            format_percent(each.completeness.gap),
         )
         for image in result.images
-        for found in image.maps
-        if (sums := found.completeness) is not None
+        for each in image.maps
+        if each.completeness is not None
     ]
     return TextTable.from_rows(["image", "#steps", "#sum", "#f(image) − f(baseline)", "#gap"], rows)
 
 
-def _image_dict(image: ImageAttributions) -> dict[str, Any]:
-    return {
-        "image": image.name,
-        "class": {"number": image.target, "name": image.class_name, "probability": image.probability},
-        "predicted": image.predicted,
-        "random": {
-            "deletion": [curve.auc for curve in image.random_deletion],
-            "insertion": [curve.auc for curve in image.random_insertion],
-        },
-        "methods": {found.method: _map_dict(found) for found in image.maps},
-    }
+def _agreement_table(result: Attributions) -> TextTable:
+    rows = [(one, other, format_correlation(value)) for one, other, value in result.agreement]
+    return TextTable.from_rows(["method", "method", "#correlation"], rows)
 
 
-def _map_dict(attribution: AttributionMap) -> dict[str, Any]:
-    row, column = np.unravel_index(int(attribution.heatmap.argmax()), attribution.heatmap.shape)
-    sums = attribution.completeness
-    return {
-        "deletion": {"area": attribution.deletion.auc, "curve": attribution.deletion.values.tolist()},
-        "insertion": {"area": attribution.insertion.auc, "curve": attribution.insertion.values.tolist()},
-        "redrawn": list(attribution.randomization_correlations),
-        "half_on": _finite_or_none(attribution.half_mass_area),
-        "centre": _finite_or_none(attribution.central_mass),
-        "highest": {"row": int(row), "column": int(column), "value": float(attribution.heatmap.max())},
-        **({"completeness": {**vars(sums), "gap": _finite_or_none(sums.gap)}} if sums else {}),
-    }
-
-
-def _finite_or_none(value: float) -> float | None:
-    return value if isfinite(value) else None
-
-
-def _mean_and_sd_text(curves: Iterable[PerturbationCurve]) -> str:
-    """The mean of the areas and their standard deviation."""
+def _mean_and_sd(curves: Sequence[PerturbationCurve]) -> str:
     areas = [curve.auc for curve in curves]
-    deviation = float(np.std(areas, ddof=1)) if len(areas) > 1 else float("nan")
-    return f"{fmean(areas):.4f} ± {format_fraction(deviation)}"
-
-
-# From this correlation on a map hardly changes when the weights are drawn anew.
-WEAK_CORRELATION = 0.7
-QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
-NOTES = (
-    "Deletion and insertion: the area under the class's probability while the pixels are exchanged, the highest first: "
-    "deletion makes the image the baseline, where less is better; insertion makes the baseline the image, where more "
-    "is better (Petsiuk et al., 2018).",
-    "Redrawn: rank correlation of |map| with that of the same network with weights drawn anew; near 1, the map depends "
-    "on the image alone (Adebayo et al., 2018). Half on: the smallest share of the pixels that holds half of |map|. "
-    "Centre: the share of |map| in the middle half of the rows and columns; of random orders, of the pixels.",
-)
-
-
-def findings(result: Attributions) -> tuple[str, ...]:
-    """A sentence each on the place, the order, the weights, the agreement, and the sum."""
-    return tuple(
-        filter(
-            None,
-            (
-                _location_text(result),
-                _perturbation_text(result),
-                _randomization_text(result),
-                _agreement_text(result),
-                _sums_sentence(result),
-            ),
-        )
-    )
-
-
-def dominant_quadrant(attribution: AttributionMap) -> tuple[str, float]:
-    """The quarter of the image with the most of the mass, and its share."""
-    height, width = attribution.heatmap.shape
-    parts = [
-        half
-        for rows in np.split(attribution.normalized_magnitude, [height // 2])
-        for half in np.split(rows, [width // 2], axis=1)
-    ]
-    shares = [float(part.sum()) for part in parts]
-    most = int(np.argmax(shares))
-    return QUADRANTS[most], shares[most]
-
-
-def _location_text(result: Attributions) -> str:
-    if len(result.images) == 1:
-        image = result.images[0]
-        texts = [
-            f"{map_.title}: {format_percent(share)} in the {name} quarter"
-            for map_ in image.maps
-            if map_.heatmap.any()
-            for name, share in [dominant_quadrant(map_)]
-        ]
-        empty = [map_.title for map_ in image.maps if not map_.heatmap.any()]
-        texts += [f"{', '.join(empty)}: zero everywhere"] if empty else []
-        return "Where it lies: " + "; ".join(texts) + "."
-    shares = {
-        name: [map_.central_mass for map_ in result.for_method(name) if map_.heatmap.any()] for name in result.methods
-    }
-    texts = [f"{_title(name)} {format_percent(fmean(each))}" for name, each in shares.items() if each]
-    area = format_percent(result.images[0].central_area)
-    return f"Of |map| the centre, {area} of the pixels, has on average: {', '.join(texts)}." if texts else ""
-
-
-def _perturbation_text(result: Attributions) -> str:
-    count, orders = len(result.images), len(result.images[0].random_deletion)
-    texts = []
-    for name in result.methods:
-        pairs = list(zip(result.images, result.for_method(name), strict=True))
-        deleted = sum(map_.deletion.auc < min(_aucs(image, "deletion")) for image, map_ in pairs)
-        inserted = sum(map_.insertion.auc > max(_aucs(image, "insertion")) for image, map_ in pairs)
-        texts.append(f"{_title(name)} {deleted} and {inserted}")
-    of = f"of {pluralize(count, 'image')}"
-    return f"Better than each of {orders} random orders at deletion and at insertion, {of}: {', '.join(texts)}."
-
-
-def _randomization_text(result: Attributions) -> str:
-    means = {
-        name: [each for map_ in result.for_method(name) if (each := map_.mean_randomization_correlation) is not None]
-        for name in result.methods
-    }
-    known = {name: fmean(each) for name, each in means.items() if each}
-    if not known:
-        return ""
-    texts = ", ".join(f"{_title(name)} {format_correlation(value)}" for name, value in known.items())
-    still = [_title(name) for name, value in known.items() if value >= WEAK_CORRELATION]
-    verdict = f"; {' and '.join(still)} barely depends on the weights" if len(still) == 1 else ""
-    if len(still) > 1:
-        verdict = f"; {', '.join(still)} barely depend on the weights"
-    return f"With weights drawn anew the maps correlate with these by: {texts}{verdict}."
-
-
-def _agreement_text(result: Attributions) -> str:
-    if not result.agreement:
-        return ""
-    ordered = sorted(result.agreement, key=lambda pair: pair[2])
-    texts = [(f"{_title(one)} and {_title(other)}", format_correlation(value)) for one, other, value in ordered]
-    (least, low), (most, high) = texts[0], texts[-1]
-    if len(texts) == 1:
-        return f"The maps of {most} agree by a rank correlation of {high}."
-    return f"Most alike are the maps of {most} (rank correlation {high}), least those of {least} ({low})."
-
-
-def _sums_sentence(result: Attributions) -> str:
-    sums = [map_.completeness for image in result.images for map_ in image.maps if map_.completeness]
-    if not sums:
-        return ""
-    worst = max(sums, key=lambda each: each.gap)
-    if worst.gap < COMPLETENESS_TOLERANCE:
-        return f"Integrated gradients add up to the logit's rise, to {format_percent(worst.gap)} at worst."
-    short = sum(each.gap >= COMPLETENESS_TOLERANCE for each in sums)
-    return (
-        f"Integrated gradients do not add up to the logit's rise on {short} of {pluralize(len(sums), 'image')}: "
-        f"they are off by up to {format_percent(worst.gap)} with {format_count(worst.steps)} steps."
-    )
-
-
-def _title(method: str) -> str:
-    return TITLES.get(method, method)
-
-
-def _aucs(image: ImageAttributions, measure: str) -> Iterator[float]:
-    for curve in image.random_deletion if measure == "deletion" else image.random_insertion:
-        yield curve.auc
+    deviation = format_fraction(float(np.std(areas, ddof=1))) if len(areas) > 1 else MISSING
+    return f"{fmean(areas):.4f} ± {deviation}"

@@ -38,11 +38,11 @@ def test_it_tells_what_is_seen_and_writes_both_pictures(recipe_file: Path) -> No
     done = attribution(recipe_file, "--image", "validation:0", "--image", "train:3")
     assert done.exit_code == 0, done.stderr
     for words in (
-        "What speaks for a class in tiny (random weights, seed 0)",
-        "Better than each of 8 random orders",
+        "Attribution in tiny (random weights, seed 0)",
+        "Checks of the methods over 2 images",
         "validation:0, ",
         "train:3, ",
-        "integrated gradients",
+        "integrated-gradients",
         "the maps of relu1, enlarged to 8×8",
     ):
         assert words in done.stdout, words
@@ -90,11 +90,11 @@ def test_a_picture_is_svg_where_its_name_says_so(recipe_file: Path, tmp_path: Pa
     ("words", "told"),
     [
         (["--class", "purple"], "--class: the network has no such class"),
-        (["--method", "lime"], "--method: there is no such method"),
-        (["--layer", "dense1"], "--layer: this layer gives no maps of places"),
+        (["--method", "lime"], "--method: unknown method"),
+        (["--layer", "dense1"], "--layer: this layer gives no feature maps"),
         (["--method", "saliency", "--window", "4"], "--window would do nothing here: it is a setting of occlusion"),
         (["--method", "saliency", "--layer", "relu1"], "add --method grad-cam, or leave --layer out"),
-        (["--window", "9"], "--window: occlusion's square lies within the image"),
+        (["--window", "9"], "--window: occlusion's square must lie within the image"),
         (["--image", "validation:99"], "the validation part has no image 99"),
         (["--image", "test:0"], "the test part is opened for a run only"),
         (["-o", "seen.pdf"], "--output: this is no name for a picture"),
@@ -116,7 +116,7 @@ def test_the_images_that_are_done_are_told(recipe_file: Path, monkeypatch: pytes
     done = attribution(recipe_file, *(["--image", "train:0"] * 2), "--method", "saliency", "--no-pictures")
     assert done.exit_code == 0, done.stderr
     assert [told for told in heard if told[0] == "attribution"] == [("attribution", n, 2, "images") for n in range(3)]
-    assert heard[-1] == ("weights drawn anew", 3, 3, "draws")
+    assert heard[-1] == ("redrawn weights", 3, 3, "draws")
 
 
 def test_a_missing_captum_is_told(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

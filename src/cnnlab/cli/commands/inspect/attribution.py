@@ -1,4 +1,4 @@
-"""`cnnlab inspect attribution`: which pixels count for a class by several methods, and how far each can be trusted."""
+"""`cnnlab inspect attribution`: which pixels speak for a class by several methods, with checks of each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Images = Annotated[
     typer.Option(
         "--image",
         metavar=IMAGE_METAVAR,
-        help=f"{IMAGE_HELP} (up to 8 times); by default one that the program draws.",
+        help=f"{IMAGE_HELP} (up to 8 times); by default a generated one.",
         show_default=False,
     ),
 ]
@@ -51,18 +51,20 @@ Methods = Annotated[
 GradCamLayer = Annotated[
     str | None,
     typer.Option(
-        metavar="ROW", help="Whose maps Grad-CAM weighs; by default the last that makes maps.", show_default=False
+        metavar="ROW",
+        help="The layer whose maps Grad-CAM weighs; by default the last that makes maps.",
+        show_default=False,
     ),
 ]
 Window = Annotated[
     int | None,
-    typer.Option(help="The side of occlusion's square, in pixels; by default a quarter of the image, 8 of 32."),
+    typer.Option(help="The side of occlusion's square, in pixels; by default a quarter of the image."),
 ]
-Stride = Annotated[int | None, typer.Option(help="How far that square moves at a time; by default half the window.")]
+Stride = Annotated[int | None, typer.Option(help="The stride of that square, in pixels; by default half the window.")]
 
 
 class AttributionBaseline(StrEnum):
-    """What stands for nothing to be seen."""
+    """The input that stands for no image."""
 
     MEAN = "mean"
     BLACK = "black"
@@ -80,11 +82,11 @@ def attribution(
     target: Class = None,
     method: Methods = None,
     layer: GradCamLayer = None,
-    steps: Annotated[int, typer.Option(help="Of integrated gradients; doubled until they add up.")] = 64,
+    steps: Annotated[int, typer.Option(help="The steps of integrated gradients; doubled until they add up.")] = 64,
     window: Window = None,
     stride: Stride = None,
     baseline: Annotated[
-        AttributionBaseline, typer.Option(help="What stands for nothing to be seen.")
+        AttributionBaseline, typer.Option(help="The input that stands for no image.")
     ] = AttributionBaseline.MEAN,
     output: PictureFile = None,
     no_pictures: NoPictures = False,
@@ -95,13 +97,13 @@ def attribution(
     format_: Format = "text",
     debug: Debug = False,
 ) -> None:
-    """Show which pixels speak for a class by saliency, integrated gradients, occlusion and Grad-CAM, each with checks.
+    """Show which pixels speak for a class by saliency, integrated gradients, occlusion and Grad-CAM, with checks.
 
-    Deletion and insertion against random orders of the pixels, the sum of integrated gradients, and whether a map
-    changes when the weights are drawn anew. Needs pip install 'cnnlab\\[captum]'.
+    The checks: deletion and insertion against random orders of the pixels, the sum of integrated gradients, and the
+    correlation with maps of redrawn weights. Needs pip install 'cnnlab\\[captum]'.
     """
     output_format = choose_format(json, format_)
-    place = None if no_pictures else check_figure_path(output, "attribution.png")
+    path = None if no_pictures else check_figure_path(output, "attribution.png")
     _refuse_unused_options(context, method)
     named = read_network_name(what)
     from cnnlab.cli.output.console import progress_reporter
@@ -110,9 +112,9 @@ def attribution(
     from cnnlab.interpret.loaded_model import load_target
 
     load_captum()
-    with progress_reporter() as shown:
-        model = load_target(named, seed=seed, device=device, data=data, log=shown.log, progress=shown)
-        found = inspect_attribution(
+    with progress_reporter() as reporter:
+        model = load_target(named, seed=seed, device=device, data=data, log=reporter.log, progress=reporter)
+        result = inspect_attribution(
             model,
             image or (None,),
             target=target,
@@ -122,19 +124,17 @@ def attribution(
             window=window,
             stride=stride,
             baseline=baseline.value,
-            log=shown.log,
-            progress=shown,
+            log=reporter.log,
+            progress=reporter,
         )
-    show_with_figures(found, output_format, found.figures, place, ("half on", "centre"))
+    show_with_figures(result, output_format, result.figures, path)
 
 
 def _refuse_unused_options(context: typer.Context, methods: list[str] | None) -> None:
-    """Refuse settings of methods that were not asked for.
-
-    Raises:
-        UsageError: there is one.
-    """
-    of = {"window": "occlusion", "stride": "occlusion", "steps": "integrated-gradients", "layer": "grad-cam"}
-    for name in given_options(context, *of):
-        if methods and of[name] not in methods:
-            refuse_option(name, f"it is a setting of {of[name]}, which was not asked for", f"add --method {of[name]}")
+    """Raise a UsageError for settings of methods that are not used."""
+    method_of = {"window": "occlusion", "stride": "occlusion", "steps": "integrated-gradients", "layer": "grad-cam"}
+    for name in given_options(context, *method_of):
+        if methods and method_of[name] not in methods:
+            refuse_option(
+                name, f"it is a setting of {method_of[name]}, which is not used", f"add --method {method_of[name]}"
+            )
