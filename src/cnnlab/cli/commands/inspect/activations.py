@@ -1,9 +1,9 @@
-"""`cnnlab inspect activations`: the maps that layers make of an image, idle units, and what excites a filter."""
+"""`cnnlab inspect activations`: feature maps of an image, dead units, and the patches that excite filters."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,13 +29,12 @@ from cnnlab.errors import UsageError
 from cnnlab.interpret.limits import MAX_PATCHES, MAX_SHOWN
 
 if TYPE_CHECKING:
-    from cnnlab.render.document import Document
-    from cnnlab.render.plots import CaptionedFigure
+    from cnnlab.render.result import Result
 
 Layers = Annotated[
     list[str] | None,
     typer.Option(
-        "--layer", metavar="NAME", help="A layer to look at (repeatable); else the first and the last convolution."
+        "--layer", metavar="NAME", help="A layer (repeatable); by default the first and the last convolution."
     ),
 ]
 ImageArgument = Annotated[
@@ -43,7 +42,7 @@ ImageArgument = Annotated[
     typer.Option(
         "--image",
         metavar=IMAGE_METAVAR,
-        help=f"{IMAGE_HELP}; by default the run's own, or one that the program draws.",
+        help=f"{IMAGE_HELP}; by default the run's own, or a generated one.",
         show_default=False,
     ),
 ]
@@ -51,7 +50,7 @@ PatchesOf = Annotated[
     str | None,
     typer.Option(
         metavar="LAYER[:FILTER]",
-        help="Instead: the parts of images that excite a filter most, or, without a number, some of the layer's.",
+        help="Instead: the patches that excite a filter most, or, without a number, some of the layer's filters.",
         show_default=False,
     ),
 ]
@@ -60,18 +59,8 @@ Limit = Annotated[
     typer.Option(min=1, help=f"With --units and --patches: {LIMIT_HELP}", show_default=False),
 ]
 
-# Columns that a narrow terminal goes without.
+# Columns that a narrow terminal leaves out.
 OPTIONAL_COLUMNS = ("std", "like edges", "highest", "lowest")
-
-
-class ResultWithFigures(Protocol):
-    """What each of the three answers can do."""
-
-    def document(self) -> Document: ...
-
-    def to_json(self, indent: int | None = None) -> str: ...
-
-    def figures(self) -> dict[str, CaptionedFigure]: ...
 
 
 def register(group: typer.Typer) -> None:
@@ -84,9 +73,7 @@ def activations(
     layer: Layers = None,
     image: ImageArgument = None,
     maps: Annotated[int, typer.Option(min=1, max=MAX_SHOWN, help="How many maps of a layer are shown.")] = 16,
-    units: Annotated[
-        bool, typer.Option("--units", help="Instead: dead and saturated units over a part of the data.")
-    ] = False,
+    units: Annotated[bool, typer.Option("--units", help="Instead: dead and saturated units over a split.")] = False,
     patches: PatchesOf = None,
     top: Annotated[int, typer.Option(min=1, max=MAX_PATCHES, help="With --patches: how many of each filter.")] = 8,
     part: Annotated[SplitName, typer.Option(help="With --units and --patches: which images.")] = SplitName.VALIDATION,
@@ -100,38 +87,38 @@ def activations(
     format_: Format = "text",
     debug: Debug = False,
 ) -> None:
-    """Show what layers make of an image: their maps, numbered, with the image and statistics of each map.
+    """Show the feature maps of layers for an image, numbered, with the image and statistics of each map.
 
-    With --units which units never do anything over a split of the data; with --patches what excites filters most.
+    With --units the dead and saturated units over a split; with --patches the parts of images that excite filters most.
     """
     output_format = choose_format(json, format_)
-    wanted = _requested_mode(units, patches, image, layer)
-    _refuse_unused_options(context, wanted)
-    path = None if no_pictures else check_figure_path(output, f"{wanted}.png")
+    mode = _requested_mode(units, patches, image, layer)
+    _refuse_unused_options(context, mode)
+    path = None if no_pictures else check_figure_path(output, f"{mode}.png")
     named = read_network_name(what)
     from cnnlab.cli.output.console import log, progress_reporter
     from cnnlab.interpret.loaded_model import load_target
 
-    with progress_reporter() as shown:
-        model = load_target(named, seed=seed, device=device, data=data, log=log, progress=shown)
-        found: ResultWithFigures
+    with progress_reporter() as reporter:
+        model = load_target(named, seed=seed, device=device, data=data, log=log, progress=reporter)
+        result: Result
         if units:
             from cnnlab.interpret.activations.units import inspect_units
 
-            found = inspect_units(model, part.value, layers=layer or (), limit=limit, log=log)
+            result = inspect_units(model, part.value, layers=layer or (), limit=limit, log=log)
         elif patches is not None:
             from cnnlab.interpret.activations.patches import inspect_patches
 
-            found = inspect_patches(model, *_parse_filters(patches), part.value, count=top, limit=limit, log=log)
+            result = inspect_patches(model, *_parse_filters(patches), part.value, count=top, limit=limit, log=log)
         else:
             from cnnlab.interpret.activations.feature_maps import inspect_activations
 
-            found = inspect_activations(model, image, layers=layer or (), maps=maps)
-    show_with_figures(found, output_format, found.figures, path, OPTIONAL_COLUMNS)
+            result = inspect_activations(model, image, layers=layer or (), maps=maps)
+    show_with_figures(result, output_format, result.figures, path, OPTIONAL_COLUMNS)
 
 
 def _requested_mode(units: bool, patches: str | None, image: str | None, layer: list[str] | None) -> str:
-    """What is wanted; its name is that of the picture.
+    """activations, units or patches; also the name of the figure file.
 
     Raises:
         UsageError: options that do not go together.
@@ -153,12 +140,8 @@ def _requested_mode(units: bool, patches: str | None, image: str | None, layer: 
 
 
 def _refuse_unused_options(context: typer.Context, mode: str) -> None:
-    """Refuse options of what was not asked for.
-
-    Raises:
-        UsageError: there is one.
-    """
-    counted = ("--units or --patches", "without them one image is looked at", ("units", "patches"))
+    """Raise a UsageError for options of another mode."""
+    counted = ("--units or --patches", "without them one image is shown", ("units", "patches"))
     uses = {
         "top": ("--patches LAYER", "it counts patches", ("patches",)),
         "part": counted,
@@ -173,17 +156,17 @@ def _refuse_unused_options(context: typer.Context, mode: str) -> None:
 
 
 def _parse_filters(text: str) -> tuple[str, list[int] | None]:
-    """A layer and its filters, of `conv1` or `conv1:3` or `conv1:3,7`.
+    """Parse `conv1`, `conv1:3` or `conv1:3,7` into a layer and its filters.
 
     Raises:
-        UsageError: what stands behind the colon is no number.
+        UsageError: something else than numbers behind the colon.
     """
     layer, colon, numbers = text.partition(":")
     if not colon:
         return layer, None
     if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", numbers, re.ASCII):
         raise UsageError(
-            "this names no filters",
+            "these are no numbers of filters",
             where="--patches",
             received=text,
             allowed="LAYER, LAYER:FILTER or LAYER:FILTER,FILTER: whole numbers from 0",
