@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isfinite
 
 NumberFormatter = Callable[[float], str]
@@ -122,6 +122,20 @@ def format_correlation(value: float | None) -> str:
     ('−0.31', '–')
     """
     return MISSING if value is None else f"{value:+.2f}".replace("-", "−")
+
+
+def format_names(names: Sequence[object], count: int | None = None, max_names: int = 12) -> str:
+    """The first names, and how many more there are.
+
+    Args:
+        count: of all names, where `names` holds only the first of them.
+
+    >>> format_names([1, 2, 3], max_names=2)
+    '1, 2 and 1 more'
+    """
+    shown = names[:max_names]
+    more = (len(names) if count is None else count) - len(shown)
+    return ", ".join(map(str, shown)) + (f" and {more:,} more" if more else "")
 
 
 def format_duration(seconds: float) -> str:

@@ -135,7 +135,6 @@ def test_json_and_tables_have_the_numbers(subject: LoadedModel, held_out: tuple[
     assert told["redrawn"] == list(occlusion.randomization_correlations)
     assert len(told["redrawn"]) == 2
     assert len(numbers["images"][0]["random"]["insertion"]) == 3
-    assert numbers["agreement"][0]["methods"] == ["saliency", "occlusion"]
     text = found.document().to_markdown()
     assert f"| {occlusion.deletion.auc:.4f} | {occlusion.insertion.auc:.4f} |" in text
     assert "Completeness" not in text
@@ -279,7 +278,6 @@ def test_a_map_of_zeros_has_no_correlation(held_out: tuple[list[Path], list[int]
     assert all(not map_.heatmap.any() for map_ in found.images[0].maps)
     assert found.document().lines == ()
     assert [map_.randomization_correlations for map_ in found.images[0].maps] == [(None,)] * 4
-    assert found.agreement == ()
     drawn(found)
 
 

@@ -19,6 +19,7 @@ from cnnlab.render.document import Document
 from cnnlab.render.formatting import (
     MISSING,
     format_correlation,
+    format_names,
     format_percent,
     format_shape,
     format_short,
@@ -32,7 +33,6 @@ from cnnlab.render.tables import TextTable
 if TYPE_CHECKING:
     from cnnlab.render.plots import CaptionedFigure
 
-MAX_NAMED = 12
 UNITS_NOTE = (
     "Units are channels of maps, or numbers of vectors, from 0; a unit's cases are all places of all images. Dead: "
     "behind a ReLU never above 0, behind another function |derivative| below 0.001 in every case. Saturated: farther "
@@ -260,13 +260,8 @@ def _units_row(layer: LayerUnits) -> tuple[str, ...]:
         str(len(layer.dead)),
         MISSING if layer.far is None else str(len(layer.saturated)),
         *(format_percent(float(value)) for value in (np.median(shares), shares.min(), shares.max())),
-        "; ".join(f"{what}: {_listed(numbers)}" for what, numbers in groups if numbers),
+        "; ".join(f"{what}: {format_names(numbers)}" for what, numbers in groups if numbers),
     )
-
-
-def _listed(numbers: tuple[int, ...]) -> str:
-    more = len(numbers) - MAX_NAMED
-    return ", ".join(map(str, numbers[:MAX_NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
 def _patches_row(each: FilterPatches) -> tuple[str, ...]:

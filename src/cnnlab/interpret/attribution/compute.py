@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -24,7 +23,6 @@ from cnnlab.interpret.attribution.result import (
     Completeness,
     ImageAttributions,
     PerturbationCurve,
-    mean_or_none,
 )
 from cnnlab.interpret.attribution.sanity_checks import (
     MAX_STEPS,
@@ -267,7 +265,6 @@ def inspect_attribution(
         window=side,
         stride=move,
         skipped_methods=tuple(skipped.items()),
-        agreement=_agreement(attributions, selected),
     )
 
 
@@ -367,16 +364,6 @@ def _curves(
 ) -> tuple[PerturbationCurve, PerturbationCurve]:
     deleted, inserted = perturbation_curves(network, image, config, order)
     return PerturbationCurve(deleted, curve_auc(deleted)), PerturbationCurve(inserted, curve_auc(inserted))
-
-
-def _agreement(images: Sequence[ImageAttributions], methods: Sequence[str]) -> tuple[tuple[str, str, float], ...]:
-    heatmaps = [{each.method: each.heatmap for each in image.maps} for image in images]
-    pairs = []
-    for one, other in combinations(methods, 2):
-        mean = mean_or_none(rank_correlation(each[one], each[other]) for each in heatmaps)
-        if mean is not None:
-            pairs.append((one, other, mean))
-    return tuple(pairs)
 
 
 def _to_numpy(tensor: Tensor) -> Floats:

@@ -136,7 +136,6 @@ class Attributions(Result):
         baseline: its description.
         window, stride: of occlusion, in pixels.
         skipped_methods: methods that the network does not allow, with the reason.
-        agreement: for each pair of methods the mean Spearman correlation of |heatmap| over the images.
     """
 
     network: str
@@ -146,7 +145,6 @@ class Attributions(Result):
     window: int
     stride: int
     skipped_methods: tuple[tuple[str, str], ...] = ()
-    agreement: tuple[tuple[str, str, float], ...] = ()
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -178,7 +176,6 @@ class Attributions(Result):
             "stride": self.stride,
             "layer": self.layer or None,
             "left_out": dict(self.skipped_methods),
-            "agreement": [{"methods": [one, other], "correlation": value} for one, other, value in self.agreement],
             "images": [image.to_dict() for image in self.images],
         }
         return json.dumps(values, indent=indent, ensure_ascii=False)

@@ -50,8 +50,6 @@ def _(result: Attributions) -> Document:
     ]
     if any(each.completeness for image in result.images for each in image.maps):
         tables.append(("Completeness: the sum of integrated gradients", _completeness_table(result)))
-    if result.agreement:
-        tables.append(("Mean rank correlation of |map| between methods", _agreement_table(result)))
     skipped = (f"No {name}: {reason}." for name, reason in result.skipped_methods)
     return Document(
         title=f"Attribution in {result.network}",
@@ -158,11 +156,6 @@ def _completeness_table(result: Attributions) -> TextTable:
         if each.completeness is not None
     ]
     return TextTable.from_rows(["image", "#steps", "#sum", "#f(image) − f(baseline)", "#gap"], rows)
-
-
-def _agreement_table(result: Attributions) -> TextTable:
-    rows = [(one, other, format_correlation(value)) for one, other, value in result.agreement]
-    return TextTable.from_rows(["method", "method", "#correlation"], rows)
 
 
 def _mean_and_sd(curves: Sequence[PerturbationCurve]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -12,14 +12,12 @@ from cnnlab.interpret.weights.filters import CHECKED, LOST, UNCHECKED, UNTRAINED
 from cnnlab.interpret.weights.measures import DEAD_NORM, SMALL_CHANGE, TWIN_COSINE
 from cnnlab.interpret.weights.result import LayerWeights
 from cnnlab.render.document import Document
-from cnnlab.render.formatting import MISSING, format_count, format_shape, pluralize, shorten
+from cnnlab.render.formatting import MISSING, format_count, format_names, format_shape, pluralize, shorten
 from cnnlab.render.result import document, figures
 from cnnlab.render.tables import TextTable
 
 if TYPE_CHECKING:
     from cnnlab.render.plots import CaptionedFigure
-
-MAX_NAMED = 12
 
 
 @document.register
@@ -98,18 +96,10 @@ def _summary_table(result: LayerWeights) -> TextTable:
         (f"dead: norm below {100 * DEAD_NORM:g} % of the median", measures.dead),
         ("NaN or ±Inf, taken as 0", measures.broken),
     ]
-    rows = [(what, format_count(len(numbers)), _listed(map(str, numbers), len(numbers))) for what, numbers in groups]
-    pairs = (f"{one}={other}" for one, other in measures.twins)
-    twins = (f"pairs of twins: cosine above {TWIN_COSINE}", format_count(measures.twins_in_all))
-    return TextTable.from_rows(
-        [result.filters.noun, "#count", "which"], [*rows, (*twins, _listed(pairs, measures.twins_in_all))]
-    )
-
-
-def _listed(names: Iterator[str], count: int) -> str:
-    texts = [name for name, _ in zip(names, range(MAX_NAMED), strict=False)]
-    more = count - len(texts)
-    return ", ".join(texts) + (f" and {more:,} more" if more else "")
+    rows = [(what, format_count(len(numbers)), format_names(numbers)) for what, numbers in groups]
+    pairs, count = [f"{one}={other}" for one, other in measures.twins], measures.twins_in_all
+    rows.append((f"pairs of twins: cosine above {TWIN_COSINE}", format_count(count), format_names(pairs, count)))
+    return TextTable.from_rows([result.filters.noun, "#count", "which"], rows)
 
 
 def _filter_table(result: LayerWeights) -> TextTable:
