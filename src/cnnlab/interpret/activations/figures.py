@@ -129,8 +129,9 @@ def _draw_units(axes: Axes, layer: LayerUnits) -> None:
     for units, colour in ((layer.dead, "validation"), (layer.saturated, "other")):
         if units:
             # Above the axis in the drawing order, where no bar hides them.
-            style = {"color": COLOURS[colour], "linewidth": 0, "clip_on": False, "zorder": 3}
-            axes.bar(units, -MARK, width=max(0.8, count / 240), **style)
+            marks = axes.bar(units, -MARK, width=max(0.8, count / 240), color=COLOURS[colour], linewidth=0, zorder=3)
+            for mark in marks:
+                mark.set_clip_on(False)
     axes.set_xlim(-0.6, count - 0.4)
     axes.set_ylim(-MARK if layer.dead or layer.saturated else 0, 1)
     axes.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])

@@ -27,8 +27,8 @@ def _(result: LayerWeights) -> Document:
     size = f"{pluralize(count, filters.noun)} of {format_shape(tuple(shape))}"
     noun = filters.noun
     listed = len(result.shown_filters)
-    which = "first" if result.order == "number" else "largest by norm"
-    caption = "" if listed == count else f"The {listed:,} {which} of {count:,} {noun}s; --most lists more"
+    which = "first" if result.order == "number" else "largest"
+    caption = "" if listed == count else f"The {which} {listed:,} of {count:,} {noun}s; --most lists more"
     note = "Numbers count from 0. norm: ‖w‖."
     if result.measures.change is not None:
         note += " change: ‖w − w₀‖ / ‖w₀‖; cosine: between w and the initial weights w₀."
