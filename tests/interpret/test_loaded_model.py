@@ -178,7 +178,7 @@ def test_an_image_of_the_data_is_named_by_its_place(recipe: Callable[..., Recipe
     assert not (tmp_path / LEDGER).exists()
     subject.load_image("test:0", purpose="a look")
     assert [line.purpose for line in openings(tmp_path, folder.data().test_set)] == ["a look"]
-    with pytest.raises(UsageError, match=r"the validation part has no image 99(?s:.)*validation:0 to validation:"):
+    with pytest.raises(UsageError, match=r"the validation split has no image 99(?s:.)*validation:0 to validation:"):
         subject.load_image("validation:99")
 
 
@@ -193,9 +193,9 @@ def test_some_images_of_a_part_are_spread_over_it(recipe_file: Path) -> None:
 
 def test_a_test_part_needs_a_run_and_a_bare_network_has_no_data(recipe_file: Path) -> None:
     subject = load_model(str(recipe_file), device="cpu")
-    with pytest.raises(UsageError, match="the test part is opened for a run only"):
+    with pytest.raises(UsageError, match="the test split is opened for a run only"):
         subject.open_split("test", "a look")
-    with pytest.raises(UsageError, match=r"(?s)the data has no such part.*received: *both"):
+    with pytest.raises(UsageError, match=r"(?s)the data has no such split.*received: *both"):
         subject.open_split("both", "a look")
     backbone = load_model("squeezenet1_1", device="cpu")
     with pytest.raises(UsageError, match="a network by its name alone has no data"):

@@ -1,4 +1,4 @@
-"""Trained networks tested under shifts: what `cnnlab.shift` does."""
+"""Evaluates trained networks under shifts of their images."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from cnnlab.config.corruptions import default_corruptions, read_corruptions
 from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.errors import RunError, SpecError, UsageError
-from cnnlab.reports.robustness.view import ShiftView
+from cnnlab.reports import robustness as robustness  # registers how the result is shown
 from cnnlab.runs.index.finished_runs import LoadedRun, group_names, group_runs, load_runs
 from cnnlab.runs.index.run_groups import one_run_per_seed
+from cnnlab.runs.robustness.result import ShiftResult
 from cnnlab.stats.comparison import DecisionRules
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 from cnnlab.stats.sample import MIN_RUNS
@@ -36,32 +37,29 @@ def shift(
     device: str = "auto",
     data: str | Path | None = None,
     callbacks: Callbacks = NO_CALLBACKS,
-) -> ShiftView:
-    """Test trained networks under shifts of their images: the same images and the same draws for every network.
+) -> ShiftResult:
+    """Evaluate trained networks under shifts: the same images and random numbers for every network.
 
     Args:
-        runs: run folders, or folders that hold runs. Those that differ in their seeds alone are one group; two runs are
+        runs: run folders, or folders that hold runs. Those that differ in their seeds only are one group; two runs are
             two groups.
-        shifts: calls such as "rotation(30)" and names, which stand for usual strengths; by default all kinds.
-        split: train, validation or test; by default test where all runs have test figures, so that nothing is opened
-            that was shut, else validation. A look at the test split is a line in the ledger beside the run.
-        limit: at most so many images, spread evenly over the split.
-        smallest_difference: that is of interest, a fraction.
-        alpha: the rate of wrong verdicts allowed, over all shifts of a group together.
-        seed: of what each image draws.
-        per_run: each run is a group of its own, judged by its images.
-        cifar10c: the folder of CIFAR-10-C's arrays, which take the place of shifts.
+        shifts: calls such as "rotation(30)", and names, which stand for the default strengths; by default all kinds.
+        split: train, validation or test; by default test where all runs have test figures already, else validation.
+            An opening of the test split is recorded in the ledger beside the run.
+        limit: the largest number of images, evenly spaced over the split.
+        smallest_difference: the smallest difference of interest, a fraction.
+        alpha: the rate of wrong verdicts, over all shifts of a group together.
+        seed: of the random numbers of each image.
+        per_run: whether each run is a group of its own, judged by its images.
+        cifar10c: the folder of CIFAR-10-C's arrays, which replace the shifts.
         device: auto, cpu, cuda or mps.
-        data: where catalogue data lives; by default the cache folder.
+        data: the folder of catalogue data; by default the cache folder.
         callbacks: called during the work.
 
-    Returns:
-        An answer that a notebook shows; `shifted` has the records.
-
     Raises:
-        SpecError: a shift that can't be.
-        UsageError: no such split, or runs that were not shown the same images.
-        RunError: there is no run, or it has not finished.
+        SpecError: a shift that is not allowed.
+        UsageError: no such split, or runs with different images.
+        RunError: no run, or one that has not finished.
         SourceError: the data is not found.
     """
     from cnnlab.data.sources.cifar10c import open_cifar10c
@@ -73,27 +71,27 @@ def shift(
         what = "CIFAR-10-C has its own corruptions, of the test images"
         raise UsageError(what, where="--cifar10c", next_step="leave --shift and --part out")
     chosen = split or ("test" if cifar10c is not None else _default_split(groups, callbacks.log))
-    setting = ShiftSettings(chosen, limit, RunContext.of(data, device, callbacks))
+    settings = ShiftSettings(chosen, limit, RunContext.of(data, device, callbacks))
     if cifar10c is None:
-        wanted = [shifts] if isinstance(shifts, str) else shifts
-        measure = partial(shift_run, choose_shifts=partial(_selected_shifts, wanted), settings=setting, seed=seed)
+        names = [shifts] if isinstance(shifts, str) else shifts
+        measure = partial(shift_run, choose_shifts=partial(_selected_shifts, names), settings=settings, seed=seed)
     else:
-        measure = partial(corrupt_run, corrupted=open_cifar10c(Path(cifar10c)), settings=setting)
-    folders = {name: [run.folder for run in found] for name, found in groups.items()}
-    whole, answers = shift_groups(folders, measure, rules, split=chosen, seed=seed, notes=notes)
-    return ShiftView(whole, answers[0].example)
+        measure = partial(corrupt_run, corrupted=open_cifar10c(Path(cifar10c)), settings=settings)
+    folders = {name: [run.folder for run in members] for name, members in groups.items()}
+    return shift_groups(folders, measure, rules, split=chosen, seed=seed, notes=notes)
 
 
 def _groups(paths: Sequence[str | Path], per_run: bool) -> tuple[dict[str, list[LoadedRun]], list[str]]:
-    """The runs by what they are called together, one for each seed, and a word on those that are left out."""
+    """The runs by the name of their group, one for each seed, and notes on those that are left out."""
     folders: dict[Path, RunFolder] = {}
     for path in map(Path, paths):
         within = [] if (path / "recipe.toml").is_file() else list_runs(path)
         for folder in [RunFolder.open(run.path) for run in within] or [_open_run(path)]:
             folders[folder.path] = folder
-    read, left_out = load_runs(folders.values())
-    usable = [run for run in read if not run.diverged]
-    reasons = {run.run: run.reason for run in left_out} | {run.folder.name: "diverged" for run in read if run.diverged}
+    loaded, left_out = load_runs(folders.values())
+    usable = [run for run in loaded if not run.diverged]
+    reasons = {run.run: run.reason for run in left_out}
+    reasons |= {run.folder.name: "diverged" for run in loaded if run.diverged}
     if not usable:
         step = "finish it: cnnlab train --resume RUN; or name another run"
         where, reason = next(iter(reasons.items()), ("", "there is none"))
@@ -101,15 +99,15 @@ def _groups(paths: Sequence[str | Path], per_run: bool) -> tuple[dict[str, list[
     notes = [f"Left out: {name} ({reason})." for name, reason in reasons.items()]
     if per_run or len(usable) <= 2:
         return {run.folder.name: [run] for run in usable}, notes
-    together = group_runs(usable, lambda run: run.experiment_key)
-    found: dict[str, list[LoadedRun]] = {}
-    for name, group in zip(group_names(together), together, strict=True):
-        found[name], note = one_run_per_seed(group)
+    grouped = group_runs(usable, lambda run: run.experiment_key)
+    groups: dict[str, list[LoadedRun]] = {}
+    for name, group in zip(group_names(grouped), grouped, strict=True):
+        groups[name], note = one_run_per_seed(group)
         notes += [note] if note else []
-        if 1 < len(found[name]) < MIN_RUNS:
-            few = f"{name}: {len(found[name])} networks are too few for a verdict on the recipe"
+        if 1 < len(groups[name]) < MIN_RUNS:
+            few = f"{name}: {len(groups[name])} networks are too few for a verdict on the recipe"
             notes.append(f"{few}; with --apart each is judged by its images.")
-    return found, notes
+    return groups, notes
 
 
 def _open_run(path: Path) -> RunFolder:
@@ -123,10 +121,10 @@ def _open_run(path: Path) -> RunFolder:
 
 
 def _default_split(groups: dict[str, list[LoadedRun]], log: Callable[[str], None]) -> str:
-    """The split that may be looked at without opening what was shut."""
+    """test where it has been opened for all runs, else validation."""
     if all(run.result.test is not None for runs in groups.values() for run in runs):
         return "test"
-    log("the test part of these runs has not been opened: validation images are used; --part test opens it")
+    log("the test split of these runs has not been opened: validation images are used; --part test opens it")
     return "validation"
 
 

@@ -151,7 +151,7 @@ class LoadedModel:
         split, index = self._validated_split(match[1]), int(match[2])
         if index >= (size := self._open_dataset().num_images(split)):
             raise UsageError(
-                f"the {split} part has no image {index}",
+                f"the {split} split has no image {index}",
                 where="--image",
                 received=f"{split}:{index}",
                 allowed=f"{split}:0 to {split}:{size - 1}",
@@ -182,7 +182,7 @@ class LoadedModel:
         splits: list[Split] = [known for known in get_args(Split) if known in self._open_dataset().splits]
         found = next((known for known in splits if known == split), None)
         if found is None:
-            raise UsageError("the data has no such part", received=split, allowed=comma_separated(splits))
+            raise UsageError("the data has no such split", received=split, allowed=comma_separated(splits))
         return found
 
     def _open_dataset(self) -> Dataset:
@@ -194,7 +194,7 @@ class LoadedModel:
     def _ledger_folder(self) -> RunFolder:
         if self.folder is None:
             step = "look at the train or the validation part, or train it first"
-            raise UsageError("the test part is opened for a run only, whose ledger tells of it", next_step=step)
+            raise UsageError("the test split is opened for a run only, whose ledger tells of it", next_step=step)
         return self.folder
 
 

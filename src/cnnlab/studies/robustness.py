@@ -1,4 +1,4 @@
-"""A study's networks tested under its shifts, once all of them are trained: nothing is chosen by it."""
+"""Evaluates a study's networks under its shifts, once all are trained; no choice depends on it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cnnlab.config.corruptions import read_corruptions
 from cnnlab.config.study import Study
 from cnnlab.errors import CnnlabError
 from cnnlab.runs.environment import code_hash
-from cnnlab.runs.robustness.compute import ShiftSettings, check_same_images, shift_groups, shift_run
-from cnnlab.runs.robustness.result import ShiftedRun, ShiftResult
+from cnnlab.runs.robustness.compute import ShiftedRun, ShiftSettings, check_same_images, shift_groups, shift_run
+from cnnlab.runs.robustness.result import ShiftResult
 from cnnlab.stats.comparison import DecisionRules
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 from cnnlab.storage.run_folder import RunFolder
@@ -29,7 +29,7 @@ from cnnlab.studies.tasks import exclusive
 
 
 def with_pending_shift_claims(study: Study, result: StudyResult) -> StudyResult:
-    """The result of a study with shifts before its networks are tested: what is published of that is open."""
+    """Mark the claims about shifts as not yet measured, before the networks are evaluated."""
     if not study.shifts:
         return result
     shift_claims = judge_shift_claims(study, None, result.data)
@@ -37,10 +37,10 @@ def with_pending_shift_claims(study: Study, result: StudyResult) -> StudyResult:
 
 
 def evaluate_under_shifts(runner: StudyRunner, collected: CollectedResults, result: StudyResult) -> StudyResult:
-    """The result with all arms' finished networks under the study's shifts, on the test split.
+    """Evaluate the finished networks of all arms under the study's shifts, on the test split.
 
-    Stored predictions are used. One opening of the test set, for all runs still to be tested, is recorded first.
-    Where it can't be done, the result says why.
+    Stored results are reused. One opening of the test set, for all other runs, is recorded first. On failure the result
+    is returned with a note that gives the reason.
     """
     plan, study = runner.plan, runner.plan.study
     notes = tuple(note for note in result.notes if not note.startswith(UNSHIFTED))
@@ -52,12 +52,12 @@ def evaluate_under_shifts(runner: StudyRunner, collected: CollectedResults, resu
     try:
         (runner.folder / SHIFTED).mkdir(parents=True, exist_ok=True)
         with exclusive(runner.context.runs, f"test-{plan.test_set}", runner.context.callbacks.log):
-            found = _test_groups(runner, groups)
+            shifted = _evaluate_groups(runner, groups)
     except (CnnlabError, OSError) as error:
         return _with_untested_note(runner, result, notes, str(error).partition("\n")[0])
     same = {arm.name: arm.same_as for arm in result.arms if arm.same_as}
-    shift_claims = judge_shift_claims(study, found, result.data, same)
-    return result.model_copy(update={"shifted": found, "shift_claims": shift_claims, "notes": notes})
+    shift_claims = judge_shift_claims(study, shifted, result.data, same)
+    return result.model_copy(update={"shifted": shifted, "shift_claims": shift_claims, "notes": notes})
 
 
 def _with_untested_note(runner: StudyRunner, result: StudyResult, notes: tuple[str, ...], why: str) -> StudyResult:
@@ -65,11 +65,11 @@ def _with_untested_note(runner: StudyRunner, result: StudyResult, notes: tuple[s
     return result.model_copy(update={"notes": (*notes, f"{UNSHIFTED}: {why}")})
 
 
-def _test_groups(runner: StudyRunner, groups: Mapping[str, Sequence[RunFolder]]) -> ShiftResult:
+def _evaluate_groups(runner: StudyRunner, groups: Mapping[str, Sequence[RunFolder]]) -> ShiftResult:
     plan, study = runner.plan, runner.plan.study
-    form = plan.dataset_cache.open(plan.arms[0].recipe.data, study.seeds[0]).image_spec
-    shifts = read_corruptions(study.shifts, form.height, form.width, form.channels)
-    setting = ShiftSettings(
+    image_spec = plan.dataset_cache.open(plan.arms[0].recipe.data, study.seeds[0]).image_spec
+    shifts = read_corruptions(study.shifts, image_spec.height, image_spec.width, image_spec.channels)
+    settings = ShiftSettings(
         context=runner.context,
         purpose="",
         dataset_factory=plan.dataset_cache.open,
@@ -79,46 +79,54 @@ def _test_groups(runner: StudyRunner, groups: Mapping[str, Sequence[RunFolder]])
         return runner.folder / SHIFTED / f"{folder.name}-{_cache_key(shifts)}.npz"
 
     def measure(folder: RunFolder) -> ShiftedRun:
-        known = _read_shifted_run(file_of(folder), folder, shifts)
-        if known is None:
-            known = shift_run(folder, lambda _: shifts, setting)
-            _write_shifted_run(file_of(folder), known)
-        return known
+        run = _read_shifted_run(file_of(folder), folder, shifts)
+        if run is None:
+            run = shift_run(folder, lambda _: shifts, settings)
+            _write_shifted_run(file_of(folder), run)
+        return run
 
     folders = [folder for each in groups.values() for folder in each]
-    check_same_images(folders, setting.split)
+    check_same_images(folders, settings.split)
     missing = sum(_read_shifted_run(file_of(folder), folder, shifts) is None for folder in folders)
     if missing:
         record_opening(runner.context.runs, f"study {plan.name}", plan.test_set, f"shifts of {missing} runs")
     own = study.smallest_difference if study.split_metric == "accuracy" else None
     delta = study.shift_difference or own or SMALLEST_DIFFERENCE
-    return shift_groups(groups, measure, DecisionRules(delta, study.alpha))[0]
+    # The page reads the example from the stored predictions.
+    return shift_groups(groups, measure, DecisionRules(delta, study.alpha)).model_copy(update={"example": None})
 
 
 def _finished_folders(collected: CollectedResults, name: str) -> list[RunFolder]:
     tasks = next(arm.tasks for arm in collected.plan.arms if arm.name == name)
-    done = [collected.finished_runs[task.id] for task in tasks if task.id in collected.finished_runs]
-    return [found.folder for found in done if found.result.train is not None]
+    finished = [collected.finished_runs[task.id] for task in tasks if task.id in collected.finished_runs]
+    return [run.folder for run in finished if run.result.train is not None]
 
 
 def _cache_key(shifts: tuple[object, ...]) -> str:
-    """What decides the predictions beside the run itself."""
+    """A digest of what the predictions depend on, besides the run itself."""
     return hashlib.sha256(f"{code_hash()} {shifts!r}".encode()).hexdigest()[:12]
 
 
 def _write_shifted_run(path: Path, run: ShiftedRun) -> None:
     content = io.BytesIO()
     calls = [str(shift.as_call()) for shift in run.shifts]
-    own = {"classes": np.array(run.classes), "calls": np.array(calls)}
-    np.savez_compressed(content, right=run.correct, labels=run.labels, example=run.example, **own)  # type: ignore[arg-type]
+    np.savez_compressed(
+        content,
+        right=run.correct,
+        labels=run.labels,
+        example=run.example,
+        classes=np.array(run.classes),
+        calls=np.array(calls),
+    )
     atomic_write(path, content.getvalue())
 
 
 def _read_shifted_run(path: Path, folder: RunFolder, shifts: tuple[object, ...]) -> ShiftedRun | None:
-    """What a run answered before; None where it did not, or where that is damaged."""
+    """A stored result; None where there is none, or where it is damaged."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            right, labels, example = stored["right"], stored["labels"], stored["example"]
-            return ShiftedRun(folder.name, shifts, right, labels, example, int(stored["classes"]))
-    except Exception:  # readers of zip and NumPy answer damaged bytes with exceptions of many kinds
+            return ShiftedRun(
+                folder.name, shifts, stored["right"], stored["labels"], stored["example"], int(stored["classes"])
+            )
+    except Exception:  # readers of zip and NumPy raise exceptions of many kinds for damaged bytes
         return None

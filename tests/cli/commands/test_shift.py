@@ -127,16 +127,16 @@ def test_validation_images_are_no_look_at_the_test_set(runs: Path, flat: str) ->
 @pytest.mark.full
 def test_the_same_draws_every_time_and_others_with_another_seed(flat: str) -> None:
     calls = ["drawn([hue(0.5)])", "drawn([noise(1.0)])", "hue(60)"]
-    first, again, other = (shift(flat, calls, split="train", seed=seed).shifted for seed in (0, 0, 1))
+    first, again, other = (shift(flat, calls, split="train", seed=seed).groups for seed in (0, 0, 1))
     assert first == again
-    assert [row.values for row in first.groups[0].rows] != [row.values for row in other.groups[0].rows]
+    assert [row.values for row in first[0].rows] != [row.values for row in other[0].rows]
 
 
 def test_what_can_not_be_is_refused(runs: Path, flat: str, tmp_path: Path, recipe: Make) -> None:
     before = looks(runs)
     assert "did you mean 'rotation'?" in ask(flat, "--shift", "rotate", code=2)
     told = ask(flat, "--part", "tests", code=2)
-    assert "--part: the data has no such part" in told
+    assert "--part: the data has no such split" in told
     assert "test, train, validation" in told
     assert "this is no name for a picture" in ask(flat, "-o", "x.gif", code=2)
     assert "this is no smallest difference" in ask(flat, "--delta", "0", code=2)
@@ -144,7 +144,7 @@ def test_what_can_not_be_is_refused(runs: Path, flat: str, tmp_path: Path, recip
     assert looks(runs) == before
     small = run(recipe(size=6, opened="sealed", split_seed=0), RunContext(runs=tmp_path, device="cpu"), name="small")
     told = ask(flat, str(small.path), "--shift", "invert", "--no-pictures", code=2)
-    assert "these runs are not shown the same images" in told
+    assert "these runs do not have the same images" in told
     assert "shift them one at a time" in told
     (small.path / "result.json").unlink()
     told = ask(str(small.path), code=1)
@@ -257,6 +257,6 @@ def test_an_array_with_a_pickle_in_it_is_not_opened(cifar: tuple[RunFolder, Path
 @pytest.mark.full
 def test_from_python_it_is_an_answer(flat: str) -> None:
     found = cnnlab.shift(flat, ["jpeg"], split="validation")
-    assert [row.strength for row in found.shifted.groups[0].rows] == [80, 50, 25, 10, 5]
+    assert [row.strength for row in found.groups[0].rows] == [80, 50, 25, 10, 5]
     assert found.svg().startswith("<svg")
     assert set(found.figures()) == {"curves", "examples"}

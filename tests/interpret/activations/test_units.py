@@ -185,8 +185,8 @@ def test_the_network_is_untouched_also_after_an_error_in_the_middle(
     [
         ("train", {"layers": ["conv1"]}, "'conv1' is no activation function that is a module.*allowed: +relu1, tanh1"),
         ("train", {"limit": 0}, "no image would be used"),
-        ("tests", {}, "the data has no such part"),
-        ("test", {}, "the test part is opened for a run only"),
+        ("tests", {}, "the data has no such split"),
+        ("test", {}, "the test split is opened for a run only"),
     ],
 )
 def test_mistakes_are_told(subject: LoadedModel, part: str, asked: dict[str, Any], words: str) -> None:

@@ -172,7 +172,7 @@ def test_a_look_at_the_test_parts_images_is_one_line_and_its_predictions_are_non
 def test_a_shut_test_part_stays_shut(own: RunFolder) -> None:
     own.write("result.json", own.result().model_copy(update={"test": None}).to_json())
     before = ledger(own)
-    with pytest.raises(RunError, match=r"(?s)the test part of this run has not been opened.*cnnlab test"):
+    with pytest.raises(RunError, match=r"(?s)the test split of this run has not been opened.*cnnlab test"):
         inspect_mistakes(own.path, "test", device="cpu")
     assert ledger(own) == before
 
@@ -259,15 +259,15 @@ def test_only_a_run_has_mistakes(what: str, recipe: Callable[..., Recipe], tmp_p
 def test_a_training_part_whose_predictions_were_not_kept_is_told_with_the_key(
     recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]
 ) -> None:
-    with pytest.raises(UsageError, match=r"(?s)no predictions of a train part.*--set train.predictions=all"):
+    with pytest.raises(UsageError, match=r"(?s)no predictions for the train split.*--set train.predictions=all"):
         inspect_mistakes(trained(recipe()).path, "train")
 
 
 def test_a_part_without_predictions_is_told(own: RunFolder) -> None:
     (own.path / "predictions-validation.npz").unlink()
-    with pytest.raises(UsageError, match=r"(?s)no predictions of a validation part.*test, train.*--part"):
+    with pytest.raises(UsageError, match=r"(?s)no predictions for the validation split.*test, train.*--part"):
         inspect_mistakes(own.path)
-    with pytest.raises(UsageError, match=r"(?s)there is no such part.*dev.*train, validation, test"):
+    with pytest.raises(UsageError, match=r"(?s)there is no such split.*dev.*train, validation, test"):
         inspect_mistakes(own.path, "dev")
     (own.path / "result.json").unlink()
     with pytest.raises(RunError, match=r"(?s)this run has not finished.*--resume"):

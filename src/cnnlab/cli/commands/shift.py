@@ -1,4 +1,4 @@
-"""`cnnlab shift`: trained networks tested on images that are moved, darkened, blurred, …"""
+"""`cnnlab shift`: trained networks on images that are moved, darkened, blurred, …"""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 
 # Columns that a narrow terminal goes without, the first to go first.
-OPTIONAL_COLUMNS = ("interval", "95 % interval", "against as it is")
+OPTIONAL_COLUMNS = ("interval", "95 % interval", "difference")
 
 Runs = Annotated[
     list[Path],
-    typer.Argument(metavar="RUN", help="Run folders; those that differ in their seeds alone are one group."),
+    typer.Argument(metavar="RUN", help="Run folders; those that differ in their seeds only are one group."),
 ]
 Shifts = Annotated[
     list[str] | None,
     typer.Option(
         "--shift",
         metavar="NAME|CALL",
-        help="A kind at its usual strengths, or one strength: rotation, 'rotation(30)', 'drawn([brightness(0.5)])'"
+        help="A kind at its default strengths, or one strength: rotation, 'rotation(30)', 'drawn([brightness(0.5)])'"
         " (repeatable); by default all kinds.",
         show_default=False,
     ),
@@ -39,18 +39,19 @@ SplitName = Annotated[
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=1, help="At most so many images, spread evenly over the part.", show_default=False)
+    int | None,
+    typer.Option(min=1, help="Use at most so many images, evenly spaced over the split.", show_default=False),
 ]
 Delta = Annotated[float, typer.Option(help="The smallest difference of interest: 0.01 is 1 point of accuracy.")]
-Alpha = Annotated[float, typer.Option(help="The rate of wrong verdicts allowed.")]
-DrawSeed = Annotated[int, typer.Option(min=0, help="The seed of what each image draws.")]
-Apart = Annotated[bool, typer.Option("--apart", help="Runs of one recipe stay apart, each judged by its images.")]
+Alpha = Annotated[float, typer.Option(help="The rate of wrong verdicts.")]
+DrawSeed = Annotated[int, typer.Option(min=0, help="The seed of the random numbers of each image.")]
+Apart = Annotated[bool, typer.Option("--apart", help="Treat each run as a group of its own, judged by its images.")]
 Corrupted = Annotated[
     Path | None,
     typer.Option(
         "--cifar10c",
         metavar="DIR",
-        help="Test on CIFAR-10-C instead: the folder of its arrays (labels.npy, fog.npy, …).",
+        help="Use CIFAR-10-C instead: the folder of its arrays (labels.npy, fog.npy, …).",
         show_default=False,
     ),
 ]
@@ -80,16 +81,16 @@ def shift(
 ) -> None:
     """Test trained networks under shifts of the images: 14 kinds, strengths in pixels, degrees and factors.
 
-    The same images and draws for every network; a test set that is shut stays so, unless --part test opens it.
+    Every network gets the same images and random numbers. A sealed test set stays sealed, unless --part test opens it.
     """
     output_format = choose_format(json, format_)
-    place = None if no_pictures else check_figure_path(output, "shift.png")
+    path = None if no_pictures else check_figure_path(output, "shift.png")
     from cnnlab.api.shift import shift as test_under_shifts
     from cnnlab.cli.output.console import progress_reporter
 
     with progress_reporter() as progress:
-        found = test_under_shifts(
-            [find_run(path) for path in runs],
+        result = test_under_shifts(
+            [find_run(run) for run in runs],
             shifts or (),
             split=split,
             limit=limit,
@@ -102,4 +103,4 @@ def shift(
             data=data,
             callbacks=progress.callbacks(),
         )
-    show_with_figures(found, output_format, found.figures, place, OPTIONAL_COLUMNS)
+    show_with_figures(result, output_format, result.figures, path, OPTIONAL_COLUMNS)

@@ -211,14 +211,14 @@ def _run(run: LoadedModel | str | Path) -> RunFolder:
 
 def _predictions(folder: RunFolder, split: str) -> Predictions:
     if split not in SPLITS:
-        raise UsageError("there is no such part", where="--part", received=split, allowed=", ".join(SPLITS))
+        raise UsageError("there is no such split", where="--part", received=split, allowed=", ".join(SPLITS))
     where, result = str(folder.path), folder.result()
     if result is None:
         step = f"finish it: cnnlab train --resume {folder.path}"
         raise RunError("this run has not finished", where=where, next_step=step)
     if split == "test" and result.test is None and "test" in folder.data().splits:
-        step = f"when every choice is made: cnnlab test {folder.path}; until then look at the validation part"
-        raise RunError("the test part of this run has not been opened", where=where, next_step=step)
+        step = f"when every choice is made: cnnlab test {folder.path}; until then look at the validation split"
+        raise RunError("the test split of this run has not been opened", where=where, next_step=step)
     predictions = folder.predictions(split) if getattr(result, split) is not None else None
     if predictions is None or not len(predictions.labels):
         kept_splits = [name for name in SPLITS if (folder.path / f"predictions-{name}.npz").exists()]
@@ -226,10 +226,10 @@ def _predictions(folder: RunFolder, split: str) -> Predictions:
         if split == "train" and result.train is not None:
             step += ", or train it again with --set train.predictions=all"
         raise UsageError(
-            f"this run has no predictions of a {split} part",
+            f"this run has no predictions for the {split} split",
             where=where,
             received=split,
-            allowed=comma_separated(kept_splits) or "none: " + (result.message or "no part was scored"),
+            allowed=comma_separated(kept_splits) or "none: " + (result.message or "no split was evaluated"),
             next_step=step,
         )
     if predictions.logits.shape != (len(predictions.labels), len(folder.data().classes)):

@@ -178,7 +178,7 @@ def _label_classes(
 
 
 def _title_suffix(result: Mistakes) -> str:
-    return f"the {result.split} part, {shorten(result.run, 40)}"
+    return f"the {result.split} split, {shorten(result.run, 40)}"
 
 
 def _confusion(result: Mistakes, headline: str) -> CaptionedFigure:

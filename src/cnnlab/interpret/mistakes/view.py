@@ -39,7 +39,7 @@ MIN_IMAGES_PER_CLASS = 3
 @document.register
 def _(result: Mistakes) -> Document:
     return Document(
-        f"Mistakes of {shorten(result.run, 80)} on the {result.split} part",
+        f"Mistakes of {shorten(result.run, 80)} on the {result.split} split",
         (headline(result),),
         tuple(_tables(result)),
         tuple(_notes(result)),

@@ -1,1 +1,3 @@
-"""Networks under corruptions in tables, figures and sentences."""
+"""Networks under shifts as tables and figures."""
+
+from cnnlab.reports.robustness import view as view

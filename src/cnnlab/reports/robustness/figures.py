@@ -1,4 +1,4 @@
-"""Networks under shifts, drawn: a curve for each kind of shift, and an image under each."""
+"""Figures of networks under shifts: a curve for each kind of shift, and an image under each shift."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from cnnlab.render.formatting import display_width, format_fraction, pluralize, shorten
 from cnnlab.render.gallery import GalleryPanel, Tile, draw_gallery, to_hwc
 from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_figure
-from cnnlab.reports.robustness.text import by_kind
 from cnnlab.reports.study.text import equivalence_band
 from cnnlab.runs.robustness.result import ShiftedGroup, ShiftResult, ShiftRow
 
@@ -22,19 +21,19 @@ NUM_COLUMNS = 4
 LEFT, BOTTOM, PANEL_HEIGHT, BETWEEN, HEAD = 34.0, 30.0, 118.0, 16.0, 24.0
 TOP = 34.0
 LEGEND, LINE = 16.0, 20.0
-# The longest name of a shift of one strength, and a letter's width in points.
+# The longest name of a shift of one strength, and the width of a letter in points.
 MAX_NAME_LENGTH, CHARACTER_WIDTH = 44, 6.4
 # The longest name below a small tile.
 MAX_TICKS_TEXT = 10
-# A group's mark changes when the colours begin again.
+# Markers of the groups; the next one is used when the colours repeat.
 MARKS, SIGNS = "os^Dv", "●■▲◆▼"
 HUES = ("train", "validation", "test", "other", "ink", "muted")
 
 
 def curves_figure(shifted: ShiftResult) -> Figure:
-    """Accuracy against the strength of each kind of shift, a line for each group; below, the shifts of one strength."""
+    """Plot accuracy against the strength of each kind of shift, a line per group; below, shifts of one strength."""
     groups = shifted.groups
-    kinds = by_kind(groups[0].rows)
+    kinds = groups[0].kinds
     curves = [kind for kind in kinds if len(kind) > 1]
     single = [kind[0] for kind in kinds if len(kind) == 1]
     top = TOP + LEGEND * len(groups)
@@ -60,23 +59,23 @@ def curves_figure(shifted: ShiftResult) -> Figure:
         axes.set_xlim(*span)
         for index, group in enumerate(groups):
             _draw_single(axes, shifted, group, single, index)
-        _name(axes, "of one strength: accuracy")
+        _name(axes, "one strength: accuracy")
     return figure
 
 
 def examples_figure(shifted: ShiftResult, example: npt.NDArray[np.uint8]) -> Figure:
-    """One image as it is and under each shift, with the accuracy under it.
+    """Draw one image, unshifted and under each shift, with the accuracy below.
 
     Args:
         example: uint8, (1 + S)×C×H×W.
     """
     group = shifted.groups[0]
     images = {row.call: to_hwc(pixels) for row, pixels in zip(group.rows, example[1:], strict=True)}
-    kinds = by_kind(group.rows)
+    kinds = group.kinds
     across = max(max(map(len, kinds)), 5)
     single = [kind[0] for kind in kinds if len(kind) == 1]
-    strengths = any(map(_strength_text, single))
-    own = ("as it is", *([""] if strengths else []), format_fraction(group.accuracy))
+    strengths = any(row.strength_text for row in single)
+    own = ("unshifted", *([""] if strengths else []), format_fraction(group.accuracy))
     clean = Tile(to_hwc(example[0]), own, "ink")
     tiles = (clean, *(Tile(images[row.call], _tile_lines(row, strengths)) for row in single))
     # Wide enough for the names, unless they are short and many.
@@ -85,7 +84,7 @@ def examples_figure(shifted: ShiftResult, example: npt.NDArray[np.uint8]) -> Fig
     several = [
         GalleryPanel(
             kind[0].shift,
-            tuple(Tile(images[row.call], (_strength_text(row), format_fraction(row.accuracy))) for row in kind),
+            tuple(Tile(images[row.call], (row.strength_text, format_fraction(row.accuracy))) for row in kind),
             across,
         )
         for kind in kinds
@@ -94,18 +93,18 @@ def examples_figure(shifted: ShiftResult, example: npt.NDArray[np.uint8]) -> Fig
     rows += [several[start : start + 2] for start in range(0, len(several), 2)]
     if rows and len(rows[-1]) == 1 and len(several) % 2:
         rows[-1].append(GalleryPanel("", (), across))  # so that its tiles are as large as the others
-    note = f"Below each image the strength, and the accuracy of {shorten(group.name)} on all images so shifted."
+    note = f"Below each image: the strength, and the accuracy of {shorten(group.name)} on all images under this shift."
     return draw_gallery("The first image under each shift", rows, [note])
 
 
 def _title(figure: Figure, shifted: ShiftResult, height: float) -> None:
-    title = f"Accuracy under shifts, {shifted.images:,} images of the {shifted.split} part"
+    title = f"Accuracy under shifts, {shifted.images:,} images of the {shifted.split} split"
     style = {"fontsize": NORMAL + 1, "color": COLOURS["ink"], "weight": "bold", "va": "center"}
     figure.text(8 / WIDTH, 1 - 14 / height, title, style)
     for index, group in enumerate(shifted.groups):
         over = "" if group.n == 1 else f", mean of {pluralize(group.n, 'network')}"
         sign = SIGNS[index // len(HUES) % len(SIGNS)]
-        text = f"{sign} {shorten(group.name, 60)}{over}: {format_fraction(group.accuracy)} as they are (dashed)"
+        text = f"{sign} {shorten(group.name, 60)}{over}: {format_fraction(group.accuracy)} unshifted (dashed)"
         if index == 0:
             text += f", shaded: {equivalence_band(shifted.delta, 'accuracy')}; bars: 95 % intervals"
         y = 1 - (TOP + LEGEND * index) / height
@@ -131,7 +130,7 @@ def _draw_curve(axes: Axes, shifted: ShiftResult, group: ShiftedGroup, kind: Seq
     points = [(row.strength, row.accuracy, row.low, row.high) for row in shown]
     unchanged = shown[0].unchanged
     if min(strengths) < unchanged < max(strengths) and unchanged not in strengths:
-        # Between weaker and stronger the image as it is has a place of its own.
+        # Between weaker and stronger shifts the unshifted image is a point of its own.
         points.append((unchanged, group.accuracy, None, None))
     points.sort(key=lambda point: point[0])
     positions = list(range(len(points)))
@@ -154,7 +153,7 @@ def _draw_single(
     if number == 0:
         axes.axvspan(*_band(shifted, group), color=colour, alpha=0.12, linewidth=0, zorder=0)
     rows = {row.call: row for row in group.rows}
-    # Groups that agree would hide one another; all of them stay within the row.
+    # Groups that agree would hide one another; offsets stay within the row.
     beside = 0.7 * ((number + 0.5) / len(shifted.groups) - 0.5)
     for position, each in enumerate(single):
         row = rows[each.call]
@@ -188,17 +187,13 @@ def _name(axes: Axes, text: str) -> None:
 
 
 def _tile_lines(row: ShiftRow, strengths: bool) -> tuple[str, ...]:
-    """What stands below an image under a shift of one strength, with a line for strengths where any has one."""
-    figure = format_fraction(row.accuracy)
-    return (row.shift, _strength_text(row), figure) if strengths else (row.shift, figure)
+    """The lines below an image under a shift of one strength; with a line for the strength where any has one."""
+    accuracy = format_fraction(row.accuracy)
+    return (row.shift, row.strength_text, accuracy) if strengths else (row.shift, accuracy)
 
 
 def _unit(row: ShiftRow) -> str:
-    """What stands behind a kind's name, since the numbers below its curve stand alone."""
-    unit = _strength_text(row).replace(f"{row.strength:g}", "").strip()
+    """The unit of the numbers below a curve, for its title."""
+    unit = row.strength_text.replace(f"{row.strength:g}", "").strip()
     name = {"×": "factor", "°": "degrees", "px": "pixels"}.get(unit)
     return f" ({name})" if name else ""
-
-
-def _strength_text(row: ShiftRow) -> str:
-    return row.title.removeprefix(row.shift).strip()

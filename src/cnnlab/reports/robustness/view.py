@@ -1,112 +1,142 @@
-"""Networks under shifts as they show themselves: one line, tables, curves, and an image under each shift."""
+"""Networks under shifts as tables. No torch."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+from cnnlab.render.document import Document, TitledTable
+from cnnlab.render.formatting import MISSING, format_count, format_fraction, pluralize, shorten
+from cnnlab.render.result import document, figures
+from cnnlab.render.tables import TextTable
+from cnnlab.reports.study.text import equivalence_band, format_signed
+from cnnlab.runs.robustness.result import ShiftedGroup, ShiftResult, ShiftRow
+from cnnlab.stats.ablation import MAX_ARMS
+from cnnlab.stats.sample import MIN_RUNS
 
-from cnnlab.render.document import Document
-from cnnlab.render.formatting import pluralize, shorten
-from cnnlab.render.plots import CaptionedFigure, to_svg
-from cnnlab.reports.robustness.figures import curves_figure, examples_figure
-from cnnlab.reports.robustness.text import invariance_summary, scope_text, shift_tables
-from cnnlab.runs.robustness.result import ShiftedGroup, ShiftResult
+if TYPE_CHECKING:
+    from cnnlab.render.plots import CaptionedFigure
 
-
-@dataclass(frozen=True)
-class ShiftView:
-    """Networks under shifts.
-
-    Attributes:
-        shifted: the records.
-        example: the first image, as it is and under each shift: uint8, (1 + S)×C×H×W; None where it is not kept.
-    """
-
-    shifted: ShiftResult
-    example: npt.NDArray[np.uint8] | None = None
-
-    @property
-    def summaries(self) -> tuple[str, ...]:
-        """For each group one line: what it is and is not invariant to."""
-        return tuple(invariance_summary(group, self.shifted) for group in self.shifted.groups)
-
-    def document(self) -> Document:
-        """The summaries, the accuracies under each shift, and what they speak of."""
-        groups = self.shifted.groups
-        names = shorten(groups[0].name) if len(groups) == 1 else pluralize(len(groups), "group")
-        return Document(
-            f"{names} under {pluralize(len(groups[0].rows), 'shift')}",
-            self.summaries,
-            shift_tables(self.shifted),
-            (scope_text(self.shifted), *self.shifted.notes),
-        )
-
-    def to_json(self, indent: int | None = None) -> str:
-        """`rows[]`, one for each group and shift, the images as they are, the summaries, and the settings."""
-        shifted = self.shifted
-        found = {
-            "split": shifted.split,
-            "images": shifted.images,
-            "seed": shifted.seed,
-            "smallest_difference": shifted.delta,
-            "summaries": self.summaries,
-            "unshifted": [_unshifted_dict(group) for group in shifted.groups],
-            "rows": [row for group in shifted.groups for row in _row_dicts(group)],
-            "between": [each.model_dump(mode="json") for each in shifted.between],
-            "notes": shifted.notes,
-        }
-        return json.dumps(found, indent=indent, ensure_ascii=False)
-
-    def svg(self) -> str:
-        """The curves, standing alone."""
-        plate = self.figures()["curves"]
-        return to_svg(plate.figure, "curves", plate.description, standalone=True)
-
-    def figures(self) -> dict[str, CaptionedFigure]:
-        """The curves, a panel for each kind of shift; and an image under each shift."""
-        told = " ".join(self.summaries)
-        found = {
-            "curves": CaptionedFigure(
-                curves_figure(self.shifted), f"Accuracy against the strength of each shift. {told}"
-            )
-        }
-        if self.example is not None:
-            what = "One image as it is and under each shift, with the accuracies."
-            found["examples"] = CaptionedFigure(examples_figure(self.shifted, self.example), what)
-        return found
+# More groups have no tables of their own.
+MAX_GROUPS = 4
+MAX_NAME_LENGTH = 40
 
 
-def _unshifted_dict(group: ShiftedGroup) -> dict[str, Any]:
-    return {
-        "run": group.name,
-        "runs": group.runs,
-        "accuracy": group.accuracy,
-        "low": group.low,
-        "high": group.high,
-        "values": group.values,
-    }
+@document.register
+def _(result: ShiftResult) -> Document:
+    groups = result.groups
+    names = shorten(groups[0].name) if len(groups) == 1 else pluralize(len(groups), "group")
+    return Document(
+        f"{names} under {pluralize(len(groups[0].rows), 'shift')}",
+        tables=shift_tables(result),
+        notes=(method_note(result), *result.notes),
+    )
 
 
-def _row_dicts(group: ShiftedGroup) -> Iterator[dict[str, Any]]:
+@figures.register(ShiftResult)
+def _(result: ShiftResult) -> dict[str, CaptionedFigure]:
+    from cnnlab.render.plots import CaptionedFigure
+    from cnnlab.reports.robustness.figures import curves_figure, examples_figure
+
+    description = f"Accuracy against the strength of each shift, {_images_text(result)}."
+    plots = {"curves": CaptionedFigure(curves_figure(result), description)}
+    if result.example is not None:
+        description = "The first image, unshifted and under each shift, with the accuracies."
+        plots["examples"] = CaptionedFigure(examples_figure(result, result.example), description)
+    return plots
+
+
+def shift_tables(result: ShiftResult) -> tuple[TitledTable, ...]:
+    """The verdicts of each group, the accuracies of several groups side by side, and the rows of each group."""
+    verdicts = (f"Verdicts, {_images_text(result)}", _verdict_table(result))
+    if len(result.groups) == 1:
+        return (verdicts, ("Accuracy", _group_table(result.groups[0])))
+    own = [(shorten(group.name, 80), _group_table(group)) for group in result.groups]
+    return (verdicts, ("Accuracy", _groups_table(result)), *(own if len(own) <= MAX_GROUPS else ()))
+
+
+def method_note(result: ShiftResult) -> str:
+    """How the verdicts and intervals are computed."""
+    num_shifts = len(result.groups[0].rows)
+    if num_shifts > MAX_ARMS:
+        rule = f"a false discovery rate of {100 * result.alpha:g} % (Benjamini, Hochberg)"
+    else:
+        rule = f"α = {result.alpha:g} for all shifts of a group together (Holm)"
+    units = [
+        unit for unit, used in (("images", 1), ("seeds", 2)) if any(min(group.n, 2) == used for group in result.groups)
+    ]
+    return (
+        f"Practically equal: within {equivalence_band(result.delta, 'accuracy')} of the accuracy on unshifted images. "
+        f"Verdicts: {rule}; intervals of differences hold simultaneously. Intervals are over {' or '.join(units)}."
+    )
+
+
+def largest_loss(group: ShiftedGroup) -> ShiftRow | None:
+    """The shift with the largest loss of accuracy; None where none lowers it."""
+    losses = [row for row in group.rows if row.effect.difference is not None and row.effect.difference < 0]
+    return min(losses, key=lambda row: row.accuracy, default=None)
+
+
+def format_points(difference: float | None) -> str:
+    """A difference of accuracies: `−35.2 points`."""
+    return MISSING if difference is None else f"{format_signed(100 * difference, 1)} points"
+
+
+def _images_text(result: ShiftResult) -> str:
+    return f"{format_count(result.images)} images of the {result.split} split"
+
+
+def _verdict_table(result: ShiftResult) -> TextTable:
+    heads = ("network", "#unshifted", "#practically equal", "#better", "#worse", "#undecided", "largest loss")
+    rows = []
+    for group in result.groups:
+        counts = Counter(row.effect.verdict for row in group.rows)
+        judged = group.n == 1 or group.n >= MIN_RUNS
+        cells = [str(counts[verdict]) for verdict in ("practically equal", "better", "worse", "undecided")]
+        worst = largest_loss(group)
+        loss = MISSING if worst is None else f"{worst.title} ({format_points(worst.effect.difference)})"
+        at_chance = group.low is not None and group.low <= result.chance
+        accuracy = format_fraction(group.accuracy) + (" (chance)" if at_chance else "")
+        name = shorten(group.name, MAX_NAME_LENGTH)
+        rows.append((name, accuracy, *(cells if judged else [MISSING] * len(cells)), loss))
+    return TextTable.from_rows(heads, rows)
+
+
+def _groups_table(result: ShiftResult) -> TextTable:
+    groups = result.groups
+    heads = ["shift", "strength", *(f"#{shorten(group.name, 30)}" for group in groups)]
+    heads += ["#first − second", "#interval", "verdict"] if result.between else []
+    rows = [["unshifted", "", *(format_fraction(group.accuracy) for group in groups)]]
+    for index, row in enumerate(groups[0].rows):
+        rows.append([row.shift, row.strength_text, *(format_fraction(group.rows[index].accuracy) for group in groups)])
+    for cells, between in zip(rows, result.between, strict=bool(result.between)):
+        cells += [format_points(between.difference), _points_interval(between.low, between.high), between.verdict]
+    return TextTable.from_rows(heads, rows)
+
+
+def _group_table(group: ShiftedGroup) -> TextTable:
+    heads = ("shift", "strength", "#accuracy", "#95 % interval", "#difference", "#interval", "verdict")
+    rows = [("unshifted", "", format_fraction(group.accuracy), _interval(group.low, group.high), "", "", "")]
     for row in group.rows:
-        yield {
-            "run": group.name,
-            "shift": row.shift,
-            "strength": row.strength,
-            "title": row.title,
-            "call": row.call,
-            "accuracy": row.accuracy,
-            "low": row.low,
-            "high": row.high,
-            "n": group.n,
-            "values": row.values,
-            "difference": row.effect.difference,
-            "difference_low": row.effect.low,
-            "difference_high": row.effect.high,
-            "verdict": row.effect.verdict,
-        }
+        rows.append(
+            (
+                row.shift,
+                row.strength_text,
+                format_fraction(row.accuracy),
+                _interval(row.low, row.high),
+                format_points(row.effect.difference),
+                _points_interval(row.effect.low, row.effect.high),
+                row.effect.verdict,
+            )
+        )
+    return TextTable.from_rows(heads, rows)
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return MISSING if low is None or high is None else f"{format_fraction(low)} to {format_fraction(high)}"
+
+
+def _points_interval(low: float | None, high: float | None) -> str:
+    return (
+        MISSING if low is None or high is None else f"{format_signed(100 * low, 1)} to {format_signed(100 * high, 1)}"
+    )

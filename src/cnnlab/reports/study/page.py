@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from cnnlab.render.formatting import MISSING, format_count, format_duration, pluralize, shorten
 from cnnlab.render.palette import style_sheet
 from cnnlab.render.plots import to_svg
-from cnnlab.reports.robustness.text import invariance_summary, scope_text
-from cnnlab.reports.robustness.view import ShiftView
+from cnnlab.reports.robustness.view import method_note
 from cnnlab.reports.run.page import templates
 from cnnlab.reports.study import text
 from cnnlab.reports.study.figures import forest_figure, learning_bands, learning_figure, seed_figure
@@ -51,10 +50,7 @@ def render_study(result: StudyResult, *, study_toml: str, command: str, example:
         tables=study_tables(result),
         reading=list(column_notes(result)),
         shifts=list(_shift_pictures(result, example)),
-        summaries=[invariance_summary(group, result.shifted) for group in result.shifted.groups]
-        if result.shifted
-        else [],
-        scope=scope_text(result.shifted) if result.shifted else "",
+        shift_note=method_note(result.shifted) if result.shifted else "",
         toml=study_toml,
         commands=[("Command", command)],
         more_provenance=[
@@ -167,5 +163,5 @@ def _shift_pictures(result: StudyResult, example: Pixels | None) -> Iterator[Pic
     """The curves under shifts, and an image under each."""
     if result.shifted is None:
         return
-    for name, captioned in ShiftView(result.shifted, example).figures().items():
+    for name, captioned in result.shifted.model_copy(update={"example": example}).figures().items():
         yield captioned_svg(captioned.figure, f"shift-{name}", captioned.description)

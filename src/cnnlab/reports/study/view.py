@@ -10,7 +10,7 @@ from cnnlab.render.document import Document, TitledTable
 from cnnlab.render.formatting import MISSING, format_count, format_loss, pluralize, shorten
 from cnnlab.render.result import document, svg
 from cnnlab.render.tables import TextTable
-from cnnlab.reports.robustness.text import invariance_summary, shift_tables
+from cnnlab.reports.robustness.view import shift_tables
 from cnnlab.reports.run.tables import claim_table
 from cnnlab.reports.study import text as study_text
 from cnnlab.reports.study.text import comparisons, format_value, headline, ledger_text
@@ -27,7 +27,6 @@ def study_document(result: StudyResult) -> Document:
     """The question, the headline and the tables; accuracies are fractions, and a difference is arm − baseline."""
     lines = [shorten(result.question, 400)] if result.question else []
     lines += [headline(result), method_text(result)]
-    lines += [invariance_summary(group, result.shifted) for group in result.shifted.groups] if result.shifted else []
     notes = (*column_notes(result), *(shorten(note, 400) for note in result.notes))
     return Document(f"Study {shorten(result.study)}", tuple(lines), tuple(study_tables(result).values()), notes)
 
@@ -96,8 +95,8 @@ def study_tables(result: StudyResult) -> dict[str, TitledTable]:
         tables["ordinal_claims"] = ("Published comparisons", ordinal_claim_table(result))
     if result.shifted is not None:
         (_, *rest) = named = shift_tables(result.shifted)
-        tables["shifted"] = ("Accuracy under shifts, on the test split", named[0][1])
-        tables |= {f"shifted-{number}": (f"{title}: under shifts", table) for number, (title, table) in enumerate(rest)}
+        tables["shifted"] = ("Verdicts under shifts, on the test split", named[0][1])
+        tables |= {f"shifted-{number}": (f"Under shifts: {title}", table) for number, (title, table) in enumerate(rest)}
     if result.shift_claims:
         tables["shift_claims"] = ("Published claims under shifts", shift_claim_table(result))
     return tables

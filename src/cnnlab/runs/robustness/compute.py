@@ -1,4 +1,4 @@
-"""A run's network tested under shifts, on the images of one split of its data."""
+"""Evaluates trained networks under shifts, on the images of one split of their data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -21,24 +22,54 @@ from cnnlab.evaluation.corruptions import apply_corruption, correct_under_corrup
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import relocate_recipe
 from cnnlab.runs.final_evaluation import open_test_split, trained_network
-from cnnlab.runs.robustness.result import ShiftedRun, ShiftResult, group_differences, shifted_group
+from cnnlab.runs.robustness.result import GroupDifference, ShiftedGroup, ShiftResult, ShiftRow
 from cnnlab.runs.setup import DatasetFactory, make_image_loader
-from cnnlab.stats.comparison import DecisionRules
+from cnnlab.stats.comparison import DecisionRules, compare
+from cnnlab.stats.intervals import wilson_interval
+from cnnlab.stats.paired import PairedEffect, effects_over_images, effects_over_runs
+from cnnlab.stats.sample import Interval, Sample
+from cnnlab.stats.welch import family_level
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.device import choose_device, disable_tf32
 
 PURPOSE = "shift"
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class ShiftedRun:
+    """Which images a run's network classifies correctly, unshifted and under each of S shifts.
+
+    Attributes:
+        name: of the run.
+        correct: (1 + S)×N; the first row is for the unshifted images.
+        labels: N class indices.
+        example: the first image, unshifted and under each shift: uint8, (1 + S)×C×H×W.
+        classes: K.
+    """
+
+    name: str
+    shifts: tuple[Any, ...]
+    correct: npt.NDArray[np.bool_]
+    labels: npt.NDArray[np.int64]
+    example: npt.NDArray[np.uint8]
+    classes: int
+
+    @property
+    def accuracies(self) -> tuple[float, ...]:
+        """The accuracy on the unshifted images, then under each shift."""
+        return tuple(float(share) for share in self.correct.mean(axis=1))
 
 
 @dataclass(frozen=True)
 class ShiftSettings:
-    """How runs are tested: on which split of their data, on how many images, where, and the callbacks.
+    """How runs are evaluated.
 
     Attributes:
         split: train, validation or test.
-        limit: at most so many images, spread evenly over the split.
+        limit: the largest number of images, evenly spaced over the split.
         context: names the device and the data folder.
-        purpose: what the ledger tells of a look at the test split.
+        purpose: of an opening of the test split, for the ledger.
     """
 
     split: str = "test"
@@ -48,7 +79,7 @@ class ShiftSettings:
     dataset_factory: DatasetFactory = open_dataset
 
     def open(self, folder: RunFolder) -> tuple[nn.Module, Dataset]:
-        """A run's network with its selected weights, and its data.
+        """Load a run's network with its selected weights, and open its data.
 
         Raises:
             RunError: the run has not finished, has no figures, or its weights can't be used.
@@ -64,7 +95,7 @@ class ShiftSettings:
         return trained_network(folder, choose_device(self.context.device), self.context.callbacks.log), dataset
 
     def image_loader(self, folder: RunFolder, dataset: Dataset) -> ImageLoader:
-        """The images; a look at the test split is written down before it is read.
+        """Load the images; an opening of the test split is recorded first.
 
         Raises:
             UsageError: the data has no such split.
@@ -73,7 +104,7 @@ class ShiftSettings:
         split = next((name for name in known if name == self.split), None)
         if split is None:
             allowed = comma_separated(known)
-            raise UsageError("the data has no such part", where="--part", received=self.split, allowed=allowed)
+            raise UsageError("the data has no such split", where="--part", received=self.split, allowed=allowed)
         device = choose_device(self.context.device)
         if split == "test":
             loader = open_test_split(folder, dataset, device, folder.precision_config(), self.purpose)
@@ -86,11 +117,11 @@ class ShiftSettings:
 def shift_run(
     folder: RunFolder, choose_shifts: Callable[[Dataset], Sequence[Any]], settings: ShiftSettings, seed: int = 0
 ) -> ShiftedRun:
-    """Test a run's selected weights under shifts.
+    """Evaluate a run's selected weights under shifts.
 
     Args:
-        choose_shifts: the shifts, from the data that the run was trained on.
-        seed: of the draws; the same for all runs that are to be compared.
+        choose_shifts: returns the shifts for the data of the run.
+        seed: of the random numbers of each image; use the same for all runs that are compared.
 
     Raises:
         RunError: as `ShiftSettings.open`.
@@ -107,16 +138,15 @@ def shift_run(
     def report_progress(_what: str, done: int, total: int, unit: str) -> None:
         settings.context.callbacks.progress(folder.name, done, total, unit)
 
-    right = correct_under_corruptions(network, loader, shifts, seed=seed, progress=report_progress)
-    first = torch.from_numpy(np.array(loader.pixels[:1]))
-    place = np.zeros(1, dtype=np.int64)
-    example = torch.cat([first, *(apply_corruption(first, shift, place, seed) for shift in shifts)])
-    return ShiftedRun(folder.name, shifts, right, np.asarray(loader.labels), example.numpy(), len(dataset.classes))
+    correct = correct_under_corruptions(network, loader, shifts, seed=seed, progress=report_progress)
+    first, index = torch.from_numpy(np.array(loader.pixels[:1])), np.zeros(1, dtype=np.int64)
+    example = torch.cat([first, *(apply_corruption(first, shift, index, seed) for shift in shifts)])
+    return ShiftedRun(folder.name, shifts, correct, np.asarray(loader.labels), example.numpy(), len(dataset.classes))
 
 
 @disable_tf32()
 def corrupt_run(folder: RunFolder, corrupted: Cifar10C, settings: ShiftSettings) -> ShiftedRun:
-    """Test a run's selected weights on CIFAR-10-C.
+    """Evaluate a run's selected weights on CIFAR-10-C.
 
     Raises:
         RunError: as `ShiftSettings.open`.
@@ -124,12 +154,10 @@ def corrupt_run(folder: RunFolder, corrupted: Cifar10C, settings: ShiftSettings)
     """
     network, dataset = settings.open(folder)
     if set(dataset.classes) != set(CLASSES) or dataset.num_images("test") != len(corrupted.labels):
-        raise _not_cifar_error(folder, dataset, len(corrupted.labels))  # before the test split is opened for nothing
+        raise _not_cifar_error(folder, dataset, len(corrupted.labels))  # before the test split is opened
     loader = settings.image_loader(folder, dataset)
-    named = [CLASSES[label] for label in corrupted.labels]
-    own = [dataset.classes[label] for label in dataset.labels("test")]
-    if own != named:
-        raise _not_cifar_error(folder, dataset, len(named))
+    if [dataset.classes[label] for label in dataset.labels("test")] != [CLASSES[label] for label in corrupted.labels]:
+        raise _not_cifar_error(folder, dataset, len(corrupted.labels))
     rows, examples = [correct_under_corruptions(network, loader, ())[0]], [np.array(loader.pixels[:1])]
     for number, corruption in enumerate(corrupted.corruptions, 1):
         pixels = convert_pixels(corrupted.pixels(corruption), dataset.image_spec)
@@ -138,8 +166,8 @@ def corrupt_run(folder: RunFolder, corrupted: Cifar10C, settings: ShiftSettings)
         rows.append(correct_under_corruptions(network, changed, ())[0])
         examples.append(np.array(changed.pixels[:1]))
         settings.context.callbacks.progress(folder.name, number, len(corrupted.corruptions), "corruptions")
-    answers, shown = np.stack(rows), np.concatenate(examples)
-    return ShiftedRun(folder.name, corrupted.corruptions, answers, loader.labels, shown, len(dataset.classes))
+    correct, example = np.stack(rows), np.concatenate(examples)
+    return ShiftedRun(folder.name, corrupted.corruptions, correct, loader.labels, example, len(dataset.classes))
 
 
 def _not_cifar_error(folder: RunFolder, dataset: Dataset, images: int) -> UsageError:
@@ -160,34 +188,31 @@ def shift_groups(
     split: str = "test",
     seed: int = 0,
     notes: Sequence[str] = (),
-) -> tuple[ShiftResult, tuple[ShiftedRun, ...]]:
-    """Test groups of runs, each of one recipe over seeds, under the same shifts of the same images.
+) -> ShiftResult:
+    """Evaluate groups of runs, each of one recipe over seeds, under the same shifts of the same images.
 
     Args:
-        groups: the runs of each, by name.
-        measure: tests a run; see `shift_run` and `corrupt_run`.
-        rules: delta and alpha, of accuracies.
-        notes: what a reader must know of the runs.
-
-    Returns:
-        What came out, and every run's answers.
+        groups: the runs of each group, by name.
+        measure: evaluates a run; see `shift_run` and `corrupt_run`.
+        rules: delta and alpha, for accuracies.
+        notes: remarks on the runs.
 
     Raises:
-        UsageError: the runs were not shown the same images; and what `shift_run` raises.
+        UsageError: the runs do not have the same images; and what `measure` raises.
     """
     rules.validate()
     check_same_images([folder for folders in groups.values() for folder in folders], split)
-    made: dict[str, list[ShiftedRun]] = {}
+    runs: dict[str, list[ShiftedRun]] = {}
     first: ShiftedRun | None = None
     for name, folders in groups.items():
         for folder in folders:
-            found = measure(folder)
-            first = first or found
-            _check_equal_images(first, found)
-            made.setdefault(name, []).append(found)
+            run = measure(folder)
+            first = first or run
+            _check_equal_images(first, run)
+            runs.setdefault(name, []).append(run)
     assert first is not None
-    several = list(made.values())
-    whole = ShiftResult(
+    several = list(runs.values())
+    return ShiftResult(
         split=split,
         notes=tuple(notes),
         images=len(first.labels),
@@ -195,17 +220,98 @@ def shift_groups(
         seed=seed,
         delta=rules.delta,
         alpha=rules.alpha,
-        groups=tuple(shifted_group(name, runs, rules) for name, runs in made.items()),
+        groups=tuple(shifted_group(name, members, rules) for name, members in runs.items()),
         between=group_differences(several[0], several[1], rules) if len(several) == 2 else (),
+        example=first.example,
     )
-    return whole, tuple(run for runs in several for run in runs)
+
+
+def shifted_group(name: str, runs: Sequence[ShiftedRun], rules: DecisionRules) -> ShiftedGroup:
+    """Summarize networks that differ in their seeds only.
+
+    Raises:
+        UsageError: a delta or an alpha out of range.
+    """
+    shifts = runs[0].shifts
+    table = np.array([run.accuracies for run in runs])
+    if len(runs) == 1:
+        effects = effects_over_images(runs[0].correct[0], runs[0].correct[1:], rules)
+    else:
+        effects = effects_over_runs(list(table[:, 0]), [list(column) for column in table.T[1:]], rules)
+    effects = tuple(map(_clip_bounds, effects))
+    rows = []
+    for index, (shift, effect) in enumerate(zip(shifts, effects, strict=True), 1):
+        low, high = _interval([run.correct[index] for run in runs])
+        rows.append(
+            ShiftRow(
+                shift=shift.name,
+                strength=shift.strength,
+                unchanged=shift.identity_strength,
+                title=shift.title,
+                call=str(shift.as_call()),
+                accuracy=float(table[:, index].mean()),
+                low=low,
+                high=high,
+                values=tuple(map(float, table[:, index])),
+                effect=effect,
+            )
+        )
+    low, high = _interval([run.correct[0] for run in runs])
+    return ShiftedGroup(
+        name=name,
+        runs=tuple(run.name for run in runs),
+        accuracy=float(table[:, 0].mean()),
+        low=low,
+        high=high,
+        values=tuple(map(float, table[:, 0])),
+        rows=tuple(rows),
+    )
+
+
+def _clip_bounds(effect: PairedEffect) -> PairedEffect:
+    """Clip the bounds to −1…1; intervals over few networks may be wider."""
+    names = ("low", "high", "equal_low", "equal_high")
+    bounds = {name: value for name in names if (value := getattr(effect, name)) is not None}
+    return effect.model_copy(update={name: min(max(value, -1.0), 1.0) for name, value in bounds.items()})
+
+
+def _interval(correct: Sequence[npt.NDArray[np.bool_]]) -> Interval | tuple[None, None]:
+    if len(correct) == 1:
+        return wilson_interval(int(correct[0].sum()), len(correct[0]), LEVEL)
+    sample = Sample(name="", values=tuple(float(row.mean()) for row in correct))
+    interval = sample.interval(LEVEL)
+    return (max(interval[0], 0.0), min(interval[1], 1.0)) if interval else (None, None)
+
+
+def group_differences(
+    first: Sequence[ShiftedRun], second: Sequence[ShiftedRun], rules: DecisionRules
+) -> tuple[GroupDifference, ...]:
+    """Differences between two groups on the unshifted images and under each shift: first minus second.
+
+    One network against one is compared on their images, which are the same; else by Welch's test over seeds. Each of k
+    differences is judged at alpha/k, Welch's size-corrected, so that all hold together.
+    """
+    titles = ["", *(shift.title for shift in first[0].shifts)]
+    level = family_level(rules.alpha, len(titles), len(first), len(second))
+    rules = rules._replace(alpha=rules.alpha / len(titles))
+    differences = []
+    for index, title in enumerate(titles):
+        if len(first) == len(second) == 1:
+            (effect,) = effects_over_images(second[0].correct[index], first[0].correct[index][None], rules)
+            fields = effect.model_dump(include={"difference", "low", "high", "verdict"})
+        else:
+            a, b = (Sample(name="", values=tuple(run.accuracies[index] for run in runs)) for runs in (first, second))
+            comparison = compare(a, b, delta=rules.delta, alpha=level)
+            fields = comparison.model_dump(include={"difference", "low", "high", "verdict"})
+        differences.append(GroupDifference(title=title, **fields))
+    return tuple(differences)
 
 
 def check_same_images(folders: Sequence[RunFolder], split: str) -> None:
-    """Refuse runs whose records tell that their images are not the same, before any is looked at.
+    """Check by the runs' records, before any image is read, that their images are the same.
 
     Raises:
-        UsageError: two of them are named.
+        UsageError: they differ.
     """
     first_runs: dict[tuple[object, ...], str] = {}
     for folder in folders:
@@ -229,7 +335,7 @@ def _check_equal_images(first: ShiftedRun, other: ShiftedRun) -> None:
 
 def _different_images_error(first: str, other: str) -> UsageError:
     return UsageError(
-        "these runs are not shown the same images",
+        "these runs do not have the same images",
         where="RUN",
         received=f"{first} and {other}",
         allowed="runs on one data set, with images of one size; for --part validation, of one split",

@@ -137,7 +137,7 @@ def _looks(path: Path) -> int:
         (["--patches", "conv1:x"], "these are no numbers of filters"),
         (["--units", "--patches", "conv1"], "these options do not go together"),
         (["--units", "--image", "x.png"], "these options do not go together"),
-        (["--image", "validation:900"], "the validation part has no image 900"),
+        (["--image", "validation:900"], "the validation split has no image 900"),
         (["-o", "x.pdf"], "this is no name for a picture"),
     ],
 )

@@ -37,7 +37,7 @@ def lines(kept: Path) -> int:
 def test_the_answer_is_printed_and_every_picture_written(kept: Path, tmp_path: Path) -> None:
     done = mistakes(kept, "--output", tmp_path / "seen.png")
     assert done.exit_code == 0, done.stderr
-    assert f"Mistakes of {kept.name} on the validation part" in done.stdout
+    assert f"Mistakes of {kept.name} on the validation split" in done.stdout
     for words in (
         "9 validation images correct",
         "Precision, recall and F1 with 95 % intervals",
