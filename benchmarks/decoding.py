@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from cnnlab.data.decoding import pool
-from cnnlab.data.decoding.worker import ImageTask
+from cnnlab.data.decoding.pool import DecodeTask, ImageItem
 from cnnlab.data.sources.base import ImageSpec
 
 DRAWN = 20
@@ -59,9 +59,9 @@ def _seconds(images: list[bytes], files: int, total: int, workers: int) -> float
     form = ImageSpec(3, 64, 64)
     with tempfile.NamedTemporaryFile() as file:
         file.truncate(files * 3 * 64 * 64)
-        items = ((row, images[row % DRAWN]) for row in range(files))
+        items = (ImageItem(row, "", images[row % DRAWN]) for row in range(files))
         began = time.perf_counter()
-        for _ in pool.run_image_task(ImageTask("decode", form, str(Path(file.name))), items, files, total):
+        for _ in pool.run_image_task(DecodeTask(form, Path(file.name), 0), items, files, total):
             pass
         return time.perf_counter() - began
 

@@ -146,11 +146,11 @@ def test_a_test_set_that_is_not_asked_for_is_never_decoded(where, whole, parted)
 
 def test_nothing_is_decoded_before_it_is_asked_for(opened, cache):
     found = opened()
-    assert not list(cache.glob("images/*"))
+    assert not list(cache.glob("images/*.npy"))
     assert found.pixels("train") is found.pixels("train")
-    assert len(list(cache.glob("images/*"))) == 1
+    assert len(list(cache.glob("images/*.npy"))) == 1
     opened(seed=1).pixels("validation")
-    assert len(list(cache.glob("images/*"))) == 1
+    assert len(list(cache.glob("images/*.npy"))) == 1
 
 
 def test_large_data_is_kept_part_by_part_on_disk(opened, monkeypatch):

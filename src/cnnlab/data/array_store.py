@@ -1,10 +1,7 @@
-"""Rows of arrays to batches on the device, in any order: images as bytes, features as floats.
+"""Batches of the rows of arrays on the device, in any order: images as bytes, features as floats.
 
-Small data lives on the device as one tensor; data past a memory budget streams from its memory map through threads
-that read ahead.
-
-Threads, not processes: reading only copies rows, and NumPy holds no lock meanwhile. Processes would have to be forked
-beside torch's own threads, which is unsafe, or started anew each epoch, importing torch and the caller's script again.
+Small data is kept on the device as one tensor; data past a memory budget is streamed from its memory map by threads
+that read ahead. Threads are enough: reading only copies rows, and NumPy holds no lock meanwhile.
 """
 
 from __future__ import annotations
@@ -24,25 +21,25 @@ from cnnlab.data.decoding.pool import available_cpus
 from cnnlab.data.sources.base import Indices
 from cnnlab.distributed import local_world_size, total_memory_bytes
 
-# Up to this size a split lives on the device, unless that is more than its share of the memory: of what is free on a
-# CUDA device, of all that may be used elsewhere. What remains is for the other splits, the network and its maps.
+# Up to this size a split is kept on the device, unless that is more than this fraction of the memory: of what is free
+# on a CUDA device, of the machine's elsewhere. The rest is for the other splits, the network and its maps.
 RESIDENT_BYTES = {"cpu": 4 * 2**30, "cuda": 16 * 2**30, "mps": 2 * 2**30}
 RESIDENT_FRACTION = 0.2
 
 
 def default_num_workers() -> int:
-    """How many threads read ahead where data streams."""
+    """The number of threads that read ahead where data is streamed."""
     return min(4, available_cpus())
 
 
 @dataclass
 class ArrayStore:
-    """The rows of one array or of several, which are counted through: those of the second follow those of the first.
+    """The rows of one or several arrays; the rows of the second array are numbered after those of the first.
 
     Args:
         arrays: each N×...; all of one shape and dtype; may be memory maps.
-        resident: keep them on the device; None: if they fit the budget for that kind of device.
-        num_workers: threads that read ahead when rows stream; with 0 each batch is read when it is asked for.
+        resident: whether they are kept on the device; None: if they fit the budget for that kind of device.
+        num_workers: threads that read ahead when rows are streamed; with 0 each batch is read when it is asked for.
     """
 
     arrays: Sequence[npt.NDArray[Any]]
@@ -58,7 +55,7 @@ class ArrayStore:
             self._rows = torch.from_numpy(_concatenate(self.arrays)).to(self.device)
 
     def batches(self, order: Indices, batch_sizes: Sequence[int]) -> Iterator[Tensor]:
-        """The rows in the wanted order on the device, in batches of these sizes."""
+        """The rows in `order` on the device, in batches of these sizes."""
         if self._rows is not None:
             for chunk in torch.split(torch.from_numpy(order).to(self.device), list(batch_sizes)):
                 yield self._rows.index_select(0, chunk)
@@ -101,7 +98,7 @@ class ArrayStore:
 
 
 def _concatenate(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """All rows as one array in memory: the given one where it is that already, else a copy."""
+    """All rows as one writeable array in memory, copied where they are not one already."""
     if len(arrays) > 1:
         return np.concatenate(arrays)
     # PyTorch takes no read-only array without a warning, and memory maps are read from the disk again and again.
@@ -109,7 +106,7 @@ def _concatenate(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 
 def resident_bytes(device: torch.device) -> int:
-    """How many bytes of data may live on a device, as its memory is now."""
+    """How many bytes of data may be kept on a device, with the memory that it has now."""
     # Each process keeps a copy in the machine's memory.
     memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else total_memory_bytes() // local_world_size()
     return min(RESIDENT_BYTES[device.type], int(RESIDENT_FRACTION * memory))

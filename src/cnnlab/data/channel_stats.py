@@ -1,4 +1,4 @@
-"""Each channel's mean and standard deviation, exactly, without a copy of the images in floats. No torch."""
+"""Mean and standard deviation of each channel, exactly, without a copy of the images in floats. No torch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _CHUNK = 4096
 
 
 def mean_and_std(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Each channel's mean and standard deviation (of the whole population), of pixels from 0 to 1, from exact sums.
+    """The mean and (population) standard deviation of each channel, of pixels scaled to 0–1, from exact sums.
 
-    A channel that is the same everywhere gets 1 as its standard deviation, so that it can be divided by.
+    A constant channel gets 1 as its standard deviation, so that it can be divided by.
     """
     channels = pixels.shape[1]
     total, squares = [0] * channels, [0] * channels

@@ -1,4 +1,4 @@
-"""What is in a data source, and what is wrong with it: every image is decoded once, nothing is trained. No torch.
+"""Check a data source: every image is decoded once, nothing is trained. No torch.
 
 Images are compared by a hash of their decoded pixels, so that the same picture is found under another name or in
 another file format; no label and no model is used for that, so a sealed test set stays sealed.
@@ -15,12 +15,12 @@ import numpy as np
 
 from cnnlab.context import LOCAL, ProgressCallback, RunContext
 from cnnlab.data.dataset import find_files, open_source
-from cnnlab.data.decoding.images import FORMATS
-from cnnlab.data.decoding.worker import ImageTask
+from cnnlab.data.decoding.images import FORMATS, ImageFault
+from cnnlab.data.decoding.pool import InspectTask
 from cnnlab.data.sources.base import DataSource, Split
 from cnnlab.data.sources.class_folders import SourceIssue, find_class_folders
-from cnnlab.data.sources.image_files import HeaderStats, ImageFolder, sizes_as_rows
-from cnnlab.data.sources.image_folder import open_reader
+from cnnlab.data.sources.file_readers import open_reader
+from cnnlab.data.sources.image_folder import HeaderStats, ImageFolder
 from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.records import Record
 
@@ -36,7 +36,7 @@ class SplitCount(Record):
 
 
 class SourceProblem(Record):
-    """Something a person should know about a source; `fatal` where it can't be trained on before that is mended."""
+    """A problem of a source; with a `fatal` one it can't be trained on."""
 
     kind: str
     file: str
@@ -45,7 +45,7 @@ class SourceProblem(Record):
 
 
 class SourceReport(Record):
-    """What is in a source, and what is wrong with it."""
+    """The contents of a source, and its problems."""
 
     source: str
     images: int
@@ -56,7 +56,7 @@ class SourceReport(Record):
 
 @dataclass(frozen=True)
 class _ScannedImage:
-    """One image as it was found; `hash` is of its size and pixels."""
+    """One decoded image; `hash` is of its size and pixels."""
 
     split: Split
     label: int
@@ -67,15 +67,15 @@ class _ScannedImage:
 
 
 def check_source(name: str, context: RunContext = LOCAL) -> SourceReport:
-    """Look at every image of a catalogue's data set, a folder or an archive.
+    """Decode every image of a catalogue's data set, a folder or an archive, and list the problems.
 
     Args:
-        name: what a recipe's `data.source` would say.
+        name: as a recipe's `data.source`.
         context: names the data folder.
 
     Raises:
         SourceError: nothing is found by this name, or an archive is unsafe to read.
-        DownloadError: a catalogue's data set is not at hand and can't be had.
+        DownloadError: a catalogue's data set is not at hand and can't be downloaded.
     """
     progress = context.callbacks.progress
     if name in CATALOGUE:
@@ -119,16 +119,15 @@ def _inspect_files(files: ImageFolder, progress: ProgressCallback) -> tuple[list
     faults: list[SourceIssue] = []
     for split in files.splits:
         entries, labels = files.layout.entries[split], files.layout.labels[split]
-        for row, reply in sorted(
-            files.map_files(ImageTask("inspect"), entries, f"checking {split}", progress), key=lambda a: a[0]
-        ):
+        replies = files.map_files(InspectTask(), entries, f"checking {split}", progress)
+        for row, found in sorted(replies, key=lambda reply: reply[0]):
             path = entries[row].path
-            if "fault" in reply:
-                kind, message = reply["fault"]
-                faults.append(SourceIssue(kind, path, message, fatal=True))
+            if isinstance(found, ImageFault):
+                faults.append(SourceIssue(found.kind, path, found.message, fatal=True))
             else:
-                size = (reply["height"], reply["width"])
-                images.append(_ScannedImage(split, labels[row], path, size, f"{size}{reply['hash']}", reply["format"]))
+                header, pixel_hash = found
+                size = (header.height, header.width)
+                images.append(_ScannedImage(split, labels[row], path, size, f"{size}{pixel_hash}", header.format))
     return images, faults
 
 
@@ -165,14 +164,14 @@ def _size_issues(images: list[_ScannedImage]) -> Iterator[SourceIssue]:
     for image in images:
         files[image.size].append(image.name)
     if len(files) > 1:
-        shown = HeaderStats.from_dict({"channels": 3, "sizes": sizes_as_rows(files)}).format_sizes()
+        shown = HeaderStats.from_files(files).format_sizes()
         yield SourceIssue(
             "different sizes", "", f"{len(files):,} sizes (height×width): {shown}; a recipe needs data.size"
         )
 
 
 def _duplicate_issues(images: list[_ScannedImage], classes: tuple[str, ...]) -> Iterator[SourceIssue]:
-    """Images that show the same, each listed once, beside the first of its kind."""
+    """Images with the same pixels, each listed once, with the first of them."""
     groups: defaultdict[str, list[_ScannedImage]] = defaultdict(list)
     for image in images:
         groups[image.hash].append(image)

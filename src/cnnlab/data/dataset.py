@@ -20,15 +20,15 @@ from cnnlab.context import LOCAL, ProgressCallback, RunContext, no_op
 from cnnlab.data.channel_stats import mean_and_std
 from cnnlab.data.sources import catalogue
 from cnnlab.data.sources.base import DataSource, ImageSpec, Indices, Labels, Pixels, Split
-from cnnlab.data.sources.image_files import ImageFolder
-from cnnlab.data.sources.image_folder import expand_home, open_folder
+from cnnlab.data.sources.file_readers import expand_home
+from cnnlab.data.sources.image_folder import ImageFolder, open_folder
 from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.data.split_assignment import SplitIndices, assign_splits, remap_labels
 from cnnlab.errors import SourceError, comma_separated, did_you_mean
 from cnnlab.settings import cache_dir
 
-# Up to this size a source split is decoded and kept whole and each split takes its images out of it; above, each
-# split is kept by itself, so that it can stay on disk.
+# Up to this size a source split is decoded as a whole and each split takes its images out of it; above, each split is
+# cached by itself, so that it can stay on disk.
 MAX_SHARED_BYTES = 2**30
 
 PREVIEW_SIZE = 64
@@ -36,7 +36,7 @@ PREVIEW_SIZE = 64
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network needs to know of its data: images are channels×height×width."""
+    """The shape of the images, channels×height×width, and the classes: what a network is built for."""
 
     channels: int
     height: int
@@ -46,14 +46,14 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A source with its splits as the recipe wants them.
+    """A source with the splits that a recipe asks for.
 
     Attributes:
         name: the source's.
         classes: the class names; a label is an index into them.
         image_spec: how images are decoded.
         indices: for each split that holds images, the source's split and the images' indices in it, sorted. The test
-            images of a catalogue's data set that is narrowed to some classes are found out when they are asked for.
+            images of a catalogue's data set that is narrowed to some classes are determined when they are asked for.
         given_stats: mean and std as the recipe gives them; None where the training images decide.
     """
 
@@ -65,7 +65,7 @@ class Dataset:
     source: DataSource = field(repr=False)
     progress: ProgressCallback = field(default=no_op, repr=False)
     _pixel_cache: dict[Split, Pixels] = field(default_factory=dict, repr=False, compare=False)
-    # A source's split that has been decoded for one split and waits for the other that comes from it.
+    # A source's split that was decoded for one split and is kept until the other one that it holds is asked for.
     _source_pixel_cache: dict[Split, Pixels] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -84,11 +84,11 @@ class Dataset:
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Each channel's standard deviation, in the same units; 1 for a channel that is the same everywhere."""
+        """Each channel's standard deviation, in the same units; 1 for a constant channel."""
         return (self.given_stats or self._computed_stats)[1]
 
     def num_images(self, split: Split) -> int:
-        """How many images a split has; 0 for one that is not there."""
+        """The number of images of a split; 0 for one that does not exist."""
         return len(self.indices[split][1]) if split in self.indices else 0
 
     def labels(self, split: Split) -> Labels:
@@ -103,7 +103,7 @@ class Dataset:
         return [names[index] for index in indices]
 
     def pixels(self, split: Split) -> Pixels:
-        """A split's images, uint8, N×C×H×W; decoded when first asked for, a read-only memory map where they are many.
+        """The images of a split, uint8, N×C×H×W; decoded at the first call, a read-only memory map where they are many.
 
         Raises:
             SourceError: some can't be decoded.
@@ -115,7 +115,7 @@ class Dataset:
         return self._pixel_cache[split]
 
     def test_set_id(self) -> str:
-        """What names the test set, whatever the path to the data, the seed and the order of the classes.
+        """A name of the test set that does not depend on the path, the seed and the order of the classes.
 
         24 hex digits of a SHA-256 over the sorted class names and, for a catalogue's own test split, its name; else
         over each test image's class, path below its class folder and size in bytes. A folder, a copy of it under
@@ -132,7 +132,7 @@ class Dataset:
 
     @cached_property
     def content_digest(self) -> str:
-        """SHA-256 in hex by which a changed source is known, whatever the recipe chooses of it. Nothing is opened.
+        """SHA-256 in hex that changes with the source, whatever the recipe chooses of it. Nothing is opened.
 
         Of a folder or archive: each image's split, class, path below the class folder, size, and time of last change
         (in a zip its CRC). It is kept by moving, renaming and copying with times (`cp -a`, `rsync -a`); an image that
@@ -158,7 +158,7 @@ class Dataset:
         return pixels if len(indices) == len(whole) else pixels[np.searchsorted(whole, indices)]
 
     def _non_test_indices(self, source_split: Split) -> Indices:
-        """All images of a source split that are no test images: the same for every seed, so kept once."""
+        """All images of a source split that are no test images: the same for every seed, so cached once."""
         everything = np.arange(self.source.num_images(source_split))
         if "test" not in self.indices or "test" in self.source.splits:
             return everything
@@ -170,7 +170,7 @@ class Dataset:
 
 
 def open_dataset(data: Data, seed: int, context: RunContext = LOCAL) -> Dataset:
-    """The data that a recipe's section describes.
+    """Open the data that a recipe's section describes.
 
     Args:
         seed: of the validation split and of `per_class` and `limit`, unless the section has a `split_seed` of its own;
@@ -178,8 +178,8 @@ def open_dataset(data: Data, seed: int, context: RunContext = LOCAL) -> Dataset:
         context: names the data folder, and says whether a catalogue's data set may be downloaded.
 
     Raises:
-        SourceError: nothing is found, or it does not fit the section.
-        DownloadError: a catalogue's data set is not at hand and can't be had.
+        SourceError: the source does not exist, or does not fit the section.
+        DownloadError: a catalogue's data set is not at hand and can't be downloaded.
     """
     source = open_source(data.source, context)
     classes = _selected_classes(data, source.classes)
@@ -191,11 +191,11 @@ def open_dataset(data: Data, seed: int, context: RunContext = LOCAL) -> Dataset:
 
 
 def open_source(name: str, context: RunContext = LOCAL) -> DataSource:
-    """A catalogue's data set by its name, or a folder or archive by its path, seen from here or from the data folder.
+    """Open a catalogue's data set by its name, or a folder or archive by its path, relative to here or the data folder.
 
     Raises:
-        SourceError: it is neither; says the nearest catalogue name.
-        DownloadError: a catalogue's data set is not at hand and can't be had.
+        SourceError: it is neither; suggests the nearest catalogue name.
+        DownloadError: a catalogue's data set is not at hand and can't be downloaded.
     """
     if name in CATALOGUE:
         roots, progress = data_roots(context.data_root), context.callbacks.progress
@@ -210,9 +210,9 @@ def data_roots(root: Path | None = None) -> tuple[Path, ...]:
         SourceError: the first is no folder.
     """
     named = root or os.environ.get("CNNLAB_DATA")
-    kept = cache_dir() / "data"
+    cached = cache_dir() / "data"
     if not named:
-        return (kept,)
+        return (cached,)
     first = expand_home(named)
     if not first.is_dir():
         raise SourceError(
@@ -222,14 +222,14 @@ def data_roots(root: Path | None = None) -> tuple[Path, ...]:
             allowed="a folder that holds data, or an empty one for downloads",
             next_step="check the path" if first.exists() else f"check the path, or make it: mkdir -p {first}",
         )
-    return first, kept
+    return first, cached
 
 
 def find_files(name: str, root: Path | None = None) -> Path:
-    """The folder or file of this path, seen from here, then from the data folders; "~" is the home folder.
+    """The folder or file of this path, relative to here, then to the data folders; "~" is the home folder.
 
     Raises:
-        SourceError: there is none; says the nearest catalogue name.
+        SourceError: there is none; suggests the nearest catalogue name.
     """
     given = expand_home(name)
     for path in (given, *(base / given for base in data_roots(root))):
@@ -245,7 +245,7 @@ def find_files(name: str, root: Path | None = None) -> Path:
 
 
 def input_spec(data: Data, root: Path | None = None) -> InputSpec:
-    """What `describe` needs, cheaply: a catalogue's table, or a folder's listing and a few headers.
+    """The input of a network for this data, from the catalogue's table, or a folder's listing and a few headers.
 
     Raises:
         SourceError: as `open_dataset`.
@@ -261,7 +261,7 @@ def input_spec(data: Data, root: Path | None = None) -> InputSpec:
 
 
 def preview_spec(source: DataSource) -> ImageSpec:
-    """The image spec that shows a source's images side by side: their own, or a square for different sizes."""
+    """The image spec in which a source's images are shown: their own, or a square for different sizes."""
     if isinstance(source, ImageFolder):
         stats = source.sample_headers()
         return (
@@ -287,7 +287,7 @@ def _selected_classes(data: Data, source_classes: tuple[str, ...]) -> tuple[str,
 
 def _image_spec(data: Data, source: DataSource) -> ImageSpec:
     if data.size is not None and isinstance(source, ImageFolder):
-        # With a size from the recipe, images of different sizes are no fault.
+        # With a size from the recipe, images may have different sizes.
         return ImageSpec(data.channels or source.scan_headers().channels, *data.size, data.interpolation)
     own = source.native_spec()
     return ImageSpec(data.channels or own.channels, *(data.size or _target_size(own)), data.interpolation)

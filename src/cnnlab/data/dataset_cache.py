@@ -1,4 +1,4 @@
-"""Data that several runs share: opened once, decoded once."""
+"""A cache of opened data sets, for runs in one process that share their data."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MAX_DATASETS = 4
 
 
 class DatasetFingerprint(NamedTuple):
-    """What a plan needs of a data set: what names its content and split, and how many images are trained on."""
+    """A digest of a data set's content and split, and the number of its training images."""
 
     digest: str
     train_size: int
 
 
 class DatasetCache:
-    """Keep the last few data sets that were opened, and what is known of all; augmentation does not make another."""
+    """Keep the last few opened data sets, and the fingerprints of all; augmentation makes no difference."""
 
     def __init__(self, context: RunContext = LOCAL) -> None:
         self.context = context
@@ -38,13 +38,12 @@ class DatasetCache:
         return self.datasets[key]
 
     def fingerprint(self, data: Data, seed: int) -> DatasetFingerprint:
-        """What is known of the data, which is opened for that once, however many others have been since."""
+        """The fingerprint of the data, which is opened once for it."""
         key = self._key(data, seed)
         if key not in self.fingerprints:
-            found = self.open(data, seed)
-            self.fingerprints[key] = DatasetFingerprint(
-                f"{found.content_digest} {found.split_hash}", found.num_images("train")
-            )
+            dataset = self.open(data, seed)
+            digest = f"{dataset.content_digest} {dataset.split_hash}"
+            self.fingerprints[key] = DatasetFingerprint(digest, dataset.num_images("train"))
         return self.fingerprints[key]
 
     def _key(self, data: Data, seed: int) -> str:

@@ -1,7 +1,6 @@
 """Batches of decoded images for training and evaluation: sampled, shuffled, augmented, normalised.
 
-Images that live on the device and images that stream give the same batches for the same seed, because order and
-augmentation are drawn here.
+Order and augmentation are sampled here, so that images on the device and streamed images give the same batches.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ MemoryFormat: TypeAlias = Literal["contiguous", "channels_last"]
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
 # A batch in evaluation has about so many pixels, since a network's maps grow with them: 500 images of 32×32, 10 of
-# 224×224; and never more images than 500. A CUDA device takes so many for each 8 GiB that it has. That is all of its
-# memory, not what is free: a run that is resumed is to round as before. On CPUs larger batches are no faster (resnet18
-# at 224×224: 12.8 images a second of one thread by 10, 11.4 by 64).
+# 224×224; and never more than 500 images. A CUDA device takes so many for each 8 GiB of its total memory (not of its
+# free memory, so that a resumed run rounds as before). On CPUs larger batches are no faster (resnet18 at 224×224, one
+# thread: 12.8 images/s in batches of 10, 11.4 in batches of 64).
 EVAL_BATCH_PIXELS = 500 * 32 * 32
 EVAL_BATCH_MAX_IMAGES = 500
 EVAL_BATCH_MEMORY = 8 * 2**30
 
 
 def full_range(count: int) -> slice:
-    """All of `count` images, which one process takes."""
+    """All of `count` images: the shard of a single process."""
     return slice(0, count)
 
 
 class Loader:
-    """One split of the data in batches of an order that seed and epoch decide, whatever a row of a batch holds."""
+    """One split of the data in batches, whose order depends on seed and epoch; of images or of cached features."""
 
     labels: Labels
     _sample_indices: Indices | None = None
@@ -55,7 +54,7 @@ class Loader:
         """The batches of an epoch: shuffled, augmented; floats N×... with labels N.
 
         Args:
-            shard: which of a batch's images are wanted, where several processes divide it.
+            shard: the slice of each batch for this process, where several divide it.
         """
         raise NotImplementedError
 
@@ -65,7 +64,7 @@ class Loader:
         """Images in their own order, un-augmented; in batches of about `EVAL_BATCH_PIXELS`.
 
         Args:
-            shard: which of the split's images are wanted, where several processes divide it; at least one.
+            shard: the slice of the split for this process, where several divide it; at least one image.
         """
         raise NotImplementedError
 
@@ -73,9 +72,9 @@ class Loader:
         return len(self.labels)
 
     def batch_sizes(self, batch_size: int) -> list[int]:
-        """The training batches of an epoch: full ones and the remainder.
+        """The sizes of an epoch's training batches: full ones and the remainder.
 
-        A remainder of one image joins the batch before it, since batch norm needs two.
+        A remainder of one image is added to the batch before it, since batch norm needs two.
         """
         sizes = [batch_size] * (len(self) // batch_size)
         remainder = len(self) % batch_size
@@ -86,43 +85,44 @@ class Loader:
         return sizes
 
     def num_batches(self, batch_size: int) -> int:
-        """How many training batches an epoch has."""
+        """The number of training batches of an epoch."""
         return len(self.batch_sizes(batch_size))
 
     def with_sampling(self, positions: Indices) -> Self:
-        """The same split with other images in its places: in place n stands image `places[n]`.
+        """The same split with image `positions[n]` at position n.
 
-        An augmentation's draws go by the place, so that an image that stands in two is augmented in two ways.
+        Augmentation depends on the position, so that an image at two positions is augmented in two ways.
         """
-        supply = copy(self)
-        supply._sample_indices = positions
-        return supply
+        loader = copy(self)
+        loader._sample_indices = positions
+        return loader
 
     def with_input_size(self, size: tuple[int, int] | None) -> Self:
-        """The same split for a network that makes images of this height and width of its own: fewer at a time.
+        """The same split for a network that resizes images to this height and width; None for one that does not.
 
-        A network that resizes nothing says None.
+        Evaluation batches are smaller for larger images.
         """
-        supply = copy(self)
-        supply._input_size = size
-        return supply
+        loader = copy(self)
+        loader._input_size = size
+        return loader
 
     def _image_indices(self, positions: Indices) -> Indices:
-        """Which images stand in these places."""
+        """The images at these positions."""
         return positions if self._sample_indices is None else self._sample_indices[positions]
 
     def _shuffled_order(
         self, batch_size: int, seed: int, epoch: int, shard: Callable[[int], slice]
     ) -> tuple[Indices, list[int]]:
-        """The places of an epoch in its order, and the sizes of its batches; of each batch the share alone."""
+        """The positions of an epoch in its order, and the sizes of its batches; of each batch the shard alone."""
         order = generator(seed, "order", epoch).permutation(len(self)).astype(np.int64)
-        parts = [part[shard(len(part))] for part in np.split(order, np.cumsum(self.batch_sizes(batch_size))[:-1])]
-        return np.concatenate(parts), [len(part) for part in parts]
+        batches = np.split(order, np.cumsum(self.batch_sizes(batch_size))[:-1])
+        shards = [batch[shard(len(batch))] for batch in batches]
+        return np.concatenate(shards), [len(batch) for batch in shards]
 
     def _sequential_order(
         self, batch_size: int, shard: Callable[[int], slice] = full_range
     ) -> tuple[Indices, list[int]]:
-        """The places in their own order, and the sizes of the batches."""
+        """The positions in ascending order, and the sizes of the batches."""
         order = np.arange(len(self))[shard(len(self))]
         return order, [min(batch_size, len(order) - start) for start in range(0, len(order), batch_size)]
 
@@ -135,8 +135,8 @@ class ImageLoader(Loader):
         pixels: uint8, N×C×H×W; may be a memory map.
         labels: N class indices.
         mean, std: per channel, of pixels scaled to 0–1.
-        resident: keep the images on the device; None: if they fit the budget for that kind of device.
-        num_workers: threads that read ahead when the data streams; with 0 each batch is read when it is asked for.
+        resident: whether the images are kept on the device; None: if they fit the budget for that kind of device.
+        num_workers: threads that read ahead when the data is streamed; with 0 each batch is read when it is asked for.
     """
 
     pixels: Pixels
@@ -160,7 +160,7 @@ class ImageLoader(Loader):
 
     @property
     def eval_batch_size(self) -> int:
-        """How many images are evaluated at a time, as they are and as the network resizes them."""
+        """The number of images of an evaluation batch, which their own and the network's image size limit."""
         sizes = [tuple(self.pixels.shape[2:]), *([self._input_size] if self._input_size else [])]
         return min(max_eval_batch_size(*size, device=self.device) for size in sizes)
 
@@ -184,29 +184,28 @@ class ImageLoader(Loader):
         return self._augmented_batches(order, sizes)
 
     def subset(self, count: int) -> ImageLoader:
-        """At most so many of the images, spread evenly over the split, in their order."""
+        """At most `count` of the images, spread evenly over the split, in their order."""
         if count >= len(self):
             return self
         chosen = evenly_spaced_indices(len(self), count)
-        found = replace(self, pixels=np.asarray(self.pixels[chosen]), labels=self.labels[chosen])
-        found._source_positions = chosen if self._source_positions is None else self._source_positions[chosen]
-        return found
+        loader = replace(self, pixels=np.asarray(self.pixels[chosen]), labels=self.labels[chosen])
+        loader._source_positions = chosen if self._source_positions is None else self._source_positions[chosen]
+        return loader
 
     def pixel_batches(self) -> Iterator[tuple[Tensor, Tensor, Indices]]:
-        """As `eval_batches`, before the normalisation: uint8 images N×C×H×W, their labels, and their places in the
-        split.
+        """As `eval_batches`, not normalised: uint8 images N×C×H×W, their labels, and their positions in the split.
 
-        Of `subset` images the places are those in the whole split, by which an image is known.
+        Of a `subset` the positions are those in the whole split.
         """
         order, sizes = self._sequential_order(self.eval_batch_size)
         start = 0
         for images, labels in self._pixel_batches(order, sizes):
-            places = order[start : start + len(images)]
-            yield images, labels, places if self._source_positions is None else self._source_positions[places]
+            positions = order[start : start + len(images)]
+            yield images, labels, positions if self._source_positions is None else self._source_positions[positions]
             start += len(images)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """uint8 images of this split, N×C×H×W, as a network takes them."""
+        """Normalise uint8 images of this split, N×C×H×W, to floats in the memory format."""
         layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
         return images.to(torch.float32, memory_format=layout).sub_(self._shift).mul_(self._scale)
 
@@ -218,16 +217,16 @@ class ImageLoader(Loader):
         seed: int = 0,
         epoch: int = 0,
     ) -> Iterator[Batch]:
-        draws = sample_params(augmentations, seed, epoch, order)
+        params = sample_params(augmentations, seed, epoch, order)
         start = 0
         for images, labels in self._pixel_batches(order, batch_sizes):
-            here = slice(start, start + len(images))
-            changed = augment(images, augmentations, [drawn.take(here) for drawn in draws])
-            yield self.normalize(changed), labels
-            start = here.stop
+            rows = slice(start, start + len(images))
+            augmented = augment(images, augmentations, [sampled.take(rows) for sampled in params])
+            yield self.normalize(augmented), labels
+            start = rows.stop
 
     def _pixel_batches(self, order: Indices, batch_sizes: Sequence[int]) -> Iterator[Batch]:
-        """uint8 batches in the wanted order, on the device."""
+        """uint8 batches in this order, on the device."""
         order = self._image_indices(order)
         chunks = torch.split(torch.from_numpy(order).to(self.device), list(batch_sizes))
         for images, chunk in zip(self._store.batches(order, batch_sizes), chunks, strict=True):
@@ -235,7 +234,7 @@ class ImageLoader(Loader):
 
 
 def evenly_spaced_indices(count: int, limit: int | None) -> Indices:
-    """Which of so many images a look at `most` of them takes: spread evenly, or all.
+    """The indices of `limit` of `count` images, spread evenly; all where there are no more, or without a limit.
 
     >>> evenly_spaced_indices(9, 3).tolist()
     [0, 4, 8]
@@ -246,7 +245,7 @@ def evenly_spaced_indices(count: int, limit: int | None) -> Indices:
 
 
 def max_eval_batch_size(height: int, width: int, *, device: torch.device | None = None) -> int:
-    """How many images, or maps, of this size are evaluated at a time; without a device as many as suit each."""
+    """How many images, or maps, of this size are evaluated at a time; without a device, a number that suits any."""
     pixels = EVAL_BATCH_PIXELS
     if device is not None and device.type == "cuda":
         pixels *= max(1, torch.cuda.get_device_properties(device).total_memory // EVAL_BATCH_MEMORY)
@@ -254,22 +253,22 @@ def max_eval_batch_size(height: int, width: int, *, device: torch.device | None 
 
 
 def balanced_indices(labels: Labels, seed: int, epoch: int) -> Indices:
-    """As many images as there are, as many of each class, in an order that depends on (seed, epoch) alone.
+    """Sample N of N images, as many of each class, in an order that depends on (seed, epoch) alone.
 
-    Images of a small class come several times, those of a large one not each time: of two images of one class
-    neither comes more than once more often than the other. Where the classes don't divide the images, some that are
-    drawn get one image more.
+    Images of a small class are taken several times, those of a large one not all: of two images of one class, neither
+    is taken more than once more often than the other. Where N is no multiple of the number of classes, random ones get
+    one image more.
 
     >>> labels = np.array([0, 0, 0, 0, 0, 1])
     >>> np.bincount(labels[balanced_indices(labels, seed=0, epoch=0)]).tolist()
     [3, 3]
     """
-    draws = generator(seed, "sampling", epoch)
-    classes = draws.permutation(np.unique(labels))
-    found = []
+    rng = generator(seed, "sampling", epoch)
+    classes = rng.permutation(np.unique(labels))
+    chosen = []
     for number, label in enumerate(classes):
         own = np.flatnonzero(labels == label)
         count = len(labels) // len(classes) + (number < len(labels) % len(classes))
-        rounds = [draws.permutation(own) for _ in range(-(-count // len(own)))]
-        found.append(np.concatenate(rounds)[:count])
-    return np.concatenate(found).astype(np.int64)
+        rounds = [rng.permutation(own) for _ in range(-(-count // len(own)))]
+        chosen.append(np.concatenate(rounds)[:count])
+    return np.concatenate(chosen).astype(np.int64)

@@ -11,14 +11,14 @@ import numpy as np
 import tomli_w
 
 from cnnlab.data.sources.base import Indices, Split
-from cnnlab.data.sources.image_files import ImageFolder
+from cnnlab.data.sources.image_folder import ImageFolder
 from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.data.split_assignment import TEST_FRACTION
 from cnnlab.data.splits import held_out_counts
 
-# Larger images cost much and say little more to a network this small.
+# Larger images cost much and help little in a network this small.
 MAX_IMAGE_SIDE = 128
-# The last maps are about this wide: enough to keep where things are, few enough for the dense layer behind them.
+# The last maps are about this wide: enough to keep positions, small enough for the dense layer behind them.
 LAST_MAP_SIDE = 5
 MAX_BLOCKS = 5
 FIRST_FILTERS = 32
@@ -35,7 +35,7 @@ PHOTO_BACKBONE_HINT = (
 
 @dataclass(frozen=True)
 class SourceSummary:
-    """What a recipe for a source depends on.
+    """The facts about a source that its recipe depends on.
 
     Attributes:
         source: what the recipe calls it.
@@ -52,13 +52,13 @@ class SourceSummary:
 
 
 def summarize_source(files: ImageFolder) -> SourceSummary:
-    """The listing and the headers of a source; no image is decoded.
+    """Summarise the listing and the headers of a source; no image is decoded.
 
     Raises:
         SourceError: no image's header can be read.
     """
     stats = files.scan_headers()
-    # In a recipe a name of the catalogue means the catalogue's data set; this folder is called so too.
+    # In a recipe a name of the catalogue means the catalogue's data set, and not a folder of that name.
     source = f"./{files.name}" if files.name in CATALOGUE else files.name
     counts = {split: files.num_images(split) for split in files.splits}
     per_class = np.bincount(files.labels("train"), minlength=len(files.classes)).tolist()
@@ -111,7 +111,7 @@ def _data_section(summary: SourceSummary, fractions: _SplitFractions, size: tupl
 
 @dataclass(frozen=True)
 class _SplitFractions:
-    """The recipe's rows about splits that the source lacks, and the images that `stratified_split` leaves."""
+    """The recipe's rows about splits that the source lacks, and the number of training images that are left."""
 
     rows: tuple[tuple[str, float, str], ...]
     train: int

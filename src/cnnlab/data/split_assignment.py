@@ -1,7 +1,7 @@
-"""Which images belong to which split of a recipe's data. No torch; no file of images is opened.
+"""Assign the images of a recipe's data to its splits. No torch; no file of images is opened.
 
-Where a published set is narrowed to some classes, only its labels tell which test images remain, and they lie in the
-file that a sealed test set keeps shut: they are read when someone asks for the test images.
+Where a published set is narrowed to some classes, its labels decide which test images remain, and they are in the
+test set's own file: they are read only when the test images are asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cnnlab.data.sources.base import SPLITS, DataSource, Indices, Labels, Split
 from cnnlab.data.splits import per_class_subset, split_hash, stratified_split, stratified_subset
 
 TEST_FRACTION = 0.2
-# One test set for every seed: what one run of a study tests on, no other run may have trained on.
+# One test set for every seed, so that no run of a study trains on the test images of another.
 TEST_SEED = 0
 
 SplitSource: TypeAlias = tuple[Split, Indices]
@@ -28,7 +28,7 @@ class SplitIndices(Mapping[Split, SplitSource]):
     def __init__(
         self, source: DataSource, classes: tuple[str, ...], assigned: Mapping[Split, SplitSource | None]
     ) -> None:
-        """A split of `assigned` that is None is the source's own, whose images are found when they are asked for."""
+        """A split that is None in `assigned` is the source's own; its images are determined when they are asked for."""
         self._source = source
         self._classes = classes
         self._assigned = dict(assigned)
@@ -64,36 +64,33 @@ class SplitIndices(Mapping[Split, SplitSource]):
 
 
 def assign_splits(data: Data, source: DataSource, classes: tuple[str, ...], seed: int) -> SplitIndices:
-    """The source's own splits, and shares of its train split where it lacks one.
+    """The source's own splits, and fractions of its train split for those that it lacks.
 
     Classes are identified by the source's numbers, so that the order of `classes` changes no split.
     """
-    known: dict[Split, SplitSource | None] = {}
-    of: dict[Split, Labels] = {}
+    assigned: dict[Split, SplitSource | None] = {}
     for split in source.splits:
         if split == "test" and source.is_fixed:
             unread = needs_test_labels(source, classes)
-            known[split] = None if unread else (split, np.arange(source.num_images(split)))
-        else:
-            of[split] = source.labels(split)
-            known[split] = (split, np.flatnonzero(remap_labels(source, classes, split) >= 0))
-    own = known.pop("train")
-    assert own is not None
-    train, labels = own[1], of["train"]
-    if "test" not in known:
-        share = TEST_FRACTION if data.test is None else data.test
-        kept, held_out = stratified_split(labels[train], share, TEST_SEED, "test part")
-        known["test"], train = ("train", train[held_out]), train[kept]
-    if "validation" not in known:
+            assigned[split] = None if unread else (split, np.arange(source.num_images(split)))
+        elif split != "train":
+            assigned[split] = (split, np.flatnonzero(remap_labels(source, classes, split) >= 0))
+    labels = source.labels("train")
+    train = np.flatnonzero(remap_labels(source, classes, "train") >= 0)
+    if "test" not in assigned:
+        fraction = TEST_FRACTION if data.test is None else data.test
+        kept, held_out = stratified_split(labels[train], fraction, TEST_SEED, "test part")
+        assigned["test"], train = ("train", train[held_out]), train[kept]
+    if "validation" not in assigned:
         kept, held_out = stratified_split(labels[train], data.validation, seed, "validation part")
-        known["validation"], train = ("train", train[held_out]), train[kept]
+        assigned["validation"], train = ("train", train[held_out]), train[kept]
     if data.per_class is not None:
         train = train[per_class_subset(labels[train], data.per_class, seed, "per class")]
     if data.limit is not None:
         train = train[stratified_subset(labels[train], data.limit, seed, "limit")]
-    known["train"] = ("train", train)
-    filled = {split: chosen for split, chosen in known.items() if chosen is None or len(chosen[1])}
-    return SplitIndices(source, classes, filled)
+    assigned["train"] = ("train", train)
+    not_empty = {split: chosen for split, chosen in assigned.items() if chosen is None or len(chosen[1])}
+    return SplitIndices(source, classes, not_empty)
 
 
 def remap_labels(source: DataSource, classes: tuple[str, ...], split: Split) -> Labels:
@@ -104,5 +101,5 @@ def remap_labels(source: DataSource, classes: tuple[str, ...], split: Split) -> 
 
 
 def needs_test_labels(source: DataSource, classes: tuple[str, ...]) -> bool:
-    """Whether only the labels in its files tell which of a source's own test images are of these classes."""
+    """Whether labels must be read to know which of a source's own test images are of these classes."""
     return source.is_fixed and "test" in source.splits and set(classes) != set(source.classes)

@@ -1,4 +1,4 @@
-"""Stratified, seeded splits, and the hash by which a run knows its own. No torch."""
+"""Stratified, seeded splits, and a hash of their indices. No torch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cnnlab.randomness import generator
 
 
 def stratified_split(labels: Labels, fraction: float, seed: int, purpose: str) -> tuple[Indices, Indices]:
-    """Hold out a fraction of the images, of each class alike.
+    """Hold out a fraction of the images of each class.
 
-    Each class gives its share rounded down or up, such that the total is the rounded total share wherever the
-    bounds admit it. A class of two images or more keeps one on both sides; a class of one stays with the kept ones.
+    Each class's count is rounded down or up, such that their sum is the rounded total wherever the bounds admit it. A
+    class of two images or more has one on both sides; a class of one is kept.
 
     Args:
         labels: shape N.
@@ -23,7 +23,7 @@ def stratified_split(labels: Labels, fraction: float, seed: int, purpose: str) -
         purpose: names the random stream, so that two splits of one seed are independent.
 
     Returns:
-        (kept, held_out): sorted indices into `labels`, without a common one, N together.
+        (kept, held_out): sorted, disjoint indices into `labels`, N in all.
 
     >>> kept, held_out = stratified_split(np.array([0, 0, 1, 1]), 0.5, seed=0, purpose="validation")
     >>> len(kept), len(held_out)
@@ -37,7 +37,7 @@ def stratified_split(labels: Labels, fraction: float, seed: int, purpose: str) -
 
 
 def held_out_counts(counts: Indices, fraction: float) -> Indices:
-    """How many images of each class `stratified_split` holds out, where there are `counts`."""
+    """How many images `stratified_split` holds out of classes of `counts` images."""
     if fraction == 0:
         return np.zeros_like(counts)
     lowest = (counts >= 2).astype(np.int64)
@@ -87,10 +87,10 @@ def _round_to_total(exact: np.ndarray, lowest: Indices, highest: Indices, total:
 
 
 def _draw_per_class(labels: Labels, counts: Mapping[int, int], seed: int, purpose: str) -> tuple[Indices, Indices]:
-    """(left, drawn): each class has its own random stream, so that another class's images change nothing in it."""
-    drawn = [
+    """(kept, sampled): each class has its own random stream, which no other class's images change."""
+    sampled = [
         generator(seed, purpose, value).permutation(np.flatnonzero(labels == value))[:share]
         for value, share in counts.items()
     ]
-    chosen = np.sort(np.concatenate(drawn)) if drawn else np.arange(0)
+    chosen = np.sort(np.concatenate(sampled)) if sampled else np.arange(0)
     return np.setdiff1d(np.arange(len(labels)), chosen, assume_unique=True), chosen

@@ -1,4 +1,4 @@
-"""What the images of a recipe say that deserves a look before training. No torch.
+"""Warnings about the images of a recipe before training. No torch.
 
 Images are compared by a hash of their pixels as they are trained on: no label and no model is used for that.
 """
@@ -17,32 +17,33 @@ from cnnlab.data.dataset import Dataset
 from cnnlab.data.sources.base import Pixels, Split
 from cnnlab.records import WarningRecord
 
-# Normalised images have mean 0 and standard deviation 1; numbers of another data set of photographs stay within these.
+# Normalised images have mean 0 and standard deviation 1; with another photographic data set's numbers, they are within
+# these bounds.
 MEAN_TOLERANCE = 0.5
 STD_RATIO = 2.0
 
 
 def data_warnings(dataset: Dataset, disabled: Sequence[str] = ()) -> list[WarningRecord]:
-    """What the training and validation splits say; the test split is not touched.
+    """The warnings about the training and validation splits; the test split is not touched.
 
     Args:
         disabled: names of checks that are skipped.
     """
-    found = [look(dataset) for name, look in _CHECKS.items() if name not in disabled]
-    return [warning for warning in found if warning is not None]
+    warnings = [check(dataset) for name, check in _CHECKS.items() if name not in disabled]
+    return [warning for warning in warnings if warning is not None]
 
 
 def leakage_warnings(dataset: Dataset, disabled: Sequence[str] = ()) -> tuple[WarningRecord, ...]:
-    """The images that the test split shares with the others; it is decoded for that."""
+    """The warnings about images that the test split shares with the others; it is decoded for that."""
     if "leak" in disabled:
         return ()
     pairs: tuple[tuple[Split, Split], ...] = (("train", "test"), ("validation", "test"))
-    found = (leak_warning(dataset, pair) for pair in pairs)
-    return tuple(warning for warning in found if warning is not None)
+    warnings = (leak_warning(dataset, pair) for pair in pairs)
+    return tuple(warning for warning in warnings if warning is not None)
 
 
 def leak_warning(dataset: Dataset, splits: tuple[Split, Split]) -> WarningRecord | None:
-    """The images of the second split that the first has, too; None where there are none, or a split is not there."""
+    """A warning where the second split has images of the first; None where it has none, or a split does not exist."""
     if not set(splits) <= set(dataset.splits):
         return None
     known = {name: row for row, name in reversed(list(enumerate(_hashes(dataset.pixels(splits[0])))))}
@@ -79,14 +80,14 @@ def _imbalance(dataset: Dataset) -> WarningRecord | None:
 
 
 def _normalization_mismatch(dataset: Dataset) -> WarningRecord | None:
-    """The numbers that the recipe gives against those of the training images, which else are used."""
+    """Compare the recipe's normalisation with the mean and standard deviation of the training images."""
     if dataset.given_stats is None:
         return None
     own = mean_and_std(dataset.pixels("train"))
     found = []
     for channel, (mean, std, given_mean, given_std) in enumerate(zip(*own, *dataset.given_stats, strict=True)):
         shifted, scaled = (mean - given_mean) / given_std, std / given_std
-        # A channel that is the same everywhere has no scale: `mean_and_std` says 1, which no image's can be.
+        # A constant channel has no scale: `mean_and_std` returns 1, which no other channel can have.
         scaled = 1.0 if std == 1 else scaled
         found.append(
             (max(abs(shifted) / MEAN_TOLERANCE, abs(math.log(scaled)) / math.log(STD_RATIO)), channel, shifted, scaled)

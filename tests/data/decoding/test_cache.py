@@ -36,7 +36,8 @@ class Filler:
 
 
 def kept(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    """The files of the cache but its locks."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
 def test_pixels_are_made_once(cache):
@@ -90,17 +91,6 @@ def test_when_filling_fails_nothing_is_left_behind(cache, error):
     with pytest.raises((KeyboardInterrupt, CnnlabError), match=r"bad|received: No space left on device|^$"):
         cached_pixels("a", 5, FORM, fail)
     assert kept(cache) == []
-
-
-def test_while_it_is_made_another_process_may_make_it_too(cache):
-    first, second = Filler(), Filler()
-
-    def fill(file: Path, start: int) -> None:
-        np.testing.assert_array_equal(cached_pixels("a", 5, FORM, second), second.array)
-        first(file, start)
-
-    np.testing.assert_array_equal(cached_pixels("a", 5, FORM, fill), first.array)
-    assert len(kept(cache)) == 1
 
 
 def test_two_processes_at_once(make_folder, cache):
@@ -205,6 +195,14 @@ def test_the_disk_has_room_for_a_file_before_it_is_filled(monkeypatch, way):
     np.testing.assert_array_equal(cached_pixels("a", 1001, FORM, filled), fill.array)
     assert taken[0][0] >= fill.array.nbytes
     assert taken[0][1] >= fill.array.nbytes
+
+
+def test_decoded_images_have_a_limit_too(cache, monkeypatch):
+    monkeypatch.setattr(decoding_cache, "MAX_CACHE_BYTES", 600)
+    for number, key in enumerate("abc"):
+        cached_pixels(key, 5, FORM, Filler())
+        os.utime(cache / "images" / f"{key}.npy", (number, number))
+    assert [path.name for path in kept(cache)] == ["b.npy", "c.npy"]
 
 
 def test_a_disk_without_the_room_is_an_error_before_anything_is_decoded(cache, monkeypatch):

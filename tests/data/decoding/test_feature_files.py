@@ -1,4 +1,4 @@
-"""Large arrays of the cache: made once by whoever is first, and removed when room is needed and nobody uses them."""
+"""Files of the cache: each is made by one process, and removed when room is needed and no process uses it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def kept(key: str, calls: list[str] | None = None, agrees: Any = lambda _: True)
             calls.append(key)
         np.memmap(file, np.float32, "r+", start, ARRAY.shape)[:] = ARRAY
 
-    return get_or_create(key, ARRAY.shape, np.float32, fill, agrees)
+    return get_or_create(features_dir() / f"{key}.npy", ARRAY.shape, np.float32, fill, agrees)
 
 
 def names() -> list[str]:
@@ -64,11 +64,11 @@ def test_what_was_not_used_for_longest_goes_first() -> None:
         used_at(key, number)
     kept("a")  # it is used again
     size = (features_dir() / "a.npy").stat().st_size
-    evict(2 * size)
+    evict(features_dir(), 2 * size)
     assert names() == ["a", "c"]
-    evict(2 * size)
+    evict(features_dir(), 2 * size)
     assert names() == ["a", "c"]
-    evict(0)
+    evict(features_dir(), 0)
     assert names() == []
 
 
@@ -76,11 +76,11 @@ def test_what_is_in_use_stays() -> None:
     held = kept("a")
     kept("b")
     used_at("a", 0)
-    evict(0)
+    evict(features_dir(), 0)
     assert names() == ["a"]
     np.testing.assert_array_equal(held.array, ARRAY)
     del held
-    evict(0)
+    evict(features_dir(), 0)
     assert names() == []
 
 
@@ -92,44 +92,25 @@ def test_room_is_made_for_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     assert new.created
 
 
-@pytest.fixture
-def ended() -> int:
-    """The number of a process that has ended."""
-    process = subprocess.Popen(["true"])
-    process.wait()
-    return process.pid
-
-
-def left(name: str, age: float = 0, size: int = 1) -> Path:
+def left(name: str, age: float = 0) -> Path:
     path = features_dir() / name
-    path.write_bytes(b"x" * size)
+    path.write_bytes(b"x")
     os.utime(path, (time.time() - age,) * 2)
     return path
 
 
-def test_what_a_killed_process_left_goes_at_once_and_all_else_after_a_day(ended: int) -> None:
+def test_half_written_files_and_old_locks_are_removed() -> None:
     kept("a")
-    own = f".{os.getpid()}"
-    left(f".{ended}-2.new")
-    left(f"{own}-2.new", 100_000)
+    left(".killed.new", 100)
+    left(".just-begun.new")
     left("old.lock", 100_000)
-    left(f"{own}-4.new")
-    left(".nobody-4.new")
-    evict(10**9)
-    rest = {".nobody-4.new", f"{own}-4.new", "a.lock", "a.npy"}
-    assert {path.name for path in features_dir().iterdir()} == rest
-
-
-def test_a_file_that_a_process_elsewhere_writes_stays(ended: int) -> None:
-    """In another container its number says nothing here, but its lock does."""
-    kept("a")
-    path = left(f".{ended}-2.new")
-    with path.open("rb") as file:
+    left("new.lock", 100)
+    with left(".being-written.new", 100).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        evict(10**9)
-        assert path.exists()
-    evict(10**9)
-    assert not path.exists()
+        evict(features_dir(), 10**9)
+    assert {path.name for path in features_dir().iterdir()} == {
+        ".just-begun.new", ".being-written.new", "a.lock", "a.npy", "new.lock"
+    }  # fmt: skip
 
 
 def test_what_is_being_written_is_locked_and_counts() -> None:
@@ -141,10 +122,10 @@ def test_what_is_being_written_is_locked_and_counts() -> None:
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         np.memmap(file, np.float32, "r+", start, ARRAY.shape)[:] = ARRAY
         size = (features_dir() / "a.npy").stat().st_size
-        evict(size + 1)
+        evict(features_dir(), size + 1)
         seen.extend(names())
 
-    found = get_or_create("b", ARRAY.shape, np.float32, fill, lambda _: True)
+    found = get_or_create(features_dir() / "b.npy", ARRAY.shape, np.float32, fill)
     assert seen == []
     np.testing.assert_array_equal(found.array, ARRAY)
 
@@ -159,11 +140,11 @@ def test_room_on_the_disk_is_made_before_a_file_is(monkeypatch: pytest.MonkeyPat
 def test_of_two_processes_one_makes_it() -> None:
     script = (
         "import sys, time, numpy as np\n"
-        "from cnnlab.data.decoding.cache import get_or_create\n"
+        "from cnnlab.data.decoding.cache import features_dir, get_or_create\n"
         "def fill(file, start):\n"
         "    time.sleep(0.5)\n"
         "    np.memmap(file, np.float32, 'r+', start, (4, 3))[:] = 1\n"
-        "print(get_or_create('a', (4, 3), np.float32, fill, lambda array: True).created)\n"
+        "print(get_or_create(features_dir() / 'a.npy', (4, 3), np.float32, fill).created)\n"
     )
     running = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert sorted(process.communicate()[0].strip() for process in running) == ["False", "True"]

@@ -115,7 +115,7 @@ def test_forged_pickle_is_refused_and_runs_nothing(how: str, protocol: int, tmp_
         (b"\x80\x02}(U\x01acnumpy\ndtype\nU\x01OK\x00K\x01\x87Ru.", "a call of dtype"),
         (b"\x80\x02}(U\x01a(ios\nsystem\nu.", "the opcode INST"),
         (b"\x80\x02}(U\x01acnumpy\nndarray\n)\x81u.", "the opcode NEWOBJ"),
-        (b"\x80\x02]}b.", "a state for a list"),
+        (b"\x80\x02Nr\xff\xff\xff\x7f.", "memo index 2147483647 in 9 bytes"),
         (b"\x80\x02].", "a list, not a dictionary"),
     ],
 )
@@ -124,6 +124,15 @@ def test_what_the_files_never_hold_is_named(stream: bytes, received: str) -> Non
         read_cifar_pickle(stream, "batch")
     assert received in raised.value.problems[0].received
     assert raised.value.problems[0].where == "batch"
+
+
+def test_a_file_changes_nothing_for_the_next_one() -> None:
+    """BUILD sets attributes of whatever lies on the stack."""
+    state = b"N}" + text(b"__defaults__") + b"NU\x08__func__NU\x01xN"
+    for name in (b"numpy\ndtype\n", b"numpy.core.multiarray\n_reconstruct\n"):
+        with pytest.raises(SourceError):
+            read_cifar_pickle(b"\x80\x02}(U\x01ac" + name + state[:1] + b"}(" + state[2:] + b"u\x86bu.", "batch")
+    assert read_cifar_pickle(python2_batch(rows_of(2), [1, 2]), "batch")["labels"] == [1, 2]
 
 
 @given(st.integers(0, 7000))

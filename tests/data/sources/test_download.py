@@ -48,7 +48,6 @@ EMPTY = {
     "loop": (302, "/loop"),
     "moved": (302, "/good"),
     "to_disk": (302, "file:///etc/hostname"),
-    "to_ftp": (302, "ftp://127.0.0.1:1/data.bin"),
 }
 
 
@@ -164,7 +163,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def test_a_good_mirror_with_progress(server: Server, tmp_path: Path) -> None:
     message: list[tuple[str, int, int, str]] = []
-    path = fetch(server.file("good"), tmp_path / "new" / "folder", lambda *said: message.append(said), CALM)
+    path = fetch(server.file("good"), tmp_path / "new" / "folder", lambda *report: message.append(report), CALM)
     assert path.read_bytes() == CONTENT
     assert list(path.parent.iterdir()) == [path]
     assert message[-1] == ("downloading data.bin", len(CONTENT), len(CONTENT), "bytes")
@@ -192,12 +191,11 @@ def test_more_than_the_file_is_left_unread_and_a_redirect_followed(
         ("wrong", "sent another file"),
         ("longer", "offers another file of 400,005 bytes"),
         ("page", "sent a web page"),
-        ("page_without_length", "sent a web page instead of the file"),
+        ("page_without_length", "stopped after 33 of 400,000 bytes"),
         ("missing", "answered 404"),
         ("broken", "answered 500"),
         ("loop", "answered 302"),
         ("to_disk", "answered 302"),
-        ("to_ftp", "no connection: unknown url type: ftp"),
     ],
 )
 def test_a_bad_mirror_is_left_for_the_next_and_named_when_alone(
@@ -222,10 +220,10 @@ def test_a_slow_mirror_is_left_before_its_end(server: Server, tmp_path: Path) ->
     assert 0 < int(asked.removeprefix("bytes=").removesuffix("-")) < 10_000
 
 
-def test_refused_connections_and_other_schemes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
-    file = RemoteFile("data.bin", SHA256, len(CONTENT), ("http://127.0.0.1:1/data.bin", "ftp://127.0.0.1/data.bin"))
-    with pytest.raises(DownloadError, match=r"refused(.|\n)*'ftp' isn't http, https or file"):
+    file = RemoteFile("data.bin", SHA256, len(CONTENT), ("http://127.0.0.1:1/data.bin",))
+    with pytest.raises(DownloadError, match="no connection: Connection refused"):
         fetch(file, tmp_path, retry=CALM)
     assert list(tmp_path.iterdir()) == []
 
@@ -252,8 +250,8 @@ def test_rounds_resume_until_the_file_is_whole(server: Server, tmp_path: Path) -
 
 
 def test_an_interrupted_download_goes_on_in_the_next_call(server: Server, tmp_path: Path) -> None:
-    def interrupt(*said: Any) -> None:
-        if said[1] > 100_000:
+    def interrupt(*report: Any) -> None:
+        if report[1] > 100_000:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from cnnlab.data.decoding.images import ImageFault
-from cnnlab.data.sources import image_folder
+from cnnlab.data.decoding import images
+from cnnlab.data.sources import file_readers
 from cnnlab.data.sources.base import ImageSpec
 from cnnlab.data.sources.image_folder import open_folder
 from cnnlab.errors import SourceError
@@ -69,7 +69,7 @@ def test_links_in_a_loop_are_refused(make_folder):
     with pytest.raises(SourceError) as caught:
         open_folder(root)
     assert [problem.received for problem in caught.value.problems] == [
-        "this link leads back to a folder that it lies in",
+        "this link leads back to a folder that it is in",
         "this link leads nowhere, or to itself",
     ]
 
@@ -129,7 +129,7 @@ def test_a_folder_that_can_not_be_read_is_named(make_folder, monkeypatch):
             raise PermissionError(13, "Permission denied")
         return listing(folder)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(image_folder.os, "scandir", refuse)
+    monkeypatch.setattr(file_readers.os, "scandir", refuse)
     with pytest.raises(SourceError, match=r"(?s)dog/: this data can't be used: unreadable\n.*Permission denied"):
         open_folder(root)
 
@@ -138,11 +138,11 @@ def test_a_file_that_vanished_or_is_too_large_is_a_fault(make_folder, monkeypatc
     root = make_folder({"cat": 2, "dog": 1})
     source = open_folder(root)
     (root / "cat" / "0.png").unlink()
-    assert dict(source.reader.read(source.layout.entries["train"]))[0] == ImageFault(
-        "unreadable", "No such file or directory"
-    )
-    monkeypatch.setattr(image_folder, "MAX_BYTES", 3)
-    assert dict(source.reader.read(source.layout.entries["train"]))[1].kind == "too large"
+    with pytest.raises(SourceError, match=r"(?s)1 of the files.*cat/0\.png.*received: No such file or directory"):
+        source.pixels("train", np.arange(3), FORM)
+    monkeypatch.setattr(images, "MAX_BYTES", 3)
+    with pytest.raises(SourceError, match=r"(?s)3 of the files.*: too large"):
+        source.pixels("train", np.arange(3), FORM)
 
 
 def test_bad_images_are_named_with_reasons_and_the_first_few_only(make_folder):

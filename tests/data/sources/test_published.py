@@ -96,13 +96,13 @@ def check(source: DataSource) -> None:
 @pytest.mark.parametrize(("form", "encode"), [(0, binary), (1, pickled)])
 def test_an_unpacked_folder(tmp_path: Path, form: int, encode: Callable[[slice], bytes]) -> None:
     folder(tmp_path, form, encode)
-    check(open_published(CIFAR, tmp_path, download=False))
+    check(open_published(CIFAR, [tmp_path], download=False))
 
 
 @pytest.mark.parametrize("prefix", ["", "./"])
 def test_an_archive_is_read_without_unpacking(tmp_path: Path, prefix: str) -> None:
     known = archive(tmp_path, in_top_folder(members(0, binary), prefix))
-    check(open_published(known, tmp_path, download=False))
+    check(open_published(known, [tmp_path], download=False))
     assert {path.name for path in tmp_path.iterdir()} == {"cifar-10-binary.tar.gz", "cache"}
 
 
@@ -118,7 +118,7 @@ def test_a_part_reads_no_file_of_another(
     tmp_path: Path, asked: Split, file: str, content: bytes | None, words: str
 ) -> None:
     place = folder(tmp_path, 0, binary)
-    source = open_published(CIFAR, tmp_path, download=False)
+    source = open_published(CIFAR, [tmp_path], download=False)
     if content is None:
         (place / file).unlink()
     else:
@@ -132,9 +132,9 @@ def test_a_part_reads_no_file_of_another(
 
 def test_a_part_is_read_once_and_not_written_to(tmp_path: Path) -> None:
     place = folder(tmp_path, 0, binary)
-    source = open_published(CIFAR, tmp_path, download=False)
+    source = open_published(CIFAR, [tmp_path], download=False)
     told: list[tuple[str, int, int, str]] = []
-    pixels = source.pixels("train", ALL, source.native_spec(), lambda *said: told.append(said))
+    pixels = source.pixels("train", ALL, source.native_spec(), lambda *report: told.append(report))
     assert told == [("reading cifar10 train", 0, 10, "images"), ("reading cifar10 train", 10, 10, "images")]
     (place / "data_batch_1.bin").unlink()
     assert source.labels("train").tolist() == LABELS[:10]
@@ -145,32 +145,32 @@ def test_a_part_is_read_once_and_not_written_to(tmp_path: Path) -> None:
 
 def test_an_archive_is_read_again_only_when_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = archive(tmp_path, in_top_folder(members(0, binary)))
-    check(open_published(known, tmp_path, download=False))
+    check(open_published(known, [tmp_path], download=False))
     with monkeypatch.context() as patch:
         patch.setattr(published, "is_verified", lambda *_: pytest.fail("the archive was read again"))
-        check(open_published(known, tmp_path, download=False))
-        pixels = open_published(known, tmp_path, download=False).pixels("train", ALL, ImageSpec(3, 32, 32))
+        check(open_published(known, [tmp_path], download=False))
+        pixels = open_published(known, [tmp_path], download=False).pixels("train", ALL, ImageSpec(3, 32, 32))
         assert isinstance(pixels, np.memmap)
     path = tmp_path / "cifar-10-binary.tar.gz"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(SourceError, match="or it is cut short"):
-        open_published(known, tmp_path, download=False).labels("train")
+        open_published(known, [tmp_path], download=False).labels("train")
 
 
 def test_a_file_that_is_written_anew_is_read_again(tmp_path: Path) -> None:
     place = folder(tmp_path, 0, binary)
-    check(open_published(CIFAR, tmp_path, download=False))
+    check(open_published(CIFAR, [tmp_path], download=False))
     new = tmp_path / "new"
     new.write_bytes(binary(slice(4, 6)))
     new.replace(place / "data_batch_1.bin")
-    assert open_published(CIFAR, tmp_path, download=False).labels("train").tolist() == [5, 9, *LABELS[2:10]]
+    assert open_published(CIFAR, [tmp_path], download=False).labels("train").tolist() == [5, 9, *LABELS[2:10]]
 
 
 @pytest.mark.parametrize("which", ["-labels.npy", "[0-9].npy"])
 @pytest.mark.parametrize("damage", ["gone", "cut", "another"])
 def test_what_the_cache_holds_damaged_is_made_again(tmp_path: Path, cache: Path, which: str, damage: str) -> None:
     folder(tmp_path, 0, binary)
-    check(open_published(CIFAR, tmp_path, download=False))
+    check(open_published(CIFAR, [tmp_path], download=False))
     whole = {path: path.read_bytes() for path in (cache / "images").iterdir()}
     assert len(whole) == 4
     for path in (cache / "images").glob(f"*{which}"):
@@ -178,7 +178,7 @@ def test_what_the_cache_holds_damaged_is_made_again(tmp_path: Path, cache: Path,
             path.unlink()
         else:
             path.write_bytes(whole[path][:-9] if damage == "cut" else whole[path].replace(b"\5", b"\6"))
-    check(open_published(CIFAR, tmp_path, download=False))
+    check(open_published(CIFAR, [tmp_path], download=False))
     assert {path: path.read_bytes() for path in (cache / "images").iterdir()} == whole
 
 
@@ -188,21 +188,21 @@ def test_two_processes_may_keep_a_part_at_once(tmp_path: Path, cache: Path, monk
 
     def after_another(path: Path, array: np.ndarray) -> np.ndarray:
         monkeypatch.setattr(published, "save_array", keep)
-        check(open_published(CIFAR, tmp_path, download=False))
+        check(open_published(CIFAR, [tmp_path], download=False))
         return keep(path, array)
 
     monkeypatch.setattr(published, "save_array", after_another)
-    check(open_published(CIFAR, tmp_path, download=False))
+    check(open_published(CIFAR, [tmp_path], download=False))
     assert len(list((cache / "images").iterdir())) == 4
 
 
 def test_images_of_another_size_are_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path, 0, binary)
     release = ImageSpec(1, 16, 24)
-    first = open_published(CIFAR, tmp_path, download=False).pixels("train", np.array([7, 2]), release)
+    first = open_published(CIFAR, [tmp_path], download=False).pixels("train", np.array([7, 2]), release)
     np.testing.assert_array_equal(first, convert_pixels(IMAGES[[7, 2]], release))
     monkeypatch.setattr(published, "convert_pixels", lambda *_: pytest.fail("they were resized again"))
-    again = open_published(CIFAR, tmp_path, download=False).pixels("train", np.array([7, 2]), release)
+    again = open_published(CIFAR, [tmp_path], download=False).pixels("train", np.array([7, 2]), release)
     assert isinstance(again, np.memmap)
     np.testing.assert_array_equal(again, first)
 
@@ -215,25 +215,25 @@ def test_a_disk_without_room_for_the_images_costs_only_time(
 
     folder(tmp_path, 0, binary)
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
-    source = open_published(CIFAR, tmp_path, download=False)
+    source = open_published(CIFAR, [tmp_path], download=False)
     order = np.arange(len(source.labels("train")))
     small = ImageSpec(3, 8, 8)
     shapes = [source.pixels("train", order, release).shape[1:] for release in (source.native_spec(), small)]
     assert shapes == [(3, 32, 32), (3, 8, 8)]
-    assert list((cache / "images").iterdir()) == []
+    assert list((cache / "images").glob("*.npy")) == []
 
 
 def test_a_pickle_that_runs_something_is_refused(tmp_path: Path) -> None:
     place = folder(tmp_path, 1, pickled)
     (place / "data_batch_2").write_bytes(b"\x80\x02cos\nsystem\nU\x04true\x85R.")
     with pytest.raises(SourceError, match=r"nothing of it was run(.|\n)*os\.system"):
-        open_published(CIFAR, tmp_path, download=False).labels("train")
+        open_published(CIFAR, [tmp_path], download=False).labels("train")
 
 
 def test_an_archive_with_another_checksum_is_not_opened(tmp_path: Path) -> None:
     archive(tmp_path, in_top_folder(members(0, binary)))
     with pytest.raises(SourceError, match=r"isn't the published archive(.|\n)*170,052,171 bytes(.|\n)*delete it"):
-        open_published(CIFAR, tmp_path, download=False).labels("train")
+        open_published(CIFAR, [tmp_path], download=False).labels("train")
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_an_archive_with_another_checksum_is_not_opened(tmp_path: Path) -> None:
 def test_a_wrong_archive(tmp_path: Path, contents: dict[str, bytes], cut: int | None, words: str) -> None:
     known = archive(tmp_path, contents, cut=cut)
     with pytest.raises(SourceError, match=words):
-        open_published(known, tmp_path, download=False).labels("train")
+        open_published(known, [tmp_path], download=False).labels("train")
 
 
 def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
     names = [f"cifar-10-batches-bin/{name}" for name in CIFAR.releases[0].files["train"]]
     known = archive(tmp_path, dict.fromkeys(names, b""), member_of=link)
     with pytest.raises(SourceError, match="lacks a file"):
-        open_published(known, tmp_path, download=False).labels("train")
+        open_published(known, [tmp_path], download=False).labels("train")
 
 
 def test_a_broken_gz_and_an_unknown_part(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_broken_gz_and_an_unknown_part(tmp_path: Path) -> None:
     for names in known.releases[0].files.values():
         for name in names:
             (tmp_path / "mnist" / f"{name}.gz").write_bytes(b"\x1f\x8b\x08\0broken")
-    source = open_published(known, tmp_path, download=False)
+    source = open_published(known, [tmp_path], download=False)
     with pytest.raises(SourceError, match=r"train-images-idx3-ubyte\.gz: the file can't be read"):
         source.labels("train")
     with pytest.raises(SourceError, match=r"mnist has no such split(.|\n)*test, train(.|\n)*split it off"):
@@ -334,9 +334,9 @@ def test_test_images_of_some_classes_are_found_when_they_are_asked_for(
 def test_files_at_hand_are_compared_with_their_checksums(tmp_path: Path) -> None:
     (tmp_path / "unpacked").mkdir()
     folder(tmp_path / "unpacked", 0, binary)
-    assert open_published(CIFAR, tmp_path / "unpacked", download=False).verify_checksums() == ()
+    assert open_published(CIFAR, [tmp_path / "unpacked"], download=False).verify_checksums() == ()
     known = archive(tmp_path, in_top_folder(members(0, binary)))
-    source = open_published(known, tmp_path, download=False)
+    source = open_published(known, [tmp_path], download=False)
     assert source.verify_checksums() == ("cifar-10-binary.tar.gz",)
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"something else")
     with pytest.raises(SourceError, match=r"this isn't the published archive(.|\n)*delete it and fetch it again"):
@@ -349,8 +349,8 @@ def test_single_files_are_compared_where_they_lie_as_published(tmp_path: Path) -
         (tmp_path / "SVHN" / name).write_bytes(b"mat")
     known = CATALOGUE["svhn"]
     with pytest.raises(SourceError, match="this isn't the published file"):
-        open_published(known, tmp_path, download=False).verify_checksums()
+        open_published(known, [tmp_path], download=False).verify_checksums()
     (release,) = known.releases
     right = tuple(replace(file, checksum="md5:" + hashlib.md5(b"mat").hexdigest()) for file in release.downloads)
     known = replace(known, releases=(replace(release, downloads=right),))
-    assert open_published(known, tmp_path, download=False).verify_checksums() == ("train_32x32.mat", "test_32x32.mat")
+    assert open_published(known, [tmp_path], download=False).verify_checksums() == ("train_32x32.mat", "test_32x32.mat")

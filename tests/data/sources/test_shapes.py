@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.data.sources.base import ImageSpec
-from cnnlab.data.sources.shapes import CLASSES, COUNTS, ShapesSource, render
+from cnnlab.data.sources.shapes import CLASSES, INFO, ShapesSource, render
 from cnnlab.errors import SourceError
 
 
 def test_source() -> None:
     source = ShapesSource()
     assert (source.splits, source.native_spec().shape) == (("train", "test"), (3, 32, 32))
-    for split, count in COUNTS.items():
+    for split, count in INFO.split_sizes.items():
         assert np.bincount(source.labels(split)).tolist() == [count // 10] * 10
         assert source.image_names(split)[-1] == f"{split}[{count - 1}]"
     grey = source.pixels("test", np.arange(3), ImageSpec(1, 16, 16))
@@ -65,7 +65,9 @@ def test_a_part_that_does_not_exist() -> None:
 
 def normalised() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     source = ShapesSource()
-    train, test = (source.pixels(split, np.arange(COUNTS[split]), source.native_spec()) for split in source.splits)
+    train, test = (
+        source.pixels(split, np.arange(INFO.split_sizes[split]), source.native_spec()) for split in source.splits
+    )
     mean, deviation = train.mean((0, 2, 3), keepdims=True), train.std((0, 2, 3), keepdims=True)
     train, test = (((split - mean) / deviation).astype(np.float32) for split in (train, test))
     return train, source.labels("train"), test, source.labels("test")

@@ -1,8 +1,8 @@
-"""Arrays on disk that take long to make: decoded images and features, found again by content. No torch.
+"""Arrays that take long to make, kept on disk and found again by name: decoded images and features. No torch.
 
-A file is a NumPy array (.npy) with a checksum behind it. It is written beside its place and then renamed, so that
-a reader sees a whole file or none, and two processes may make the same one. Features, which are large and can be made
-again, stand in a folder of their own: each is made by one process, and those that nobody uses are removed.
+A file is a NumPy array (.npy) with a checksum behind it. It is written under another name and then renamed, so that a
+reader sees a whole file or none, and of several processes that want the same one, one makes it. Where a folder grows
+beyond its limit, the files that were not used for longest are removed; never those in use.
 """
 
 from __future__ import annotations
@@ -33,16 +33,48 @@ from cnnlab.data.sources.base import ImageSpec, Pixels
 from cnnlab.errors import CnnlabError
 from cnnlab.settings import cache_dir
 
+# What each folder may hold.
+MAX_CACHE_BYTES = 20 * 2**30
+# Locks, and files that a killed process left half written where files can't be locked, are removed after so long.
+STALE_AFTER_S = 24 * 3600
+# A file that was touched within this time may be about to be locked.
+GRACE_S = 60
+
+# How the name of a file ends that is being written.
+TEMP_SUFFIX = ".new"
+_LOCK_SUFFIX = ".lock"
 _TRAILER = struct.Struct("<8sQ")
 _MAGIC = b"cnnlab-1"
 _BLOCK = 64 * 2**20
-# A file system that can't set room aside says one of these.
+# What a file system that can't allocate room in advance raises.
 _UNSUPPORTED_ERRNOS = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV)
-# How the name of a file ends that is being written.
-TEMP_SUFFIX = ".new"
 
+Array = npt.NDArray[Any]
 # Writes every row into (file, from this byte on).
 FillFunction = Callable[[Path, int], None]
+
+
+@dataclass(frozen=True)
+class CachedArray:
+    """An array, as a read-only memory map; as long as it is in use its file is not removed.
+
+    Attributes:
+        created: whether it had to be made.
+    """
+
+    array: Array
+    name: str
+    created: bool
+
+
+def images_dir() -> Path:
+    """Where decoded images are kept."""
+    return cache_dir() / "images"
+
+
+def features_dir() -> Path:
+    """Where features are kept."""
+    return cache_dir() / "features"
 
 
 def pixels_key(content: str, image_spec: ImageSpec) -> str:
@@ -51,70 +83,93 @@ def pixels_key(content: str, image_spec: ImageSpec) -> str:
     return f"{content[:40]}-{size}-d{DECODER_VERSION}-pillow{PIL.__version__}"
 
 
+def storage_dtype(dtype: str) -> np.dtype[Any]:
+    """The dtype of features in a file; NumPy has no bf16, whose bits are stored as int16.
+
+    >>> storage_dtype("bf16")
+    dtype('int16')
+    """
+    return np.dtype(np.int16 if dtype == "bf16" else np.float32)
+
+
 def cached_pixels(key: str, count: int, image_spec: ImageSpec, fill: FillFunction) -> Pixels:
-    """The array N×C×H×W named `key`, as a read-only memory map; `fill` makes it where it is absent or damaged.
+    """The images N×C×H×W named `key`, as a read-only memory map; `fill` makes them where they are absent or damaged.
 
     Raises:
         CnnlabError: the cache can't be written.
     """
-    shape = (count, *image_spec.shape)
-    path = cache_dir() / "images" / f"{key}.npy"
-    found = load_array(path, shape)
-    return found if found is not None else create_array(path, shape, fill)
+    return get_or_create(images_dir() / f"{key}.npy", (count, *image_spec.shape), np.uint8, fill).array
 
 
-def load_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any] | None:
+def get_or_create(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    fill: FillFunction,
+    is_valid: Callable[[Array], bool] = lambda _: True,
+) -> CachedArray:
+    """The array in a file; `fill` makes it where it is absent, damaged, or refused by `is_valid`.
+
+    Another process that wants the same one waits, and finds it.
+
+    Raises:
+        CnnlabError: the cache can't be written.
+    """
+    with _exclusive(path):
+        array = load_array(path, shape, dtype)
+        if array is not None and is_valid(array):
+            return CachedArray(array, path.name, created=False)
+        return CachedArray(create_array(path, shape, fill, dtype), path.name, created=True)
+
+
+def load_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> Array | None:
     """The array in a whole file, as a read-only memory map; None where there is none, or a damaged one."""
     header, dtype = _header(shape, np.dtype(dtype)), np.dtype(dtype)
     start, length = len(header), math.prod(shape) * dtype.itemsize
     try:
         with path.open("rb") as file:
+            _lock_shared(file)  # the memory map keeps the lock: it has a copy of the file's descriptor
             # Compared, not parsed: NumPy's reader answers a damaged header with exceptions of many kinds.
             if file.read(start) != header or path.stat().st_size != start + length + _TRAILER.size:
                 return None
             file.seek(start + length)
             magic, checksum = _TRAILER.unpack(file.read())
-        if magic != _MAGIC or checksum != _checksum(path, start, length):
-            return None
-        return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape)
+            if magic != _MAGIC or checksum != _checksum(path, start, length):
+                return None
+            array = np.memmap(file, dtype=dtype, mode="r", offset=start, shape=shape)
+        with suppress(OSError):
+            os.utime(path)
+        return array
     except OSError:
         return None
 
 
-def create_array(
-    path: Path,
-    shape: tuple[int, ...],
-    fill: FillFunction,
-    dtype: npt.DTypeLike = np.uint8,
-    description: str = "decoded images",
-) -> npt.NDArray[Any]:
-    """Make a file that `load_array` finds; it takes the place of one of that name.
-
-    Args:
-        description: what the array holds, for an error.
+def create_array(path: Path, shape: tuple[int, ...], fill: FillFunction, dtype: npt.DTypeLike = np.uint8) -> Array:
+    """Make a file that `load_array` finds, in place of one of that name; older files of its folder may be removed.
 
     Raises:
         CnnlabError: the file can't be written.
     """
     header = _header(shape, np.dtype(dtype))
     start, length = len(header), math.prod(shape) * np.dtype(dtype).itemsize
-    with _atomic_file(path, description) as new, new.open("wb") as file:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_SH)  # as long as it is written: whoever makes room leaves it
+    _make_room(path.parent, length)
+    with _atomic_file(path) as new, new.open("wb") as file:
+        _lock_shared(file)  # so that no process removes it to make room
         file.write(header)
         _preallocate(file, length)
         file.flush()
         fill(new, start)
         file.seek(start + length)
         file.write(_TRAILER.pack(_MAGIC, _checksum(new, start, length)))
-    made = load_array(path, shape, dtype)
-    if made is None:
-        raise _unwritable_error(path, "what was written reads back differently", description)
-    return made
+    array = load_array(path, shape, dtype)
+    if array is None:
+        raise _unwritable_error(path, "what was written reads back differently")
+    evict(path.parent, MAX_CACHE_BYTES)
+    return array
 
 
-def save_array(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Write an array that `load_array` finds; it comes back as a read-only memory map. Errors as `create_array`."""
+def save_array(path: Path, array: Array) -> Array:
+    """Write an array as `create_array` does; it comes back as a read-only memory map."""
 
     def fill(file: Path, start: int) -> None:
         with file.open("r+b") as opened:
@@ -127,7 +182,7 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def cached_json(key: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """A value that JSON can hold and that takes long to compute, cached by name.
 
-    They are found anew where the file is absent or damaged, and each time where it can't be written.
+    It is computed where the file is absent or damaged, and each time where the file can't be written.
     """
     path = cache_dir() / "facts" / f"{key}.json"
     try:
@@ -150,7 +205,7 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
 
 
 def _preallocate(file: IO[bytes], length: int) -> None:
-    """Take so many bytes of the disk from here on: where a memory map meets a full disk, its process is killed.
+    """Allocate so many bytes of the disk: a process whose memory map meets a full disk is killed.
 
     Raises:
         OSError: there is not so much room.
@@ -179,119 +234,59 @@ def _checksum(path: Path, start: int, length: int) -> int:
 
 
 @contextmanager
-def _atomic_file(path: Path, description: str = "decoded images") -> Iterator[Path]:
-    """A file to write that takes `path`'s place at the end; nothing is left behind when that fails."""
-    new = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}{TEMP_SUFFIX}")
+def _atomic_file(path: Path) -> Iterator[Path]:
+    """A file to write that replaces `path` at the end; nothing is left behind when that fails."""
+    new = path.with_name(f".{secrets.token_hex(8)}{TEMP_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield new
         new.replace(path)
     except OSError as error:
-        raise _unwritable_error(path, error.strerror or str(error), description) from error
+        raise _unwritable_error(path, error.strerror or str(error)) from error
     finally:
         with suppress(OSError):
             new.unlink(missing_ok=True)
 
 
-def _unwritable_error(path: Path, received: str, description: str = "decoded images") -> CnnlabError:
+def _unwritable_error(path: Path, received: str) -> CnnlabError:
+    what = path.parent.name
     return CnnlabError(
-        f"{description} can't be kept",
+        f"{'decoded ' if what == 'images' else ''}{what} can't be kept",
         where=str(path.parent),
         received=received,
-        allowed=f"a folder that can be written, with room for the {description.split()[-1]}",
+        allowed=f"a folder that can be written, with room for the {what}",
         next_step="make room, or set CNNLAB_CACHE to another folder",
     )
 
 
-# What the folder may hold; beyond it what has not been used for longest goes, but never what is in use.
-MAX_CACHE_BYTES = 20 * 2**30
-# What a process that was killed had half written is left for so long.
-STALE_AFTER_S = 24 * 3600
-_LOCK = ".lock"
+def evict(folder: Path, max_bytes: int) -> None:
+    """Remove the arrays of a folder that were not used for longest, until the others have at most so many bytes.
 
-Array = npt.NDArray[Any]
-
-
-@dataclass
-class CachedArray:
-    """An array, as a read-only memory map; as long as this object lives nobody removes its file.
-
-    Attributes:
-        created: whether it had to be made.
+    What is being written counts; what a killed process left half written is removed.
     """
-
-    array: Array
-    name: str
-    created: bool
-    _lock_file: IO[bytes] | None = None
-
-    def __del__(self) -> None:
-        if self._lock_file is not None:
-            self._lock_file.close()
-
-
-def features_dir() -> Path:
-    """Where features are kept."""
-    return cache_dir() / "features"
-
-
-def get_or_create(
-    key: str, shape: tuple[int, ...], dtype: npt.DTypeLike, fill: FillFunction, is_valid: Callable[[Array], bool]
-) -> CachedArray:
-    """The array of that name; `fill` makes it where it is absent, damaged, or not what `is_valid` expects.
-
-    Another process that wants the same one waits, and finds it.
-
-    Raises:
-        CnnlabError: the cache can't be written.
-    """
-    path = features_dir() / f"{key}.npy"
-    with _exclusive(path):
-        held = _open_locked(path)
-        array = load_array(path, shape, dtype)
-        if array is not None and is_valid(array):
-            with suppress(OSError):
-                os.utime(path)
-            return CachedArray(array, path.name, created=False, _lock_file=held)
-        if held is not None:
-            held.close()
-        _evict_for(math.prod(shape) * np.dtype(dtype).itemsize)
-        array = create_array(path, shape, fill, dtype, "features")
-        kept = CachedArray(array, path.name, created=True, _lock_file=_open_locked(path))
-    evict(MAX_CACHE_BYTES)
-    return kept
-
-
-def evict(max_bytes: int) -> None:
-    """Remove the files that have not been used for longest until the others have at most so many bytes.
-
-    What is being written counts; what a process that has ended left half written goes.
-    """
-    found, total = [], 0
-    for path in features_dir().glob("*"):
+    arrays, total = [], 0
+    for path in folder.glob("*"):
         with suppress(OSError):
             about = path.stat()
+            age_s = time.time() - about.st_mtime
             if path.suffix == ".npy":
-                found.append((about.st_mtime, about.st_size, path))
+                arrays.append((about.st_mtime, about.st_size, path))
                 total += about.st_size
-            elif path.suffix == TEMP_SUFFIX and not (_writer_has_exited(path) and _remove_unused(path)):
-                if time.time() - about.st_mtime > STALE_AFTER_S:
-                    path.unlink()
-                else:
-                    total += about.st_size
-            elif path.suffix == _LOCK and time.time() - about.st_mtime > STALE_AFTER_S:
+            elif age_s > STALE_AFTER_S:
                 path.unlink()
-    for _, size, path in sorted(found):
+            elif path.suffix == TEMP_SUFFIX and not (age_s > GRACE_S and _remove_unused(path)):
+                total += about.st_size
+    for _, size, path in sorted(arrays):
         if total <= max_bytes:
             return
         if _remove_unused(path):
             total -= size
 
 
-def cache_size() -> int:
-    """What the folder of features holds."""
+def cache_size(folder: Path) -> int:
+    """How many bytes the files of a folder have."""
     total = 0
-    for path in features_dir().glob("*"):
+    for path in folder.glob("*"):
         with suppress(OSError):
             total += path.stat().st_size
     return total
@@ -299,26 +294,15 @@ def cache_size() -> int:
 
 def free_disk_bytes() -> int:
     """What is free on the disk of the cache."""
-    place = cache_dir()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+    folder = cache_dir()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
-def _evict_for(size: int) -> None:
+def _make_room(folder: Path, size: int) -> None:
     with suppress(OSError):
-        evict(min(MAX_CACHE_BYTES, cache_size() + free_disk_bytes()) - size)
-
-
-def _writer_has_exited(path: Path) -> bool:
-    """Whether the process that a half written file names is gone from here; a lock says so of other machines' ones."""
-    try:
-        os.kill(int(path.name[1:].partition("-")[0]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, ValueError, OverflowError):  # another user's, or no name of ours
-        return False
-    return False
+        evict(folder, min(MAX_CACHE_BYTES, cache_size(folder) + free_disk_bytes()) - size)
 
 
 def _remove_unused(path: Path) -> bool:
@@ -332,15 +316,10 @@ def _remove_unused(path: Path) -> bool:
     return True
 
 
-def _open_locked(path: Path) -> IO[bytes] | None:
-    """The file, marked as in use as long as it is open; None where there is none."""
-    try:
-        file = path.open("rb")
-    except OSError:
-        return None
+def _lock_shared(file: IO[bytes]) -> None:
+    """Mark a file as in use, as long as its descriptor or a copy of it is open."""
     with suppress(OSError):  # a file system without locks
         fcntl.flock(file, fcntl.LOCK_SH)
-    return file
 
 
 @contextmanager
@@ -348,7 +327,7 @@ def _exclusive(path: Path) -> Iterator[None]:
     """Within it no other process makes this file; where nothing can be locked, several may."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_suffix(_LOCK).open("wb")
+        lock = path.with_suffix(_LOCK_SUFFIX).open("wb")
     except OSError:
         yield
         return
@@ -356,12 +335,3 @@ def _exclusive(path: Path) -> Iterator[None]:
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def storage_dtype(dtype: str) -> np.dtype[Any]:
-    """How numbers lie in a file; NumPy has no bf16, whose bits are kept as they are.
-
-    >>> storage_dtype("bf16")
-    dtype('int16')
-    """
-    return np.dtype(np.int16 if dtype == "bf16" else np.float32)

@@ -1,7 +1,6 @@
-"""One image file to pixels: the same way in training and in prediction. No torch.
+"""Decode one image file to pixels, in training and in prediction alike. No torch.
 
-Bytes are untrusted: formats are an allow-list, size is capped before anything is decoded, and what can't be
-decoded is named with its reason.
+Bytes are untrusted: formats are an allow-list, and size is capped before anything is decoded.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ImageFault:
-    """Why a file gives no image. `kind` is one of "empty", "too large", "not an image", "truncated", "unreadable",
+    """Why a file can't be decoded. `kind` is one of "empty", "too large", "not an image", "truncated", "unreadable",
     and, of a path that a person gave, "missing" or "no image".
     """
 
@@ -63,7 +62,7 @@ class ImageFault:
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a file says about itself: its size as it is shown (after EXIF rotation), 1 or 3 channels, its format."""
+    """A file's header: the size as it is shown (after EXIF rotation), 1 or 3 channels, the format."""
 
     width: int
     height: int
@@ -72,7 +71,7 @@ class ImageHeader:
 
 
 def try_decode(file: ImageFile, image_spec: ImageSpec) -> Pixels | ImageFault:
-    """The image as uint8, C×H×W, in the size and channels of `image_spec`; a fault where the file gives none.
+    """Decode an image to uint8, C×H×W, in the size and channels of `image_spec`; a fault where that fails.
 
     EXIF rotation is applied, transparency is laid over white, 16 bits are scaled to 8, an animation gives its first
     frame, and grey is ITU-R 601 luma as Pillow computes it. A fault is returned, not raised: many can be collected.
@@ -84,12 +83,12 @@ def try_decode(file: ImageFile, image_spec: ImageSpec) -> Pixels | ImageFault:
 
 
 def try_header(file: ImageFile) -> ImageHeader | ImageFault:
-    """What the header says; nothing is decoded."""
+    """Read the header; nothing is decoded."""
     return _open_and_use(file, image_header)
 
 
 def try_inspect(file: ImageFile) -> tuple[ImageHeader, Pixels] | ImageFault:
-    """The header, and the pixels in RGB at the image's own size: what tells whether two files show the same."""
+    """Read the header, and the pixels in RGB at the image's own size, which are equal for equal images."""
     return _open_and_use(file, lambda image: (image_header(image), to_pixels(image)))
 
 
@@ -137,7 +136,7 @@ def _to_opaque_8bit(image: Image.Image) -> Image.Image:
 
 
 def _open_and_use(file: ImageFile, use: Callable[[Image.Image], T]) -> T | ImageFault:
-    """What `use` makes of the opened image. Only its header has been read, and its size is allowed."""
+    """Call `use` with the opened image, whose header has been read and whose size is allowed."""
     try:
         if isinstance(file, Path):
             with file.open("rb") as opened:
@@ -149,9 +148,9 @@ def _open_and_use(file: ImageFile, use: Callable[[Image.Image], T]) -> T | Image
         return ImageFault("not an image", f"it is of no known format; {_first_bytes(file)}")
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         return ImageFault("too large", f"its header promises more than {MAX_PIXELS:,} pixels")
-    # Pillow's readers answer damaged bytes with almost any exception; each means that this file can't be used.
+    # Pillow's readers raise almost any exception for damaged bytes.
     except Exception as error:
-        text = str(error) or type(error).__name__
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return ImageFault("truncated" if "truncated" in text.lower() else "unreadable", text)
 
 

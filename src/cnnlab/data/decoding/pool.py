@@ -1,55 +1,122 @@
-"""Work on many image files in several processes, through pipes. No torch.
+"""Decode or inspect many image files, in several processes where they are many. No torch.
 
-Each worker is a fresh interpreter (`python -P -m cnnlab.data.decoding.worker`) rather than a `multiprocessing` child:
-those import the caller's main script again, which a script without a `__main__` guard does not survive, and forking a
-process that runs torch's threads is unsafe. Threads are no help: for small images Python's own work dominates (20,000
-JPEGs of 32×32 on two cores: 2.1 s in one thread, 3.3 s in two, 1.6 s in two processes).
+Threads are no help: for small images Python's own work dominates (20,000 JPEGs of 32×32 on two cores: 2.1 s in one
+thread, 3.3 s in two, 1.6 s in two processes). Forking a process that runs torch's threads is unsafe, so workers are
+spawned.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
+import multiprocessing
 import os
-import selectors
-import struct
-import subprocess
+import signal
 import sys
-import tempfile
-from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import IO, Any
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
-from cnnlab.data.decoding.worker import FRAME_FORMAT, ImageTask, open_output, process_image
+from cnnlab.data.decoding.images import ImageFault, ImageHeader, try_decode, try_inspect
+from cnnlab.data.sources.base import ImageSpec
 from cnnlab.errors import CnnlabError
 
 # Below this much work a worker's start (about 0.3 s) costs more than it saves.
 MIN_FILES_FOR_WORKERS = 3000
 MIN_BYTES_FOR_WORKERS = 32 * 2**20
-
 MAX_WORKERS = 16
 
-WorkItem = tuple[int, bytes]
-WorkerReply = tuple[int, Any]
+# A worker gets so many files at a time, fewer where they are large.
+CHUNK_FILES = 64
+CHUNK_BYTES = 4 * 2**20
+# Without a finished chunk for so long the workers are stuck.
+TIMEOUT_S = 600.0
+# One file alone that takes longer than this is the one that they are stuck at.
+FILE_TIMEOUT_S = 60.0
+
+
+class ImageItem(NamedTuple):
+    """One image file: its row in the result, its name for messages, and its content or path."""
+
+    row: int
+    name: str
+    file: bytes | Path
+
+
+class InspectedImage(NamedTuple):
+    """What `InspectTask` finds: the header, and a hash of the pixels in RGB at the image's own size."""
+
+    header: ImageHeader
+    pixel_hash: str
+
+
+Chunk = list[ImageItem]
+Reply = tuple[int, ImageFault | InspectedImage]
+ImageTask = Callable[[Chunk], list[Reply]]
+
+
+@dataclass(frozen=True)
+class DecodeTask:
+    """Write each image's pixels, as `image_spec` wants them, into `file` at `start` + row × image size.
+
+    Replies with the faults of images that can't be decoded.
+    """
+
+    image_spec: ImageSpec
+    file: Path
+    start: int
+
+    def __call__(self, chunk: Chunk) -> list[Reply]:
+        faults: list[Reply] = []
+        # Written with write(), not through a memory map: on a full disk that is an error, not the death of the process.
+        with self.file.open("r+b") as file:
+            for item in chunk:
+                pixels = try_decode(item.file, self.image_spec)
+                if isinstance(pixels, ImageFault):
+                    faults.append((item.row, pixels))
+                else:
+                    file.seek(self.start + item.row * pixels.nbytes)
+                    file.write(pixels.tobytes())
+        return faults
+
+
+@dataclass(frozen=True)
+class InspectTask:
+    """Reply with each image's header and a hash of its pixels, or its fault."""
+
+    def __call__(self, chunk: Chunk) -> list[Reply]:
+        return [(item.row, _inspect(item.file)) for item in chunk]
+
+
+def _inspect(file: bytes | Path) -> ImageFault | InspectedImage:
+    found = try_inspect(file)
+    if isinstance(found, ImageFault):
+        return found
+    header, pixels = found
+    return InspectedImage(header, hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest())
 
 
 def run_image_task(
-    task: ImageTask, items: Iterable[WorkItem], num_files: int, total_bytes: int
-) -> Iterator[WorkerReply | None]:
-    """Do one task for each (row, content).
+    task: ImageTask, items: Iterable[ImageItem], num_files: int, total_bytes: int
+) -> Iterator[tuple[int, list[Reply]]]:
+    """Do a task for each image file, in this process or, where there is much to do, in several.
 
     Yields:
-        None as each item has been handed over, so that progress can be shown, then (row, answer) for each item
-        that has one.
+        (number of files, replies about them) for each chunk of files, in any order.
 
     Raises:
-        CnnlabError: a worker ended early, or could not write.
+        CnnlabError: a worker process died, or is stuck; names the file that causes it, where one does.
     """
     workers = min(available_cpus(), MAX_WORKERS)
     if workers == 1 or (num_files < MIN_FILES_FOR_WORKERS and total_bytes < MIN_BYTES_FOR_WORKERS):
-        yield from _run_inline(task, items)
+        for chunk in _chunks(items):
+            yield len(chunk), task(chunk)
     else:
-        yield from _run_in_workers(task, items, workers)
+        yield from _run_in_workers(task, _chunks(items), workers)
 
 
 def available_cpus() -> int:
@@ -57,123 +124,109 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _run_inline(task: ImageTask, items: Iterable[WorkItem]) -> Iterator[WorkerReply | None]:
-    answers = []
-    with open_output(task) as file:
-        for row, content in items:
-            reply = process_image(task, file, row, content)
-            if reply is not None:
-                answers.append((row, reply))
-            yield None
-    yield from answers
+def _chunks(items: Iterable[ImageItem]) -> Iterator[Chunk]:
+    chunk: Chunk = []
+    size = 0
+    for item in items:
+        chunk.append(item)
+        size += len(item.file) if isinstance(item.file, bytes) else 0
+        if len(chunk) == CHUNK_FILES or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
-def _run_in_workers(task: ImageTask, items: Iterable[WorkItem], num_workers: int) -> Iterator[WorkerReply | None]:
-    """Each item goes to a worker whose pipe has room, so that one with large files holds up no other."""
-    workers: list[_Worker] = []
+def _run_in_workers(task: ImageTask, chunks: Iterable[Chunk], num_workers: int) -> Iterator[tuple[int, list[Reply]]]:
+    executor = _start_workers(num_workers)
+    pending: dict[Future[list[Reply]], Chunk] = {}
     try:
-        workers += (_start_worker(task) for _ in range(num_workers))
-        free = deque(workers)
-        with selectors.DefaultSelector() as full:
-            for row, content in items:
-                free += _flush_pipes(full, 0)
-                while not free:
-                    free += _flush_pipes(full, None)
-                worker = free.popleft()
-                worker.pending = memoryview(struct.pack(FRAME_FORMAT, row, len(content)) + content)
-                if _write_pending(worker):
-                    free.append(worker)
-                else:
-                    full.register(_require_pipe(worker.process.stdin), selectors.EVENT_WRITE, worker)
-                yield None
-            while full.get_map():
-                _flush_pipes(full, None)
-        for worker in workers:
-            _require_pipe(worker.process.stdin).close()
-        for worker in workers:
-            yield from _read_replies(worker)
+        for chunk in chunks:
+            pending[_submit(executor, task, chunk)] = chunk
+            if len(pending) >= 2 * num_workers:
+                yield from _finished_chunks(pending)
+        while pending:
+            yield from _finished_chunks(pending)
+    except BrokenExecutor as error:
+        raise _worker_error(task, error, [item for chunk in pending.values() for item in chunk]) from None
     finally:
-        for worker in workers:
-            _stop_worker(worker)
+        _stop_workers(executor, kill=bool(pending))
 
 
-def _flush_pipes(full: selectors.BaseSelector, timeout_s: float | None) -> list[_Worker]:
-    """Write on where a full pipe has room again, for which None waits; the workers that have their whole item now."""
-    ready = [key for key, _ in full.select(timeout_s) if _write_pending(key.data)]
-    for key in ready:
-        full.unregister(key.fileobj)
-    return [key.data for key in ready]
+def _finished_chunks(pending: dict[Future[list[Reply]], Chunk]) -> Iterator[tuple[int, list[Reply]]]:
+    """Wait for a chunk; take those that are finished out of `pending`."""
+    finished, _ = wait(pending, TIMEOUT_S, FIRST_COMPLETED)
+    if not finished:
+        raise BrokenExecutor(f"no file was finished for {TIMEOUT_S:.0f} s")
+    for future in finished:
+        replies = future.result()
+        yield len(pending.pop(future)), replies
 
 
-@dataclass
-class _Worker:
-    """A process that decodes.
+def _start_workers(number: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _begin_worker)
 
-    Attributes:
-        stderr: what it complains of: a file, since a pipe that nobody reads would fill and hold the process up.
-        pending: what remains of its item, for which its pipe has no room yet.
+
+def _submit(executor: ProcessPoolExecutor, task: ImageTask, chunk: Chunk) -> Future[list[Reply]]:
+    """Submit a chunk, which may start a process.
+
+    A new process would import the caller's script again, which a script without a `__main__` guard does not survive,
+    and would take its first modules from the current folder, whatever lies there. Neither is wanted.
     """
-
-    process: subprocess.Popen[bytes]
-    stderr: IO[bytes]
-    pending: memoryview = field(default_factory=lambda: memoryview(b""))
-
-
-def _start_worker(task: ImageTask) -> _Worker:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    complaints = tempfile.TemporaryFile()  # noqa: SIM115  (it is closed in _stop)
-    process = subprocess.Popen(
-        # -P: with -m alone Python would take modules from the current folder first, whatever lies there.
-        [sys.executable, "-P", "-m", "cnnlab.data.decoding.worker", task.to_json()],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=complaints,
-        bufsize=0,
-        env=environment,
-        # Ctrl-C is for the caller: a worker ends when its pipe does.
-        start_new_session=True,
-    )
-    os.set_blocking(_require_pipe(process.stdin).fileno(), False)
-    return _Worker(process, complaints)
-
-
-def _stop_worker(worker: _Worker) -> None:
-    worker.process.kill()
-    worker.process.wait()
-    _require_pipe(worker.process.stdin).close()
-    _require_pipe(worker.process.stdout).close()
-    worker.stderr.close()
-
-
-def _write_pending(worker: _Worker) -> bool:
-    """Write what waits for a worker as far as its pipe has room; whether that was all."""
+    main, safe_path = sys.modules["__main__"], os.environ.get("PYTHONSAFEPATH")
+    sys.modules["__main__"] = ModuleType("__main__")
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
-        written = _require_pipe(worker.process.stdin).write(worker.pending)
-    except BrokenPipeError:
-        raise _worker_error(worker) from None
-    worker.pending = worker.pending[written or 0 :]
-    return not worker.pending
+        return executor.submit(task, chunk)
+    finally:
+        sys.modules["__main__"] = main
+        if safe_path is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = safe_path
 
 
-def _read_replies(worker: _Worker) -> list[WorkerReply]:
-    lines = _require_pipe(worker.process.stdout).read().splitlines()
-    if worker.process.wait() != 0:
-        raise _worker_error(worker)
-    return [(row, reply) for row, reply in map(json.loads, lines)]
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it: a killed parent can't end its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _worker_error(worker: _Worker) -> CnnlabError:
-    worker.process.wait()
-    worker.stderr.seek(0)
-    lines = worker.stderr.read().decode(errors="replace").strip().splitlines()
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _stop_workers(executor: ProcessPoolExecutor, kill: bool) -> None:
+    if kill:
+        # From Python 3.14 on this is Executor.kill_workers.
+        for process in list((executor._processes or {}).values()):
+            process.kill()
+    executor.shutdown(cancel_futures=True)
+
+
+def _worker_error(task: ImageTask, error: Exception, suspects: list[ImageItem]) -> CnnlabError:
+    died = isinstance(error, BrokenProcessPool)
+    name = _find_culprit(task, suspects)
     return CnnlabError(
-        "a process that decodes images ended early",
-        where=f"process {worker.process.pid}, exit {worker.process.returncode}",
-        received=lines[-1] if lines else "no message",
-        next_step="see that memory and disk are not full, then try again",
+        "a process that decodes images died" if died else "the processes that decode images are stuck",
+        where=name or ", ".join(item.name for item in suspects[:3]),
+        received=str(error),
+        next_step="take this file away, or save it again" if name else "see that there is memory left, then try again",
     )
 
 
-def _require_pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    assert pipe is not None
-    return pipe
+def _find_culprit(task: ImageTask, suspects: list[ImageItem]) -> str:
+    """The name of the first file that alone ends or holds up a worker; "" where none does."""
+    executor, name = _start_workers(1), ""
+    try:
+        for item in suspects:
+            name = item.name
+            _submit(executor, task, [item]).result(FILE_TIMEOUT_S)
+    except (BrokenProcessPool, TimeoutError):
+        return name
+    finally:
+        _stop_workers(executor, kill=True)
+    return ""

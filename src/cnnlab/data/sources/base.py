@@ -1,7 +1,7 @@
-"""What every data source answers, whatever its files look like. No torch.
+"""The protocol of all data sources. No torch.
 
-A source tells how many images it has without opening one, and decodes only the images that are asked for, so that a
-test set that stays sealed is never read.
+A source knows how many images it has without opening one, and decodes only the images that are asked for, so that a
+sealed test set is never read.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class DataSource(Protocol):
         ...
 
     def image_ids(self, split: Split, indices: Indices) -> list[str]:
-        """For each image at `indices` a text that is the same wherever the source lies; nothing is opened."""
+        """For each image at `indices` a text that does not depend on the source's path; nothing is opened."""
         ...
 
     def content_digest(self) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnlab.data.sources.releases import CATALOGUE, DatasetInfo, Release, RemoteFile
-from cnnlab.errors import CnnlabError, DownloadError, SourceError, comma_separated, did_you_mean
+from cnnlab.data.sources.releases import CATALOGUE, DatasetInfo, Release, RemoteFile, find_file
+from cnnlab.errors import DownloadError, Problem, SourceError, comma_separated, did_you_mean
 from cnnlab.settings import is_offline
 
 if TYPE_CHECKING:
@@ -42,101 +42,84 @@ def dataset_info(name: str) -> DatasetInfo:
 
 
 def open_catalogue(
-    name: str,
-    root: Path | Sequence[Path],
-    *,
-    download: bool = True,
-    progress: ProgressCallback | None = None,
-    retry: RetryPolicy | None = None,
+    name: str, roots: Sequence[Path], *, download: bool = True, progress: ProgressCallback | None = None
 ) -> DataSource:
-    """The data set as a Source: from what lies under `root`, else downloaded into the first of its folders.
+    """Open a data set by its name, from the data folders `roots`, or downloaded into the first of them.
 
     Args:
-        root: the data folder, or several that are searched in order.
-        download: whether it may be downloaded; with the environment's CNNLAB_OFFLINE=1 it never is.
+        download: whether it may be downloaded; with CNNLAB_OFFLINE=1 in the environment it never is.
         progress: reports the download.
-        retry: how long to wait for mirrors.
 
     Raises:
         SourceError: no data set has this name.
-        DownloadError: it is not at hand and can't or mustn't be downloaded; it says which file to get from where,
-            and where to put it.
+        DownloadError: it is not at hand and can't or mustn't be downloaded; names the files, their
+            addresses, and where to put them.
     """
-    return open_published(dataset_info(name), root, download=download, progress=progress, retry=retry)
+    return open_published(dataset_info(name), roots, download=download, progress=progress)
 
 
 def open_published(
     info: DatasetInfo,
-    root: Path | Sequence[Path],
+    roots: Sequence[Path],
     *,
     download: bool = True,
     progress: ProgressCallback | None = None,
     retry: RetryPolicy | None = None,
 ) -> DataSource:
-    """The same as `open_catalogue` for a data set whose `DatasetInfo` is given."""
+    """As `open_catalogue`, for a data set of any `DatasetInfo`; `retry` says how long to wait for mirrors."""
     from cnnlab.data.sources.published import PublishedSource
     from cnnlab.data.sources.shapes import ShapesSource
 
     if info.name == GENERATED:
         return ShapesSource()
-    roots = _as_roots(root)
-    found = next(_local_copies(info, roots), None)
-    if found is None:
+    if next(_local_copies(info, roots), None) is None:
         if not download or is_offline():
             raise _offline_error(info, roots)
         _download(info, roots[0], progress, retry)
-        found = next(_local_copies(info, roots))
-    return PublishedSource(info, *found)
+    return PublishedSource(info, *next(_local_copies(info, roots)))
 
 
-def find_local(name: str, roots: Path | Sequence[Path]) -> Path | None:
+def find_local(name: str, roots: Sequence[Path]) -> Path | None:
     """The folder or archive from which the data set would be read, or None; nothing is opened.
 
-    `shapes` is made, never read: None.
+    `shapes` is generated, never read: None.
     """
-    found = next(_local_copies(dataset_info(name), _as_roots(roots)), None)
+    found = next(_local_copies(dataset_info(name), roots), None)
     return found[1] if found else None
 
 
 def estimate_download_s(name: str, timeout_s: float = 3.0) -> float | None:
-    """How long the download would take, in seconds, as its mirrors answer now; None offline or where none answers.
+    """How long the download would take, in seconds, at its mirrors' present speed; None offline or where none answers.
 
     Args:
-        timeout_s: how long this question itself may take.
+        timeout_s: how long the measurement itself may take.
     """
     from cnnlab.data.sources.download import measure_bandwidth
 
-    known = dataset_info(name)
+    info = dataset_info(name)
     if is_offline():
         return None
-    for release in known.releases:
+    for release in info.releases:
         files = _required_files(release)
-        rate = measure_bandwidth(max(files, key=lambda file: file.size), timeout_s / len(known.releases))
+        rate = measure_bandwidth(max(files, key=lambda file: file.size), timeout_s / len(info.releases))
         if rate:
             return sum(file.size for file in files) / rate
     return None
 
 
-def _as_roots(root: Path | Sequence[Path]) -> list[Path]:
-    return [root] if isinstance(root, Path) else list(root)
-
-
 def _local_copies(info: DatasetInfo, roots: Sequence[Path]) -> Iterator[tuple[Release, Path]]:
-    """Where the data set lies, best first: unpacked before packed, since it reads faster."""
+    """Where the data set is, best first: unpacked before packed, since it reads faster."""
     for root in roots:
         own = root / info.name
         for release in info.releases:
-            folders = [*(base / folder for base in (root, own) for folder in release.folders), own]
-            yield from ((release, folder) for folder in folders if _has_all_files(folder, release))
+            names = [name for split_names in release.files.values() for name in split_names]
+            for folder in (*(base / folder for base in (root, own) for folder in release.folders), own):
+                if all(find_file(folder, name) for name in names):
+                    yield release, folder
         for release in info.releases:
             if release.archive:
                 archives = (base / release.archive.name for base in (root, own))
                 yield from ((release, archive) for archive in archives if archive.is_file())
-
-
-def _has_all_files(folder: Path, release: Release) -> bool:
-    names = [name for split_names in release.files.values() for name in split_names]
-    return all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in names)
 
 
 def _required_files(release: Release) -> tuple[RemoteFile, ...]:
@@ -144,33 +127,31 @@ def _required_files(release: Release) -> tuple[RemoteFile, ...]:
 
 
 def _download(info: DatasetInfo, root: Path, progress: ProgressCallback | None, retry: RetryPolicy | None) -> None:
-    """The first release that can be had, into the data set's own folder."""
+    """Download the first release that can be had into the data set's own folder."""
     from cnnlab.context import no_op
     from cnnlab.data.sources.download import RetryPolicy, fetch
 
-    failures: list[CnnlabError] = []
+    problems: list[Problem] = []
     for release in info.releases:
         try:
             for file in _required_files(release):
                 fetch(file, root / info.name, progress or no_op, retry or RetryPolicy())
             return
         except DownloadError as failed:
-            failures.append(failed)
-    raise DownloadError.from_problems(problem for failed in failures for problem in failed.problems)
+            problems += failed.problems
+    raise DownloadError.from_problems(problems)
 
 
 def _offline_error(info: DatasetInfo, roots: Sequence[Path]) -> DownloadError:
     from cnnlab.data.sources.download import manual_download_text
 
-    release = info.releases[0]
     folder = roots[0] / info.name
-    names = [file.name for release in info.releases for file in _required_files(release)] + [
-        release.folders[0] for release in info.releases
-    ]
+    names = [file.name for release in info.releases for file in _required_files(release)]
+    names += [release.folders[0] for release in info.releases]
     return DownloadError(
         f"{info.name} is not at hand, and downloads are off",
         where=", ".join(map(str, roots)),
         received="CNNLAB_OFFLINE is set" if is_offline() else "a call without download",
         allowed=f"{', '.join(names)}, in one of these folders",
-        next_step="\n  ".join(manual_download_text(file, folder) for file in _required_files(release)),
+        next_step="\n  ".join(manual_download_text(file, folder) for file in _required_files(info.releases[0])),
     )

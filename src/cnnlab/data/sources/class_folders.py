@@ -16,7 +16,7 @@ from cnnlab.data.decoding.images import EXTENSIONS
 from cnnlab.data.sources.base import SPLITS, Split
 from cnnlab.render.formatting import sanitize
 
-# Part of the key of every kept arrangement: raise it when the same files would be arranged in another way.
+# Part of the key of every cached layout: raise it when the same files would get another one.
 LAYOUT_VERSION = 1
 
 # In any mixture of capitals and small letters.
@@ -63,7 +63,7 @@ _FIELDS = tuple(attrgetter(field.name) for field in fields(FileEntry))
 
 @dataclass(frozen=True)
 class SourceIssue:
-    """Something that a person should know about a source. With a `fatal` one the source can't be used."""
+    """A problem of a source. With a `fatal` one the source can't be used."""
 
     kind: str
     file: str
@@ -73,7 +73,7 @@ class SourceIssue:
 
 @dataclass(frozen=True)
 class FileListing:
-    """What a folder or an archive holds: its files, its folders (empty ones too), and what was seen on the way."""
+    """What a folder or an archive holds: its files, its folders (empty ones too), and its issues."""
 
     entries: tuple[FileEntry, ...]
     folders: frozenset[str]
@@ -87,9 +87,9 @@ class ClassFolders:
     Attributes:
         classes: natural order of the names ("2" before "10"); a label is an index into it.
         entries: each split's images, in the order of their paths.
-        labels: their labels; -1 where a split has a class that train has not (then there is a fatal finding).
-        issues: those of the files and of their arrangement.
-        class_depth: how many folders lie above an image's path in its class folder, that one included.
+        labels: their labels; -1 where a split has a class that train has not (then there is a fatal issue).
+        issues: those of the files and of their layout.
+        class_depth: the number of folders in an image's path down to its class folder, that one included.
     """
 
     classes: tuple[str, ...]
@@ -110,9 +110,9 @@ class ClassFolders:
         """The layout as values that JSON has."""
         return {
             "classes": self.classes,
-            "entries": {split: [list(map(name, found)) for name in _FIELDS] for split, found in self.entries.items()},
+            "entries": {split: [list(map(name, files)) for name in _FIELDS] for split, files in self.entries.items()},
             "labels": dict(self.labels),
-            "findings": [[found.kind, found.file, found.message, found.fatal] for found in self.issues],
+            "findings": [[issue.kind, issue.file, issue.message, issue.fatal] for issue in self.issues],
             "above": self.class_depth,
         }
 
@@ -123,7 +123,7 @@ class ClassFolders:
             tuple(values["classes"]),
             {split: tuple(map(FileEntry, *columns)) for split, columns in values["entries"].items()},
             {split: tuple(labels) for split, labels in values["labels"].items()},
-            tuple(SourceIssue(*found) for found in values["findings"]),
+            tuple(SourceIssue(*issue) for issue in values["findings"]),
             values["above"],
         )
 
@@ -133,37 +133,33 @@ def find_class_folders(files: FileListing) -> ClassFolders:
 
     A folder `train` (or `training`) with class folders in it makes a split, and `validation` (or `val`, `valid`) and
     `test` (or `testing`) beside it are its other splits, in capitals or small letters; otherwise every top folder is
-    a class. One folder around everything is looked through.
+    a class. A single folder around everything is skipped.
     Hidden files and folders are left out; files that are no images are left out and reported. A folder or an image
-    whose name can't be shown is a fatal finding: left out, it would be missing unseen.
+    whose name can't be shown is a fatal issue: left out, it would be missing unnoticed.
     """
-    seen = [entry for entry in files.entries if not is_ignored(entry.path)]
+    entries = [entry for entry in files.entries if not is_ignored(entry.path)]
     folders = {folder for folder in files.folders if not is_ignored(folder)}
-    strange = _name_issues([entry.path for entry in seen], folders)
-    seen = [entry for entry in seen if _is_text(entry.path)]
+    issues = [*files.issues, *_name_issues([entry.path for entry in entries], folders)]
+    entries = [entry for entry in entries if _is_text(entry.path)]
     folders = {folder for folder in folders if _is_text(folder)}
-    images = [entry for entry in seen if entry.path.lower().endswith(EXTENSIONS)]
-    others = [entry for entry in seen if not entry.path.lower().endswith(EXTENSIONS)]
-    findings = [
-        *files.issues,
-        *strange,
-        *(SourceIssue("not an image", o.path, "its ending is none of an image") for o in others),
-    ]
-    places = _find_scheme([entry.path for entry in images], folders)
-    placed, more = _assign_images(images, places)
-    names = {
-        name for split, name in map(places.locate, (f"{folder}/" for folder in folders)) if split == "train" and name
-    }
-    names |= {name for _, name in placed.get("train", [])}
+    images = [entry for entry in entries if entry.path.lower().endswith(EXTENSIONS)]
+    others = [entry for entry in entries if not entry.path.lower().endswith(EXTENSIONS)]
+    issues += [SourceIssue("not an image", other.path, "its ending is none of an image") for other in others]
+    scheme = _find_scheme([entry.path for entry in images], folders)
+    assigned, outside = _assign_images(images, scheme)
+    train_folders = (
+        name for split, name in map(scheme.locate, (f"{folder}/" for folder in folders)) if split == "train"
+    )
+    names = {*train_folders, *(name for _, name in assigned.get("train", []))} - {""}
     classes = tuple(sorted(names, key=natural_sort_key))
-    findings += more + _class_issues(placed, classes) + _split_issues(placed, places, classes)
+    issues += outside + _class_issues(assigned, classes) + _split_issues(assigned, scheme, classes)
     number = {name: index for index, name in enumerate(classes)}
     return ClassFolders(
         classes,
-        {split: tuple(entry for entry, _ in rows) for split, rows in placed.items()},
-        {split: tuple(number.get(name, -1) for _, name in rows) for split, rows in placed.items()},
-        tuple(findings),
-        places.root.count("/") + (2 if places.has_splits else 1),
+        {split: tuple(entry for entry, _ in rows) for split, rows in assigned.items()},
+        {split: tuple(number.get(name, -1) for _, name in rows) for split, rows in assigned.items()},
+        tuple(issues),
+        scheme.root.count("/") + (2 if scheme.has_splits else 1),
     )
 
 
@@ -183,7 +179,7 @@ def natural_sort_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def file_stamp(stat: os.stat_result) -> str:
-    """What changes when a file is written anew or another takes its place: where it lies, and its times."""
+    """Device, inode and times: a text that changes when a file is written again or replaced."""
     return f"{stat.st_dev}:{stat.st_ino}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
 
 
@@ -193,13 +189,13 @@ def digest_entries(entries: Iterable[FileEntry]) -> str:
 
 
 def digest_stamps(files: Iterable[tuple[str, int, str]]) -> str:
-    """The same of (name, size, stamp)."""
+    """As `digest_entries`, of (name, size, stamp)."""
     return hashlib.sha256("".join(f"{name}\0{size}\0{stamp}\n" for name, size, stamp in files).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class _FolderScheme:
-    """Where things lie: below `root` ("" or "a/b/"), in folders for splits or right away in class folders."""
+    """How the folders are used: below `root` ("" or "a/b/") there are folders for splits, or class folders at once."""
 
     root: str
     has_splits: bool
@@ -215,37 +211,37 @@ class _FolderScheme:
 
 
 def _find_scheme(images: Sequence[str], folders: Iterable[str]) -> _FolderScheme:
-    """Look through a folder that is around everything, then decide whether the top folders are splits."""
+    """Skip a folder that is around everything, then decide whether the top folders are splits."""
     root = ""
     while True:
         inner = [path[len(root) :] for path in images if path.startswith(root)]
         tops = {path.split("/")[0] for path in inner if "/" in path}
-        beside = {folder[len(root) :].split("/")[0] for folder in folders if folder.startswith(root)} - {""}
-        in_parts = {top for top in tops if top.lower() in SPLIT_FOLDERS}
-        right_inside = any(path.count("/") <= 1 for path in inner)
-        if len(tops) != 1 or len(tops | beside) > 1 or right_inside or in_parts:
-            return _FolderScheme(root, bool(tops) and (tops == in_parts or _has_class_folders(inner)))
+        others = {folder[len(root) :].split("/")[0] for folder in folders if folder.startswith(root)} - {""}
+        splits = {top for top in tops if top.lower() in SPLIT_FOLDERS}
+        holds_images = any(path.count("/") <= 1 for path in inner)
+        if len(tops) != 1 or len(tops | others) > 1 or holds_images or splits:
+            return _FolderScheme(root, bool(tops) and (tops == splits or _has_class_folders(inner)))
         root += f"{tops.pop()}/"
 
 
 def _has_class_folders(paths: Sequence[str]) -> bool:
-    """Whether `train` holds class folders. A class may be called "train" too: then its images lie right in it."""
+    """Whether `train` holds class folders. A class may be called "train" too: then it holds images itself."""
     depths = [path.count("/") for path in paths if SPLIT_FOLDERS.get(path.split("/")[0].lower()) == "train"]
     return 2 * sum(depth >= 2 for depth in depths) > len(depths)
 
 
 def _name_issues(files: Sequence[str], folders: Iterable[str]) -> list[SourceIssue]:
     """Names with control characters, marks that turn the direction of writing, or bytes that are no text."""
-    found: dict[str, bool] = {}
+    is_fatal: dict[str, bool] = {}
     for path in files:
         if not _is_text(path):
             name = _first_unprintable(path)
-            found[name] = name != path or path.lower().endswith(EXTENSIONS)
-    found.update((_first_unprintable(folder), True) for folder in folders if not _is_text(folder))
+            is_fatal[name] = name != path or path.lower().endswith(EXTENSIONS)
+    is_fatal.update((_first_unprintable(folder), True) for folder in folders if not _is_text(folder))
     message = "its name is no printable text"
     return [
         SourceIssue("name", ascii(name), f"{message}; rename it" if fatal else f"{message}; it is left out", fatal)
-        for name, fatal in sorted(found.items())
+        for name, fatal in sorted(is_fatal.items())
     ]
 
 
@@ -256,50 +252,50 @@ def _is_text(name: str) -> bool:
 def _first_unprintable(path: str) -> str:
     """The path up to its first part that is no printable text."""
     parts = path.split("/")
-    return "/".join(parts[: 1 + next(place for place, part in enumerate(parts) if not _is_text(part))])
+    return "/".join(parts[: 1 + next(index for index, part in enumerate(parts) if not _is_text(part))])
 
 
 _Assigned = dict[Split, list[tuple[FileEntry, str]]]
 
 
 def _assign_images(images: Sequence[FileEntry], scheme: _FolderScheme) -> tuple[_Assigned, list[SourceIssue]]:
-    """Each split's images with their class names, and the findings about images that have no place."""
-    placed: _Assigned = {}
-    findings: list[SourceIssue] = []
+    """Each split's images with their class names, and the issues of images outside all splits or classes."""
+    assigned: _Assigned = {}
+    issues: list[SourceIssue] = []
     for image in sorted(images, key=lambda image: image.path):
         split, name = scheme.locate(image.path)
         if split is None:
             message = f"its top folder is none of {', '.join(SPLIT_FOLDERS)}"
-            findings.append(SourceIssue("outside the splits", image.path, message))
+            issues.append(SourceIssue("outside the splits", image.path, message))
         elif not name:
-            findings.append(SourceIssue("outside the classes", image.path, "it lies in no class folder"))
+            issues.append(SourceIssue("outside the classes", image.path, "it is in no class folder"))
         else:
-            placed.setdefault(split, []).append((image, name))
-    if not placed.get("train"):
-        message = "no training image lies in a class folder"
-        findings.append(SourceIssue("no images", scheme.root, message, fatal=True))
-    return placed, findings
+            assigned.setdefault(split, []).append((image, name))
+    if not assigned.get("train"):
+        message = "no training image is in a class folder"
+        issues.append(SourceIssue("no images", scheme.root, message, fatal=True))
+    return assigned, issues
 
 
 def _class_issues(assigned: _Assigned, classes: tuple[str, ...]) -> list[SourceIssue]:
     counts = Counter(name for _, name in assigned.get("train", []))
-    findings = [
+    issues = [
         SourceIssue("empty class", name, "this class folder holds no training image", fatal=True)
         for name in classes
         if not counts[name]
     ]
     if len(classes) == 1:
         message = "a classifier needs two classes or more"
-        findings.append(SourceIssue("one class only", classes[0], message, fatal=True))
+        issues.append(SourceIssue("one class only", classes[0], message, fatal=True))
     for split in assigned.keys() - {"train"}:
         for name in sorted({name for _, name in assigned[split]} - set(classes), key=natural_sort_key):
             message = f"{split} has this class, train has not"
-            findings.append(SourceIssue("unknown class", f"{split}: {name}", message, fatal=True))
-    return findings
+            issues.append(SourceIssue("unknown class", f"{split}: {name}", message, fatal=True))
+    return issues
 
 
 def _split_issues(assigned: _Assigned, scheme: _FolderScheme, classes: tuple[str, ...]) -> list[SourceIssue]:
-    """Folders that were taken for classes, though their names and the folders in them say that they are splits."""
+    """Folders that were taken for classes, though they are called like splits and hold folders of the same names."""
     if scheme.has_splits or len(classes) < 2 or not all(_SPLIT_LIKE.fullmatch(name.lower()) for name in classes):
         return []
     inner: dict[str, set[str]] = {name: set() for name in classes}

@@ -1,7 +1,7 @@
-"""Downloads that can be trusted: several mirrors, resumed where they broke off, used only with the right checksum.
+"""Download a file from several mirrors: resumed where it broke off, used only with the right checksum.
 
-A file grows as NAME.part beside its place and gets its name once it is whole and verified. Mirrors that fail, lie,
-stall or crawl are left for the next; in the last round a slow one is better than none.
+A file grows as NAME.part and gets its name once it is whole and verified. A mirror that fails, sends another file,
+stalls or is slow is left for the next one; in the last round a slow one is better than none.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import http.client
 import os
+import queue
 import shutil
 import socket
 import threading
@@ -22,7 +23,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 from cnnlab.context import ProgressCallback, no_op
 from cnnlab.data.sources.releases import RemoteFile
@@ -68,7 +68,7 @@ def fetch(
         with _exclusive_file(folder / f"{file.name}.part") as part:
             if not is_verified(destination, file.checksum):
                 _require_free_space(file, folder, _file_length(part))
-                _download_from_mirrors(file, folder, part, progress, retry)
+                _Download(file, part, progress, retry).from_mirrors(folder)
                 Path(part.name).replace(destination)
     except OSError as failed:
         what = "the disk is full" if failed.errno == errno.ENOSPC else "the file can't be written"
@@ -94,42 +94,42 @@ def is_verified(path: Path, checksum: str) -> bool:
 def manual_download_text(file: RemoteFile, folder: Path) -> str:
     """What a person does where the program can't: the addresses, the checksum and the folder."""
     kind, _, digest = file.checksum.partition(":")
-    places = "".join(f"\n    {url}" for url in file.mirrors)
-    return f"put {file.name} ({file.size:,} bytes, {kind} {digest}) into {folder}, from one of{places}"
+    urls = "".join(f"\n    {url}" for url in file.mirrors)
+    return f"put {file.name} ({file.size:,} bytes, {kind} {digest}) into {folder}, from one of{urls}"
 
 
 def measure_bandwidth(file: RemoteFile, timeout_s: float, sample_bytes: int = 2_000_000) -> float | None:
-    """Bytes per second of the fastest mirror that offers the file, or None; takes at most `seconds`.
+    """Bytes per second of the fastest mirror that offers the file, or None; takes at most `timeout_s` seconds.
 
-    All mirrors are asked at once; the first to deliver `sample_bytes` settles it.
+    All mirrors are asked at once; the first to deliver `sample_bytes` is the fastest.
     """
     deadline = time.monotonic() + timeout_s
-    rates: dict[str, float] = {}
-    settled = threading.Event()
-    # Daemons: a name server that never answers must hold up neither the answer nor the program's end.
-    probes = [
-        threading.Thread(target=_probe, args=(url, file.size, sample_bytes, deadline, rates, settled), daemon=True)
-        for url in file.mirrors
-    ]
-    for probe in probes:
-        probe.start()
-    while time.monotonic() < deadline and not settled.is_set() and any(probe.is_alive() for probe in probes):
-        settled.wait(min(0.05, max(0.0, deadline - time.monotonic())))
-    return max(list(rates.values()), default=None)
+    size = min(sample_bytes, file.size)
+    samples: queue.SimpleQueue[tuple[int, float]] = queue.SimpleQueue()
+    for url in file.mirrors:
+        # Daemons: a name server that never answers must hold up neither the caller nor the program's end.
+        arguments = (url, file.size, size, time.monotonic() + 0.9 * timeout_s, samples)
+        threading.Thread(target=_sample_mirror, args=arguments, daemon=True).start()
+    fastest = 0.0
+    with contextlib.suppress(queue.Empty):
+        for _ in file.mirrors:
+            received, rate = samples.get(timeout=max(0.0, deadline - time.monotonic()))
+            fastest = max(fastest, rate)
+            if received == size:
+                break
+    return fastest or None
 
 
-def _probe(
-    url: str, size: int, sample_bytes: int, deadline: float, rates: dict[str, float], done: threading.Event
+def _sample_mirror(
+    url: str, size: int, sample_bytes: int, deadline: float, samples: queue.SimpleQueue[tuple[int, float]]
 ) -> None:
+    """Put (bytes received, bytes per second) of a mirror into `samples`; (0, 0) where it has another file."""
     began, received = time.monotonic(), 0
     with contextlib.suppress(_MirrorError), _open_url(url, 0, max(0.1, deadline - began)) as response:
-        if _length_header(response) not in (None, size) or _is_html(response, b""):
-            return
-        while received < min(sample_bytes, size) and time.monotonic() < deadline and (chunk := _read_chunk(response)):
-            received += len(chunk)
-            rates[url] = received / max(time.monotonic() - began, 1e-6)
-        if received >= min(sample_bytes, size):
-            done.set()
+        if _length_header(response) in (None, size) and not _is_html(response):
+            while received < sample_bytes and time.monotonic() < deadline and (chunk := _read_chunk(response)):
+                received = min(sample_bytes, received + len(chunk))
+    samples.put((received, received / max(time.monotonic() - began, 1e-6)))
 
 
 class _MirrorError(Exception):
@@ -140,108 +140,91 @@ class _MirrorError(Exception):
         self.final = final
 
 
-def _download_from_mirrors(
-    file: RemoteFile, folder: Path, partial_file: IO[bytes], progress: ProgressCallback, retry: RetryPolicy
-) -> None:
-    """Fill `partial_file` with the verified file."""
-    reasons: dict[str, str] = {}
-    left = list(file.mirrors)
-    for turn in range(retry.rounds):
-        last = turn == retry.rounds - 1
-        for url in list(left):
-            try:
-                return _download_from_mirror(
-                    url, file, partial_file, progress, retry, 0.0 if last else retry.min_bytes_per_s
-                )
-            except _MirrorError as failed:
-                reasons[url] = str(failed)
-                if failed.final:
-                    left.remove(url)
-        if not left:
-            break
-        if not last:
-            time.sleep(retry.pause_s)
-    raise DownloadError(
-        f"no mirror gave {file.name}",
-        where=str(folder),
-        received="".join(f"\n    {url}: {reason}" for url, reason in reasons.items()),
-        allowed=f"{file.size:,} bytes with {file.checksum}",
-        next_step=manual_download_text(file, folder),
-    )
+@dataclass(frozen=True)
+class _Download:
+    """Fills `part`, an open file that may hold the beginning, with the verified file."""
 
+    file: RemoteFile
+    part: IO[bytes]
+    progress: ProgressCallback
+    retry: RetryPolicy
 
-def _download_from_mirror(
-    url: str,
-    file: RemoteFile,
-    partial_file: IO[bytes],
-    progress: ProgressCallback,
-    retry: RetryPolicy,
-    min_bytes_per_s: float,
-) -> None:
-    resumed = _file_length(partial_file) > 0
-    if _file_length(partial_file) < file.size:
-        with _open_url(url, _file_length(partial_file), retry.read_timeout_s) as response:
-            _prepare_partial_file(response, file, partial_file)
-            _copy_response(response, file, partial_file, progress, retry, min_bytes_per_s)
-    partial_file.flush()
-    os.fsync(partial_file.fileno())
-    if is_verified(Path(partial_file.name), file.checksum):
-        return
-    partial_file.truncate(0)
-    if not resumed:
-        raise _MirrorError("sent another file (its checksum is wrong)", final=True)
-    # What was there before may have been the fault: this mirror gets a clean start.
-    _download_from_mirror(url, file, partial_file, progress, retry, min_bytes_per_s)
+    def from_mirrors(self, folder: Path) -> None:
+        reasons: dict[str, str] = {}
+        left = list(self.file.mirrors)
+        for turn in range(self.retry.rounds):
+            is_last = turn == self.retry.rounds - 1
+            for url in list(left):
+                try:
+                    return self._from_mirror(url, 0.0 if is_last else self.retry.min_bytes_per_s)
+                except _MirrorError as failed:
+                    reasons[url] = str(failed)
+                    if failed.final:
+                        left.remove(url)
+            if not left:
+                break
+            if not is_last:
+                time.sleep(self.retry.pause_s)
+        raise DownloadError(
+            f"no mirror gave {self.file.name}",
+            where=str(folder),
+            received="".join(f"\n    {url}: {reason}" for url, reason in reasons.items()),
+            allowed=f"{self.file.size:,} bytes with {self.file.checksum}",
+            next_step=manual_download_text(self.file, folder),
+        )
 
+    def _from_mirror(self, url: str, min_bytes_per_s: float) -> None:
+        start = _file_length(self.part)
+        if start < self.file.size:
+            with _open_url(url, start, self.retry.read_timeout_s) as response:
+                self._check_response(response, start)
+                self._copy(response, min_bytes_per_s)
+        self.part.flush()
+        os.fsync(self.part.fileno())
+        if is_verified(Path(self.part.name), self.file.checksum):
+            return
+        self.part.truncate(0)
+        if start == 0:
+            raise _MirrorError("sent another file (its checksum is wrong)", final=True)
+        # What was there before may have been the fault: this mirror gets a clean start.
+        self._from_mirror(url, min_bytes_per_s)
 
-def _prepare_partial_file(response: Any, file: RemoteFile, partial_file: IO[bytes]) -> None:
-    """Prepare `partial_file` for this response; its bytes are dropped only where the right file begins anew."""
-    have, length = _file_length(partial_file), _length_header(response)
-    if response.status == http.client.PARTIAL_CONTENT:
-        span = response.headers.get("Content-Range", "")
-        if span != f"bytes {have}-{file.size - 1}/{file.size}":
-            raise _MirrorError(f"sent the range '{span}' of another file", final=True)
-        return
-    if _is_html(response, b""):
-        raise _MirrorError("sent a web page instead of the file", final=True)
-    if length is not None and length != file.size:
-        raise _MirrorError(f"offers another file of {length:,} bytes", final=True)
-    partial_file.truncate(0)
-
-
-def _copy_response(
-    response: Any,
-    file: RemoteFile,
-    partial_file: IO[bytes],
-    progress: ProgressCallback,
-    retry: RetryPolicy,
-    min_bytes_per_s: float,
-) -> None:
-    have, window_began, window_bytes = _file_length(partial_file), time.monotonic(), 0
-    while have < file.size:
-        chunk = _read_chunk(response)
-        if not chunk:
-            raise _MirrorError(f"stopped after {have:,} of {file.size:,} bytes")
-        if have == 0 and _is_html(response, chunk):
+    def _check_response(self, response: Any, start: int) -> None:
+        """Refuse another file; empty `part` where the right one is sent from its beginning."""
+        size, length = self.file.size, _length_header(response)
+        if response.status == http.client.PARTIAL_CONTENT:
+            span = response.headers.get("Content-Range", "")
+            if span != f"bytes {start}-{size - 1}/{size}":
+                raise _MirrorError(f"sent the range '{span}' of another file", final=True)
+            return
+        if _is_html(response):
             raise _MirrorError("sent a web page instead of the file", final=True)
-        partial_file.write(chunk[: file.size - have])
-        have, window_bytes = min(file.size, have + len(chunk)), window_bytes + len(chunk)
-        progress(f"downloading {file.name}", have, file.size, "bytes")
-        elapsed = time.monotonic() - window_began
-        if elapsed >= retry.window_s:
-            if window_bytes < min_bytes_per_s * elapsed:
-                raise _MirrorError(f"is slow: {window_bytes / elapsed / 1000:,.0f} kB/s")
-            window_began, window_bytes = time.monotonic(), 0
+        if length is not None and length != size:
+            raise _MirrorError(f"offers another file of {length:,} bytes", final=True)
+        self.part.truncate(0)
+
+    def _copy(self, response: Any, min_bytes_per_s: float) -> None:
+        size, done = self.file.size, _file_length(self.part)
+        window_began, window_bytes = time.monotonic(), 0
+        while done < size:
+            chunk = _read_chunk(response)
+            if not chunk:
+                raise _MirrorError(f"stopped after {done:,} of {size:,} bytes")
+            self.part.write(chunk[: size - done])
+            done, window_bytes = min(size, done + len(chunk)), window_bytes + len(chunk)
+            self.progress(f"downloading {self.file.name}", done, size, "bytes")
+            elapsed = time.monotonic() - window_began
+            if elapsed >= self.retry.window_s:
+                if window_bytes < min_bytes_per_s * elapsed:
+                    raise _MirrorError(f"is slow: {window_bytes / elapsed / 1000:,.0f} kB/s")
+                window_began, window_bytes = time.monotonic(), 0
 
 
 def _open_url(url: str, start: int, timeout_s: float) -> Any:
-    """The mirror's answer, from byte `start` on if it can; a _MirrorError in plain words where there is none."""
-    scheme = urlsplit(url).scheme
-    if scheme not in ("http", "https", "file"):
-        raise _MirrorError(f"'{scheme}' isn't http, https or file", final=True)
+    """The response, from byte `start` on if the mirror can; a _MirrorError where there is none."""
     headers = _HEADERS | ({"Range": f"bytes={start}-"} if start else {})
     try:
-        return _build_opener().open(urllib.request.Request(url, headers=headers), timeout=timeout_s)
+        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout_s)
     except urllib.error.HTTPError as refused:
         refused.close()
         again = refused.code >= 500 or refused.code in (408, 429)
@@ -269,35 +252,17 @@ def _mirror_error(error: Exception, opening: bool = False) -> _MirrorError:
     return _MirrorError(f"{'no connection' if opening else 'broke off'}: {words}", isinstance(cause, socket.gaierror))
 
 
-def _build_opener() -> urllib.request.OpenerDirector:
-    """Handlers by name: the default opener would follow a redirect to ftp."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.FileHandler(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.UnknownHandler(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
 def _length_header(response: Any) -> int | None:
     text = response.headers.get("Content-Length", "")
     return int(text) if text.isdigit() else None
 
 
-def _is_html(response: Any, first_bytes: bytes) -> bool:
-    kind = response.headers.get("Content-Type", "")
-    return kind.startswith("text/html") or first_bytes.lstrip()[:9].lower().startswith((b"<!doctype", b"<html"))
+def _is_html(response: Any) -> bool:
+    return str(response.headers.get("Content-Type", "")).startswith("text/html")
 
 
-def _file_length(partial_file: IO[bytes]) -> int:
-    return partial_file.seek(0, os.SEEK_END)
+def _file_length(file: IO[bytes]) -> int:
+    return file.seek(0, os.SEEK_END)
 
 
 def _require_free_space(file: RemoteFile, folder: Path, have_bytes: int) -> None:
@@ -314,7 +279,7 @@ def _exclusive_file(path: Path) -> Iterator[IO[bytes]]:
         # Some network file systems know no locks; there the checksum alone protects.
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
-        # Whoever had it before may have renamed or removed it while this process waited.
+        # Another process may have renamed or removed it while this one waited.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
                 break
@@ -325,6 +290,6 @@ def _exclusive_file(path: Path) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             if _file_length(handle) == 0 and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
                 path.unlink()
-        # On a full disk even closing fails; whoever wrote has been told already.
+        # On a full disk even closing fails, and the error about it has been raised already.
         with contextlib.suppress(OSError):
             handle.close()

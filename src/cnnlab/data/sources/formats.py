@@ -1,8 +1,8 @@
 """The published data sets' file formats: bytes to uint8 N×C×H×W images and int64 labels. No pickle is executed.
 
-Each reader takes the files of one split, in order, as (name, bytes) and gives (pixels, labels). The formats are those
-of the data sets' own pages: CIFAR (A. Krizhevsky, 2009), MNIST (Y. LeCun), SVHN (Y. Netzer et al., 2011) and STL-10
-(A. Coates, 2011).
+Each reader takes the files of one split, in order, as (name, bytes), and returns (pixels, labels). The formats are
+described on the data sets' own pages: CIFAR (A. Krizhevsky, 2009), MNIST (Y. LeCun), SVHN (Y. Netzer et al., 2011) and
+STL-10 (A. Coates, 2011).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _CIFAR_PIXELS = 3 * 32 * 32
 
 
 def decode(file_format: FileFormat, files: Sequence[NamedBytes]) -> Decoded:
-    """The images and labels in the files of one split, in the files' order.
+    """Decode the images and labels in the files of one split, in the files' order.
 
     Raises:
-        SourceError: a file isn't in the format or is cut short, or images and labels differ in number; it is named.
+        SourceError: a file isn't in the format or is cut short, or images and labels differ in number.
     """
     pixels, labels = _DECODERS[file_format](files)
     if len(pixels) != len(labels):
@@ -38,7 +38,7 @@ def decode(file_format: FileFormat, files: Sequence[NamedBytes]) -> Decoded:
             "images and labels differ in number",
             where=", ".join(name for name, _ in files),
             received=f"{len(pixels)} images, {len(labels)} labels",
-            next_step="get both files again, from one place",
+            next_step="get both files again, from one address",
         )
     return pixels, labels
 

@@ -1,35 +1,93 @@
-"""A folder, or an archive, of class folders as a data source. No torch."""
+"""A folder, or an archive, of class folders as a `DataSource`. No torch."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
-from cnnlab.data.decoding.cache import cached_json
-from cnnlab.data.decoding.images import MAX_BYTES, ImageFault, ImageHeader, try_header
-from cnnlab.data.sources.archives import TAR_EXTENSIONS, ZIP_EXTENSIONS, TarReader, ZipReader, too_large_fault
+import numpy as np
+
+from cnnlab.context import ProgressCallback, no_op
+from cnnlab.data.decoding import pool
+from cnnlab.data.decoding.cache import cached_json, cached_pixels, pixels_key
+from cnnlab.data.decoding.images import DECODER_VERSION, ImageFault, try_header
+from cnnlab.data.decoding.pool import DecodeTask, ImageItem, ImageTask, Reply
+from cnnlab.data.sources.base import ImageSpec, Indices, Labels, Pixels, Split
 from cnnlab.data.sources.class_folders import (
     LAYOUT_VERSION,
     ClassFolders,
     FileEntry,
-    FileListing,
     SourceIssue,
+    digest_entries,
+    digest_stamps,
     file_stamp,
     find_class_folders,
-    is_ignored,
 )
-from cnnlab.data.sources.image_files import FileReader, ImageFolder
+from cnnlab.data.sources.file_readers import FileReader, FolderReader, expand_home, open_reader
 from cnnlab.errors import Problem, SourceError
-from cnnlab.render.formatting import sanitize
 
 MAX_LISTED = 5
+MAX_LISTED_FILES = 3
+HEADER_SAMPLE_SIZE = 32
+
+
+@dataclass(frozen=True)
+class HeaderStats:
+    """What the headers of images say.
+
+    Attributes:
+        channels: 1 where all images are grey, else 3.
+        sizes: how many images have each (height, width), the most first.
+        files: of each size the first few images' paths.
+    """
+
+    channels: int
+    sizes: Mapping[tuple[int, int], int]
+    files: Mapping[tuple[int, int], Sequence[str]]
+
+    @classmethod
+    def from_files(cls, files: Mapping[tuple[int, int], Sequence[str]], channels: int = 3) -> Self:
+        """The stats of all images' paths by (height, width)."""
+        most_first = sorted(files.items(), key=lambda item: -len(item[1]))
+        return cls(
+            channels,
+            {size: len(paths) for size, paths in most_first},
+            {size: sorted(paths)[:MAX_LISTED_FILES] for size, paths in most_first},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The stats as values that JSON has."""
+        rows = [[*size, count, list(self.files[size])] for size, count in self.sizes.items()]
+        return {"channels": self.channels, "sizes": rows}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The stats that `to_dict` wrote."""
+        rows = [((height, width), count, files) for height, width, count, files in values["sizes"]]
+        return cls(values["channels"], {row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows})
+
+    def format_sizes(self) -> str:
+        """The sizes with their counts, and the files that have another size than the most.
+
+        >>> HeaderStats(3, {(6, 8): 40, (1, 1): 1}, {(6, 8): ["cat/1.png"], (1, 1): ["cat/7.png"]}).format_sizes()
+        '6×8 (40 images), 1×1 (1 image: cat/7.png)'
+        """
+        texts = []
+        for rank, ((height, width), count) in enumerate(list(self.sizes.items())[:MAX_LISTED]):
+            named = list(self.files[height, width])[:MAX_LISTED_FILES] if rank else []
+            few = ": " if len(named) == count else ", such as "
+            which = f"{few}{', '.join(named)}" if named else ""
+            texts.append(f"{height}×{width} ({count:,} image{'' if count == 1 else 's'}{which})")
+        more = f" and {len(self.sizes) - MAX_LISTED:,} more sizes" if len(self.sizes) > MAX_LISTED else ""
+        return ", ".join(texts) + more
 
 
 def open_folder(path: str | Path) -> ImageFolder:
-    """A folder or an archive (.zip, .tar, .tar.gz, .tgz) of class folders as a `DataSource`.
+    """Open a folder or an archive (.zip, .tar, .tar.gz, .tgz) of class folders.
 
     Only names are read, no image, and of an archive that has not changed since it was last opened not even those;
     `cnnlab.data.sources.class_folders.find_class_folders` says which folders are splits and which classes. The source's
@@ -40,15 +98,15 @@ def open_folder(path: str | Path) -> ImageFolder:
             its problems are listed together.
     """
     reader = open_reader(expand_home(path))
-    layout = read_layout(reader)
-    fatal = [finding for finding in layout.issues if finding.fatal]
+    layout = _read_layout(reader)
+    fatal = [issue for issue in layout.issues if issue.fatal]
     if fatal:
-        raise SourceError.from_problems(problem_from_issue(finding, str(path)) for finding in fatal[:MAX_LISTED])
+        raise SourceError.from_problems(_problem_from_issue(issue, str(path)) for issue in fatal[:MAX_LISTED])
     return ImageFolder(str(path), reader, layout)
 
 
-def read_layout(reader: FileReader) -> ClassFolders:
-    """Parts, classes and labels of what a reader has; those of an archive are kept in the cache until it changes."""
+def _read_layout(reader: FileReader) -> ClassFolders:
+    """Splits, classes and labels of what a reader has; those of an archive are cached until it changes."""
     if isinstance(reader, FolderReader):
         return find_class_folders(reader.list_files())
     about = reader.path.stat()
@@ -57,82 +115,7 @@ def read_layout(reader: FileReader) -> ClassFolders:
     return ClassFolders.from_dict(cached_json(key, lambda: find_class_folders(reader.list_files()).to_dict()))
 
 
-def expand_home(path: str | Path) -> Path:
-    """The path with "~" or "~name" at its beginning replaced by that home folder, where there is one."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
-
-
-def open_reader(path: Path) -> FileReader:
-    """The reader for a folder or an archive, by its ending.
-
-    Raises:
-        SourceError: it is not there, or is a file of another kind.
-    """
-    name = path.name.lower()
-    if path.is_dir():
-        return FolderReader(path)
-    if not path.is_file():
-        received = "a special file" if path.exists() else "nothing is there"
-        raise SourceError(
-            "no data is found here", where=str(path), received=received, allowed=_ALLOWED, next_step="check the path"
-        )
-    if name.endswith(ZIP_EXTENSIONS):
-        return ZipReader(path)
-    if name.endswith(TAR_EXTENSIONS):
-        return TarReader(path)
-    raise SourceError(
-        "this file is no archive that is read here",
-        where=str(path),
-        received=path.suffix or "a file without an ending",
-        allowed=_ALLOWED,
-        next_step="unpack it and give the folder",
-    )
-
-
-_ALLOWED = f"a folder of class folders, or such an archive ({', '.join((*ZIP_EXTENSIONS, *TAR_EXTENSIONS))})"
-
-
-@dataclass(frozen=True)
-class FolderReader:
-    """Reads the files of a folder."""
-
-    path: Path
-
-    def list_files(self) -> FileListing:
-        """The folder's files and folders. Links that leave it or make a loop are fatal findings.
-
-        Stamps are inode and times: reading all content for a checksum would take as long as decoding it, and the
-        time of the last status change can't be set back by tools that keep modification times.
-        """
-        root = self.path.resolve()
-        entries: list[FileEntry] = []
-        folders: set[str] = set()
-        findings: list[SourceIssue] = []
-        for found in _walk(root, root, "", (root,)):
-            if isinstance(found, FileEntry):
-                entries.append(found)
-            elif isinstance(found, SourceIssue):
-                findings.append(found)
-            else:
-                folders.add(found)
-        return FileListing(tuple(entries), frozenset(folders), tuple(findings))
-
-    def read(self, entries: Sequence[FileEntry]) -> Iterator[tuple[int, bytes | ImageFault]]:
-        """(position in `entries`, content or why there is none), in order."""
-        for position, entry in enumerate(entries):
-            yield position, _read_content(Path(entry.key))
-
-    def read_headers(self, entries: Sequence[FileEntry]) -> Iterator[tuple[int, ImageHeader | ImageFault]]:
-        """(position in `entries`, what the image's header says), in order; no more of a file is read."""
-        for position, entry in enumerate(entries):
-            yield position, try_header(Path(entry.key))
-
-
-def problem_from_issue(issue: SourceIssue, source: str) -> Problem:
-    """A fatal finding as the problem that an error tells."""
+def _problem_from_issue(issue: SourceIssue, source: str) -> Problem:
     return Problem(
         f"this data can't be used: {issue.kind}",
         where=f"{source}: {issue.file}" if issue.file else source,
@@ -142,45 +125,151 @@ def problem_from_issue(issue: SourceIssue, source: str) -> Problem:
     )
 
 
-def _walk(
-    root: Path, folder: Path, prefix: str, ancestors: tuple[Path, ...]
-) -> Iterator[FileEntry | SourceIssue | str]:
-    """Files as entries, folders as their paths, and what was seen on the way."""
-    try:
-        children = sorted(os.scandir(folder), key=lambda child: child.name)
-    except OSError as error:
-        yield SourceIssue("unreadable", prefix or ".", error.strerror or str(error), fatal=True)
-        return
-    for child in children:
-        path = f"{prefix}{child.name}"
-        if is_ignored(child.name):
-            continue
-        if child.is_symlink() and (refusal := _link_error(root, Path(child.path), ancestors)):
-            yield SourceIssue("link", sanitize(path), refusal, fatal=True)
-        elif child.is_dir():
-            yield path
-            yield from _walk(root, Path(child.path), f"{path}/", (*ancestors, Path(child.path).resolve()))
-        elif child.is_file():
-            about = child.stat()
-            yield FileEntry(path, about.st_size, file_stamp(about), child.path, str(about.st_mtime_ns))
-        else:
-            yield SourceIssue("not an image", sanitize(path), "it is no plain file")
+@dataclass(frozen=True)
+class ImageFolder:
+    """A `DataSource` of image files. `name` is the path as it was given."""
 
+    name: str
+    reader: FileReader
+    layout: ClassFolders
 
-def _link_error(root: Path, link: Path, ancestors: tuple[Path, ...]) -> str:
-    """Why a link is refused, or ""."""
-    try:
-        target = link.resolve(strict=True)
-    except (OSError, RuntimeError):
-        return "this link leads nowhere, or to itself"
-    if not target.is_relative_to(root):
-        return "this link leads out of the folder"
-    return "this link leads back to a folder that it lies in" if target in ancestors else ""
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.layout.classes
 
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        return self.layout.splits
 
-def _read_content(path: Path) -> bytes | ImageFault:
-    try:
-        size = path.stat().st_size
-        return too_large_fault(size) if size > MAX_BYTES else path.read_bytes()
-    except OSError as error:
-        return ImageFault("unreadable", error.strerror or str(error))
+    @property
+    def is_fixed(self) -> bool:
+        return False
+
+    def num_images(self, split: Split) -> int:
+        return len(self.layout.entries[split])
+
+    def image_ids(self, split: Split, indices: Indices) -> list[str]:
+        """Class, path below the class folder and size in bytes."""
+        entries, labels = self.layout.entries[split], self.layout.labels[split]
+        named = ((self.classes[labels[index]], entries[index]) for index in indices)
+        return [f"{name}/{self.layout.path_in_class(entry)}\0{entry.size}" for name, entry in named]
+
+    def content_digest(self) -> str:
+        """Of each image's split, class, path below the class folder, size, and time of change or CRC."""
+        return digest_stamps(
+            (f"{split}/{image_id.partition(chr(0))[0]}", entry.size, entry.change_stamp)
+            for split in self.splits
+            for image_id, entry in sorted(
+                zip(self.image_ids(split, np.arange(self.num_images(split))), self.layout.entries[split], strict=True),
+                key=lambda pair: pair[0],
+            )
+        )
+
+    def labels(self, split: Split) -> Labels:
+        """A label for each image of a split, in the order of the paths; shape N."""
+        return np.array(self.layout.labels[split], dtype=np.int64)
+
+    def image_names(self, split: Split) -> list[str]:
+        """Each image's path in the source."""
+        return [entry.path for entry in self.layout.entries[split]]
+
+    def native_spec(self) -> ImageSpec:
+        """The images' own channels and size, from every header of the splits other than test.
+
+        Raises:
+            SourceError: the sizes differ; it names them. Or no image can be read.
+        """
+        return self.spec_from_headers(self.scan_headers())
+
+    def scan_headers(self) -> HeaderStats:
+        """The channels and sizes of every image outside the test split, from the headers; cached."""
+        entries = [entry for split in self.splits if split != "test" for entry in self.layout.entries[split]]
+        key = f"{digest_entries(entries)[:40]}-sizes-d{DECODER_VERSION}"
+        return HeaderStats.from_dict(cached_json(key, lambda: self._read_headers(entries).to_dict()))
+
+    def sample_headers(self) -> HeaderStats:
+        """The same of a few training images, spread over the split."""
+        entries = self.layout.entries["train"]
+        spread = np.unique(np.linspace(0, len(entries) - 1, HEADER_SAMPLE_SIZE).astype(int))
+        return self._read_headers([entries[index] for index in spread])
+
+    def spec_from_headers(self, stats: HeaderStats) -> ImageSpec:
+        """The one image spec of these headers; errors as `native_spec`."""
+        if len(stats.sizes) == 1:
+            ((height, width),) = stats.sizes
+            return ImageSpec(stats.channels, height, width)
+        raise SourceError(
+            "the images have different sizes (height×width)",
+            where=self.name,
+            received=stats.format_sizes(),
+            allowed="images of one size, or a size in the recipe",
+            next_step="set the size they are brought to, such as data.size = [64, 64]",
+        )
+
+    def pixels(
+        self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = no_op
+    ) -> Pixels:
+        """The images at `indices`, decoded once and cached: a read-only memory map, uint8, N×C×H×W.
+
+        Raises:
+            SourceError: some can't be decoded; the first of them are named with their reasons.
+        """
+        entries = [self.layout.entries[split][index] for index in indices]
+
+        def fill(file: Path, start: int) -> None:
+            task = DecodeTask(image_spec, file, start)
+            replies = sorted(self.map_files(task, entries, "decoding images", progress), key=lambda reply: reply[0])
+            faults = [(entries[row], fault) for row, fault in replies if isinstance(fault, ImageFault)]
+            if faults:
+                raise self._unreadable_error(faults)
+
+        return cached_pixels(pixels_key(digest_entries(entries), image_spec), len(entries), image_spec, fill)
+
+    def map_files(
+        self, task: ImageTask, entries: Sequence[FileEntry], description: str, progress: ProgressCallback
+    ) -> Iterator[Reply]:
+        """Do a task for each file: (position in `entries`, reply), in any order. Reports progress."""
+        unread: list[Reply] = []
+
+        def items() -> Iterator[ImageItem]:
+            for position, file in self.reader.read(entries):
+                if isinstance(file, ImageFault):
+                    unread.append((position, file))
+                else:
+                    yield ImageItem(position, entries[position].path, file)
+
+        done = 0
+        for count, replies in pool.run_image_task(task, items(), len(entries), sum(entry.size for entry in entries)):
+            yield from replies
+            done += count
+            progress(description, done, len(entries), "images")
+        if unread:
+            yield from unread
+            progress(description, len(entries), len(entries), "images")
+
+    def _read_headers(self, entries: Sequence[FileEntry]) -> HeaderStats:
+        sizes: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
+        channels = 1
+        faults: list[tuple[FileEntry, ImageFault]] = []
+        for position, file in self.reader.read(entries):
+            header = file if isinstance(file, ImageFault) else try_header(file)
+            if isinstance(header, ImageFault):
+                faults.append((entries[position], header))
+            else:
+                sizes[header.height, header.width].append(entries[position].path)
+                channels = max(channels, header.channels)
+        if not sizes:
+            raise self._unreadable_error(faults)
+        return HeaderStats.from_files(sizes, channels)
+
+    def _unreadable_error(self, faults: Sequence[tuple[FileEntry, ImageFault]]) -> SourceError:
+        problems = [
+            Problem(f"no image can be read from this file: {fault.kind}", where=entry.path, received=fault.message)
+            for entry, fault in faults[:MAX_LISTED]
+        ]
+        summary = Problem(
+            f"{len(faults):,} of the files give no image" if len(faults) != 1 else "1 of the files gives no image",
+            where=self.name,
+            next_step=f"`cnnlab data check {self.name}` lists them all; replace them or take them away",
+        )
+        return SourceError.from_problems([summary, *problems])

@@ -1,7 +1,7 @@
-"""A published data set that lies at hand, unpacked or as its archive, read as it is.
+"""A published data set that is at hand, read from its unpacked files or from its archive.
 
 An archive is checked against its checksum and read as a stream, and of its members only those with the expected names
-and sizes. The decoded images and labels of a split are kept in the cache until one of its files changes.
+and sizes. The decoded images and labels of a split are cached until one of its files changes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from typing import IO
 import numpy as np
 
 from cnnlab.context import ProgressCallback, no_op
-from cnnlab.data.decoding.cache import FillFunction, cached_pixels, load_array, pixels_key, save_array
-from cnnlab.data.sources.archives import TAR_EXTENSIONS
+from cnnlab.data.decoding.cache import cached_pixels, images_dir, load_array, pixels_key, save_array
 from cnnlab.data.sources.base import ImageSpec, Indices, Labels, Pixels, Split
 from cnnlab.data.sources.class_folders import file_stamp
 from cnnlab.data.sources.download import is_verified
+from cnnlab.data.sources.file_readers import TAR_EXTENSIONS
 from cnnlab.data.sources.formats import Decoded, NamedBytes, convert_pixels, decode
-from cnnlab.data.sources.releases import DatasetInfo, Release, RemoteFile
+from cnnlab.data.sources.releases import DatasetInfo, Release, RemoteFile, find_file
 from cnnlab.errors import CnnlabError, SourceError, comma_separated
-from cnnlab.settings import cache_dir
 
-# So many images at a time are brought to another size.
+# So many images at a time are resized.
 _CHUNK = 256
 
 
@@ -40,7 +39,7 @@ class PublishedSource:
 
     Attributes:
         info: what the files must hold.
-        release: which of the published releases lies at `path`.
+        release: which of the published releases is at `path`.
         path: the folder of the files, or the archive.
     """
 
@@ -92,32 +91,41 @@ class PublishedSource:
         return [f"{split}[{index}]" for index in range(self.num_images(split))]
 
     def verify_checksums(self) -> tuple[str, ...]:
-        """The names of the files at hand that have a published checksum; all of them are read and compared.
+        """The names of the files at hand that have a published checksum; all are read and compared.
 
         Raises:
             SourceError: one has another checksum.
         """
         if self.release.archive and self.path.is_file():
-            _require_checksum(self.release.archive, self.path)
-            return (self.release.archive.name,)
-        there = [file for file in self.release.downloads if (self.path / file.name).is_file()]
-        for file in there:
-            _require_checksum(file, self.path / file.name)
-        return tuple(file.name for file in there)
+            published = {self.path: self.release.archive}
+        else:
+            paths = {self.path / file.name: file for file in self.release.downloads}
+            published = {path: file for path, file in paths.items() if path.is_file()}
+        for path, file in published.items():
+            _require_checksum(file, path)
+        return tuple(file.name for file in published.values())
 
     def pixels(
         self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = no_op
     ) -> Pixels:
         pixels = self._load_split(split, progress)[0]
-        if image_spec.shape != self.native_spec().shape:
-            chosen = hashlib.sha256(self._files_digest(split).encode() + indices.tobytes()).hexdigest()
-            fill = _convert_fill(pixels, indices, image_spec, f"resizing {self.name} {split}", progress)
-            try:
-                return cached_pixels(pixels_key(chosen, image_spec), len(indices), image_spec, fill)
-            except CnnlabError:
-                return convert_pixels(pixels[indices], image_spec)
-        whole = len(indices) == len(pixels) and bool((indices == np.arange(len(pixels))).all())
-        return pixels if whole else pixels[indices]
+        if image_spec.shape == self.native_spec().shape:
+            is_whole = np.array_equal(indices, np.arange(len(pixels)))
+            return pixels if is_whole else pixels[indices]
+
+        def fill(file: Path, start: int) -> None:
+            with file.open("r+b") as opened:
+                opened.seek(start)
+                for done in range(0, len(indices), _CHUNK):
+                    opened.write(convert_pixels(pixels[indices[done : done + _CHUNK]], image_spec).tobytes())
+                    count = min(done + _CHUNK, len(indices))
+                    progress(f"resizing {self.name} {split}", count, len(indices), "images")
+
+        chosen = hashlib.sha256(self._files_digest(split).encode() + indices.tobytes()).hexdigest()
+        try:
+            return cached_pixels(pixels_key(chosen, image_spec), len(indices), image_spec, fill)
+        except CnnlabError:  # a cache that can't be written to only costs time and memory
+            return convert_pixels(pixels[indices], image_spec)
 
     def _load_split(self, split: Split, progress: ProgressCallback = no_op) -> Decoded:
         """Images and labels, read-only; decoded where the cache has not both of them whole."""
@@ -125,31 +133,31 @@ class PublishedSource:
             count, what = self.num_images(split), f"reading {self.name} {split}"
             progress(what, 0, count, "images")
             key = pixels_key(self._files_digest(split), self.native_spec())
-            images_file, labels_file = (cache_dir() / "images" / f"{key}{end}.npy" for end in ("", "-labels"))
+            images_file, labels_file = (images_dir() / f"{key}{end}.npy" for end in ("", "-labels"))
             pixels = load_array(images_file, (count, *self.native_spec().shape))
             labels = load_array(labels_file, (count,), np.int64)
             if pixels is None or labels is None:
-                files = read_files(self.release, self.path, split, 4 * count * prod(self.native_spec().shape) + 2**20)
-                decoded = self._decode_checked(split, files)
-                del files
-                pixels, labels = decoded
+                pixels, labels = self._decode(split)
                 pixels.flags.writeable = labels.flags.writeable = False
-                with suppress(CnnlabError):  # a cache that can't be written to only costs time and memory
-                    pixels, labels = save_array(images_file, decoded[0]), save_array(labels_file, decoded[1])
+                with suppress(CnnlabError):
+                    pixels, labels = save_array(images_file, pixels), save_array(labels_file, labels)
             self._decoded[split] = pixels, labels
             progress(what, count, count, "images")
         return self._decoded[split]
 
     def _files_digest(self, split: Split) -> str:
-        """SHA-256 in hex by which a split is found in the cache: of what its files must hold, and when they changed."""
-        about = [path.stat() for path in release_paths(self.release, self.path, split)]
-        stamps = [f"{found.st_size}:{file_stamp(found)}" for found in about]
+        """SHA-256 in hex that names a split in the cache: of what its files must hold, and when they changed."""
+        if self.release.archive and self.path.is_file():
+            paths = [self.path]
+        else:
+            paths = [path for name in self.release.files[split] if (path := find_file(self.path, name))]
+        stamps = [f"{found.st_size}:{file_stamp(found)}" for found in (path.stat() for path in paths)]
         return hashlib.sha256(f"{self.release.file_format} {self.info} {split} {stamps}".encode()).hexdigest()
 
-    def _decode_checked(self, split: Split, files: Sequence[NamedBytes]) -> Decoded:
-        """The decoded files, read-only, when they hold what `info` says."""
-        pixels, labels = decode(self.release.file_format, files)
+    def _decode(self, split: Split) -> Decoded:
         expected = (self.num_images(split), *self.native_spec().shape)
+        files = read_files(self.release, self.path, split, max_bytes=4 * prod(expected) + 2**20)
+        pixels, labels = decode(self.release.file_format, files)
         if pixels.shape != expected:
             raise _unexpected_content_error(
                 files, f"{_format_shape(pixels.shape)} images", f"{_format_shape(expected)} images"
@@ -161,46 +169,19 @@ class PublishedSource:
         return pixels, labels
 
 
-def read_files(release: Release, path: Path, split: Split, limit: int) -> list[NamedBytes]:
+def read_files(release: Release, path: Path, split: Split, max_bytes: int) -> list[NamedBytes]:
     """The files of one split, in order, as (name, bytes); no other split's file is opened.
 
     Raises:
-        SourceError: a file is missing, damaged, larger than `limit` bytes, or an archive's checksum is wrong.
+        SourceError: a file is missing, damaged, larger than `max_bytes`, or an archive's checksum is wrong.
     """
     names = release.files[split]
     if release.archive and path.is_file():
-        return _read_from_archive(release.archive, path, [f"{release.folders[0]}/{name}" for name in names], limit)
-    return [_read_from_folder(path, name, limit) for name in names]
+        return _read_from_archive(release.archive, path, [f"{release.folders[0]}/{name}" for name in names], max_bytes)
+    return [_read_from_folder(path, name, max_bytes) for name in names]
 
 
-def release_paths(release: Release, path: Path, split: Split) -> list[Path]:
-    """The archive, or those of the split's files that are there, in order."""
-    if release.archive and path.is_file():
-        return [path]
-    return [found for name in release.files[split] if (found := find_file(path, name))]
-
-
-def find_file(folder: Path, name: str) -> Path | None:
-    """The file in the folder, as it is or with ".gz"; None when it is not there."""
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
-
-
-def _convert_fill(
-    pixels: Pixels, indices: Indices, image_spec: ImageSpec, description: str, progress: ProgressCallback
-) -> FillFunction:
-    """Writes the images at `indices` as another image spec, a few at a time."""
-
-    def fill(file: Path, start: int) -> None:
-        with file.open("r+b") as opened:
-            opened.seek(start)
-            for done in range(0, len(indices), _CHUNK):
-                opened.write(convert_pixels(pixels[indices[done : done + _CHUNK]], image_spec).tobytes())
-                progress(description, min(done + _CHUNK, len(indices)), len(indices), "images")
-
-    return fill
-
-
-def _read_from_folder(folder: Path, name: str, limit: int) -> NamedBytes:
+def _read_from_folder(folder: Path, name: str, max_bytes: int) -> NamedBytes:
     path = find_file(folder, name)
     if path is None:
         raise SourceError(
@@ -211,15 +192,15 @@ def _read_from_folder(folder: Path, name: str, limit: int) -> NamedBytes:
         )
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as opened:
-            return str(path), _read_up_to(opened, limit, str(path))
+            return str(path), _read_up_to(opened, max_bytes, str(path))
     except (OSError, EOFError, zlib.error) as broken:
         raise _unreadable_error(path, broken) from broken
 
 
-def _read_from_archive(archive: RemoteFile, path: Path, members: Sequence[str], limit: int) -> list[NamedBytes]:
+def _read_from_archive(archive: RemoteFile, path: Path, members: Sequence[str], max_bytes: int) -> list[NamedBytes]:
     _require_checksum(archive, path)
     try:
-        found = dict(_stream_members(path, set(members), limit))
+        found = dict(_stream_members(path, set(members), max_bytes))
     except (OSError, EOFError, zlib.error, tarfile.TarError) as broken:
         raise _unreadable_error(path, broken) from broken
     missing = [name for name in members if name not in found]
@@ -242,27 +223,27 @@ def _require_checksum(file: RemoteFile, path: Path) -> None:
         )
 
 
-def _stream_members(path: Path, members: set[str], limit: int) -> Iterator[NamedBytes]:
-    """The wanted members, each once, as the stream comes to them; it ends with the last of them."""
+def _stream_members(path: Path, members: set[str], max_bytes: int) -> Iterator[NamedBytes]:
+    """The members of these names, in the archive's order; nothing is read behind the last of them."""
     left = set(members)
     with tarfile.open(path, "r|gz", bufsize=2**20) as tar:
         for member in tar:
             name = member.name.removeprefix("./")
             if name in left and member.isreg() and (content := tar.extractfile(member)):
                 left.remove(name)
-                yield name, _read_up_to(content, limit, f"{path}: {name}")
+                yield name, _read_up_to(content, max_bytes, f"{path}: {name}")
             if not left:
                 return
 
 
-def _read_up_to(file: IO[bytes] | gzip.GzipFile, limit: int, where: str) -> bytes:
-    content = file.read(limit + 1)
-    if len(content) > limit:
+def _read_up_to(file: IO[bytes] | gzip.GzipFile, max_bytes: int, where: str) -> bytes:
+    content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
         raise SourceError(
             "the file is far larger than the data set's",
             where=where,
-            received=f"more than {limit:,} bytes",
-            allowed=f"up to {limit:,} bytes",
+            received=f"more than {max_bytes:,} bytes",
+            allowed=f"up to {max_bytes:,} bytes",
             next_step="fetch the published file",
         )
     return content

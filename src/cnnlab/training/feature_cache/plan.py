@@ -13,7 +13,7 @@ from cnnlab.config.averaging_and_mixing import NoMixing
 from cnnlab.config.recipe import Recipe, Train
 from cnnlab.config.stopping import ImageBudget
 from cnnlab.data.augmentation.views import FlippedViews, only_flips
-from cnnlab.data.decoding.cache import MAX_CACHE_BYTES, cache_size, free_disk_bytes
+from cnnlab.data.decoding.cache import MAX_CACHE_BYTES, cache_size, features_dir, free_disk_bytes
 from cnnlab.errors import SpecError
 from cnnlab.models.model_split import ModelSplit, split_frozen
 from cnnlab.render.formatting import format_bytes
@@ -94,7 +94,7 @@ def _not_worthwhile(train: Train, views: FlippedViews, split_sizes: tuple[int, i
 
 def _no_room(size_bytes: int) -> str:
     # What the folder holds makes room, or is these very features.
-    room = min(MAX_CACHE_BYTES, int(MAX_DISK_SHARE * free_disk_bytes()) + cache_size())
+    room = min(MAX_CACHE_BYTES, int(MAX_DISK_SHARE * free_disk_bytes()) + cache_size(features_dir()))
     if size_bytes <= room:
         return ""
     return f"the features take {format_bytes(size_bytes)}, and there is room for {format_bytes(room)}"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cnnlab.data.decoding.images import ImageFault
-from cnnlab.data.sources import archives
+from cnnlab.data.sources import file_readers
 from cnnlab.data.sources.base import ImageSpec
 from cnnlab.data.sources.image_folder import open_folder
 from cnnlab.errors import SourceError
@@ -118,7 +118,7 @@ def test_an_encrypted_zip_is_refused(tmp_path):
 )
 def test_what_an_archive_promises_is_looked_at_first(name, members, limit, words, tmp_path, monkeypatch):
     for what, most in limit.items():
-        monkeypatch.setattr(archives, what, most)
+        monkeypatch.setattr(file_readers, what, most)
     with pytest.raises(SourceError, match=words):
         open_folder(pack(tmp_path / name, members))
 
@@ -139,7 +139,7 @@ def test_a_cut_tar_gz_is_an_error(tmp_path, draw, encode):
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar"])
 def test_a_member_of_too_many_bytes_is_a_fault_and_not_read(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "MAX_BYTES", 4)
+    monkeypatch.setattr(file_readers, "MAX_BYTES", 4)
     source = open_folder(pack(tmp_path / name, [("cat/1.png", b"12345"), ("dog/1.png", b"1234")]))
     found = dict(source.reader.read(source.layout.entries["train"]))
     assert found == {0: ImageFault("too large", "5 bytes, where 4 are allowed"), 1: b"1234"}
@@ -171,7 +171,7 @@ def test_an_archive_is_listed_again_only_when_it_has_changed(name, tmp_path, enc
     first = open_folder(path)
     assert [finding.kind for finding in first.layout.issues] == ["not an image"]
     with monkeypatch.context() as patch:
-        for kind in (archives.ZipReader, archives.TarReader):
+        for kind in (file_readers.ZipReader, file_readers.TarReader):
             patch.setattr(kind, "list_files", lambda _: pytest.fail("it was listed again"))
         assert open_folder(path) == first
     (kept,) = (cache / "facts").iterdir()
