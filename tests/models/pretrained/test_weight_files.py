@@ -14,21 +14,21 @@ from typing import Any
 import pytest
 
 from cnnlab.errors import DownloadError
-from cnnlab.models.pretrained.weight_files import PublishedWeights, fetch_weights, file_sha256
+from cnnlab.models.pretrained.weight_files import UrlFile, file_sha256
 
 pytestmark = pytest.mark.usefixtures("asked", "torch_store")
 CONTENT = bytes(range(256)) * 1000
 
 
-def _served(folder: Path, content: bytes = CONTENT, digest: str = "") -> PublishedWeights:
+def _served(folder: Path, content: bytes = CONTENT, digest: str = "") -> UrlFile:
     digest = digest or hashlib.sha256(CONTENT).hexdigest()[:10]
     path = folder / f"net0.5_top1_67.8-{digest}.pth"
     path.write_bytes(content)
-    return PublishedWeights("V1 of a net", path.as_uri(), 0.256)
+    return UrlFile("V1 of a net", path.as_uri(), 0.256)
 
 
-def _fetch(published: PublishedWeights, say: Callable[[str], None] = lambda _: None) -> Path:
-    return fetch_weights(published, download=True, log=say)
+def _fetch(published: UrlFile, say: Callable[[str], None] = lambda _: None) -> Path:
+    return published.fetch(download=True, log=say)
 
 
 def test_a_file_comes_whole_to_where_torch_looks_for_it(tmp_path: Path, torch_store: Path, capfd: Any) -> None:
@@ -46,9 +46,9 @@ def test_the_store_is_made_and_a_size_that_is_not_known_left_out(tmp_path: Path,
     torch_store.rmdir()
     torch_store.parent.rmdir()
     url, said = _served(tmp_path).url, list[str]()
-    assert _fetch(PublishedWeights("V1 of a net", url), said.append).read_bytes() == CONTENT
+    assert _fetch(UrlFile("V1 of a net", url), said.append).read_bytes() == CONTENT
     assert said == [f"downloading {Path(url).name} to {torch_store}"]
-    assert "MB" not in PublishedWeights("V1 of a net", url).manual_instructions()
+    assert "MB" not in UrlFile("V1 of a net", url).next_step
 
 
 def test_on_a_terminal_there_is_a_progress_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_another_file_is_not_kept(tmp_path: Path, torch_store: Path) -> None:
 
 def test_digits_that_are_a_checksum_are_told_from_others() -> None:
     def digits(name: str) -> str:
-        return PublishedWeights("", f"https://x.invalid/{name}").sha256_prefix
+        return UrlFile("", f"https://x.invalid/{name}").sha256_prefix
 
     assert digits("mnasnet0.5_top1_67.823-3ffadce67e.pth") == "3ffadce67e"
     assert digits("IN1K-vit.h.14-300e.pth.tar") == ""
@@ -83,7 +83,7 @@ def test_digits_that_are_a_checksum_are_told_from_others() -> None:
     ],
 )
 def test_what_a_server_answers_is_said(server: str, torch_store: Path, file: str, words: str) -> None:
-    published = PublishedWeights("V1 of a net", f"{server}/{file}")
+    published = UrlFile("V1 of a net", f"{server}/{file}")
     with pytest.raises(DownloadError, match=rf"V1 of a net are not at hand\n  received: 127\.0\.0\.1:\d+ {words}"):
         _fetch(published)
     assert list(torch_store.iterdir()) == []

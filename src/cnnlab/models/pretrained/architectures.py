@@ -1,7 +1,7 @@
-"""Known networks by name, as torchvision and timm make them, with fresh weights.
+"""Networks of torchvision and timm by name, with fresh weights. Nothing is downloaded.
 
-Nothing is downloaded. On "meta", the default, a network has shapes and no numbers: it is made in milliseconds and
-takes no memory, which is enough for everything that is shown before training.
+On "meta", the default device, a network has shapes and no numbers: it is made in milliseconds and takes no memory,
+which is enough for everything that is shown before training.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,13 +21,13 @@ from torch.overrides import TorchFunctionMode
 from cnnlab.errors import SpecError, did_you_mean
 from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
-# They would warn that their way to begin is to change, were it not asked for.
+# They warn unless the argument is given: its default is to change.
 _NEEDS_INIT_WEIGHTS = ("googlenet", "inception_v3")
 _TIMM_PREFIX = "timm/"
 
 
 def list_models() -> tuple[str, ...]:
-    """The classification networks of torchvision, sorted. timm's are asked for as `timm/NAME`."""
+    """The classification networks of torchvision, sorted. Those of timm are called `timm/NAME`."""
     models = _torchvision()
     return tuple(models.list_models(module=models))
 
@@ -49,14 +51,15 @@ def create_model(
     """
     if num_classes is not None and num_classes < 1:
         raise SpecError("a network needs a class at least", received=str(num_classes), allowed="classes from 1")
-    make = _model_factory(name, num_classes, init_weights=torch.device(device).type != "meta")
+    has_numbers = torch.device(device).type != "meta"
+    make = _model_factory(name, num_classes, init_weights=has_numbers)
     with fork_rng(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the libraries' own, about how they will begin in future
+        warnings.simplefilter("ignore")  # the libraries' own, about coming defaults
         manual_seed_torch(seed, "init")
-        if torch.device(device).type != "meta":
-            return make().to(device).eval()
-        with _MetaParameterMode():
-            return make().to("meta").eval()
+        with nullcontext() if has_numbers else _MetaParameterMode():
+            model = make()
+    assert isinstance(model, nn.Module)
+    return model.to(device).eval()
 
 
 def default_input_size(name: str) -> tuple[int, int, int]:
@@ -72,16 +75,14 @@ def default_input_size(name: str) -> tuple[int, int, int]:
         # Some have weights for larger images too, which not all of these networks take.
         size = min(weights.transforms.keywords["crop_size"] for weights in _torchvision().get_model_weights(name))
         return (3, size, size)
-    inner = _resolve_timm_name(name)
-    if inner is None:
-        raise _unknown_model(name)
-    configuration = _timm().get_pretrained_cfg(inner)
-    shape = (3, 224, 224) if configuration is None else configuration.input_size
-    return (shape[0], shape[1], shape[2])
+    inner = _timm_name(name)
+    config = _timm().get_pretrained_cfg(inner)
+    channels, height, width = (3, 224, 224) if config is None else config.input_size
+    return (channels, height, width)
 
 
 def default_num_classes(name: str) -> int:
-    """How many classes the network tells apart as its library makes it; 0 for one that ends with features.
+    """The number of classes of the network as its library makes it; 0 for one that ends with features.
 
     >>> default_num_classes("resnet18")
     1000
@@ -91,15 +92,13 @@ def default_num_classes(name: str) -> int:
     """
     if name in list_models():
         return len(_torchvision().get_model_weights(name).DEFAULT.meta["categories"])
-    inner = _resolve_timm_name(name)
-    if inner is None:
-        raise _unknown_model(name)
-    configuration = _timm().get_pretrained_cfg(inner)
-    return 1000 if configuration is None else int(configuration.num_classes)
+    inner = _timm_name(name)
+    config = _timm().get_pretrained_cfg(inner)
+    return 1000 if config is None else int(config.num_classes)
 
 
 class _MetaParameterMode(TorchFunctionMode):
-    """Weights are made without numbers. Other tensors are real: some networks compute their widths with them."""
+    """Make weights without numbers. Other tensors are real: some networks compute their widths with them."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -108,28 +107,23 @@ class _MetaParameterMode(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _model_factory(name: str, num_classes: int | None, init_weights: bool) -> Callable[[], nn.Module]:
-    """What makes the network; `init_weights` is whether it needs numbers to begin with."""
-    given: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+def _model_factory(name: str, num_classes: int | None, init_weights: bool) -> Callable[[], Any]:
+    """A function that makes the network; `init_weights` is whether its weights need numbers."""
+    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     if name in list_models():
         if name in _NEEDS_INIT_WEIGHTS:
-            given["init_weights"] = init_weights
-        return lambda: _as_module(_torchvision().get_model(name, weights=None, **given))
-    inner = _resolve_timm_name(name)
-    if inner is None:
-        raise _unknown_model(name)
-    return lambda: _as_module(_timm().create_model(inner, pretrained=False, **given))
+            options["init_weights"] = init_weights
+        return partial(_torchvision().get_model, name, weights=None, **options)
+    inner = _timm_name(name)
+    return partial(_timm().create_model, inner, pretrained=False, **options)
 
 
-def _as_module(model: Any) -> nn.Module:
-    assert isinstance(model, nn.Module)
-    return model
-
-
-def _resolve_timm_name(name: str) -> str | None:
-    """timm's own name for it, where timm is installed and knows it."""
+def _timm_name(name: str) -> str:
+    """timm's own name for a network; a SpecError where timm is not installed or does not know it."""
     inner = name.removeprefix(_TIMM_PREFIX)
-    return inner if importlib.util.find_spec("timm") and _timm().is_model(inner) else None
+    if importlib.util.find_spec("timm") is None or not _timm().is_model(inner):
+        raise _unknown_model(name)
+    return inner
 
 
 def _torchvision() -> Any:

@@ -15,6 +15,7 @@ from torch import nn
 
 from cnnlab.config.arms import error_prefix
 from cnnlab.config.backbones import Backbone, LibraryBackbone, RunBackbone, format_backbone, with_path, with_weights
+from cnnlab.context import LogFn
 from cnnlab.errors import RunError, SpecError
 from cnnlab.models.pretrained import architectures
 from cnnlab.models.pretrained.loading import set_published_attributes
@@ -31,7 +32,6 @@ from cnnlab.settings import is_offline
 from cnnlab.storage.checkpoints import load_weights
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder
 
-LogFn = Callable[[str], None]
 _RECORD_FILES = ("recipe.toml", "data.json")
 
 

@@ -1,29 +1,33 @@
-"""Files of weights from their addresses, kept where torch keeps them, so that every program has them once."""
+"""Files of weights that libraries publish: where they are kept, and how they are downloaded.
+
+They are kept where the libraries keep them, in TORCH_HOME or in HF_HOME, so that every program has them once.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
+import importlib
 import re
 import ssl
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 import torch
 
+from cnnlab.context import LogFn
 from cnnlab.errors import DownloadError
 
-LogFn = Callable[[str], None]
-LOCAL_FILE_HINT = "or give the weights as a file: weights='FILE'"
+_LOCAL_FILE_HINT = "or give the weights as a file: weights='FILE'"
 
 
 @dataclass(frozen=True)
-class PublishedWeights:
-    """A file of weights that a library publishes.
+class UrlFile:
+    """A file with an address, kept in TORCH_HOME.
 
     Attributes:
         label: what it is, in words: "IMAGENET1K_V1 of torchvision's resnet18".
@@ -36,72 +40,156 @@ class PublishedWeights:
 
     @property
     def path(self) -> Path:
-        """Where it is kept: in TORCH_HOME's hub/checkpoints."""
+        """Where it is kept, or will be."""
         return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(self.url).path).name
 
     @property
+    def is_local(self) -> bool:
+        return self.path.is_file()
+
+    @property
+    def next_step(self) -> str:
+        """What to do where it is damaged."""
+        return f"delete it: it will be downloaded again; or, {self._manual_step()}"
+
+    @property
     def sha256_prefix(self) -> str:
-        """The first digits of the file's SHA-256, which torch's files have in their names; "" where it has none."""
+        """The first digits of its SHA-256, which torch's files have in their names; "" where it has none."""
         found = re.search(r"-([0-9a-f]{8,})\.", self.path.name)
         return found[1] if found else ""
 
-    def manual_instructions(self) -> str:
-        """What a person does where the program can't."""
-        size = "" if self.megabytes is None else f" ({self.megabytes:.1f} MB)"
-        return f"where there is a network, download {self.url}{size}, and put it at {self.path}; {LOCAL_FILE_HINT}"
+    def fetch(self, *, download: bool, log: LogFn) -> Path:
+        """The path of the file, downloaded unless it is kept. What is kept is not checked.
 
-
-def fetch_weights(published: PublishedWeights, *, download: bool, log: LogFn) -> Path:
-    """The path of the file, downloaded unless it is there. What is there is not checked.
-
-    Raises:
-        DownloadError: it is not at hand, and can't or mustn't be downloaded; or what came is another file.
-    """
-    path = published.path
-    if path.is_file():
+        Raises:
+            DownloadError: it is not at hand and can't or mustn't be downloaded; or what came is another file.
+        """
+        path = self.path
+        if path.is_file():
+            return path
+        if not download:
+            raise self._missing_error("downloads are switched off")
+        log(f"downloading {path.name}{self._size_text()} to {path.parent}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # What torchvision itself calls; its other half would read the file as a pickle that may run programs.
+            torch.hub.download_url_to_file(
+                self.url, str(path), self.sha256_prefix or None, progress=sys.stderr.isatty()
+            )
+        except RuntimeError as error:  # torch's word for a wrong checksum
+            raise DownloadError(
+                f"what came is not {path.name}",
+                where=self.url,
+                received=str(error),
+                next_step=f"try again, or, {self._manual_step()}",
+            ) from None
+        except (URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
+            raise self._missing_error(_describe_error(error, self.url)) from None
+        except OSError as error:
+            raise DownloadError(
+                f"this file can't be written: {error.strerror or error}",
+                where=str(path),
+                next_step="make room, or set TORCH_HOME to another folder",
+            ) from None
         return path
-    if not download:
-        raise missing_weights_error(
-            published.label, str(path), "downloads are switched off", published.manual_instructions()
+
+    def _missing_error(self, received: str) -> DownloadError:
+        return _missing_error(self.label, str(self.path), received, self._manual_step())
+
+    def _manual_step(self) -> str:
+        return (
+            f"where there is a network, download {self.url}{self._size_text()}, and put it at {self.path}; "
+            f"{_LOCAL_FILE_HINT}"
         )
-    size = "" if published.megabytes is None else f" ({published.megabytes:.1f} MB)"
-    log(f"downloading {path.name}{size} to {path.parent}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # What torchvision itself calls; its other half would read the file as a pickle that may run programs.
-        torch.hub.download_url_to_file(
-            published.url, str(path), published.sha256_prefix or None, progress=sys.stderr.isatty()
-        )
-    except RuntimeError as error:  # torch's word for a wrong checksum
-        what = f"what came is not {path.name}"
-        raise DownloadError(
-            what,
-            where=published.url,
-            received=str(error),
-            next_step=f"try again, or, {published.manual_instructions()}",
-        ) from None
-    except (URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
-        raise missing_weights_error(
-            published.label, str(path), _describe_error(error, published.url), published.manual_instructions()
-        ) from None
-    except OSError as error:
-        raise DownloadError(
-            f"this file can't be written: {error.strerror or error}",
-            where=str(path),
-            next_step="make room, or set TORCH_HOME to another folder",
-        ) from None
-    return path
+
+    def _size_text(self) -> str:
+        return "" if self.megabytes is None else f" ({self.megabytes:.1f} MB)"
 
 
-def missing_weights_error(label: str, where: str, received: str, next_step: str) -> DownloadError:
-    """The error about weights that are not on this machine."""
-    return DownloadError(f"the weights {label} are not at hand", where=where, received=received, next_step=next_step)
+@dataclass(frozen=True)
+class HubFile:
+    """A file in a repository of the Hugging Face hub, kept in HF_HOME; used as `UrlFile` is.
+
+    Attributes:
+        filenames: in order of preference.
+    """
+
+    label: str
+    repository: str
+    revision: str | None
+    filenames: tuple[str, ...]
+    megabytes: float | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept, or the folder that it will be kept in."""
+        return self._cached() or self._store()
+
+    @property
+    def is_local(self) -> bool:
+        return self._cached() is not None
+
+    @property
+    def next_step(self) -> str:
+        return "delete it: it will be downloaded again"
+
+    @property
+    def sha256_prefix(self) -> str:
+        """The SHA-256 by which the hub's store names a large file."""
+        stored = self.path.resolve().name
+        return stored if re.fullmatch("[0-9a-f]{64}", stored) else ""
+
+    def fetch(self, *, download: bool, log: LogFn) -> Path:
+        cached = self._cached()
+        if cached is not None:
+            return cached
+        if not download:
+            raise self._missing_error("downloads are switched off")
+        log(f"downloading {self.repository} from the Hugging Face hub to {self._store()}")
+        errors = importlib.import_module("huggingface_hub.utils")
+        for filename in self.filenames:
+            try:
+                return Path(_hub().hf_hub_download(self.repository, filename, revision=self.revision))
+            except errors.LocalEntryNotFoundError as error:
+                raise self._missing_error(_first_line(error)) from None
+            except errors.EntryNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                raise self._missing_error(_first_line(error)) from None
+        what = f"{self.repository} has no {' and no '.join(self.filenames)}"
+        raise DownloadError(what, where=self.repository, next_step=self._manual_step())
+
+    def _cached(self) -> Path | None:
+        for filename in self.filenames:
+            found = _hub().try_to_load_from_cache(self.repository, filename, revision=self.revision)
+            if isinstance(found, str):
+                return Path(found)
+        return None
+
+    def _store(self) -> Path:
+        return Path(importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE)
+
+    def _missing_error(self, received: str) -> DownloadError:
+        return _missing_error(self.label, self.repository, received, self._manual_step())
+
+    def _manual_step(self) -> str:
+        return (
+            f"where there is a network, `hf download {self.repository} {self.filenames[0]}`, and copy what it leaves "
+            f"in HF_HOME to {self._store()}; {_LOCAL_FILE_HINT}"
+        )
+
+
+WeightsFile = UrlFile | HubFile
 
 
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file, in 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _missing_error(label: str, where: str, received: str, next_step: str) -> DownloadError:
+    return DownloadError(f"the weights {label} are not at hand", where=where, received=received, next_step=next_step)
 
 
 def _describe_error(error: Exception, url: str) -> str:
@@ -112,3 +200,13 @@ def _describe_error(error: Exception, url: str) -> str:
     reason = error.reason if isinstance(error, URLError) else error
     text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
     return f"{host} can't be reached: {text}"
+
+
+def _first_line(error: Exception) -> str:
+    # The hub's own text is advice; what happened is the cause.
+    cause = error.__cause__ or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
+
+
+def _hub() -> Any:
+    return importlib.import_module("huggingface_hub")

@@ -1,14 +1,13 @@
-"""Where a backbone's weights come from: those that torchvision and timm publish by name, or a person's own file.
+"""The weights of a backbone: those that torchvision and timm publish by name, or a person's own file.
 
-Files are kept where the libraries keep them, and every one is checked against what was published: torch does this for
-what it downloads, and not for what it finds.
+Every file is checked against what was published: torch does this for what it downloads, and not for what it finds.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+import warnings as python_warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -17,10 +16,10 @@ from torch import Tensor
 
 from cnnlab.context import LogFn
 from cnnlab.errors import RunError, SpecError, comma_separated, did_you_mean
-from cnnlab.models.pretrained import timm_weights
 from cnnlab.models.pretrained.architectures import default_input_size, list_models
 from cnnlab.models.pretrained.tensor_files import read_tensors
-from cnnlab.models.pretrained.weight_files import PublishedWeights, fetch_weights, file_sha256
+from cnnlab.models.pretrained.weight_files import HubFile, UrlFile, WeightsFile, file_sha256
+from cnnlab.torch_rng import fork_rng
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -32,6 +31,8 @@ _KEY_RENAMES = (
     (re.compile(r"(\.mlp\.)linear_1\.(weight|bias)$"), r"\g<1>0.\2"),
     (re.compile(r"(\.mlp\.)linear_2\.(weight|bias)$"), r"\g<1>3.\2"),
 )
+# The files of a repository of the hub, in timm's own order.
+_HUB_FILENAMES = ("model.safetensors", "pytorch_model.bin")
 
 
 class PretrainedConfig(NamedTuple):
@@ -67,30 +68,6 @@ class PretrainedWeights:
     warnings: tuple[str, ...] = ()
 
 
-def pretrained_config(name: str, weights: str = "imagenet") -> PretrainedConfig:
-    """How images came to the network when these weights were evaluated; for 'none' and a file, those of 'imagenet'.
-
-    >>> pretrained_config("resnet18").shape, pretrained_config("efficientnet_b3").interpolation
-    ((3, 224, 224), 'bicubic')
-
-    Raises:
-        SpecError: an unknown network, or weights that it doesn't have.
-    """
-    known = is_weights_file(weights) or weights == "none"
-    if name in list_models():
-        preset = _weights_enum_member(name, "imagenet" if known else weights).transforms()
-        size = int(preset.crop_size[0])
-        return PretrainedConfig(
-            (3, size, size), tuple(preset.mean), tuple(preset.std), _supported_interpolation(preset.interpolation.value)
-        )
-    facts = timm_weights.pretrained_cfg(name, "none" if known else weights)
-    if facts is None:
-        return PretrainedConfig(default_input_size(name), _IMAGENET_MEAN, _IMAGENET_STD, "bilinear")
-    channels, height, width = facts.input_size
-    mean, std = tuple(facts.mean or _IMAGENET_MEAN), tuple(facts.std or _IMAGENET_STD)
-    return PretrainedConfig((channels, height, width), mean, std, _supported_interpolation(facts.interpolation))
-
-
 class WeightsLocation(NamedTuple):
     """Where weights are kept, or will be: `label` says which they are, `path` is the file's, or the store's folder.
 
@@ -112,26 +89,34 @@ def is_weights_file(weights: str) -> bool:
     return "/" in weights or weights.lower().endswith(_SUFFIXES)
 
 
-def locate_weights(name: str, weights: str) -> WeightsLocation:
-    """Where these weights are, or will be when they are downloaded; nothing is opened or downloaded.
+def pretrained_config(name: str, weights: str = "imagenet") -> PretrainedConfig:
+    """How images came to the network when these weights were evaluated; for 'none' and a file, those of 'imagenet'.
 
-    Args:
-        name: a network of torchvision or timm.
-        weights: as in `weights_label`, and not 'none'.
+    >>> pretrained_config("resnet18").shape, pretrained_config("efficientnet_b3").interpolation
+    ((3, 224, 224), 'bicubic')
 
     Raises:
-        SpecError: as `weights_label`.
+        SpecError: an unknown network, or weights that it doesn't have.
     """
-    if is_weights_file(weights):
-        path = Path(weights).expanduser()
-        return WeightsLocation(path.name, weights, path.is_file(), _file_megabytes(path))
-    if name not in list_models():
-        cached, store = timm_weights.cached_weights_file(name, weights)
-        path = cached or store
-        return WeightsLocation(timm_weights.label(name, weights), str(path), cached is not None, _file_megabytes(path))
-    published = _published_weights(name, _weights_enum_member(name, weights))
-    is_local = published.path.is_file()
-    return WeightsLocation(published.label, str(published.path), is_local, published.megabytes)
+    is_published = not is_weights_file(weights) and weights != "none"
+    if name in list_models():
+        preset = _torchvision_member(name, weights if is_published else "imagenet").transforms()
+        size = int(preset.crop_size[0])
+        interpolation = preset.interpolation.value
+        return PretrainedConfig(
+            (3, size, size), tuple(preset.mean), tuple(preset.std), _supported_interpolation(interpolation)
+        )
+    architecture, tag = _split_timm_name(name)
+    configs = _timm_configs(architecture)
+    if is_published:
+        config = configs[_timm_tag(name, weights)]
+    else:
+        config = configs.get(tag) if tag else _timm().get_pretrained_cfg(architecture)
+    if config is None:
+        return PretrainedConfig(default_input_size(name), _IMAGENET_MEAN, _IMAGENET_STD, "bilinear")
+    channels, height, width = config.input_size
+    mean, std = tuple(config.mean or _IMAGENET_MEAN), tuple(config.std or _IMAGENET_STD)
+    return PretrainedConfig((channels, height, width), mean, std, _supported_interpolation(config.interpolation))
 
 
 def weights_label(name: str, weights: str) -> str:
@@ -151,17 +136,32 @@ def weights_label(name: str, weights: str) -> str:
         SpecError: an unknown network, or weights that it doesn't have, with those that it has.
     """
     if weights == "none" or is_weights_file(weights):
-        default_input_size(name)
+        default_input_size(name)  # an unknown network is an error
         return weights
     if name in list_models():
-        return str(_weights_enum_member(name, weights).name)
-    return timm_weights.resolve_tag(name, weights)
+        return str(_torchvision_member(name, weights).name)
+    return _timm_tag(name, weights)
 
 
-def load_pretrained_weights(
-    name: str, weights: str, *, download: bool = True, log: Callable[[str], None]
-) -> PretrainedWeights:
-    """The tensors of these weights, downloaded where they are not kept yet.
+def locate_weights(name: str, weights: str) -> WeightsLocation:
+    """Where these weights are, or will be when they are downloaded; nothing is opened or downloaded.
+
+    Args:
+        name: a network of torchvision or timm.
+        weights: as in `weights_label`, and not 'none'.
+
+    Raises:
+        SpecError: as `weights_label`.
+    """
+    if is_weights_file(weights):
+        path = Path(weights).expanduser()
+        return WeightsLocation(path.name, weights, path.is_file(), _file_megabytes(path))
+    file = _published_file(name, weights)
+    return WeightsLocation(file.label, str(file.path), file.is_local, file.megabytes or _file_megabytes(file.path))
+
+
+def load_pretrained_weights(name: str, weights: str, *, download: bool = True, log: LogFn) -> PretrainedWeights:
+    """Load the tensors of these weights, downloaded where they are not kept yet.
 
     Args:
         name: a network of torchvision or timm.
@@ -177,100 +177,70 @@ def load_pretrained_weights(
     """
     assert weights != "none"
     if is_weights_file(weights):
-        return _load_file(name, Path(weights).expanduser())
-    return (
-        _load_torchvision(name, weights, download, log)
-        if name in list_models()
-        else _load_timm(name, weights, download, log)
+        return _load_own_file(name, Path(weights).expanduser())
+    file = _published_file(name, weights)
+    path = file.fetch(download=download, log=log)
+    try:
+        tensors = read_tensors(path)
+    except RunError as error:
+        raise RunError(replace(error.problems[0], next_step=file.next_step)) from None
+    tensors = _rename_keys(tensors) if name in list_models() else _remap_to_timm_keys(name, weights, tensors, path)
+    loaded = PretrainedWeights(tensors, file.label, str(path), file_sha256(path), None)
+    expected = file.sha256_prefix
+    if not expected or loaded.sha256.startswith(expected):
+        return replace(loaded, published=True if expected else None)
+    warning = (
+        f"{path}: this is not the published file: its checksum begins with {loaded.sha256[: len(expected)]}, "
+        f"not with {expected}. It is used as it is"
     )
+    return replace(loaded, published=False, warnings=(warning,))
 
 
-def _load_file(name: str, path: Path) -> PretrainedWeights:
-    default_input_size(name)
+def _load_own_file(name: str, path: Path) -> PretrainedWeights:
+    default_input_size(name)  # an unknown network is an error
     tensors = read_tensors(path)
     digest = file_sha256(path)
     published: bool | None = None
     if name in list_models():
         tensors = _rename_keys(tensors)
-        begins = [_published_weights(name, member).sha256_prefix for member in _weights_enum(name)]
-        published = any(begin and digest.startswith(begin) for begin in begins) or None
+        prefixes = [_torchvision_file(name, member).sha256_prefix for member in _torchvision_weights(name)]
+        published = any(prefix and digest.startswith(prefix) for prefix in prefixes) or None
     return PretrainedWeights(tensors, path.name, str(path), digest, published)
 
 
-def _load_torchvision(name: str, weights: str, download: bool, log: LogFn) -> PretrainedWeights:
-    published = _published_weights(name, _weights_enum_member(name, weights))
-    path = fetch_weights(published, download=download, log=log)
-    tensors = _read_cached_tensors(
-        path, f"delete it: it will be downloaded again; or, {published.manual_instructions()}"
-    )
-    return _verify_checksum(
-        PretrainedWeights(_rename_keys(tensors), published.label, str(path), file_sha256(path), None),
-        published.sha256_prefix,
-    )
-
-
-def _load_timm(name: str, weights: str, download: bool, log: LogFn) -> PretrainedWeights:
-    path, expected = timm_weights.fetch_weights_file(name, weights, download=download, log=log)
-    raw = _read_cached_tensors(path, "delete it: it will be downloaded again")
-    tensors = timm_weights.remap_to_timm_keys(name, weights, raw, path)
-    return _verify_checksum(
-        PretrainedWeights(tensors, timm_weights.label(name, weights), str(path), file_sha256(path), None), expected
-    )
-
-
-def _read_cached_tensors(path: Path, next_step: str) -> dict[str, Tensor]:
-    """The tensors of a file in a library's store, where what to do with a bad one is `next_step`."""
-    try:
-        return read_tensors(path)
-    except RunError as error:
-        raise RunError(replace(error.problems[0], next_step=next_step)) from None
-
-
-def _verify_checksum(weights: PretrainedWeights, expected_prefix: str) -> PretrainedWeights:
-    """Held against the first digits that the published file's checksum has, where they are known."""
-    if not expected_prefix:
-        return weights
-    if weights.sha256.startswith(expected_prefix):
-        return replace(weights, published=True)
-    found_prefix = weights.sha256[: len(expected_prefix)]
-    warning = (
-        f"{weights.file}: this is not the published file: its checksum begins with {found_prefix}, "
-        f"not with {expected_prefix}. It is used as it is"
-    )
-    return replace(weights, published=False, warnings=(*weights.warnings, warning))
+def _published_file(name: str, weights: str) -> WeightsFile:
+    if name in list_models():
+        return _torchvision_file(name, _torchvision_member(name, weights))
+    architecture, tag = _split_timm_name(name)[0], _timm_tag(name, weights)
+    config = _timm_configs(architecture)[tag]
+    label = f"{tag} of timm's {architecture}"
+    if not config.hf_hub_id:
+        return UrlFile(label, config.url)
+    repository, _, revision = config.hf_hub_id.partition("@")
+    filenames = (config.hf_hub_filename,) if config.hf_hub_filename else _HUB_FILENAMES
+    return HubFile(label, repository, revision or None, filenames)
 
 
 def _file_megabytes(path: Path) -> float | None:
     return path.stat().st_size / 1e6 if path.is_file() else None
 
 
-def _published_weights(name: str, member: Any) -> PublishedWeights:
-    size = member.meta.get("_file_size")
-    # torchvision counts in 2²⁰ bytes.
-    megabytes = None if size is None else size * 2**20 / 1e6
-    return PublishedWeights(f"{member.name} of torchvision's {name}", member.url, megabytes)
+def _supported_interpolation(value: str) -> Interpolation:
+    """The library's interpolation; bicubic where ours have no such."""
+    return cast(Interpolation, value) if value in ("nearest", "bilinear", "bicubic") else "bicubic"
 
 
-def _rename_keys(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same, where old names became today's."""
-    return {_rename_key(name): tensor for name, tensor in tensors.items()}
+def _torchvision_weights(name: str) -> Any:
+    return importlib.import_module("torchvision.models").get_model_weights(name)
 
 
-def _rename_key(name: str) -> str:
-    for pattern, replacement in _KEY_RENAMES:
-        name = pattern.sub(replacement, name)
-    return name
-
-
-def _weights_enum_member(name: str, weights: str) -> Any:
+def _torchvision_member(name: str, weights: str) -> Any:
     """The member of torchvision's enum."""
-    enum = _weights_enum(name)
-    members = enum.__members__
+    enum = _torchvision_weights(name)
+    allowed = [member.name for member in enum if _fits_input_size(name, member)]
     if weights == "imagenet":
-        first = members.get("IMAGENET1K_V1", members["DEFAULT"])
-        return first if _is_compatible(name, first) else next(member for member in enum if _is_compatible(name, member))
-    found = members.get(weights.removeprefix(f"{enum.__name__}."))
-    allowed = [member.name for member in enum if _is_compatible(name, member)]
+        return enum["IMAGENET1K_V1" if "IMAGENET1K_V1" in allowed else allowed[0]]
+    found = enum.__members__.get(weights.removeprefix(f"{enum.__name__}."))
     if found is None:
         raise SpecError(
             f"there are no weights '{weights}' of {name}",
@@ -278,7 +248,7 @@ def _weights_enum_member(name: str, weights: str) -> Any:
             allowed=comma_separated(["none", "imagenet", *allowed]) + f", or a file ({', '.join(_SUFFIXES)})",
             next_step=did_you_mean(weights.rpartition(".")[2], ["none", "imagenet", "DEFAULT", *allowed]),
         )
-    if not _is_compatible(name, found):
+    if not _fits_input_size(name, found):
         size, own = found.meta["min_size"][0], default_input_size(name)[1]
         raise SpecError(
             f"{found.name} is for a {name} that takes {size}×{size} images, and ours takes {own}×{own}",
@@ -288,15 +258,94 @@ def _weights_enum_member(name: str, weights: str) -> Any:
     return found
 
 
-def _is_compatible(name: str, member: Any) -> bool:
+def _fits_input_size(name: str, member: Any) -> bool:
     """Whether these weights are for the network as it is made here: a vision transformer is made for one size."""
     return bool(member.meta["min_size"][0] <= default_input_size(name)[1])
 
 
-def _supported_interpolation(value: str) -> Interpolation:
-    """The library's interpolation, the smooth one where ours have no such."""
-    return cast(Interpolation, value) if value in ("nearest", "bilinear", "bicubic") else "bicubic"
+def _torchvision_file(name: str, member: Any) -> UrlFile:
+    size = member.meta.get("_file_size")
+    # torchvision counts in 2²⁰ bytes.
+    megabytes = None if size is None else size * 2**20 / 1e6
+    return UrlFile(f"{member.name} of torchvision's {name}", member.url, megabytes)
 
 
-def _weights_enum(name: str) -> Any:
-    return importlib.import_module("torchvision.models").get_model_weights(name)
+def _rename_keys(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under torchvision's names of today."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        for pattern, replacement in _KEY_RENAMES:
+            name = pattern.sub(replacement, name)
+        renamed[name] = tensor
+    return renamed
+
+
+def _timm_tag(name: str, weights: str) -> str:
+    """timm's tag of these weights: "a1_in1k"; 'imagenet' is the tag in the network's name, or else timm's choice."""
+    architecture, own_tag = _split_timm_name(name)
+    published = [tag for tag, config in _timm_configs(architecture).items() if config.has_weights]
+    if not published:
+        raise SpecError(
+            f"timm publishes no weights of '{architecture}'",
+            received=weights,
+            allowed="weights='none', or a file",
+            next_step="choose a network that has them: timm.list_pretrained() names them",
+        )
+    default = own_tag or str(_timm().get_pretrained_cfg(architecture).tag)
+    wanted = default if weights == "imagenet" else weights
+    allowed = [tag for tag in published if own_tag in ("", tag)]
+    if wanted in allowed:
+        return wanted
+    raise SpecError(
+        f"there are no weights '{wanted}' of timm's {architecture}" + (f".{own_tag}" if own_tag else ""),
+        received=weights,
+        allowed=comma_separated(["none", "imagenet", *allowed]) + ", or a file",
+        next_step=did_you_mean(wanted, allowed),
+    )
+
+
+def _split_timm_name(name: str) -> tuple[str, str]:
+    """The architecture and the tag that the name gives, "" for none; an unknown one is an error."""
+    inner = name.removeprefix("timm/")
+    architecture, _, tag = inner.partition(".")
+    default_input_size(f"timm/{architecture}" if tag else name)  # an unknown network is an error
+    # Some names are old ones, of an architecture with a tag.
+    architecture, _, tag = (_timm().models.get_deprecated_models().get(inner) or inner).partition(".")
+    tags = _timm_configs(architecture)
+    if tag and tag not in tags:
+        raise SpecError(
+            f"there are no weights '{tag}' of timm's {architecture}",
+            received=name,
+            allowed=comma_separated(tags),
+            next_step=did_you_mean(tag, tags),
+        )
+    return architecture, tag
+
+
+def _timm_configs(architecture: str) -> dict[str, Any]:
+    """timm's `PretrainedCfg` by tag."""
+    known = _timm().models.get_arch_pretrained_cfgs(architecture)
+    return {full.partition(".")[2]: config for full, config in known.items()}
+
+
+def _remap_to_timm_keys(name: str, weights: str, tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """The same tensors under the names of the network, as timm maps them; a RunError where they are another's."""
+    full = f"{_split_timm_name(name)[0]}.{_timm_tag(name, weights)}"
+    try:
+        with fork_rng(), python_warnings.catch_warnings():
+            python_warnings.simplefilter("ignore")
+            model = _timm().create_model(full, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors})
+    except (RuntimeError, KeyError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"timm can't fill '{full}' with these weights",
+            where=str(file),
+            received=" ".join(str(error).split())[:300],
+            next_step="delete the file: it will be downloaded again",
+        ) from None
+    return {key: tensor.detach() for key, tensor in model.state_dict().items()}
+
+
+def _timm() -> Any:
+    with python_warnings.catch_warnings():
+        python_warnings.simplefilter("ignore")
+        return importlib.import_module("timm")
