@@ -59,6 +59,8 @@ class Record(BaseModel):
 class LayerRecord(Record):
     """One row of a layer table in its place; shapes are (channels, height, width) or (features,).
 
+    `text` is the row as a call, and `arguments` the call's arguments by name, defaults included, without nested rows;
+    empty in files of earlier versions, and for an operation that no table can have.
     `receptive_field` is in input pixels, (vertical, horizontal), None where a node sees the whole image; `jump` and
     `first_centre` are fractions as text, in pixels, the latter from the middle of the first pixel. `macs` counts
     multiply-adds of weights for one image, `activations` the numbers that come out for one. `inputs` names the rows
@@ -69,6 +71,7 @@ class LayerRecord(Record):
     name: str
     kind: str
     text: str
+    arguments: dict[str, Any] = {}
     input: tuple[int, ...]
     output: tuple[int, ...]
     parameters: int

@@ -20,18 +20,20 @@ CONTAINER_KINDS = ("repeat", "residual")
 LayerPredicate = Callable[[LayerRecord], bool]
 
 
-@lru_cache(maxsize=1024)  # large networks have few different rows
-def layer_from_text(text: str) -> Layer | None:
-    """The layer that a row's text names; None for an operation that no table can have."""
+def layer_from_record(row: LayerRecord) -> Layer | None:
+    """A row's layer with its arguments; None for a row that no table can have, and for one with rows inside."""
+    if row.kind not in layers.kinds or row.kind in CONTAINER_KINDS:
+        return None
     try:
-        return layers.read(text)
-    except SpecError:
+        return layers.kinds[row.kind](**row.arguments) if row.arguments else _layer_from_text(row.text)
+    except SpecError:  # a traced operation whose arguments no table takes
         return None
 
 
-def layer_from_record(row: LayerRecord) -> Layer | None:
-    """A row's layer with its arguments; None for a row that no table can have, and for one with rows inside."""
-    return layer_from_text(row.text) if row.kind in layers.kinds and row.kind not in CONTAINER_KINDS else None
+@lru_cache(maxsize=1024)
+def _layer_from_text(text: str) -> Layer:
+    """The layer of a record that has no arguments: of a layer without any, or of a file of an earlier version."""
+    return layers.read(text)
 
 
 def execution_order(rows: Sequence[LayerRecord]) -> list[LayerRecord]:
@@ -61,9 +63,14 @@ class LayerGraph:
         """Every row by its name."""
         return {record.name: record for record in self.records}
 
+    @cached_property
+    def layers(self) -> Mapping[str, Layer | None]:
+        """Each row's layer by its name; None for a row that no table can have."""
+        return {record.name: layer_from_record(record) for record in self.records}
+
     def layer(self, record: LayerRecord) -> Layer | None:
         """A row's layer with its arguments; None for a row that no table can have."""
-        return layer_from_record(record)
+        return self.layers[record.name]
 
     def predecessors(self, record: LayerRecord, skip: LayerPredicate) -> Iterator[LayerRecord]:
         """The first rows in front of a row that are not passed over; the image is none."""

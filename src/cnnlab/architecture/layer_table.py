@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import TypeVar
 
 from cnnlab.architecture.layers import LayerRow, layers
@@ -31,7 +32,7 @@ def read_table(texts: Sequence[str], values: Mapping[str, Value], classes: int) 
     used: set[str] = set()
     for index, text in enumerate(texts):
         try:
-            call = parse_call(text)
+            call = _parsed(text)
             used |= bare_words(call)
             rows.append(_read_row(call, values, classes))
         except SpecError as error:
@@ -42,6 +43,12 @@ def read_table(texts: Sequence[str], values: Mapping[str, Value], classes: int) 
     if problems:
         raise SpecError.from_problems(problems)
     return tuple(rows)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Call:
+    """A recipe's table is read when it is checked, and again when the classes are known."""
+    return parse_call(text)
 
 
 def _read_row(call: Call, values: Mapping[str, Value], classes: int) -> LayerRow:

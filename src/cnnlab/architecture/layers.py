@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -48,12 +48,24 @@ class LayerRow:
 
     def as_call(self) -> Call:
         """The row as a person writes it."""
-
         call = layers.to_call(self.layer)
         return Call(call.name, call.positional, call.named, self.label)
 
     def __str__(self) -> str:
         return str(self.as_call())
+
+
+def layer_arguments(layer: Layer) -> dict[str, Any]:
+    """A layer's arguments by name, as JSON has them; rows within it are left out.
+
+    >>> layer_arguments(MaxPool(2))
+    {'kernel': [2, 2], 'stride': None, 'padding': [0, 0]}
+    """
+    values = {field.name: getattr(layer, field.name) for field in fields(layer)}  # type: ignore[arg-type]
+    nested = ("body", "shortcut")
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if name not in nested
+    }
 
 
 def read_rows(value: Any, registry: Registry[Layer]) -> tuple[LayerRow, ...]:

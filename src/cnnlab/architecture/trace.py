@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from cnnlab.architecture.layer import Layer, ParameterShapes, ReceptiveFieldPair, Shape, macs_formula, parameter_formula
-from cnnlab.architecture.layers import LayerRow, Repeat, Residual, row_names
+from cnnlab.architecture.layers import LayerRow, Repeat, Residual, layer_arguments, row_names
 from cnnlab.errors import Problem, SpecError
 from cnnlab.records import LayerRecord
 from cnnlab.theory.receptive_field import ReceptiveField1d, widest
@@ -226,6 +226,7 @@ def _record(row: TracedLayer, inputs: tuple[str, ...]) -> LayerRecord:
         name=row.name,
         kind=row.layer.kind,
         text=str(LayerRow(row.layer)),
+        arguments=layer_arguments(row.layer),
         input=row.input,
         output=row.output,
         parameters=sum(map(prod, row.parameter_shapes.values())),

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from cnnlab.architecture.layer import Shape
-from cnnlab.architecture.layers import LayerRow
+from cnnlab.architecture.layers import LayerRow, layer_arguments
 from cnnlab.models.tracing import operations
 from cnnlab.models.tracing.layers import fold_padding, layer_from_call
 from cnnlab.models.tracing.operations import FunctionCall
@@ -48,6 +48,7 @@ class TracedOp:
     module: ModuleCall
     kind: str
     text: str
+    arguments: dict[str, Any]
     input: Shape
     output: Shape
     parameters: tuple[str, ...]
@@ -209,6 +210,7 @@ class TracingMode(TorchFunctionMode):
             module=self.module_stack[-1],
             kind=kind,
             text=str(LayerRow(layer)) if layer is not None else kind,
+            arguments=layer_arguments(layer) if layer is not None else {},
             input=incoming,
             output=outgoing,
             parameters=parameters,

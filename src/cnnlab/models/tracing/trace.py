@@ -317,6 +317,7 @@ def _layer_record(op: TracedOp, name: str, inputs: tuple[str, ...], parameter_sh
         name=name,
         kind=op.kind,
         text=op.text,
+        arguments=op.arguments,
         input=op.input,
         output=op.output,
         parameters=sum(map(prod, parameter_shapes)),

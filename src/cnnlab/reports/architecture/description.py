@@ -97,7 +97,6 @@ def _memory_lines(description: Description) -> tuple[str, str]:
         "gradients": taken.gradients,
         f"{description.optimizer}'s state": taken.optimizer,
         "activations": taken.activations,
-        "what passes through": taken.passing,
     }
     batch = f"with {pluralize(taken.batch_size, 'image')} at a time, in 32-bit floats"
     summed = " + ".join(f"{format_bytes(size)} of {what}" for what, size in parts.items() if size)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import isqrt, log2, sqrt
 from typing import Any, Literal
 
-from cnnlab.architecture.layer_graph import execution_order, layer_from_text
+from cnnlab.architecture.layer_graph import execution_order, layer_from_record
 from cnnlab.records import LayerRecord
 from cnnlab.render.formatting import format_shape, shorten
 from cnnlab.render.svg import SMALL, text_width
@@ -200,8 +200,8 @@ def _make_block(row: LayerRecord, largest: int, max_channels: int, follows: bool
 
 def short_label(row: LayerRecord) -> str:
     """What a row is in a few words: `conv 5×5, 32`."""
-    layer: Any = layer_from_text(row.text)
-    if layer is None or row.kind in ("residual", "repeat"):
+    layer: Any = layer_from_record(row)
+    if layer is None:
         return shorten(row.kind, MAX_LABEL_LENGTH)
     window = layer.window()
     labels = {"dense": f"dense {row.output[-1]}", "upsample": f"upsample ×{getattr(layer, 'scale', 1)}"}
