@@ -7,7 +7,8 @@ from typing import Any
 
 from cnnlab.records import ClaimRecord, PrecisionConfig, Score
 from cnnlab.reports.runs_table import ExperimentResults
-from cnnlab.runs.index.experiments import ClaimMeasurements, Experiment, RunMetrics, SkippedRun
+from cnnlab.runs.index.experiments import ClaimMeasurements, Experiment, RunMetrics
+from cnnlab.runs.index.run_index import SkippedRun
 
 
 def score(accuracy: float) -> Score:

@@ -12,6 +12,7 @@ from cnnlab.config.study import Study
 from cnnlab.context import RunContext
 from cnnlab.data.dataset import Dataset
 from cnnlab.records import PrecisionConfig
+from cnnlab.runs.index.run_index import RunIndex
 from cnnlab.studies.forecast import forecast
 from cnnlab.studies.plan import make_plan
 
@@ -22,7 +23,7 @@ Studies = Callable[..., Study]
 def test_a_plan_before_the_first_run_is_a_trials(study: Studies, lab: Any) -> None:
     """The base leaves its precision open, so that each network is tried."""
     known = study(base={"precision": "auto"}, metric="validation_accuracy")
-    found = forecast(make_plan(known, "colours", RunContext(device="cpu")), lab.runs)
+    found = forecast(make_plan(known, "colours", RunContext(device="cpu")), RunIndex(lab.runs))
     assert (found.runs, found.done, found.to_do) == (4, 0, 4)
     assert found.seconds is not None
     assert 0 < found.seconds < float("inf")
@@ -57,7 +58,7 @@ def test_a_plan_reads_no_image_tries_no_way_and_times_one_size_once(
 def test_runs_that_were_made_tell_how_long_the_others_take(study: Studies, lab: Any, carried: Any) -> None:
     carried(study())
     more = study(seeds=4)
-    found = forecast(make_plan(more, "colours", RunContext(device="cpu")), lab.runs)
+    found = forecast(make_plan(more, "colours", RunContext(device="cpu")), RunIndex(lab.runs))
     assert (found.runs, found.done, found.to_do) == (8, 4, 4)
     taken = {arm: [lab.run_of(arm, seed).result().seconds for seed in (0, 1)] for arm in ("plain", "slow")}
     assert found.seconds is not None
@@ -68,5 +69,5 @@ def test_runs_that_were_made_tell_how_long_the_others_take(study: Studies, lab: 
 def test_a_published_accuracy_is_planned_with(study: Studies, lab: Any) -> None:
     claims = {"slow": {"validation_accuracy": 0.9}}
     known = study(metric="validation_accuracy", claims=claims)
-    found = forecast(make_plan(known, "colours", RunContext(device="cpu")), lab.runs)
+    found = forecast(make_plan(known, "colours", RunContext(device="cpu")), RunIndex(lab.runs))
     assert found.sd == pytest.approx((0.1 / (2 * found.images)) ** 0.5)

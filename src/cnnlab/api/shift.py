@@ -11,13 +11,12 @@ from cnnlab.config.corruptions import default_corruptions, read_corruptions
 from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.errors import RunError, SpecError, UsageError
 from cnnlab.reports import robustness as robustness  # registers how the result is shown
-from cnnlab.runs.index.finished_runs import LoadedRun, group_names, group_runs, load_runs
-from cnnlab.runs.index.run_groups import one_run_per_seed
+from cnnlab.runs.index.run_groups import group_names, group_runs, one_run_per_seed
+from cnnlab.runs.index.run_index import FinishedRun, RunIndex
 from cnnlab.runs.robustness.result import ShiftResult
 from cnnlab.stats.comparison import DecisionRules
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 from cnnlab.stats.sample import MIN_RUNS
-from cnnlab.storage.run_folder import RunFolder, list_runs
 
 if TYPE_CHECKING:
     from cnnlab.data.dataset import Dataset
@@ -81,14 +80,13 @@ def shift(
     return shift_groups(folders, measure, rules, split=chosen, seed=seed, notes=notes)
 
 
-def _groups(paths: Sequence[str | Path], per_run: bool) -> tuple[dict[str, list[LoadedRun]], list[str]]:
+def _groups(paths: Sequence[str | Path], per_run: bool) -> tuple[dict[str, list[FinishedRun]], list[str]]:
     """The runs by the name of their group, one for each seed, and notes on those that are left out."""
-    folders: dict[Path, RunFolder] = {}
     for path in map(Path, paths):
-        within = [] if (path / "recipe.toml").is_file() else list_runs(path)
-        for folder in [RunFolder.open(run.path) for run in within] or [_open_run(path)]:
-            folders[folder.path] = folder
-    loaded, left_out = load_runs(folders.values())
+        if path.suffix == ".toml" and not path.is_dir():
+            what, step = "shifts are tested on a trained network", "train it first: cnnlab train RECIPE"
+            raise UsageError(what, where="RUN", received=str(path), allowed="run folders", next_step=step)
+    loaded, left_out = RunIndex.of_paths(paths).load()
     usable = [run for run in loaded if not run.diverged]
     reasons = {run.run: run.reason for run in left_out}
     reasons |= {run.folder.name: "diverged" for run in loaded if run.diverged}
@@ -100,7 +98,7 @@ def _groups(paths: Sequence[str | Path], per_run: bool) -> tuple[dict[str, list[
     if per_run or len(usable) <= 2:
         return {run.folder.name: [run] for run in usable}, notes
     grouped = group_runs(usable, lambda run: run.experiment_key)
-    groups: dict[str, list[LoadedRun]] = {}
+    groups: dict[str, list[FinishedRun]] = {}
     for name, group in zip(group_names(grouped), grouped, strict=True):
         groups[name], note = one_run_per_seed(group)
         notes += [note] if note else []
@@ -110,17 +108,7 @@ def _groups(paths: Sequence[str | Path], per_run: bool) -> tuple[dict[str, list[
     return groups, notes
 
 
-def _open_run(path: Path) -> RunFolder:
-    try:
-        return RunFolder.open(path)
-    except RunError:
-        if path.suffix != ".toml":
-            raise
-        what, step = "shifts are tested on a trained network", "train it first: cnnlab train RECIPE"
-        raise UsageError(what, where="RUN", received=str(path), allowed="run folders", next_step=step) from None
-
-
-def _default_split(groups: dict[str, list[LoadedRun]], log: Callable[[str], None]) -> str:
+def _default_split(groups: dict[str, list[FinishedRun]], log: Callable[[str], None]) -> str:
     """test where it has been opened for all runs, else validation."""
     if all(run.result.test is not None for runs in groups.values() for run in runs):
         return "test"

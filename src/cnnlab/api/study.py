@@ -9,6 +9,7 @@ from cnnlab.config.study import Study
 from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.reports.study import plan as plan
 from cnnlab.reports.study import view as view
+from cnnlab.runs.index.run_index import RunIndex
 from cnnlab.studies.folder import read_study_precision, study_folder, study_name
 from cnnlab.studies.forecast import forecast
 from cnnlab.studies.plan import make_plan
@@ -91,4 +92,4 @@ def plan_study(
     check_study_name(folder, known, file if isinstance(study, Study) else Path(study))
     saved = read_study_precision(folder)
     planned = make_plan(known, called, context, saved_precision=saved, quick=True)
-    return forecast(planned, context.runs, any_code)
+    return forecast(planned, RunIndex(context.runs, any_code=any_code))

@@ -22,7 +22,7 @@ from cnnlab.render.formatting import (
 from cnnlab.render.tables import Column, TextTable
 from cnnlab.reports.run.tables import accuracy_interval
 from cnnlab.runs.index.experiments import ClaimMeasurements, Experiment, RunMetrics, experiments
-from cnnlab.runs.index.finished_runs import SkippedRun
+from cnnlab.runs.index.run_index import RunIndex, SkippedRun
 from cnnlab.runs.index.summary import RunSummary
 
 
@@ -75,7 +75,7 @@ def collect_results(runs: str | Path = "runs", recipes: str | Path | None = None
         recipes: the folder of the files that were trained; by default those that come with cnnlab. Against them a
             shortened run is seen to be one.
     """
-    found, left_out = experiments(Path(runs), Path(recipes) if recipes is not None else None)
+    found, left_out = experiments(RunIndex(Path(runs), recipes=Path(recipes) if recipes is not None else None))
     return ExperimentResults(experiments=tuple(found), left_out=tuple(left_out))
 
 

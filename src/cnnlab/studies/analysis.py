@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -37,18 +36,19 @@ DECIDED_VERDICTS = ("reproduced", "differs", "not enough evidence")
 class CollectedResults:
     """The runs of a study, each read once."""
 
-    def __init__(self, plan: StudyPlan, runs: Path, failures: Mapping[str, str], any_code: bool = False) -> None:
-        self.plan, self.study = plan, plan.study
+    def __init__(self, plan: StudyPlan, index: RunIndex, failures: Mapping[str, str]) -> None:
+        self.plan, self.study, self.index = plan, plan.study, index
         self.failures = dict(failures)
         self.finished_runs: dict[str, FinishedRun] = {}
-        self.collect(plan.arms, RunIndex(runs, any_code))
+        self.collect(plan.arms)
 
-    def collect(self, arms: Sequence[PlannedArm], run_index: RunIndex) -> None:
-        """Look for the runs of arms; one that can't be read has failed."""
+    def collect(self, arms: Sequence[PlannedArm]) -> None:
+        """Read the finished runs of arms; a run that can't be read has failed."""
+        self.index.refresh()
         for task in (task for arm in arms for task in arm.tasks):
-            if (found := run_index.find_finished(task.id)) is not None:
+            if (found := self.index.find_finished(task.id)) is not None:
                 self.finished_runs[task.id] = found
-        self.failures |= run_index.damaged
+        self.failures |= self.index.damaged
 
     def seed_record(self, task: StudyTask, metric: str) -> SeedRecord:
         """The record of one run."""

@@ -78,14 +78,15 @@ def confirm(runner: StudyRunner, collected: CollectedResults, name: str) -> Conf
             f"{UNTESTED}: {error.problems[0] if isinstance(error, CnnlabError) else error}".partition("\n")[0]
         )
         return None
-    collected.collect((winner, baseline), runner.run_index())
+    collected.collect((winner, baseline))
     return make_confirmation(collected, winner, baseline, len(openings(runner.context.runs, plan.test_set)))
 
 
 def _open_test_sets(runner: StudyRunner, tasks: Sequence[StudyTask]) -> None:
     """Score the runs on the test set: one opening, recorded in the ledger before the first image is read."""
-    context, plan, run_index = runner.context, runner.plan, runner.run_index()
-    found = [one for task in tasks if (one := run_index.find_finished(task.id)) is not None]
+    context, plan = runner.context, runner.plan
+    runner.index.refresh()
+    found = [one for task in tasks if (one := runner.index.find_finished(task.id)) is not None]
     shut = [one.folder for one in found if one.result.test is None and one.result.train is not None]
     if not shut:
         return

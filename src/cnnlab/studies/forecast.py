@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from math import isfinite
-from pathlib import Path
 from statistics import fmean
 
 from cnnlab.config.study import Study
+from cnnlab.runs.index.run_index import RunIndex
 from cnnlab.studies.analysis import CollectedResults
 from cnnlab.studies.plan import PlannedArm, StudyPlan
 from cnnlab.studies.plan_summary import ArmPlan, PlanSummary, plan_summary
@@ -14,13 +14,13 @@ from cnnlab.studies.plan_summary import ArmPlan, PlanSummary, plan_summary
 ACCURACY = "accuracy"
 
 
-def forecast(plan: StudyPlan, runs: Path, any_code: bool = False) -> PlanSummary:
+def forecast(plan: StudyPlan, index: RunIndex) -> PlanSummary:
     """The study before it runs, or before it goes on.
 
     Runs that were made tell how long the others take, and how much seeds differ; without any, the speed that the plan
     has found and published figures do.
     """
-    study, collected = plan.study, CollectedResults(plan, runs, {}, any_code)
+    study, collected = plan.study, CollectedResults(plan, index, {})
     ratio = _time_ratio(plan, collected)
     pilot = [sample for arm in plan.arms if not arm.same_as and (sample := collected.arm_record(arm).sample).n]
     trial = f"each network timed on {plan.study_precision.device}, one run at a time"

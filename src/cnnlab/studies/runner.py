@@ -23,7 +23,7 @@ class StudyRunner:
     context: RunContext
     executor: Executor
     folder: Path
-    any_code: bool = False
+    index: RunIndex
     failures: dict[str, str] = field(default_factory=dict)
     counted_runs: set[str] = field(default_factory=set)
     seconds: float = 0.0
@@ -42,29 +42,27 @@ class StudyRunner:
         """Whether the budget lets another run begin."""
         return not self.plan.study.budget.is_exhausted(self.images, self.seconds)
 
-    def run_index(self) -> RunIndex:
-        """The runs that are there now."""
-        return RunIndex(self.context.runs, self.any_code)
-
 
 def run_tasks(runner: StudyRunner, tasks: Sequence[StudyTask]) -> bool:
     """Run the tasks that are not done yet, until the budget is spent; whether all of them are done."""
-    context, callbacks, run_index = runner.context, runner.context.callbacks, runner.run_index()
+    context, callbacks, index = runner.context, runner.context.callbacks, runner.index
+    index.refresh()
     by_id = {task.id: task for task in tasks}
-    there = {task.id: found for task in tasks if (found := run_index.find_finished(task.id)) is not None}
+    there = {task.id: found for task in tasks if (found := index.find_finished(task.id)) is not None}
     for found in there.values():
         runner.add_cost(found)
     missing = [task for task in tasks if task.id not in there]
     callbacks.on_stage_start(runner.plan, tasks, missing)
     with closing(runner.executor(missing, context, callbacks.on_task_progress, runner.has_budget)) as outcomes:
         for result in outcomes:
+            index.refresh()
             if result.status == "failed":
                 runner.failures[result.id] = result.message
-            elif (finished := runner.run_index().find_finished(result.id)) is not None:
+            elif (finished := index.find_finished(result.id)) is not None:
                 runner.add_cost(finished)
             callbacks.on_task_end(by_id[result.id], result)
-    now = runner.run_index()
-    done = all(now.find_finished(task.id) is not None for task in missing)
+    index.refresh()
+    done = all(index.find_finished(task.id) is not None for task in missing)
     runner.budget_exhausted = not done and not runner.has_budget()
     atomic_write(runner.folder / "failures.json", json.dumps(runner.failures, indent=2).encode())
     return done

@@ -12,6 +12,7 @@ from cnnlab.atomic_io import atomic_write
 from cnnlab.config.study import Study
 from cnnlab.context import LOCAL, RunContext
 from cnnlab.errors import RunError
+from cnnlab.runs.index.run_index import RunIndex
 from cnnlab.studies.analysis import CollectedResults, analyse, judge_arm_claims
 from cnnlab.studies.confirmation import confirm_winner
 from cnnlab.studies.folder import read_study_precision, study_folder, study_name
@@ -52,7 +53,7 @@ def execute_study(
     check_study_name(folder, study, file)
     plan = make_plan(study, name, context, saved_precision=read_study_precision(folder))
     context = replace(context, runs=context.runs.resolve(), device=plan.study_precision.device)
-    runner = StudyRunner(plan, context, executor, folder, any_code)
+    runner = StudyRunner(plan, context, executor, folder, RunIndex(context.runs, any_code=any_code))
     _make_folder(folder)
     log = preregister(folder, study, file)
     for line in log.deviations():
@@ -60,7 +61,7 @@ def execute_study(
     atomic_write(folder / "study.toml", study.to_toml().encode())
     atomic_write(folder / "precision.json", plan.study_precision.to_json(indent=2).encode())
     run_tasks(runner, plan.tasks())
-    collected = CollectedResults(plan, context.runs, runner.failures, any_code)
+    collected = CollectedResults(plan, runner.index, runner.failures)
     result = analyse(collected, budget_exhausted=runner.budget_exhausted)
     notes = (*result.notes, *log.deviations())
     result = result.model_copy(update={"notes": notes, "declared": log.versions[0].digest})

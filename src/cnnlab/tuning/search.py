@@ -19,6 +19,7 @@ from cnnlab.context import LOCAL, RunContext
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import RunError
 from cnnlab.records import first_validation_error
+from cnnlab.runs.index.run_index import RunIndex
 from cnnlab.stats.sample import MIN_RUNS_TO_RANK
 from cnnlab.studies.analysis import CollectedResults
 from cnnlab.studies.confirmation import confirm
@@ -128,7 +129,7 @@ class _SearchStages:
         plan = self.tuning_plan.plan
         runner, arm = self._study_runner(plan), plan.arms[0]
         run_tasks(runner, arm.tasks)
-        collected = CollectedResults(plan, self.context.runs, runner.failures)
+        collected = CollectedResults(plan, runner.index, runner.failures)
         return _baseline_record([collected.seed_record(task, self.tuning_plan.search.metric) for task in arm.tasks])
 
     def run_confirmation(self, result: TuningResult) -> tuple[Confirmation | None, str]:
@@ -152,11 +153,11 @@ class _SearchStages:
             say(untested)
             return None, untested
         runner = self._study_runner(plan)
-        confirmation = confirm(runner, CollectedResults(plan, self.context.runs, runner.failures), arm)
+        confirmation = confirm(runner, CollectedResults(plan, runner.index, runner.failures), arm)
         return confirmation, runner.untested_reason
 
     def _study_runner(self, plan: StudyPlan) -> StudyRunner:
-        return StudyRunner(plan, self.context, self.executor, self.folder)
+        return StudyRunner(plan, self.context, self.executor, self.folder, RunIndex(self.context.runs))
 
 
 def _baseline_record(seeds: Sequence[SeedRecord]) -> BaselineRecord:

@@ -315,14 +315,14 @@ def test_folders_of_one_name_without_test_images_are_other_data(own: dict[str, l
 
 
 def test_seeds_of_a_recipe_on_other_data_of_one_name_are_no_one_group(own: dict[str, list[RunFolder]]) -> None:
-    from cnnlab.runs.index.finished_runs import LoadedRun
+    from cnnlab.runs.index.run_index import FinishedRun
 
     a, b = own["fast"][:2]
     for folder, content in ((a, "a"), (b, "a")):
         without_a_test_part(folder, "/A/imgs", content=content)
-    assert LoadedRun.load(a).experiment_key == LoadedRun.load(b).experiment_key
+    assert FinishedRun.load(a).experiment_key == FinishedRun.load(b).experiment_key
     without_a_test_part(b, "/B/imgs", content="b")
-    assert LoadedRun.load(a).experiment_key != LoadedRun.load(b).experiment_key
+    assert FinishedRun.load(a).experiment_key != FinishedRun.load(b).experiment_key
 
 
 def test_runs_that_do_not_say_what_their_data_held_are_not_compared_image_by_image(

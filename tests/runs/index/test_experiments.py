@@ -16,6 +16,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.reports.runs_table import collect_results
 from cnnlab.runs.claims import judge_claims
 from cnnlab.runs.index.experiments import Experiment, experiments
+from cnnlab.runs.index.run_index import RunIndex
 from cnnlab.storage.run_folder import RunFolder
 
 CLAIMS = {
@@ -48,7 +49,7 @@ def another(own: RunFolder) -> Callable[..., RunFolder]:
 
 def only(folder: RunFolder, *, recipes: Path | None = None) -> list[Experiment]:
     """All experiments beside a run but those of `own`."""
-    return [found for found in experiments(folder.path.parent, recipes)[0] if found.recipe != "finished"]
+    return [found for found in experiments(RunIndex(folder.path.parent, recipes=recipes))[0] if found.recipe != "finished"]
 
 
 def scored(own: RunFolder, accuracy: float) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def test_runs_without_figures_are_left_out_with_the_reason(another: Callable[...
     (another("20260101-000001-b").path / "result.json").unlink()
     folder = another("20260101-000002-c")
     folder.write("data.json", "{")
-    found, left_out = experiments(folder.path.parent)
+    found, left_out = experiments(RunIndex(folder.path.parent))
     assert [experiment.recipe for experiment in found] == ["finished"]
     reasons = {run.run[16:]: run.reason for run in left_out}
     assert (reasons["a"], reasons["b"]) == ("diverged", "unfinished")

@@ -14,8 +14,8 @@ from cnnlab.config.study import Study
 from cnnlab.errors import CnnlabError, RunError, SpecError
 from cnnlab.records import ClaimRecord, DataRecord, RunResult
 from cnnlab.runs.claims import judge_claims, smallest_difference
-from cnnlab.runs.index.finished_runs import resolve_like_run
 from cnnlab.runs.index.recipe_claims import IGNORED_KEYS
+from cnnlab.runs.index.run_index import resolve_like_run
 from cnnlab.runs.index.same_data import is_same_source
 from cnnlab.stats.ablation import Ablation, analyze_ablation
 from cnnlab.stats.claim_test import judge_claim

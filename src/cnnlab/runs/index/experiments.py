@@ -1,23 +1,19 @@
-"""The runs of a folder as experiments: recipe, changes, and what came out beside what was published. No torch.
-
-Runs of one recipe that differ in nothing but their seeds are one experiment.
-"""
+"""Experiments: runs that differ only in their seeds, with their published figures. No torch."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 from cnnlab.config.arms import diff_recipes, file_name, format_override
 from cnnlab.records import ClaimRecord, PrecisionConfig, Record, Score
 from cnnlab.runs.claims import judge_claims, measured_value
-from cnnlab.runs.index.finished_runs import LoadedRun, SkippedRun, group_names, group_runs, load_runs
-from cnnlab.storage.run_folder import list_runs
+from cnnlab.runs.index.run_groups import group_names, group_runs
+from cnnlab.runs.index.run_index import FinishedRun, RunIndex, SkippedRun
 
 
 class RunMetrics(Record):
-    """One run: how long it trained, on what machine, and its final figures."""
+    """One run: its training time, its machine, and its final figures."""
 
     run: str
     seed: int
@@ -36,7 +32,7 @@ class RunMetrics(Record):
 
 
 class ClaimMeasurements(Record):
-    """One published figure and what each seed measured; of a seed that was run again, the last run counts."""
+    """A published figure, and the measured figure of each seed; of a repeated seed the last run counts."""
 
     claim: ClaimRecord
     data: str
@@ -45,10 +41,11 @@ class ClaimMeasurements(Record):
 
 
 class Experiment(Record):
-    """Runs of one recipe, which differ in their seeds alone.
+    """Runs of one recipe that differ only in their seeds.
 
-    `name` is the recipe's and what tells it from others of that name; `command` makes a run like these. `epochs` are
-    those that the recipe's own file asks for; `images` were trained on, `limited` where they are not all there are.
+    `name` is the recipe's, with the settings that distinguish it from others of that name; `command` makes such a run.
+    `epochs` are those of the recipe's file; `images` is the size of the training split, `limited` whether the recipe
+    limits it.
     """
 
     recipe: str
@@ -63,30 +60,28 @@ class Experiment(Record):
     claims: tuple[ClaimMeasurements, ...]
 
 
-def experiments(runs: Path, recipes: Path | None = None) -> tuple[list[Experiment], list[SkippedRun]]:
-    """The experiments in a folder, by name, and the runs that have no figures.
+def experiments(index: RunIndex) -> tuple[list[Experiment], list[SkippedRun]]:
+    """The experiments among the runs of an index, by name, and the runs without figures.
 
-    Args:
-        recipes: the folder of the files that were trained; by default those that come with cnnlab. A run whose layers
-            are those of the file of its name is told as that file and what was changed.
+    A run whose network is that of the recipe file of its name is described by that file and its changes.
     """
-    read, left_out = load_runs(list_runs(runs), recipes)
-    left_out += [SkippedRun(run=run.folder.name, reason=run.result.status) for run in read if run.diverged]
-    return group_experiments(run for run in read if not run.diverged), left_out
+    finished, skipped = index.load()
+    skipped += [SkippedRun(run=run.folder.name, reason=run.result.status) for run in finished if run.diverged]
+    return group_experiments(run for run in finished if not run.diverged), skipped
 
 
-def group_experiments(runs: Iterable[LoadedRun], key: Callable[[LoadedRun], str] | None = None) -> list[Experiment]:
-    """Runs that did not diverge as experiments, by name.
+def group_experiments(runs: Iterable[FinishedRun], key: Callable[[FinishedRun], str] | None = None) -> list[Experiment]:
+    """Group runs that did not diverge into experiments, by name.
 
     Args:
-        key: the same for runs of one experiment; by default two recipes of one content are two, each with its claims.
+        key: the same for runs of one experiment; by default recipes of two names are two experiments.
     """
     groups = group_runs(runs, key or (lambda run: f"{run.stem}\n{run.experiment_key}"))
     made = [_make_experiment(name, group) for name, group in zip(group_names(groups), groups, strict=True)]
     return sorted(made, key=lambda experiment: experiment.name)
 
 
-def _make_experiment(name: str, group: Sequence[LoadedRun]) -> Experiment:
+def _make_experiment(name: str, group: Sequence[FinishedRun]) -> Experiment:
     *_, newest = group
     by_seed = {run.recipe.train.seed: run for run in group}
     return Experiment(
@@ -103,12 +98,12 @@ def _make_experiment(name: str, group: Sequence[LoadedRun]) -> Experiment:
     )
 
 
-def _is_limited(run: LoadedRun) -> bool:
+def _is_limited(run: FinishedRun) -> bool:
     return run.recipe.data.limit is not None or run.recipe.data.per_class is not None
 
 
-def _is_shortened(run: LoadedRun) -> bool:
-    """Whether it trained on fewer images or for fewer epochs than its file asks, and not by the file's own rules."""
+def _is_shortened(run: FinishedRun) -> bool:
+    """Whether it had fewer images or epochs than its file asks for, other than by the file's own rules."""
     file = run.file_recipe or run.recipe
     own_limits = [(recipe.data.limit, recipe.data.per_class) for recipe in (run.recipe, file)]
     if _is_limited(run) and (run.file_recipe is None or own_limits[0] != own_limits[1]):
@@ -117,12 +112,12 @@ def _is_shortened(run: LoadedRun) -> bool:
     return run.result.epochs < file.train.epochs and ends[0] != ends[1]
 
 
-def _epochs_of_file(run: LoadedRun) -> int:
+def _epochs_of_file(run: FinishedRun) -> int:
     return (run.file_recipe or run.recipe).train.epochs
 
 
-def _rerun_command(run: LoadedRun, seeds: Sequence[int]) -> str:
-    """What makes such a run: of the recipe's own file where it is known, else of the run's."""
+def _rerun_command(run: FinishedRun, seeds: Sequence[int]) -> str:
+    """The command that makes such a run, from the recipe's file if that is known, else from the run's recipe."""
     changed = diff_recipes(run.recipe, run.file_recipe) if run.file_recipe else None
     if changed is None or run.file is None:
         words = ["cnnlab", "train", f"{run.folder.path.parent.name}/{run.folder.name}/recipe.toml"]
@@ -139,7 +134,7 @@ def _rerun_command(run: LoadedRun, seeds: Sequence[int]) -> str:
     return shlex.join(words) + seeded
 
 
-def _run_metrics(run: LoadedRun) -> RunMetrics:
+def _run_metrics(run: FinishedRun) -> RunMetrics:
     result = run.result
     scores = {split: getattr(result, split) for split in ("train", "validation", "test")}
     return RunMetrics(
@@ -158,8 +153,8 @@ def _run_metrics(run: LoadedRun) -> RunMetrics:
     )
 
 
-def _claim_measurements(newest: LoadedRun, by_seed: dict[int, LoadedRun]) -> Iterable[ClaimMeasurements]:
-    """The claims of the recipe's file, or of the run where that is not known, with the data each was published for."""
+def _claim_measurements(newest: FinishedRun, by_seed: dict[int, FinishedRun]) -> Iterable[ClaimMeasurements]:
+    """The judged claims of the recipe's file, or of the run's recipe."""
     recipe = newest.recipe.model_copy(update={"claims": (newest.file_recipe or newest.recipe).claims})
     results = {seed: run.result for seed, run in by_seed.items()}
     shortened = any(map(_is_shortened, by_seed.values()))

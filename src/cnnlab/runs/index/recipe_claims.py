@@ -9,9 +9,9 @@ from pathlib import Path
 from cnnlab.config.arms import experiment_settings, file_name, format_override
 from cnnlab.config.recipe import Recipe
 from cnnlab.runs.index.experiments import ClaimMeasurements, Experiment, group_experiments
-from cnnlab.runs.index.finished_runs import LoadedRun, SkippedRun, group_names, group_runs, load_runs, resolve_like_run
+from cnnlab.runs.index.run_groups import group_names, group_runs
+from cnnlab.runs.index.run_index import FinishedRun, RunIndex, SkippedRun, resolve_like_run
 from cnnlab.runs.index.same_data import is_same_source
-from cnnlab.storage.run_folder import RunFolder, list_runs
 
 # What a run may have otherwise than its recipe and still be a run of it: its data (other data is compared, and not
 # judged), how it was computed, when the test set was opened, which seed splits; and what shortens it, which its
@@ -39,8 +39,8 @@ def judge_recipe_claims(path: Path, runs: Path) -> JudgedExperiments:
         SpecError: the file is no recipe.
     """
     recipe = Recipe.read(path)
-    read, left_out = load_runs(list_runs(runs))
-    ours: list[LoadedRun] = []
+    read, left_out = RunIndex(runs).load()
+    ours: list[FinishedRun] = []
     others: list[SkippedRun] = []
     for run in read:
         as_it_was = resolve_like_run(recipe, run.folder, run.recipe)
@@ -61,17 +61,11 @@ def judge_run_claims(paths: Iterable[Path]) -> JudgedExperiments:
     Raises:
         RunError: there is no run.
     """
-    folders: dict[Path, RunFolder] = {}
-    for path in paths:
-        within = [] if (path / "recipe.toml").is_file() else list_runs(path)
-        for folder in [RunFolder.open(run.path) for run in within] or [RunFolder.open(path)]:
-            folders[folder.path] = folder
-    read, left_out = load_runs(folders.values())
-    return _judge_groups(read, left_out, _claims_key)
+    return _judge_groups(*RunIndex.of_paths(paths).load(), _claims_key)
 
 
 def _judge_groups(
-    loaded: list[LoadedRun], skipped: list[SkippedRun], key: Callable[[LoadedRun], str]
+    loaded: list[FinishedRun], skipped: list[SkippedRun], key: Callable[[FinishedRun], str]
 ) -> JudgedExperiments:
     """The runs that are alike together, judged; those of other data than their recipe's file apart."""
     diverged = [SkippedRun(run=run.folder.name, reason="diverged") for run in loaded if run.diverged]
@@ -94,7 +88,7 @@ def _judge_groups(
     return JudgedExperiments(tuple(sorted(experiments, key=lambda one: one.name)), tuple(notes))
 
 
-def _runs_on_other_data(runs: Iterable[LoadedRun]) -> tuple[set[Path], list[str]]:
+def _runs_on_other_data(runs: Iterable[FinishedRun]) -> tuple[set[Path], list[str]]:
     """The runs whose images are not known to be those of their recipe's file, and what is not clear of the others."""
     other: set[Path] = set()
     notes = []
@@ -127,7 +121,7 @@ def _without_verdict_on_other_data(measurements: ClaimMeasurements, source: str)
     return measurements.model_copy(update={"claim": claim, "data": file_name(source)})
 
 
-def _disallowed_changes(run: LoadedRun, recipe: Recipe) -> list[str]:
+def _disallowed_changes(run: FinishedRun, recipe: Recipe) -> list[str]:
     """What a run has otherwise than a recipe, as `--set` says it, and may not have."""
     ours, theirs = run.settings, experiment_settings(recipe)
     keys = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
@@ -138,13 +132,13 @@ def _disallowed_changes(run: LoadedRun, recipe: Recipe) -> list[str]:
     return [format_override(key, ours.get(key, "none")) for key in sorted(keys)]
 
 
-def _claims_key(run: LoadedRun) -> str:
+def _claims_key(run: FinishedRun) -> str:
     """The same for runs that differ in their seeds alone, and of which the same is claimed."""
     claims = (run.file_recipe or run.recipe).claims
     return "\n".join([run.experiment_key, *(f"{name}: {claim!r}" for name, claim in claims.items())])
 
 
-def _comparable_key(run: LoadedRun) -> str:
+def _comparable_key(run: FinishedRun) -> str:
     """The same for runs whose figures may be taken together: a copy of the same images is the same data."""
     kept = {key: value for key, value in run.settings.items() if key not in (*IGNORED_KEYS, SOURCE_KEY)}
     images = run.images_id or file_name(run.data.source)

@@ -1,4 +1,4 @@
-"""Runs that were made by hand, brought together to be compared: groups over seeds, and what does not fit. No torch."""
+"""Groups of runs that differ only in their seeds, and whether groups can be compared. No torch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
+from cnnlab.config.arms import format_override
 from cnnlab.config.stopping import Metric
 from cnnlab.errors import RunError, UsageError, comma_separated, did_you_mean
 from cnnlab.records import Environment
 from cnnlab.render.formatting import pluralize
 from cnnlab.runs.claims import measured_value
-from cnnlab.runs.index.finished_runs import LoadedRun, group_names, group_runs, load_runs
+from cnnlab.runs.index.run_index import FinishedRun, RunIndex
 from cnnlab.runs.index.same_data import data_name, describe_data, why_data_uncertain
 from cnnlab.stats.sample import Sample
-from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.storage.test_ledger import openings
 
 SPLITS = ("train", "validation", "test")
@@ -30,66 +30,66 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs that differ in nothing but their seeds, one for each seed."""
+    """Runs that differ only in their seeds, one for each seed."""
 
     name: str
-    runs: tuple[LoadedRun, ...]
+    runs: tuple[FinishedRun, ...]
 
     def sample(self, metric: str) -> Sample:
-        """The metric of each run; not a number for one that diverged."""
+        """The metric of each run; NaN for a diverged one."""
         values = (nan if run.diverged else measured_value(metric, run.result) for run in self.runs)
         return Sample(name=self.name, values=tuple(nan if value is None else value for value in values))
 
 
 @dataclass(frozen=True)
 class RunGroups:
-    """Groups in the order in which they were given, and what a reader must know of them."""
+    """Groups in the given order, and notes on what was left out and what differs."""
 
     groups: tuple[RunGroup, ...]
     notes: tuple[str, ...]
 
     @property
-    def runs(self) -> tuple[LoadedRun, ...]:
+    def runs(self) -> tuple[FinishedRun, ...]:
         return tuple(run for group in self.groups for run in group.runs)
 
 
 def collect_run_groups(paths: Iterable[str | Path], metric: str) -> RunGroups:
-    """The runs at these paths, those that differ in their seeds alone together.
+    """Group the runs at these paths by what they have in common except their seeds.
 
-    Two runs are two groups even when they differ in nothing but their seeds: they are compared as models.
+    Two runs are always two groups, which are compared as models.
 
     Args:
         paths: of run folders, or of folders that hold runs.
-        metric: part_figure, such as validation_accuracy.
+        metric: split_figure, such as validation_accuracy.
 
     Raises:
         UsageError: an unknown metric, fewer than two groups, or runs of different data.
         RunError: there is no run, or it has no such figure.
     """
     _check_metric(metric)
-    folders, twice = _unique_runs(paths)
-    read, left_out = load_runs(folders)
-    _check_data(read)
-    _check_metric_values(read, metric)
-    notes = [f"Given twice, and counted once: {name}." for name in twice]
-    notes += [f"Left out: {run.run} ({run.reason})." for run in left_out]
-    unsure = why_data_uncertain(read)
-    if unsure:
-        notes.append(f"The data of these runs is not known to be the same: {unsure}.")
-    if len(read) == 2:
-        groups = _group_by_model(read)
+    index = RunIndex.of_paths(paths)
+    finished, skipped = index.load()
+    _check_data(finished)
+    _check_metric_values(finished, metric)
+    notes = [f"Given twice, and counted once: {name}." for name in index.repeated]
+    notes += [f"Left out: {run.run} ({run.reason})." for run in skipped]
+    reason = why_data_uncertain(finished)
+    if reason:
+        notes.append(f"The data of these runs is not known to be the same: {reason}.")
+    if len(finished) == 2:
+        groups = _group_by_model(finished)
     else:
-        together = group_runs(read, lambda run: run.experiment_key)
-        made = [one_run_per_seed(runs) for runs in together]
-        notes += [note for _, note in made if note]
-        groups = [RunGroup(name, tuple(runs)) for name, (runs, _) in zip(group_names(together), made, strict=True)]
+        alike = group_runs(finished, lambda run: run.experiment_key)
+        by_seed = [one_run_per_seed(runs) for runs in alike]
+        notes += [note for _, note in by_seed if note]
+        groups = [RunGroup(name, tuple(runs)) for name, (runs, _) in zip(group_names(alike), by_seed, strict=True)]
     if len(groups) < 2:
-        raise _nothing_to_compare(read, [run.run for run in left_out])
+        raise _nothing_to_compare(finished, [run.run for run in skipped])
     return RunGroups(tuple(groups), (*notes, *_differences(groups, metric)))
 
 
 def find_group(groups: Sequence[RunGroup], name: str) -> RunGroup:
-    """The group of a name, or the one that holds the run of that name or path.
+    """The group with a name, or the one that holds the run with that name or path.
 
     Raises:
         UsageError: there is none.
@@ -107,6 +107,33 @@ def find_group(groups: Sequence[RunGroup], name: str) -> RunGroup:
         allowed=comma_separated(names),
         next_step=step,
     )
+
+
+def group_runs(runs: Iterable[FinishedRun], key: Callable[[FinishedRun], str]) -> list[list[FinishedRun]]:
+    """Runs grouped by a key, in the order of the first run of each group."""
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return list(groups.values())
+
+
+def group_names(groups: Sequence[Sequence[FinishedRun]]) -> list[str]:
+    """Unique names of groups: the recipe's name, and where several have it, the settings that differ."""
+    counts = Counter(group[0].stem for group in groups)
+    names = []
+    for group in groups:
+        first = group[0]
+        others = [other[0].settings for other in groups if other[0].stem == first.stem]
+        keys = {key for other in others for key in other.keys() | first.settings.keys()}
+        differing = [key for key in sorted(keys) if any(other.get(key) != others[0].get(key) for other in others)]
+        words = [format_override(key.partition(".")[2], first.settings.get(key, "none")) for key in differing]
+        names.append(f"{first.stem}: {', '.join(words)}" if counts[first.stem] > 1 and words else first.stem)
+    return _number_repeated(names)
+
+
+def _number_repeated(names: Sequence[str]) -> list[str]:
+    counts = Counter(names)
+    return [f"{name} ({number})" if counts[name] > 1 else name for number, name in enumerate(names, 1)]
 
 
 def correct_predictions(groups: Sequence[RunGroup], split: str) -> dict[str, BoolArray] | str:
@@ -140,10 +167,10 @@ def correct_predictions(groups: Sequence[RunGroup], split: str) -> dict[str, Boo
     return tables
 
 
-def count_test_openings(runs: Iterable[LoadedRun]) -> int:
-    """How often the test set of these runs was looked at, by all runs beside them, as the ledgers tell."""
-    places = {(run.folder.path.parent, run.data.test_set) for run in runs}
-    return sum(len(openings(parent, test_set)) for parent, test_set in places)
+def count_test_openings(runs: Iterable[FinishedRun]) -> int:
+    """How often the test set of these runs was opened, by all runs of their folders, by the ledgers."""
+    test_sets = {(run.folder.path.parent, run.data.test_set) for run in runs}
+    return sum(len(openings(parent, test_set)) for parent, test_set in test_sets)
 
 
 def _check_metric(metric: str) -> None:
@@ -158,28 +185,15 @@ def _check_metric(metric: str) -> None:
         )
 
 
-def _unique_runs(paths: Iterable[str | Path]) -> tuple[list[RunFolder], list[str]]:
-    """The runs in the order given, each once, and the names of those that were given more than once."""
-    found: dict[Path, RunFolder] = {}
-    twice: dict[str, None] = {}
-    for path in map(Path, paths):
-        within = [] if (path / "recipe.toml").is_file() else list_runs(path)
-        for folder in [RunFolder.open(run.path) for run in within] or [RunFolder.open(path)]:
-            if folder.path in found:
-                twice[folder.name] = None
-            found[folder.path] = folder
-    return list(found.values()), list(twice)
-
-
-def _group_by_model(read: Sequence[LoadedRun]) -> list[RunGroup]:
+def _group_by_model(read: Sequence[FinishedRun]) -> list[RunGroup]:
     names = group_names([[run] for run in read])
     if read[0].experiment_key == read[1].experiment_key:
-        names = [run.folder.name for run in read]
+        names = _number_repeated([run.folder.name for run in read])
     return [RunGroup(name, (run,)) for name, run in zip(names, read, strict=True)]
 
 
-def one_run_per_seed(runs: Sequence[LoadedRun]) -> tuple[list[LoadedRun], str]:
-    """The runs by seed, and a word on those left out: the same seed gives the same run, no second observation."""
+def one_run_per_seed(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], str]:
+    """The runs by seed, and a note on repeated seeds: the same seed gives the same run, not another observation."""
     by_seed = {run.seed: run for run in runs}
     repeated = [str(seed) for seed, count in Counter(run.seed for run in runs).items() if count > 1]
     kept = [by_seed[seed] for seed in sorted(by_seed)]
@@ -189,9 +203,9 @@ def one_run_per_seed(runs: Sequence[LoadedRun]) -> tuple[list[LoadedRun], str]:
     return kept, f"{seeds} run more than once for {runs[0].stem}: the last given counts."
 
 
-def _check_data(read: Sequence[LoadedRun]) -> None:
-    """Figures of different images are not compared."""
-    known: dict[str, LoadedRun] = {}
+def _check_data(read: Sequence[FinishedRun]) -> None:
+    """Raise a UsageError for runs of different data."""
+    known: dict[str, FinishedRun] = {}
     for run in read:
         known.setdefault(data_name(run, read), run)
     if len(known) > 1:
@@ -205,7 +219,7 @@ def _check_data(read: Sequence[LoadedRun]) -> None:
         )
 
 
-def _check_metric_values(read: Sequence[LoadedRun], metric: str) -> None:
+def _check_metric_values(read: Sequence[FinishedRun], metric: str) -> None:
     lacking = [run.folder for run in read if not run.diverged and measured_value(metric, run.result) is None]
     if lacking:
         split = metric.partition("_")[0]
@@ -218,7 +232,7 @@ def _check_metric_values(read: Sequence[LoadedRun], metric: str) -> None:
         )
 
 
-def _nothing_to_compare(read: Sequence[LoadedRun], skipped: Sequence[str]) -> UsageError:
+def _nothing_to_compare(read: Sequence[FinishedRun], skipped: Sequence[str]) -> UsageError:
     counted = f"{len(read)} finished run{'' if len(read) == 1 else 's'}"
     same = " of one recipe, which differ in their seeds alone" if len(read) > 1 else ""
     others = f"; not finished: {', '.join(skipped)}" if skipped else ""
@@ -232,10 +246,10 @@ def _nothing_to_compare(read: Sequence[LoadedRun], skipped: Sequence[str]) -> Us
 
 
 def _differences(groups: Sequence[RunGroup], metric: str) -> Iterator[str]:
-    """What else differs than what the names of the groups tell."""
+    """What differs beside the settings."""
     runs = [run for group in groups for run in group.runs]
     split = metric.partition("_")[0]
-    properties: tuple[tuple[str, Callable[[LoadedRun], str]], ...] = (
+    properties: tuple[tuple[str, Callable[[FinishedRun], str]], ...] = (
         ("The groups train for different numbers of epochs", lambda run: f"{run.recipe.train.epochs}"),
         ("The runs were made by different code of cnnlab", lambda run: run.environment.code),
         (
@@ -245,7 +259,7 @@ def _differences(groups: Sequence[RunGroup], metric: str) -> Iterator[str]:
         ("The runs were computed on different devices", lambda run: run.environment.device),
         ("The runs were computed by different versions of torch", lambda run: run.environment.torch),
         ("The runs were computed by different numbers of threads", lambda run: _format_threads(run.environment)),
-        (f"The {split} parts are of different sizes", lambda run: f"{run.data.splits.get(split, 0):,} images"),
+        (f"The {split} splits are of different sizes", lambda run: f"{run.data.splits.get(split, 0):,} images"),
     )
     for what, value in properties:
         values = list(dict.fromkeys(map(value, runs)))
@@ -262,13 +276,13 @@ def _format_threads(made: Environment) -> str:
     return f"{made.processes} processes of {threads}" if made.processes > 1 else threads
 
 
-def _by_group(groups: Sequence[RunGroup], value: Callable[[LoadedRun], str]) -> Iterator[str]:
+def _by_group(groups: Sequence[RunGroup], value: Callable[[FinishedRun], str]) -> Iterator[str]:
     for group in groups:
         yield f"{group.name}: {', '.join(dict.fromkeys(map(value, group.runs)))}"
 
 
-def _why_images_differ(runs: Sequence[LoadedRun], split: str) -> str:
-    """Why these runs were not scored on the same images; empty where they were."""
+def _why_images_differ(runs: Sequence[FinishedRun], split: str) -> str:
+    """Why these runs were not evaluated on the same images; empty if they were."""
     if split == "test":
         sets = {run.data.test_set for run in runs}
         return "" if len(sets) == 1 and "" not in sets else "their test images are not the same"

@@ -1,4 +1,4 @@
-"""Whether runs are of the same images, as far as their records tell. No torch."""
+"""Whether runs are of the same images, by their records. No torch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable, Hashable, Sequence
 
 from cnnlab.config.arms import file_name
 from cnnlab.data.sources.releases import CATALOGUE
-from cnnlab.runs.index.finished_runs import LoadedRun
+from cnnlab.runs.index.run_index import FinishedRun
 
 SHOWN_DIGITS = 12
 
 
-def data_name(run: LoadedRun, runs: Sequence[LoadedRun]) -> str:
-    """What names a run's data among that of others; two names are two data sets.
+def data_name(run: FinishedRun, runs: Sequence[FinishedRun]) -> str:
+    """The identity of a run's data among that of others: two names are two data sets.
 
-    Where all have test images, those name it, wherever the files lie; else the digest of what it holds. Runs that were
-    made before that was written down are told apart by the file's name, the classes, and by what must be the same for
-    runs that split the same images in the same way; that they have one name is no proof that they are the same.
+    It is the test set's if all runs have one, else the digest of the content. Runs of versions that recorded neither
+    are distinguished by file name, classes, and what is equal for runs that split the same images in the same way; two
+    such runs of one name may still be of different data.
     """
     classes = ", ".join(sorted(run.data.classes))
     if all(each.data.test_set for each in runs):
@@ -29,8 +29,8 @@ def data_name(run: LoadedRun, runs: Sequence[LoadedRun]) -> str:
     return f"{classes}: {file_name(run.data.source)}, {counts}, {split}"
 
 
-def describe_data(run: LoadedRun) -> str:
-    """A run's data in words."""
+def describe_data(run: FinishedRun) -> str:
+    """Describe a run's data."""
     images = sum(run.data.splits.values())
     description = f"{file_name(run.data.source)}, {len(run.data.classes)} classes, {images:,} images"
     if run.data.test_set:
@@ -40,8 +40,8 @@ def describe_data(run: LoadedRun) -> str:
     return f"{description}, split {run.data.split_hash[:SHOWN_DIGITS]}"
 
 
-def why_data_uncertain(runs: Sequence[LoadedRun]) -> str:
-    """Why it is not known that all images of these runs are the same; empty where they are known to be."""
+def why_data_uncertain(runs: Sequence[FinishedRun]) -> str:
+    """Why the images of these runs may differ; empty if they are known to be the same."""
     if {run.data.source for run in runs} <= CATALOGUE.keys() and len({run.data.source for run in runs}) == 1:
         return ""
     contents = {run.data.content for run in runs}
@@ -51,14 +51,14 @@ def why_data_uncertain(runs: Sequence[LoadedRun]) -> str:
 
 
 def is_same_source(one: str, other: str) -> bool:
-    """Whether two recipes may mean the same data by these: a path seen from elsewhere ends as the other one does.
+    """Whether two sources may be the same data: equal, or one path is the end of the other.
 
     >>> is_same_source("data/faces", "/home/me/data/faces"), is_same_source("/a/faces", "/b/faces")
     (True, False)
     """
     if one == other:
         return True
-    # A folder that is called cifar10 is not CIFAR-10.
+    # A folder named cifar10 is not CIFAR-10.
     if one in CATALOGUE or other in CATALOGUE:
         return False
     short, long = sorted((_path_parts(one), _path_parts(other)), key=len)
@@ -66,22 +66,22 @@ def is_same_source(one: str, other: str) -> bool:
 
 
 def _variant(
-    run: LoadedRun,
-    runs: Sequence[LoadedRun],
-    group_key: Callable[[LoadedRun], Hashable],
-    distinguishing_value: Callable[[LoadedRun], Hashable],
+    run: FinishedRun,
+    runs: Sequence[FinishedRun],
+    group_key: Callable[[FinishedRun], Hashable],
+    distinguishing_value: Callable[[FinishedRun], Hashable],
 ) -> int:
-    """Which of the different facts a run has, of those of the runs that are alike: one data set has one."""
-    facts = [distinguishing_value(each) for each in runs if group_key(each) == group_key(run)]
-    return list(dict.fromkeys(facts)).index(distinguishing_value(run))
+    """The index of a run's value among the distinct values of runs with its group key."""
+    values = [distinguishing_value(each) for each in runs if group_key(each) == group_key(run)]
+    return list(dict.fromkeys(values)).index(distinguishing_value(run))
 
 
-def _sizes(run: LoadedRun) -> Hashable:
+def _sizes(run: FinishedRun) -> Hashable:
     data = run.recipe.data
     return data.validation, data.test, data.limit, data.per_class
 
 
-def _split_seed(run: LoadedRun) -> int:
+def _split_seed(run: FinishedRun) -> int:
     return run.seed if run.recipe.data.split_seed is None else run.recipe.data.split_seed
 
 

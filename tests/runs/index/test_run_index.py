@@ -13,8 +13,8 @@ from cnnlab.config.arms import diff_recipes
 from cnnlab.config.recipe import Recipe
 from cnnlab.context import RunContext
 from cnnlab.runs.index.experiments import group_experiments
-from cnnlab.runs.index.finished_runs import LoadedRun
 from cnnlab.runs.index.recipe_claims import judge_recipe_claims
+from cnnlab.runs.index.run_index import FinishedRun
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
 
@@ -40,7 +40,7 @@ def carried_out(path: Path, overrides: dict[str, Any] | None = None) -> RunFolde
 def test_what_the_weights_decide_is_no_change(file: Path) -> None:
     folder = carried_out(file)
     assert folder.recipe().data.normalize not in (None, "data")
-    read = LoadedRun.load(folder, file.parent)
+    read = FinishedRun.load(folder, file.parent)
     assert (read.stem, read.file) == ("mine", file)
     assert diff_recipes(read.recipe, read.file_recipe) == {}
     (found,) = group_experiments([read], lambda _: "")
@@ -49,21 +49,21 @@ def test_what_the_weights_decide_is_no_change(file: Path) -> None:
 
 def test_what_a_person_changed_is_told(file: Path) -> None:
     changed = {"data.normalize": [[0.5] * 3, [0.25] * 3], "model.trainable": "all", "train.batch_size": 4}
-    read = LoadedRun.load(carried_out(file, changed), file.parent)
+    read = FinishedRun.load(carried_out(file, changed), file.parent)
     assert read.file == file
     assert diff_recipes(read.recipe, read.file_recipe) == changed
 
 
 def test_another_backbone_of_that_name_is_another_recipe(file: Path) -> None:
     other = {"model.cut": "none", "model.backbone": "squeezenet1_1(weights='none')", "model.resize": 32}
-    read = LoadedRun.load(carried_out(file, other), file.parent)
+    read = FinishedRun.load(carried_out(file, other), file.parent)
     assert (read.stem, read.file) == ("mine", None)
 
 
 def test_a_later_trunk_does_not_make_the_old_run_another(file: Path, recipe: Callable[..., Recipe]) -> None:
     folder = carried_out(file)
     run(recipe(epochs=1, seed=5), RunContext(runs=file.parents[1] / "runs", device="cpu"), name="trunk")
-    read = LoadedRun.load(folder, file.parent)
+    read = FinishedRun.load(folder, file.parent)
     assert (read.file, diff_recipes(read.recipe, read.file_recipe)) == (file, {})
 
 
