@@ -49,7 +49,8 @@ def another(own: RunFolder) -> Callable[..., RunFolder]:
 
 def only(folder: RunFolder, *, recipes: Path | None = None) -> list[Experiment]:
     """All experiments beside a run but those of `own`."""
-    return [found for found in experiments(RunIndex(folder.path.parent, recipes=recipes))[0] if found.recipe != "finished"]
+    found, _ = experiments(RunIndex(folder.path.parent, recipes=recipes))
+    return [each for each in found if each.recipe != "finished"]
 
 
 def scored(own: RunFolder, accuracy: float) -> dict[str, Any]:
