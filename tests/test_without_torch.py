@@ -30,7 +30,7 @@ def test_what_needs_no_torch_loads_none() -> None:
     assert found["guilty"] == []
     assert {
         "errors",
-        "theory.size_arithmetic.arithmetic",
+        "theory.output_size",
         "config.recipe",
         "architecture.trace",
         "stats",

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from cnnlab.runs.final_evaluation import open_test
     from cnnlab.storage.run_folder import RunFolder
     from cnnlab.theory.convolution_by_hand.result import convolve
-    from cnnlab.theory.size_arithmetic.answers import solve_kernel, solve_output, solve_padding, solve_stride
+    from cnnlab.theory.size_arithmetic.compute import solve_kernel, solve_output, solve_padding, solve_stride
 
 _HOMES = {
     "Claim": "cnnlab.config.recipe",
@@ -93,10 +93,10 @@ _HOMES = {
     "resume": "cnnlab.api.train",
     "run_study": "cnnlab.api.study",
     "shift": "cnnlab.api.shift",
-    "solve_kernel": "cnnlab.theory.size_arithmetic.answers",
-    "solve_output": "cnnlab.theory.size_arithmetic.answers",
-    "solve_padding": "cnnlab.theory.size_arithmetic.answers",
-    "solve_stride": "cnnlab.theory.size_arithmetic.answers",
+    "solve_kernel": "cnnlab.theory.size_arithmetic.compute",
+    "solve_output": "cnnlab.theory.size_arithmetic.compute",
+    "solve_padding": "cnnlab.theory.size_arithmetic.compute",
+    "solve_stride": "cnnlab.theory.size_arithmetic.compute",
     "train": "cnnlab.api.train",
     "translation_sensitivity": "cnnlab.interpret.translation.compute",
     "tune": "cnnlab.api.tune",

@@ -17,7 +17,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import recipe_warnings, summarize
 from cnnlab.errors import SpecError
 from cnnlab.records import LayerRecord, WarningRecord
-from cnnlab.theory.size_arithmetic.arithmetic import output_size
+from cnnlab.theory.output_size import output_size
 
 LENET = [
     *("conv(32, 5, padding=2)", "relu", "maxpool(2)", "conv(64, 5, padding=2)", "relu", "maxpool(2)"),

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, Self, TypeAlias
 
 from cnnlab.errors import SpecError
 from cnnlab.theory.receptive_field import ReceptiveField1d
-from cnnlab.theory.size_arithmetic.arithmetic import OutputSize, output_size
+from cnnlab.theory.output_size import OutputSize, output_size
 
 Shape: TypeAlias = tuple[int, ...]
 ParameterShapes: TypeAlias = dict[str, Shape]

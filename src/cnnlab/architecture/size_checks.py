@@ -9,7 +9,7 @@ from cnnlab.architecture.layer_graph import LayerGraph
 from cnnlab.errors import SpecError
 from cnnlab.records import LayerRecord, WarningRecord
 from cnnlab.render.formatting import pluralize
-from cnnlab.theory.size_arithmetic.arithmetic import OutputSize
+from cnnlab.theory.output_size import OutputSize
 
 MAX_LISTED = 3
 

@@ -15,7 +15,7 @@ from cnnlab.architecture.layers import LayerRow, Repeat, Residual, layer_argumen
 from cnnlab.errors import Problem, SpecError
 from cnnlab.records import LayerRecord
 from cnnlab.theory.receptive_field import ReceptiveField1d, widest
-from cnnlab.theory.size_arithmetic.arithmetic import output_size
+from cnnlab.theory.output_size import output_size
 
 # Far above any network that a table is written for; it keeps nested repeats from running for hours.
 MAX_ROWS = 10_000

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as functional
 from hypothesis import strategies as st
 
-from cnnlab.theory.size_arithmetic.solvers import Span, Window
+from cnnlab.theory.size_arithmetic.window import Window
 
 
 @st.composite
@@ -32,7 +32,7 @@ def _windows(draw: st.DrawFn) -> Window:
     )
 
 
-# Tests draw them with st.from_type(Slide).
+# Tests draw them with st.from_type(Window).
 st.register_type_strategy(Window, _windows())
 
 
@@ -45,21 +45,6 @@ def torch_size() -> Callable[[Window], int | None]:
         return None if made is None else made.shape[2] or None
 
     return size
-
-
-@pytest.fixture(scope="session")
-def listed() -> Callable[[Iterable[Span]], list[int]]:
-    """Every pixel of some stretches, one by one."""
-
-    def places(found: Iterable[Span]) -> list[int]:
-        return sorted(
-            place + turn * span.every
-            for span in found
-            for turn in range(span.times)
-            for place in range(span.first, span.last + 1)
-        )
-
-    return places
 
 
 def _torch_output(window: Window) -> torch.Tensor | None:

@@ -17,7 +17,7 @@ from cnnlab.architecture.trace import Trace, trace
 from cnnlab.errors import SpecError, UsageError, did_you_mean
 from cnnlab.records import LayerRecord
 from cnnlab.render.formatting import format_shape, shorten
-from cnnlab.theory.size_arithmetic.arithmetic import SizeExpression
+from cnnlab.theory.output_size import SizeExpression
 
 # What 'classes' stands for in a table without data.
 DEFAULT_CLASSES = 10

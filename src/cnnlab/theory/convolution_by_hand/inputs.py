@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
 
 from cnnlab.errors import UsageError, comma_separated, did_you_mean
 from cnnlab.render.formatting import format_shape, pluralize, shorten
-from cnnlab.theory.size_arithmetic.arithmetic import OutputSize, output_size
+from cnnlab.theory.output_size import OutputSize, output_size
 
 Number: TypeAlias = int | float
 Exact: TypeAlias = int | Fraction

@@ -2,136 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+import inspect
+from typing import Annotated, Any
 
 import typer
 
 from cnnlab.cli.options import Debug, Json, handle_errors, read_sizes
 from cnnlab.cli.output.documents import Format, FormatOrSvg, choose_format, show_output
 
-if TYPE_CHECKING:
-    from cnnlab.render.document import Renderable
-
 _METAVAR = "N|HxW"
-_ZERO_ALLOWED = ("padding", "output_padding")
 
-Size = Annotated[str, typer.Option(metavar=_METAVAR, help="The image's size: one number, or HEIGHTxWIDTH.")]
-Output = Annotated[str, typer.Option(metavar=_METAVAR, help="The wanted size of the output.")]
-SameOutput = Annotated[
-    str | None, typer.Option(metavar=_METAVAR, help="The wanted size of the output; the image's unless given.")
-]
-Kernel = Annotated[str, typer.Option(metavar=_METAVAR, help="The window's size.")]
-Stride = Annotated[str | None, typer.Option(metavar=_METAVAR, help="The step; 1 unless given, a pool's is its kernel.")]
-Padding = Annotated[str, typer.Option(metavar=_METAVAR, help="On each side.")]
-Dilation = Annotated[str, typer.Option(metavar=_METAVAR, help="How far apart a window's pixels are.")]
-Pool = Annotated[bool, typer.Option("--pool", help="A pool.")]
-Ceil = Annotated[bool, typer.Option("--ceil", help="A pool that rounds up (ceil mode).")]
-Transposed = Annotated[bool, typer.Option("--transposed", help="A transposed convolution.")]
-OutputPadding = Annotated[str, typer.Option(metavar=_METAVAR, help="Of a transposed convolution, at the end only.")]
-Channels = Annotated[int | None, typer.Option(help="Channels of the image: for the shape and the parameters.")]
-Filters = Annotated[int | None, typer.Option(help="Filters of the convolution: for the shape and the parameters.")]
+
+def _sizes_option(help_text: str) -> Any:
+    return typer.Option(metavar=_METAVAR, help=help_text)
+
+
+# Every option of the four commands; one that has a default is optional.
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "size": (Annotated[str, _sizes_option("The image's size: one number, or HEIGHTxWIDTH.")], ...),
+    "output": (Annotated[str, _sizes_option("The wanted size of the output.")], ...),
+    "kernel": (Annotated[str, _sizes_option("The window's size.")], ...),
+    "stride": (Annotated[str | None, _sizes_option("The step; 1 unless given, a pool's is its kernel.")], None),
+    "padding": (Annotated[str, _sizes_option("On each side.")], "0"),
+    "dilation": (Annotated[str, _sizes_option("How far apart a window's pixels are.")], "1"),
+    "pool": (Annotated[bool, typer.Option("--pool", help="A pool.")], False),
+    "ceil": (Annotated[bool, typer.Option("--ceil", help="A pool that rounds up (ceil mode).")], False),
+    "transposed": (Annotated[bool, typer.Option("--transposed", help="A transposed convolution.")], False),
+    "output_padding": (Annotated[str, _sizes_option("Of a transposed convolution, at the end only.")], "0"),
+}
+_SAME_OUTPUT = (Annotated[str | None, _sizes_option("The wanted size; the image's unless given.")], None)
+_COUNTS: dict[str, tuple[Any, Any]] = {
+    "channels": (Annotated[int | None, typer.Option(help="Of the image: for the shape and the parameters.")], None),
+    "filters": (Annotated[int | None, typer.Option(help="Of the convolution: for the parameters.")], None),
+}
+_SUMMARIES = {
+    "output": "The output size of a convolution or a pool, and the pixels that no window covers.",
+    "padding": "The padding on each side that gives an output.",
+    "kernel": "The kernel that gives an output.",
+    "stride": "The stride that gives an output.",
+}
 
 
 def register(group: typer.Typer) -> None:
-    for command in (output, padding, kernel, stride):
-        group.command()(handle_errors(command))
+    for unknown, summary in _SUMMARIES.items():
+        group.command(unknown, help=summary)(_command(unknown))
 
 
-def output(
-    context: typer.Context,
-    size: Size,
-    kernel: Kernel,
-    stride: Stride = None,
-    padding: Padding = "0",
-    dilation: Dilation = "1",
-    pool: Pool = False,
-    ceil: Ceil = False,
-    transposed: Transposed = False,
-    output_padding: OutputPadding = "0",
-    channels: Channels = None,
-    filters: Filters = None,
-    json: Json = False,
-    format_: FormatOrSvg = "text",
-    debug: Debug = False,
-) -> None:
-    """The size that comes out of a convolution or a pool, and what it never sees."""
-    from cnnlab.theory.size_arithmetic.answers import solve_output
+def _command(unknown: str) -> Any:
+    """The command that solves for one quantity: its options are the other ones."""
+    options = {name: option for name, option in _OPTIONS.items() if name != unknown}
+    if unknown == "padding":
+        options["output"] = _SAME_OUTPUT
+    if unknown == "output":
+        options |= _COUNTS
+    shared = {"json": (Json, False), "format_": (FormatOrSvg if unknown == "output" else Format, "text")}
+    options |= {**shared, "debug": (Debug, False)}
 
-    _print_solution(solve_output, context)
+    @handle_errors
+    def command(**given: Any) -> None:
+        _solve_and_show(unknown, given)
 
-
-def padding(
-    context: typer.Context,
-    size: Size,
-    kernel: Kernel,
-    stride: Stride = None,
-    output: SameOutput = None,
-    dilation: Dilation = "1",
-    pool: Pool = False,
-    ceil: Ceil = False,
-    transposed: Transposed = False,
-    output_padding: OutputPadding = "0",
-    json: Json = False,
-    format_: Format = "text",
-    debug: Debug = False,
-) -> None:
-    """The padding that gives an output, on each side."""
-    from cnnlab.theory.size_arithmetic.answers import solve_padding
-
-    _print_solution(solve_padding, context)
+    # typer reads a command's options from its signature.
+    command.__annotations__ = {name: annotation for name, (annotation, _) in options.items()}
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if default is ... else default,
+                annotation=annotation,
+            )
+            for name, (annotation, default) in options.items()
+        ]
+    )
+    return command
 
 
-def kernel(
-    context: typer.Context,
-    size: Size,
-    output: Output,
-    stride: Stride = None,
-    padding: Padding = "0",
-    dilation: Dilation = "1",
-    pool: Pool = False,
-    ceil: Ceil = False,
-    transposed: Transposed = False,
-    output_padding: OutputPadding = "0",
-    json: Json = False,
-    format_: Format = "text",
-    debug: Debug = False,
-) -> None:
-    """The kernel that gives an output."""
-    from cnnlab.theory.size_arithmetic.answers import solve_kernel
+def _solve_and_show(unknown: str, given: dict[str, Any]) -> None:
+    from cnnlab.theory.size_arithmetic import compute
+    from cnnlab.theory.size_arithmetic.solver import MAX_SIZE
 
-    _print_solution(solve_kernel, context)
-
-
-def stride(
-    context: typer.Context,
-    size: Size,
-    output: Output,
-    kernel: Kernel,
-    padding: Padding = "0",
-    dilation: Dilation = "1",
-    pool: Pool = False,
-    ceil: Ceil = False,
-    transposed: Transposed = False,
-    output_padding: OutputPadding = "0",
-    json: Json = False,
-    format_: Format = "text",
-    debug: Debug = False,
-) -> None:
-    """The stride that gives an output."""
-    from cnnlab.theory.size_arithmetic.answers import solve_stride
-
-    _print_solution(solve_stride, context)
-
-
-def _print_solution(solve: Callable[..., Renderable], context: typer.Context) -> None:
-    """Show what a question's options come to; each has the name of the argument that it is."""
-    from cnnlab.theory.size_arithmetic.solvers import MAX_SIZE
-
-    given = {name: value for name, value in context.params.items() if value is not None and name != "debug"}
     output_format = choose_format(given.pop("json"), given.pop("format_"))
-    for name, value in given.items():
+    quantities = {name: value for name, value in given.items() if value is not None and name != "debug"}
+    for name, value in quantities.items():
         if isinstance(value, str):
-            least = 0 if name in _ZERO_ALLOWED else 1
-            given[name] = read_sizes(value, f"--{name.replace('_', '-')}", least=least, most=MAX_SIZE)
-    show_output(solve(**given), output_format)
+            least = 0 if name in ("padding", "output_padding") else 1
+            quantities[name] = read_sizes(value, f"--{name.replace('_', '-')}", least=least, most=MAX_SIZE)
+    show_output(getattr(compute, f"solve_{unknown}")(**quantities), output_format)

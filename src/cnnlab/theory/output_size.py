@@ -1,4 +1,4 @@
-"""Convolution arithmetic along one dimension: the output size of one window, and of a map from the image."""
+"""Output sizes along one dimension: of one sliding window, and of a map as a function of the image's size."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
 
-# What one step makes of a size n: ⌊(times·n + plus) / over⌋.
+# (times, plus, over): a size n becomes ⌊(times·n + plus) / over⌋.
 FloorStep = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class OutputSize:
-    """What comes out of sliding a window, in pixels.
+    """The output size of a sliding window, in pixels.
 
-    `exact` is the formula's own value; `size` is what frameworks make of it (rounded down); `unseen` is how many
-    rows of the padded input the last window does not reach.
+    Attributes:
+        size: the formula's value rounded down, as in torch.
+        exact: the formula's value.
+        unseen: rows of the padded input behind the last window.
     """
 
     size: int
@@ -29,7 +31,7 @@ class OutputSize:
 
 
 def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> OutputSize:
-    """`(size + padding - dilation·(kernel - 1) - 1) / stride + 1`, where `padding` counts both sides together.
+    """Compute `(size + padding - dilation·(kernel - 1) - 1) / stride + 1`, where `padding` counts both sides together.
 
     Source: V. Dumoulin, F. Visin: A guide to convolution arithmetic for deep learning, 2016, relationship 6,
     with dilation as in section 5.1.
@@ -44,7 +46,7 @@ def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilat
 
 @dataclass(frozen=True)
 class SizeExpression:
-    """How a map's size follows from A, the size of the image: A − 4, or ⌊(A + 1)/2⌋. A fresh one is the image's own.
+    """The size of a map as a function of A, the size of the image: A − 4, or ⌊(A + 1)/2⌋. The default is A itself.
 
     Rounding down twice is rounding down once, ⌊(⌊(A + a)/s⌋ + b)/t⌋ = ⌊(A + a + s·b)/(s·t)⌋ (R. Graham, D. Knuth,
     O. Patashnik: Concrete mathematics, equation 3.11), so one step is enough until a rounded size is enlarged.
@@ -53,7 +55,7 @@ class SizeExpression:
     steps: tuple[FloorStep, ...] = ((1, 0, 1),)
 
     def after_window(self, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> SizeExpression:
-        """The rule after a sliding window; `padding` counts both sides together, as in `output_size`.
+        """The size after a sliding window; `padding` counts both sides together, as in `output_size`.
 
         >>> SizeExpression().after_window(5).after_window(3).text()
         'A − 6'
@@ -61,12 +63,12 @@ class SizeExpression:
         return self._with_step((1, padding - dilation * (kernel - 1) - 1 + stride, stride))
 
     def after_upsample(self, scale: int) -> SizeExpression:
-        """The rule after enlarging by `scale`."""
+        """The size after enlarging by `scale`."""
         return self._with_step((scale, 0, 1))
 
     @classmethod
     def fixed(cls, size: int) -> SizeExpression:
-        """The rule of a map that has one size whatever the image's.
+        """A size that does not depend on the image's.
 
         >>> SizeExpression.fixed(7).text()
         '7'
@@ -74,7 +76,7 @@ class SizeExpression:
         return cls(((0, size, 1),))
 
     def size(self, side: int) -> int:
-        """The map's size for an image of `side` pixels; below 1 where a window does not fit.
+        """The size for an image of `side` pixels; below 1 where a window does not fit.
 
         >>> SizeExpression().after_window(3, stride=2).size(9)
         4
@@ -84,7 +86,7 @@ class SizeExpression:
         return side
 
     def text(self, letter: str = "A") -> str:
-        """The rule as it is written.
+        """The expression as text.
 
         >>> SizeExpression().after_window(5).after_window(2, stride=2).text()
         '⌊(A − 4)/2⌋'
@@ -105,7 +107,7 @@ class SizeExpression:
 
 
 def _reduced_step(multiplier: int, offset: int, divisor: int) -> FloorStep:
-    """The same step in smaller numbers: ⌊(g·m·n + a)/(g·d)⌋ = ⌊(m·n + ⌊a/g⌋)/d⌋."""
+    """Reduce a step: ⌊(g·m·n + a)/(g·d)⌋ = ⌊(m·n + ⌊a/g⌋)/d⌋."""
     common = gcd(multiplier, divisor)
     return multiplier // common, offset // common, divisor // common
 

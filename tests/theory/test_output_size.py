@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.theory.size_arithmetic.arithmetic import SizeExpression, output_size
+from cnnlab.theory.output_size import SizeExpression, output_size
 
 SMALL = st.integers(1, 12)
 WINDOW = st.tuples(st.integers(1, 7), st.integers(1, 4), st.integers(1, 3), st.integers(0, 6))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as functional
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from cnnlab.theory.size_arithmetic.solvers import Span, Window, to_spans
+from cnnlab.theory.size_arithmetic.window import Window, runs
 
 
 @given(st.from_type(Window))
@@ -22,9 +23,7 @@ def test_torch_makes_the_same_size(torch_size: Callable[[Window], int | None], w
 
 @given(st.from_type(Window))
 @example(Window(2, kernel=2, padding=2, dilation=3, transposed=True))
-def test_unseen_pixels_are_those_without_a_gradient(
-    listed: Callable[[Iterable[Span]], list[int]], window: Window
-) -> None:
+def test_unseen_pixels_are_those_without_a_gradient(window: Window) -> None:
     assume(window.output is not None)
     if window.pool:
         # A maximum's gradient reaches one pixel only; where the pixels of a window lie is the same as a convolution's.
@@ -42,19 +41,17 @@ def test_unseen_pixels_are_those_without_a_gradient(
             more = (window.output_padding, 0)
             made = functional.conv_transpose2d(image, kernel, None, stride, padding, more, 1, dilation)
             empty = [place for place, reached in enumerate(made[0, 0, :, 0].tolist()) if reached == 0]
-            assert listed(window.layout.untouched_pixels()[1]) == empty
+            assert [place for place in window.uncovered() if 0 <= place < window.num_pixels] == empty
         else:
             made = functional.conv2d(image, kernel, None, stride, padding, dilation)
         (covered,) = torch.autograd.grad(made.sum(), image)
     lost = [place for place, seen in enumerate(covered.flatten().tolist()) if seen == 0]
-    found = window.layout.idle_windows() if window.transposed else window.layout.untouched_pixels()[1]
-    assert listed(found) == lost
+    inner = [place for place in window.uncovered() if 0 <= place < window.num_pixels]
+    assert (window.cut_off() if window.transposed else inner) == lost
 
 
 @given(st.from_type(Window))
-def test_unseen_padding_is_that_of_a_padded_image(
-    listed: Callable[[Iterable[Span]], list[int]], window: Window
-) -> None:
+def test_unseen_padding_is_that_of_a_padded_image(window: Window) -> None:
     window = replace(window, pool=False, ceil=False, transposed=False, output_padding=0)
     assume(window.output is not None)
     padded = torch.ones(1, 1, window.size + 2 * window.padding, 1, requires_grad=True)
@@ -62,13 +59,11 @@ def test_unseen_padding_is_that_of_a_padded_image(
     made = functional.conv2d(padded, kernel, None, (window.stride, 1), 0, (window.dilation, 1))
     (covered,) = torch.autograd.grad(made.sum(), padded)
     lost = [place - window.padding for place, seen in enumerate(covered.flatten().tolist()) if seen == 0]
-    front, _, behind = window.layout.untouched_pixels()
-    assert listed([*front, *behind]) == [place for place in lost if not 0 <= place < window.size]
+    assert window.uncovered() == lost
 
 
 @given(st.sets(st.integers(-20, 60)))
-def test_stretches_hold_exactly_their_pixels(listed: Callable[[Iterable[Span]], list[int]], places: set[int]) -> None:
-    found = to_spans(sorted(places))
-    assert listed(found) == sorted(places)
-    assert {place for place in range(-30, 70) if any(span.contains(place) for span in found)} == places
-    assert sum(span.count for span in found) == len(places)
+def test_runs_hold_exactly_their_pixels(places: set[int]) -> None:
+    found = runs(sorted(places))
+    assert [place for first, last in found for place in range(first, last + 1)] == sorted(places)
+    assert all(before[1] + 1 < after[0] for before, after in pairwise(found))
