@@ -16,7 +16,6 @@ MAX_MODULES = 16  # in one folder
 # Results that draw themselves by an import within a method; empty once every view imports its result.
 KNOWN_CIRCLES = {
     ("interpret.receptive_field.result", "interpret.receptive_field.view"),
-    ("theory.convolution_by_hand.page", "theory.convolution_by_hand.result", "theory.convolution_by_hand.view"),
 }
 
 # Names of the first version, which docs/design.md ("Names") replaces.

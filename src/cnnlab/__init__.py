@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from cnnlab.reports.architecture.description import Description
     from cnnlab.runs.final_evaluation import open_test
     from cnnlab.storage.run_folder import RunFolder
-    from cnnlab.theory.convolution_by_hand.result import convolve
+    from cnnlab.theory.convolution_by_hand.compute import convolve
     from cnnlab.theory.size_arithmetic.compute import solve_kernel, solve_output, solve_padding, solve_stride
 
 _HOMES = {
@@ -73,7 +73,7 @@ _HOMES = {
     "build": "cnnlab.models.build",
     "compare": "cnnlab.api.compare",
     "compare_studies": "cnnlab.api.compare",
-    "convolve": "cnnlab.theory.convolution_by_hand.result",
+    "convolve": "cnnlab.theory.convolution_by_hand.compute",
     "describe": "cnnlab.api.describe",
     "effective_field": "cnnlab.interpret.receptive_field.effective",
     "inspect_activations": "cnnlab.interpret.activations.feature_maps",

@@ -1,1 +1,3 @@
-"""A convolution worked out element by element."""
+"""Convolution by hand, with every product."""
+
+from cnnlab.theory.convolution_by_hand import view as view

@@ -1,488 +1,306 @@
-"""A convolution by hand as a document: formulas, tables, and a drawing of one step."""
+"""View of a convolution by hand: formulas, tables, and a drawing of one step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from cnnlab.render.document import Document, Formula, TitledTable
-from cnnlab.render.formatting import display_width, format_shape, pluralize
+from cnnlab.render.formatting import format_shape, wrap
+from cnnlab.render.result import document, svg
 from cnnlab.render.svg import SMALL, SvgDrawing, text_width
 from cnnlab.render.tables import TextTable
-from cnnlab.theory.convolution_by_hand.inputs import ConvolutionSetup, Map, Number, to_python_number
+from cnnlab.theory.convolution_by_hand.result import Convolution, ConvolutionStep, Number, NumberGrid, Pair
 
-if TYPE_CHECKING:
-    from cnnlab.theory.convolution_by_hand.result import Convolution, ConvolutionStep, Product
+# What fits into a terminal and on a page; the JSON has everything.
+_MAX_SUMS, _MAX_COLUMNS, _MAX_ROWS, _MAX_TABLES = 60, 24, 40, 16
+
+_OPERATIONS = {
+    True: (
+        "The kernel is flipped, top to bottom and left to right, before it slides over the image. torch's conv2d does "
+        "not flip it (cross-correlation): flip the kernel first, and conv2d gives this output.",
+        Formula(
+            "(w ∗ x)(i, j) = Σm Σn w(m, n)·x(i − m, j − n)",
+            r"(w * x)(i, j) = \sum_m \sum_n w(m, n)\, x(i - m, j - n)",
+        ),
+    ),
+    False: (
+        "The kernel slides over the image as it is written, as in torch's conv2d. A true convolution flips it first.",
+        Formula(
+            "(w ⋆ x)(i, j) = Σm Σn w(m, n)·x(i + m, j + n)",
+            r"(w \star x)(i, j) = \sum_m \sum_n w(m, n)\, x(i + m, j + n)",
+        ),
+    ),
+}
 
 
-# Larger maps are shown around the window.
-MAX_CELLS = 14
-MAX_CHANNELS = 8
-# In pixels: a cell's least size, the room for a map's numbers and title, between maps, and around it all.
-CELL, HEAD, GAP, EDGE = 32.0, 40.0, 34.0, 24.0
-LINE = 20.0
-MAX_NUMBER_LENGTH = 7
+@document.register
+def _(result: Convolution) -> Document:
+    lines = (*_OPERATIONS[result.flip], _size_formula(result, 0), _size_formula(result, 1))
+    if len(result.steps) == 1:
+        (step,) = result.steps
+        padding = sum(product.padding for product in step.products)
+        terms = [_terms_table(result, step)] if len(step.products) <= _MAX_SUMS else []
+        note = f"{len(step.products)} products, {padding} of them with padding."
+        return Document(title(result), (*lines, _step_formula(result, step)), tuple(terms), (note,))
+    grids = [*_image_grids(result), *_kernel_grids(result), *_output_grids(result)]
+    tables = [(grid.title, _grid_table(grid)) for grid in grids if grid.fits and len(grids) <= _MAX_TABLES]
+    if len(result.steps) > _MAX_SUMS:
+        note = f"{len(result.steps):,} output elements: --at ROW,COLUMN shows one, --json all."
+        return Document(title(result), lines, tuple(tables), (note,))
+    rows = [(step_name(result, step), step.text) for step in result.steps]
+    tables.append(("every output element: weight·pixel, row by row", TextTable.from_rows(["element", "sum"], rows)))
+    return Document(title(result), lines, tuple(tables))
+
+
+def title(result: Convolution) -> str:
+    """The operation, the sizes, and the options that are not the defaults."""
+    channels = (len(result.image),) if len(result.image) > 1 else ()
+    image = format_shape((*channels, *_grid_size(result.image[0])))
+    kernel = format_shape((*channels, *_grid_size(result.kernels[0][0])))
+    count = len(result.kernels)
+    heading = (
+        f"{result.operation.capitalize()}: image {image}, {f'{count} kernels' if count > 1 else 'kernel'} {kernel}"
+    )
+    if result.padding != (0, 0):
+        heading += f", padding {_pair(result.padding)} ({result.padding_mode})"
+    heading += f", stride {_pair(result.stride)}" if result.stride != (1, 1) else ""
+    return heading + (f", dilation {_pair(result.dilation)}" if result.dilation != (1, 1) else "")
+
+
+def definition(result: Convolution) -> tuple[str, str]:
+    """What is done with the kernel, and the formula."""
+    sentence, formula = _OPERATIONS[result.flip]
+    return sentence, formula.text
+
+
+def step_name(result: Convolution, step: ConvolutionStep) -> str:
+    """An output element: `y[0, 1]`, or `y[2, 0, 1]` where there are several kernels."""
+    return f"y[{f'{step.kernel}, ' if result.several else ''}{step.row}, {step.column}]"
+
+
+def _pair(sizes: Pair | str) -> str:
+    return str(sizes[0]) if sizes[0] == sizes[1] else sizes if isinstance(sizes, str) else format_shape(sizes)
+
+
+def _grid_size(grid: Sequence[Sequence[object]]) -> Pair:
+    return len(grid), len(grid[0])
+
+
+def _size_formula(result: Convolution, axis: int) -> Formula:
+    name, (front, behind) = ("height", "width")[axis], result.margins[axis]
+    size, kernel = _grid_size(result.image[0])[axis], _grid_size(result.kernels[0][0])[axis]
+    above = f"{size} + {front} + {behind} − {result.dilation[axis]}·({kernel} − 1) − 1"
+    output = _grid_size(result.outputs[0])[axis]
+    latex_above = above.replace("−", "-").replace("·", r" \cdot ")
+    floor = rf"\left\lfloor \frac{{{latex_above}}}{{{result.stride[axis]}}} \right\rfloor"
+    return Formula(
+        f"output {name} = ⌊({above}) / {result.stride[axis]}⌋ + 1 = {output}",
+        rf"\text{{output {name}}} = {floor} + 1 = {output}",
+    )
+
+
+def _step_formula(result: Convolution, step: ConvolutionStep) -> Formula:
+    """One output element as a sum of products; a row of the window is a line in LaTeX."""
+    wide = _grid_size(result.kernels[0][0])[1]
+    terms = [product.text for product in step.products]
+    rows = [" + ".join(terms[start : start + wide]) for start in range(0, len(terms), wide)]
+    rows += [] if step.bias is None else [step.text.rsplit(" + ", 1)[1].partition(" = ")[0]]
+    name = step_name(result, step)
+    body = " \\\\\n& + ".join(rows).replace("·", r" \cdot ").replace("(bias)", r"\text{ (bias)}")
+    latex = rf"\begin{{aligned}} {name} ={{}} & {body} \\" + f"\n={{}} & {step.sum} " + r"\end{aligned}"
+    latex = re.sub(r"e([+-]\d+)", lambda power: rf" \cdot 10^{{{int(power[1])}}}", latex)
+    return Formula(f"{name} = {step.text}", latex)
+
+
+def _terms_table(result: Convolution, step: ConvolutionStep) -> TitledTable:
+    rows = [
+        (
+            *([str(product.channel)] if len(result.image) > 1 else []),
+            f"{product.row}, {product.column}{' (padding)' if product.padding else ''}",
+            str(product.pixel),
+            f"{product.weight_row}, {product.weight_column}",
+            str(product.weight),
+            str(product.product),
+        )
+        for product in step.products
+    ]
+    titles = ["pixel at", "#pixel", "weight at", "#weight", "#product"]
+    titles = ["#channel", *titles] if len(result.image) > 1 else titles
+    return f"products of {step_name(result, step)}; weights as written", TextTable.from_rows(titles, rows)
 
 
 @dataclass(frozen=True)
-class GridCell:
-    """One number of a map: its colour (of the window, the kernel, the output) says what it has to do with the step."""
-
-    text: str
-    tint: str = ""
-    muted: bool = False
-
-
-@dataclass(frozen=True)
-class NumberGrid:
-    """A map of numbers with a title; `rows` and `columns` number it."""
+class _Grid:
+    """A map of numbers with a title; `rows` and `columns` number it, `marked` cells are coloured."""
 
     title: str
-    cells: list[list[GridCell]]
+    cells: list[list[str]]
     rows: Sequence[int]
     columns: Sequence[int]
-    frame: tuple[int, int, int, int] | None = None  # row, column, height, width of a frame around cells
-    colour: str = "ink"
+    marked: set[Pair] = field(default_factory=set)
+    colour: str = "test"
+
+    @property
+    def fits(self) -> bool:
+        return len(self.rows) <= _MAX_ROWS and len(self.columns) <= _MAX_COLUMNS
+
+    def cropped(self, limit: int) -> _Grid:
+        """The cells around the marked ones, where there are more than `limit` rows or columns."""
+        starts = [min((place[axis] for place in self.marked), default=0) for axis in (0, 1)]
+        rows, columns = (
+            _crop(numbers, start, limit) for numbers, start in zip((self.rows, self.columns), starts, strict=True)
+        )
+        if (len(rows), len(columns)) == (len(self.rows), len(self.columns)):
+            return self
+        cells = [[self.cells[row - self.rows[0]][column - self.columns[0]] for column in columns] for row in rows]
+        return _Grid(f"{self.title}, cropped", cells, rows, columns, self.marked, self.colour)
 
     @property
     def cell_width(self) -> float:
-        """How wide a cell is."""
-        return max(CELL, *(8.0 * len(cell.text) + 10 for row in self.cells for cell in row))
+        return max(_CELL, *(8.0 * len(text) + 10 for row in self.cells for text in row))
 
     @property
     def width(self) -> float:
-        return max(LINE + self.cell_width * len(self.columns), LINE + text_width(self.title, SMALL + 1))
+        return _LINE + max(self.cell_width * len(self.columns), text_width(self.title, SMALL + 1))
 
     @property
     def height(self) -> float:
-        return HEAD + CELL * len(self.rows)
+        return _HEAD + _CELL * len(self.rows)
+
+    def draw(self, drawing: SvgDrawing, x: float, y: float) -> None:
+        """Draw with the upper left corner at a point."""
+        drawing.text(x, y + 10, self.title, size=SMALL + 1, bold=True)
+        left, top, wide = x + _LINE, y + _HEAD, self.cell_width
+        for at, column in enumerate(self.columns):
+            drawing.text(left + wide * (at + 0.5), top - 6, str(column), size=9.5, colour="muted", anchor="middle")
+        for row_at, row in enumerate(self.rows):
+            middle = top + _CELL * (row_at + 0.5)
+            drawing.text(left - 5, middle + 4, str(row), size=9.5, colour="muted", anchor="end")
+            for at, column in enumerate(self.columns):
+                corner = left + wide * at, top + _CELL * row_at
+                if (row, column) in self.marked:
+                    drawing.rectangle(*corner, wide, _CELL, fill=self.colour, opacity=0.22)
+                drawing.rectangle(*corner, wide, _CELL, stroke="line")
+                drawing.text(corner[0] + wide / 2, middle + 4.5, self.cells[row_at][at], size=13, anchor="middle")
 
 
-def draw_step(result: Convolution, at: ConvolutionStep) -> SvgDrawing:
-    """The picture of one step."""
-    setup = result.setup
-    channels = range(min(setup.channels, MAX_CHANNELS))
-    lines = [[*_channel_grids(setup, at, channel)] for channel in channels]
-    output = _output(result, at)
-    columns = [max(line[number].width for line in lines) for number in range(len(lines[0]))]
-    inner = sum(columns) + GAP * len(columns) + output.width
-    height = max(sum(line[0].height + LINE for line in lines), output.height + LINE)
-    width = max(inner, text_width(_heading(setup, at), 15)) + 2 * EDGE
-    text = _wrap_sum(f"{_output_name(setup, at)} = {at.text}", width - 2 * EDGE)
-    if setup.channels > MAX_CHANNELS:
-        text.append(f"(channels {MAX_CHANNELS} to {setup.channels - 1} are not drawn)")
-    top = EDGE + 2 * LINE
-    whole = top + height + LINE * len(text) + EDGE / 2
-    drawing = SvgDrawing(width, whole, "convolution", f"{_heading(setup, at)}: {at.text}")
-    drawing.text(EDGE, EDGE + 10, _heading(setup, at), size=15, bold=True)
+def _crop(numbers: Sequence[int], start: int, limit: int) -> range:
+    """At most `limit` neighbouring numbers, with `start` among the first."""
+    first = min(max(start - 1, numbers[0]), max(numbers[-1] + 1 - limit, numbers[0]))
+    return range(first, min(first + limit, numbers[-1] + 1))
+
+
+def _grid(
+    title: str, values: Sequence[Sequence[Number]], marked: set[Pair] | None = None, colour: str = "test"
+) -> _Grid:
+    high, wide = _grid_size(values)
+    cells = [[str(value) for value in row] for row in values]
+    return _Grid(title, cells, range(high), range(wide), marked or set(), colour)
+
+
+def _grid_table(grid: _Grid) -> TextTable:
+    rows = [[str(row), *cells] for row, cells in zip(grid.rows, grid.cells, strict=True)]
+    return TextTable.from_rows(["row", *(f"#{column}" for column in grid.columns)], rows)
+
+
+def _image_grids(result: Convolution, marked: set[Pair] | None = None) -> list[_Grid]:
+    """Each channel with its padding in parentheses."""
+    (top, _), (left, _), (high, wide) = *result.margins, _grid_size(result.image[0])
+    rows, columns = (
+        range(-start, size - start) for start, size in zip((top, left), _grid_size(result.padded[0]), strict=True)
+    )
+    padded = ", padding in parentheses" if result.padded != result.image else ""
+    return [
+        _Grid(
+            f"image{_channel(result, channel)}{padded}",
+            [
+                [
+                    str(value) if 0 <= row < high and 0 <= column < wide else f"({value})"
+                    for column, value in zip(columns, values, strict=True)
+                ]
+                for row, values in zip(rows, grid, strict=True)
+            ],
+            rows,
+            columns,
+            marked or set(),
+            "train",
+        )
+        for channel, grid in enumerate(result.padded)
+    ]
+
+
+def _kernel_grids(result: Convolution) -> list[_Grid]:
+    grids = []
+    for number, (written, used) in enumerate(zip(result.kernels, result.used_kernels, strict=True)):
+        name = f"kernel {number}" if result.several else "kernel"
+        for channel in range(len(result.image)):
+            grids.append(_grid(f"{name}{_channel(result, channel)}, as written", written[channel]))
+            if result.flip:
+                grids.append(_grid(f"{name}{_channel(result, channel)}, flipped", used[channel]))
+    return grids
+
+
+def _output_grids(result: Convolution) -> list[_Grid]:
+    return [
+        _grid(f"output of kernel {number}" if result.several else "output", grid)
+        for number, grid in enumerate(result.outputs)
+    ]
+
+
+def _channel(result: Convolution, channel: int) -> str:
+    return f", channel {channel}" if len(result.image) > 1 else ""
+
+
+# Of larger maps the surroundings of the window are drawn, and of more channels the first.
+_MAX_CELLS, _MAX_CHANNELS = 14, 8
+_CELL, _HEAD, _GAP, _EDGE, _LINE = 32.0, 40.0, 34.0, 24.0, 20.0
+
+
+@svg.register
+def _(result: Convolution) -> str:
+    """One step, the first of the result: a line of image, kernel and products for each channel, and the output."""
+    step = result.steps[0]
+    lines = [_channel_grids(result, step, channel) for channel in range(min(len(result.image), _MAX_CHANNELS))]
+    output = _grid("output", result.outputs[step.kernel], {(step.row, step.column)}).cropped(_MAX_CELLS)
+    widths = [max(line[place].width for line in lines) for place in range(3)]
+    heading = f"{result.operation.capitalize()}: {step_name(result, step)}"
+    if len(result.image) > _MAX_CHANNELS:
+        heading += f" (channels 0 to {_MAX_CHANNELS - 1} of {len(result.image)} are drawn)"
+    inner = max(sum(widths) + 3 * _GAP + output.width, text_width(heading, 15))
+    # In a font of one width a letter takes at most 0.62 of its size.
+    texts = wrap(f"{step_name(result, step)} = {step.text}", int(inner / (13 * 0.62)))
+    top = _EDGE + 2 * _LINE
+    height = max(sum(line[0].height + _LINE for line in lines), output.height + _LINE)
+    drawing = SvgDrawing(
+        inner + 2 * _EDGE, top + height + _LINE * len(texts) + _EDGE, "convolution", f"{heading} = {step.text}"
+    )
+    drawing.text(_EDGE, _EDGE + 10, heading, size=15, bold=True)
     y = top
     for line in lines:
-        x, middle = EDGE, y + HEAD + CELL * len(line[1].rows) / 2
-        for grid, room, sign in zip(line, columns, ("·", "=", ""), strict=True):
-            _draw_grid(drawing, grid, x, y)
-            if sign:
-                drawing.text(x + room + GAP / 2, middle + 6, sign, size=20, colour="muted", anchor="middle")
-            x += room + GAP
-        y += max(grid.height for grid in line) + LINE
-    _draw_grid(drawing, output, EDGE + inner - output.width, top)
-    for number, part in enumerate(text):
-        drawing.text(EDGE, top + height + LINE * (number + 0.6), part, mono=True, size=13)
-    return drawing
+        x, middle = _EDGE, y + _HEAD + _CELL * len(line[1].rows) / 2
+        for grid, width, sign in zip(line, widths, "·= ", strict=True):
+            grid.draw(drawing, x, y)
+            drawing.text(x + width + _GAP / 2, middle + 6, sign.strip(), size=20, colour="muted", anchor="middle")
+            x += width + _GAP
+        y += max(grid.height for grid in line) + _LINE
+    output.draw(drawing, _EDGE + sum(widths) + 3 * _GAP, top)
+    for number, text in enumerate(texts):
+        drawing.text(_EDGE, top + height + _LINE * (number + 0.6), text, mono=True, size=13)
+    return drawing.to_svg(standalone=True)
 
 
-def format_short(value: Number) -> str:
-    """A number in the room of a cell."""
-    text = str(value)
-    return text if len(text) <= MAX_NUMBER_LENGTH else f"{value:.5g}"
-
-
-def _heading(setup: ConvolutionSetup, at: ConvolutionStep) -> str:
-    which = f" of kernel {at.kernel}" if setup.several else ""
-    return f"{setup.operation.capitalize()}: the element in row {at.row}, column {at.column}{which}"
-
-
-def _output_name(setup: ConvolutionSetup, at: ConvolutionStep) -> str:
-    return f"y[{at.kernel}, {at.row}, {at.column}]" if setup.several else f"y[{at.row}, {at.column}]"
-
-
-def _channel_grids(
-    setup: ConvolutionSetup, at: ConvolutionStep, channel: int
-) -> tuple[NumberGrid, NumberGrid, NumberGrid]:
+def _channel_grids(result: Convolution, step: ConvolutionStep, channel: int) -> tuple[_Grid, _Grid, _Grid]:
     """A channel's image, kernel and products."""
-    where = f", channel {channel}" if setup.channels > 1 else ""
-    high, wide = setup.kernel_size
-    own = at.products[channel * high * wide : (channel + 1) * high * wide]
-    lines = [own[start : start + wide] for start in range(0, len(own), wide)]
-    weights = [[GridCell(format_short(product.weight), "validation") for product in line] for line in lines]
-    products = [[GridCell(format_short(product.product), "test") for product in line] for line in lines]
-    kernel = NumberGrid(f"kernel{' flipped' if setup.flip else ''}{where}", weights, range(high), range(wide))
-    return (
-        _image(setup, at, channel, where),
-        kernel,
-        NumberGrid("products", products, range(high), range(wide)),
+    high, wide = _grid_size(result.kernels[0][0])
+    own = [product for product in step.products if product.channel == channel]
+    pixels = {(product.row, product.column) for product in own}
+    products: NumberGrid = [[product.product for product in own[row * wide : (row + 1) * wide]] for row in range(high)]
+    every = {(row, column) for row in range(high) for column in range(wide)}
+    name = f"kernel{', flipped' if result.flip else ''}{_channel(result, channel)}"
+    image = _image_grids(result, pixels)[channel].cropped(
+        max(_MAX_CELLS, (high - 1) * result.dilation[0] + 1, (wide - 1) * result.dilation[1] + 1)
     )
-
-
-def _image(setup: ConvolutionSetup, at: ConvolutionStep, channel: int, where: str) -> NumberGrid:
-    first = setup.window_start(0, at.row), setup.window_start(1, at.column)
-    rows, columns = (_visible_range(setup, axis, first[axis]) for axis in (0, 1))
-    seen = {(product.row, product.column) for product in at.products}
-    high, wide = setup.image_size
-
-    def cell(row: int, column: int) -> GridCell:
-        inside = 0 <= row < high and 0 <= column < wide
-        value = format_short(to_python_number(setup.pixel(channel, row, column)))
-        return GridCell(value, "train" if (row, column) in seen else "", muted=not inside)
-
-    whole = len(rows) == setup.padded_size[0] and len(columns) == setup.padded_size[1]
-    frame = (first[0] - rows[0], first[1] - columns[0], *setup.kernel_extent)
-    padded = " with padding" if setup.padded_size != setup.image_size else ""
-    title = f"image{padded}{where}{'' if whole else ', a part'}"
-    return NumberGrid(title, _cells(cell, rows, columns), rows, columns, frame, "train")
-
-
-def _output(result: Convolution, at: ConvolutionStep) -> NumberGrid:
-    setup = result.setup
-    values = result.map(at.kernel)
-    rows, columns = (
-        _centred_range(size, place, 1, MAX_CELLS)
-        for size, place in zip(setup.output_size, (at.row, at.column), strict=True)
-    )
-
-    def cell(row: int, column: int) -> GridCell:
-        return GridCell(format_short(values[row][column]), "test" if (row, column) == (at.row, at.column) else "")
-
-    whole = (len(rows), len(columns)) == setup.output_size
-    title = ("output" if not setup.several else f"output of kernel {at.kernel}") + ("" if whole else ", a part")
-    frame = (at.row - rows[0], at.column - columns[0], 1, 1)
-    return NumberGrid(title, _cells(cell, rows, columns), rows, columns, frame, "test")
-
-
-def _cells(cell: Callable[[int, int], GridCell], rows: Sequence[int], columns: Sequence[int]) -> list[list[GridCell]]:
-    return [[cell(row, column) for column in columns] for row in rows]
-
-
-def _visible_range(setup: ConvolutionSetup, axis: int, first: int) -> range:
-    """The rows (columns) of the padded image that are drawn, in the image's own numbers."""
-    front, reach = setup.margins[axis][0], setup.kernel_extent[axis]
-    drawn = _centred_range(setup.padded_size[axis], first + front, reach, max(MAX_CELLS, reach))
-    return range(drawn.start - front, drawn.stop - front)
-
-
-def _centred_range(size: int, first: int, length: int, max_count: int) -> range:
-    """At most so many of `size` places, with those from `first` on about in the middle."""
-    if size <= max_count:
-        return range(size)
-    start = min(max(first - (max_count - length) // 2, 0), size - max_count)
-    return range(start, start + max_count)
-
-
-def _draw_grid(drawing: SvgDrawing, grid: NumberGrid, x: float, y: float) -> None:
-    """A map with its upper left corner at a point."""
-    drawing.text(x, y + 10, grid.title, size=SMALL + 1, bold=True)
-    left, top, cell = x + LINE, y + HEAD, grid.cell_width
-    for number, column in enumerate(grid.columns):
-        drawing.text(left + cell * (number + 0.5), top - 6, str(column), size=9.5, colour="muted", anchor="middle")
-    for number, row in enumerate(grid.rows):
-        drawing.text(left - 5, top + CELL * (number + 0.5) + 4, str(row), size=9.5, colour="muted", anchor="end")
-        for place, one in enumerate(grid.cells[number]):
-            corner = left + cell * place, top + CELL * number
-            drawing.rectangle(*corner, cell, CELL, fill="panel" if one.muted else "none", stroke="line")
-            if one.tint:
-                drawing.rectangle(*corner, cell, CELL, fill=one.tint, opacity=0.22)
-            colour = "muted" if one.muted and not one.tint else "ink"
-            baseline = corner[1] + CELL / 2 + 4.5
-            drawing.text(corner[0] + cell / 2, baseline, one.text, size=13, colour=colour, anchor="middle")
-    if grid.frame is not None:
-        row, column, high, wide = grid.frame
-        corner = left + cell * column, top + CELL * row
-        drawing.rectangle(*corner, cell * wide, CELL * high, stroke=grid.colour, thickness=2.5, radius=3)
-
-
-def _wrap_sum(text: str, width: float) -> list[str]:
-    """A sum on lines of at most this width."""
-    lines = [""]
-    for part in text.replace(" + ", " +\n").split("\n"):
-        # A letter of one width takes 0.62 of its size in the widest of the usual fonts.
-        if lines[-1] and display_width(f"{lines[-1]} {part}") * 13 * 0.62 > width:
-            lines.append("   ")
-        lines[-1] = f"{lines[-1]} {part}".strip() if lines[-1].strip() else lines[-1] + part
-    return lines
-
-
-# What a person reads through; more is had one element at a time.
-MAX_SUMS = 60
-# What a terminal and a page have room for.
-MAX_COLUMNS, MAX_ROWS, MAX_TABLES = 24, 40, 16
-
-_OPERATION_TEXT = {
-    True: "True convolution: each kernel is flipped, top to bottom and left to right, before it slides over the image.",
-    False: "Cross-correlation: each kernel slides over the image as it is written.",
-}
-_REASON_TEXT = {
-    True: (
-        "Deep-learning libraries do the other one, cross-correlation, and call it convolution (torch's conv2d): their "
-        "weights are learned, so a flip would only rename them. Flip the kernel first, and conv2d gives this output."
-    ),
-    False: (
-        "This is what deep-learning libraries call convolution (torch's conv2d): their weights are learned, so the "
-        "flip of a true convolution would only rename them. For the true convolution, flip the kernel first."
-    ),
-}
-
-
-def convolution_document(result: Convolution, at: ConvolutionStep | None = None) -> Document:
-    """The worked answer: with `at`, of that element alone."""
-    setup = result.setup
-    lines: list[str | Formula] = [operation(setup), reason(setup), definition(setup), indices(setup)]
-    if at is None:
-        lines += [size_formula(setup, axis) for axis in (0, 1)]
-        return Document(title(setup), tuple(lines), (*_inputs(setup), *_outputs(result)), tuple(_notes(result)))
-    lines.append(element(setup, at))
-    return Document(title(setup), tuple(lines), tuple(_window(setup, at)), tuple(_padding_note(at)))
-
-
-def title(setup: ConvolutionSetup) -> str:
-    """What is done to what."""
-    image = format_shape((setup.channels, *setup.image_size) if setup.channels > 1 else setup.image_size)
-    kernel = format_shape((setup.channels, *setup.kernel_size) if setup.channels > 1 else setup.kernel_size)
-    count = len(setup.kernels)
-    over = f"a {kernel} kernel" if count == 1 else f"{count} kernels of {kernel}"
-    article = "an" if image.startswith("8") else "a"
-    return f"{setup.operation.capitalize()} of {article} {image} image with {over}{_options_text(setup)}"
-
-
-def operation(setup: ConvolutionSetup) -> str:
-    """What is done with the kernel."""
-    return _OPERATION_TEXT[setup.flip]
-
-
-def reason(setup: ConvolutionSetup) -> str:
-    """Why libraries do the one and call it the other."""
-    return _REASON_TEXT[setup.flip]
-
-
-def definition(setup: ConvolutionSetup) -> Formula:
-    """The operation as a textbook has it."""
-    sign, ring, latex = ("−", "∗", r"*") if setup.flip else ("+", "⋆", r"\star")
-    plus = "-" if setup.flip else "+"
-    return Formula(
-        f"(w {ring} x)(i, j) = Σm Σn w(m, n)·x(i {sign} m, j {sign} n)",
-        rf"(w {latex} x)(i, j) = \sum_m \sum_n w(m, n)\, x(i {plus} m, j {plus} n)",
-    )
-
-
-def indices(setup: ConvolutionSetup) -> Formula:
-    """The same with the indices of this image: rows and columns from 0, those in the padding below 0."""
-    several, deep = setup.several, setup.channels > 1
-    high, wide = setup.kernel_size
-    front = ("k, " if several else "") + ("c, " if deep else "")
-    flipped = f"{high - 1}−m, {wide - 1}−n" if setup.flip else "m, n"
-    places = ", ".join(_index_text(setup, axis) for axis in (0, 1))
-    bias = "" if setup.bias is None else (" + b[k]" if several else " + b")
-    sums = "".join(
-        f"Σ{name}=0..{last} "
-        for name, last in ((("c", setup.channels - 1),) if deep else ()) + (("m", high - 1), ("n", wide - 1))
-    )
-    text = f"y[{'k, ' if several else ''}i, j] = {sums}w[{front}{flipped}]·x[{'c, ' if deep else ''}{places}]{bias}"
-    latex = rf"y_{{{'k, ' if several else ''}i, j}} = " + (
-        (rf"\sum_{{c=0}}^{{{setup.channels - 1}}} " if deep else "")
-        + rf"\sum_{{m=0}}^{{{high - 1}}} \sum_{{n=0}}^{{{wide - 1}}} "
-        + rf"w_{{{front}{flipped}}}\, x_{{{'c, ' if deep else ''}{places}}}"
-        + ("" if setup.bias is None else (" + b_k" if several else " + b"))
-    ).replace("−", "-").replace("·", r" \cdot ")
-    return Formula(text, latex)
-
-
-def size_formula(setup: ConvolutionSetup, axis: int) -> Formula:
-    """The output's height (axis 0) or width (axis 1) from its parts."""
-    name, size, kernel = ("height", "width")[axis], setup.image_size[axis], setup.kernel_size[axis]
-    (front, behind), step, gap = setup.margins[axis], setup.stride[axis], setup.dilation[axis]
-    above = f"{size} + {front} + {behind} − {gap}·({kernel} − 1) − 1"
-    result = setup.axis_size(axis).size
-    return Formula(
-        f"output {name} = ⌊({above}) / {step}⌋ + 1 = {result}",
-        rf"\text{{output {name}}} = \left\lfloor \frac{{{above}}}{{{step}}} \right\rfloor + 1 = {result}".replace(
-            "−", "-"
-        ).replace("·", r" \cdot "),
-    )
-
-
-def element(setup: ConvolutionSetup, at: ConvolutionStep) -> Formula:
-    """One output element as a sum of products; a row of the window is a line in LaTeX."""
-    place = f"{at.kernel}, {at.row}, {at.column}" if setup.several else f"{at.row}, {at.column}"
-    wide = setup.kernel_size[1]
-    texts = [f"{_latex_factor(product.weight)} \\cdot {_latex_factor(product.pixel)}" for product in at.products]
-    rows = [" + ".join(texts[start : start + wide]) for start in range(0, len(texts), wide)]
-    if at.bias is not None:
-        rows.append(rf"{_latex_factor(at.bias)} \quad \text{{(bias)}}")
-    broken = " \\\\\n& + ".join(rows)
-    latex = rf"\begin{{aligned}} y_{{{place}}} ={{}} & {broken} \\" + f"\n={{}} & {_latex_number(at.sum)}"
-    return Formula(f"y[{place}] = {at.text}", latex + r" \end{aligned}")
-
-
-def _options_text(setup: ConvolutionSetup) -> str:
-    """Stride, padding and dilation where they are not the plainest."""
-    parts = []
-    if setup.padding == "same":
-        parts.append(f"padding 'same' ({setup.padding_mode})")
-    elif setup.padding != (0, 0):
-        parts.append(f"padding {_pair(setup.padding)} ({setup.padding_mode})")
-    parts += [f"stride {_pair(setup.stride)}"] if setup.stride != (1, 1) else []
-    parts += [f"dilation {_pair(setup.dilation)}"] if setup.dilation != (1, 1) else []
-    return "".join(f", {part}" for part in parts)
-
-
-def _pair(sizes: tuple[int, int]) -> str:
-    return str(sizes[0]) if sizes[0] == sizes[1] else format_shape(sizes)
-
-
-def _index_text(setup: ConvolutionSetup, axis: int) -> str:
-    """The row (column) of the image that a weight meets, as in `2·i − 1 + m`."""
-    out, within = ("i", "m") if axis == 0 else ("j", "n")
-    step, gap, front = setup.stride[axis], setup.dilation[axis], setup.margins[axis][0]
-    start = (f"{step}·{out}" if step > 1 else out) + (f" − {front}" if front else "")
-    return f"{start} + {f'{gap}·' if gap > 1 else ''}{within}"
-
-
-def _inputs(setup: ConvolutionSetup) -> list[TitledTable]:
-    """The image with its padding, and each kernel as written and as it is used."""
-    tables = []
-    if not _fits_table(setup.padded_size, setup.channels):
-        return []
-    padded = "with its padding in parentheses" if setup.padded_size != setup.image_size else ""
-    for channel in range(setup.channels):
-        tables.append((_joined("image", _channel_title(setup, channel), padded), _padded(setup, channel)))
-    if _fits_table(setup.kernel_size, len(setup.kernels) * setup.channels):
-        for kernel in range(len(setup.kernels)):
-            for channel in range(setup.channels):
-                which = _joined(f"kernel {kernel}" if setup.several else "kernel", _channel_title(setup, channel), "")
-                tables.append((f"{which}, as written", _grid(setup.kernels[kernel][channel])))
-                if setup.flip:
-                    tables.append((f"{which}, flipped as it is used", _grid(setup.oriented_kernel(kernel, channel))))
-    return tables
-
-
-def _outputs(result: Convolution) -> list[TitledTable]:
-    setup = result.setup
-    tables: list[TitledTable] = []
-    if _fits_table(setup.output_size, len(setup.kernels)):
-        for kernel in range(len(setup.kernels)):
-            cells = [[str(value) for value in row] for row in result.map(kernel)]
-            tables.append((f"output of kernel {kernel}" if setup.several else "output", _table(cells, 0, 0)))
-    if _count(setup) <= MAX_SUMS:
-        rows = [(_element_name(setup, step), step.text) for step in result.steps]
-        tables.append(("every output element: weight·pixel, in the window's reading order", _sums(rows)))
-    return tables
-
-
-def _notes(result: Convolution) -> list[str]:
-    setup = result.setup
-    notes = []
-    for axis, what in ((0, "row"), (1, "column")):
-        left = setup.axis_size(axis).unseen
-        if left:
-            notes.append(
-                f"No window reaches the last {'' if left == 1 else f'{left} '}{what if left == 1 else what + 's'} "
-                "of the padded image."
-            )
-    if _count(setup) > MAX_SUMS:
-        notes.append(
-            f"{_count(setup):,} output elements are too many to write out here: ask for one, by its row and "
-            "column (--at ROW,COLUMN; in Python, at(row, column))."
-        )
-    tables = (setup.padded_size, setup.channels), (setup.output_size, len(setup.kernels))
-    if not all(_fits_table(*each) for each in tables):
-        notes.append("What is too large for a table is left out here; the JSON has all numbers.")
-    return notes
-
-
-def _padding_note(at: ConvolutionStep) -> list[str]:
-    parts = [product.product for product in at.products]
-    zeros = sum(1 for product in at.products if product.padding)
-    note = f"{pluralize(len(parts), 'product')}, {zeros} of them with padding" if zeros else ""
-    return [note + "."] if note else []
-
-
-def _window(setup: ConvolutionSetup, at: ConvolutionStep) -> list[TitledTable]:
-    """Channel by channel: the pixels under the window, the weights that lie on them, and their products."""
-    tables: list[TitledTable] = []
-    high, wide = setup.kernel_size
-    if not _fits_table((high, wide), 3 * setup.channels):
-        return tables
-    used = "kernel, flipped as it is used" if setup.flip else "kernel"
-    for channel in range(setup.channels):
-        where = _channel_title(setup, channel)
-        own = at.products[channel * high * wide : (channel + 1) * high * wide]
-        lines = [own[start : start + wide] for start in range(0, len(own), wide)]
-        rows, columns = [line[0].row for line in lines], [product.column for product in lines[0]]
-        pixels = [[_pixel_text(product) for product in line] for line in lines]
-        products = [[f"{product.text} = {product.product}" for product in line] for line in lines]
-        weights = [[str(product.weight) for product in line] for line in lines]
-        tables.append((_joined("pixels under the window", where, ""), _labelled_table(pixels, rows, columns)))
-        tables.append((_joined(used, where, ""), _table(weights, 0, 0)))
-        tables.append((_joined("weight·pixel", where, ""), _labelled_table(products, rows, columns)))
-    return tables
-
-
-def _pixel_text(product: Product) -> str:
-    return f"({product.pixel})" if product.padding else str(product.pixel)
-
-
-def _padded(setup: ConvolutionSetup, channel: int) -> TextTable:
-    (top, _), (left, _) = setup.margins
-    (high, wide), (rows, columns) = setup.padded_size, setup.image_size
-    cells = []
-    for row in range(-top, high - top):
-        line = [(column, to_python_number(setup.pixel(channel, row, column))) for column in range(-left, wide - left)]
-        inside = 0 <= row < rows
-        cells.append([str(value) if inside and 0 <= at < columns else f"({value})" for at, value in line])
-    return _table(cells, -top, -left)
-
-
-def _grid(values: Map) -> TextTable:
-    return _table([[str(to_python_number(value)) for value in row] for row in values], 0, 0)
-
-
-def _table(cells: list[list[str]], row: int, column: int) -> TextTable:
-    """Numbers with the numbers of their rows and columns, which begin with these."""
-    return _labelled_table(cells, range(row, row + len(cells)), range(column, column + len(cells[0])))
-
-
-def _labelled_table(cells: list[list[str]], rows: Iterable[int], columns: Iterable[int]) -> TextTable:
-    lines = [[str(number), *line] for number, line in zip(rows, cells, strict=True)]
-    return TextTable.from_rows(["row", *(f"#{number}" for number in columns)], lines)
-
-
-def _sums(rows: Iterable[tuple[str, str]]) -> TextTable:
-    return TextTable.from_rows(["element", "sum of products"], rows)
-
-
-def _element_name(setup: ConvolutionSetup, step: ConvolutionStep) -> str:
-    return f"y[{step.kernel}, {step.row}, {step.column}]" if setup.several else f"y[{step.row}, {step.column}]"
-
-
-def _channel_title(setup: ConvolutionSetup, channel: int) -> str:
-    return f"channel {channel}" if setup.channels > 1 else ""
-
-
-def _joined(*parts: str) -> str:
-    return ", ".join(part for part in parts if part)
-
-
-def _fits_table(size: tuple[int, int], count: int) -> bool:
-    return size[0] <= MAX_ROWS and size[1] <= MAX_COLUMNS and count <= MAX_TABLES
-
-
-def _count(setup: ConvolutionSetup) -> int:
-    return len(setup.kernels) * setup.output_size[0] * setup.output_size[1]
-
-
-def _latex_number(value: int | float) -> str:
-    mantissa, e, power = str(value).partition("e")
-    return rf"{mantissa} \cdot 10^{{{int(power)}}}" if e else mantissa
-
-
-def _latex_factor(value: int | float) -> str:
-    return f"({_latex_number(value)})" if value < 0 else _latex_number(value)
+    kernel = _grid(name, result.used_kernels[step.kernel][channel], every, "validation")
+    return image, kernel, _grid("products", products, every)

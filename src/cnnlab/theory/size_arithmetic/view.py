@@ -169,16 +169,17 @@ def _latex(text: str) -> str:
 
 
 def _coverage_table(result: OutputSizeResult) -> TitledTable:
+    if result.question.transposed:
+        titles = ["dimension", "output that no input reaches", "input that the padding cuts off"]
+        lost = [(_DIMENSIONS[item.axis], _runs(item.empty), _runs(item.unseen)) for item in result.axes]
+        return "Left out, counted from 0", TextTable.from_rows(titles, lost)
     titles = ["dimension", "image", "padding", "#left over"]
     rows = [
         (_DIMENSIONS[item.axis], _runs(item.unseen), _runs(item.unseen_padding), str(item.left_over))
         for item in result.axes
     ]
-    if result.question.transposed:
-        titles = ["dimension", "output that no input reaches", "input that the padding cuts off"]
-        rows = [(_DIMENSIONS[item.axis], _runs(item.empty), _runs(item.unseen)) for item in result.axes]
-        return "Left out, counted from 0", TextTable.from_rows(titles, rows)
-    return "Covered by no window, counted from 0; left over: behind the last window", TextTable.from_rows(titles, rows)
+    title = "Covered by no window, counted from 0; left over: behind the last window"
+    return title, TextTable.from_rows(titles, rows)
 
 
 def _runs(spans: Sequence[Run]) -> str:

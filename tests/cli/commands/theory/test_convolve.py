@@ -29,9 +29,9 @@ def test_the_answer_in_the_terminal():
     done = call("--padding", "1")
     assert done.exit_code == 0
     for words in (
-        "True convolution: each kernel is flipped",
+        "The kernel is flipped",
         "torch's conv2d",
-        "image, with its padding in parentheses",
+        "image, padding in parentheses",
         "y[0, 1]  1·0 + 0·0 + (-1)·0 + 2·2 + 0·1 + (-2)·2 + 1·3 + 0·9 + (-1)·1 = 2",
     ):
         assert words in done.stdout
@@ -40,7 +40,7 @@ def test_the_answer_in_the_terminal():
 def test_one_element():
     done = call("--padding", "1", "--at", "0,1")
     assert "y[0, 1] = 1·0 + 0·0 + (-1)·0 + 2·2" in done.stdout
-    assert "2·2 = 4" in done.stdout
+    assert "9 products, 3 of them with padding." in done.stdout
     assert "y[0, 0]" not in done.stdout
     told = json.loads(call("--padding", "1", "--at", "0,1", "--json").stdout)
     assert (told["output"], [step["sum"] for step in told["steps"]]) == (ANSWER, [2])
@@ -66,8 +66,8 @@ def test_files_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("form", "words"),
     [
-        ("--format=markdown", "$$\\begin{aligned} y_{0, 1}"),
-        ("--format=latex", "\\begin{tabular}{lrrr}"),
+        ("--format=markdown", "$$\\begin{aligned} y[0, 1]"),
+        ("--format=latex", "\\begin{tabular}{lrlrr}"),
         ("--format=svg", "<svg "),
     ],
 )
@@ -87,7 +87,7 @@ def test_the_page_is_written_beside_the_answer(tmp_path):
 
 
 WRONG = [
-    (["--at", "3,0"], ["at: the output has no row 3", "rows 0 to 2, columns 0 to 4"]),
+    (["--at", "3,0"], ["at: the output has no such element", "rows 0 to 2, columns 0 to 4"]),
     (["--at", "one"], ["--at: this takes a row and a column", "write it as in --at 3,4"]),
     (["--of", "2"], ["--of: --of chooses a kernel for --at", "add --at 0,0 --of 2"]),
     (["--padding", "valid"], ["--padding: this takes one whole number", "0 to 100,000:", "HEIGHTxWIDTH; or same"]),
@@ -116,4 +116,4 @@ def test_a_page_that_cannot_be_written_is_told(tmp_path):
     assert (done.exit_code, done.stdout) == (1, "")
     told = " ".join(done.stderr.split())
     assert "this file can't be written: No such file or directory" in told
-    assert "next: choose another place with --page" in told
+    assert "next: choose another file with --page" in told

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,6 @@ from cnnlab.cli.output.documents import FormatOrSvg, choose_format, show_output
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnnlab.render.document import Document
     from cnnlab.theory.convolution_by_hand.result import Convolution, ConvolutionStep
 
 Image = Annotated[
@@ -62,10 +60,13 @@ def convolve(
     debug: Debug = False,
 ) -> None:
     """A convolution by hand: every output element with its products and their sum."""
-    from cnnlab.theory.convolution_by_hand.result import convolve as work_out
+    from cnnlab.theory.convolution_by_hand import compute
 
     output_format = choose_format(json, format_)
-    found = work_out(
+    element = read_position(at, "--at")
+    if of and element is None:
+        raise UsageError("--of chooses a kernel for --at", where="--of", next_step=f"add --at 0,0 --of {of}")
+    result = compute.convolve(
         _parse_numbers("--image", image),
         _parse_numbers("--kernel", kernel),
         bias=_parse_numbers("--bias", bias) if bias else None,
@@ -75,40 +76,14 @@ def convolve(
         padding_mode=padding_mode,
         flip=not cross_correlation,
     )
-    step = _selected_step(found, at, of)
+    selected = result if element is None else result.at(*element, of)
     if page is not None:
-        _write_page(page, found, step)
-    show_output(_SelectedResult(found, step), output_format)
-
-
-@dataclass(frozen=True)
-class _SelectedResult:
-    """The answer to what was asked: all of the output, or one step."""
-
-    convolution: Convolution
-    step: ConvolutionStep | None
-
-    def document(self) -> Document:
-        return self.convolution.document(self.step)
-
-    def svg(self) -> str:
-        return self.convolution.svg(self.step)
-
-    def to_json(self, indent: int | None = None) -> str:
-        return self.convolution.to_json(indent, self.step)
-
-
-def _selected_step(convolution: Convolution, at: str, of: int) -> ConvolutionStep | None:
-    place = read_position(at, "--at")
-    if place is None:
-        if of:
-            raise UsageError("--of chooses a kernel for --at", where="--of", next_step=f"add --at 0,0 --of {of}")
-        return None
-    return convolution.step_at(*place, of)
+        _write_page(page, result, None if element is None else selected.steps[0])
+    show_output(selected, output_format)
 
 
 def _parse_numbers(option: str, text: str) -> Any:
-    """The value of JSON text, or of a .json file."""
+    """Read JSON text, or a .json file."""
     import json
 
     where = option
@@ -137,10 +112,10 @@ def _parse_numbers(option: str, text: str) -> Any:
         ) from None
 
 
-def _write_page(path: Path, convolution: Convolution, step: ConvolutionStep | None) -> None:
+def _write_page(path: Path, result: Convolution, step: ConvolutionStep | None) -> None:
     from cnnlab.atomic_io import atomic_write
     from cnnlab.cli.output.console import log
-    from cnnlab.theory.convolution_by_hand.page import step_number
+    from cnnlab.theory.convolution_by_hand.page import render_page, step_number
 
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
         raise UsageError(
@@ -150,8 +125,6 @@ def _write_page(path: Path, convolution: Convolution, step: ConvolutionStep | No
             allowed="a name that ends in .html",
             next_step=f"name it as in --page {path.with_suffix('.html')}",
         )
-    atomic_write(path, convolution.page().encode(), next_step="choose another place with --page")
-    log(
-        "Written to "
-        f"{path}{f'; this step: {path.resolve().as_uri()}#step={step_number(convolution, step)}' if step else ''}"
-    )
+    atomic_write(path, render_page(result).encode(), next_step="choose another file with --page")
+    address = f"; this step: {path.resolve().as_uri()}#step={step_number(result, step)}" if step else ""
+    log(f"Written to {path}{address}")
