@@ -15,7 +15,6 @@ MAX_MODULES = 16  # in one folder
 
 # Results that draw themselves by an import within a method; empty once every view imports its result.
 KNOWN_CIRCLES = {
-    ("interpret.receptive_field.result", "interpret.receptive_field.view"),
 }
 
 # Names of the first version, which docs/design.md ("Names") replaces.

@@ -1,7 +1,7 @@
-"""How much of the input one output node sees, along one dimension.
+"""Receptive fields along one dimension.
 
-Source: A. Araujo, W. Norris, J. Sim: Computing receptive fields of convolutional neural networks, Distill, 2019; where
-an image is enlarged, nodes see differently much by their place, and their views are followed back one by one.
+Source: A. Araujo, W. Norris, J. Sim: Computing receptive fields of convolutional neural networks, Distill, 2019. Nodes
+of an enlarged map have views of different sizes, which are traced back one by one.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from functools import cached_property
 from typing import TypeAlias
 
 NodeRange: TypeAlias = tuple[int, int]
-# Views repeat from node to node with the product of all scales; this many are enough for any network that is drawn.
+# Views repeat with the product of all scales; at most so many nodes are looked at.
 MAX_PHASES = 256
 
 
 @dataclass(frozen=True)
 class ReceptiveField1d:
-    """A node's view of the input, in input pixels. A fresh one is that of the input itself.
+    """A node's view of the input, in input pixels. The default is a node of the input itself.
 
-    `jump` is how far apart the views of two neighbours are, on average.
+    `jump` is the mean distance between the views of neighbouring nodes.
     """
 
     jump: Fraction = Fraction(1)
@@ -33,7 +33,7 @@ class ReceptiveField1d:
 
     @cached_property
     def size(self) -> int:
-        """How many pixels a node sees: the most that any node does."""
+        """How many pixels a node sees; where nodes differ, the most."""
         if self._phases == 1:
             return int(self._growth)
         views = (self.trace_back(node)[-1] for node in range(min(self._phases, MAX_PHASES)))
@@ -42,12 +42,12 @@ class ReceptiveField1d:
     @cached_property
     def first_centre(self) -> Fraction:
         """The middle of the first node's view, in pixels from the middle of the first pixel; padding is below 0."""
-        if self._phases == 1:  # all nodes see alike: no need to go all the way back
+        if self._phases == 1:  # all nodes are alike
             return self._start + (self._growth - 1) / 2
         return Fraction(sum(self.trace_back(0)[-1]), 2)
 
     def trace_back(self, node: int) -> list[NodeRange]:
-        """What one node sees, layer by layer back to the input: first and last node of each map, its own in front.
+        """The view of one node on each map, as its first and last node: its own map first, the input last.
 
         >>> ReceptiveField1d().after_window(5).after_window(3).trace_back(0)
         [(0, 0), (0, 2), (0, 6)]
@@ -59,7 +59,7 @@ class ReceptiveField1d:
         return spans
 
     def input_range(self, span: NodeRange) -> NodeRange:
-        """What the nodes of a span see on the map in front of the last layer: first and last node.
+        """The view of the nodes of a span on the map in front of the last layer: first and last node.
 
         >>> ReceptiveField1d().after_window(3, stride=2, padding=1).input_range((0, 1))
         (-1, 3)
@@ -67,7 +67,7 @@ class ReceptiveField1d:
         return self._step(span)
 
     def after_window(self, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> ReceptiveField1d:
-        """The view after one more sliding window; `padding` is that in front of the first pixel.
+        """The view after one more sliding window; `padding` is in front of the first pixel.
 
         >>> ReceptiveField1d().after_window(5).after_window(3).size
         7
@@ -81,7 +81,7 @@ class ReceptiveField1d:
         return ReceptiveField1d(self.jump * stride, self._phases, self, step, grown, start)
 
     def after_upsample(self, scale: int, mode: str = "nearest") -> ReceptiveField1d:
-        """The view after enlarging by `scale`: "nearest" copies a node, "bilinear" mixes the two around a place."""
+        """The view after enlarging by `scale`: "nearest" copies a node, "bilinear" takes the two nearest."""
 
         def step(span: NodeRange) -> NodeRange:
             if mode == "nearest":
@@ -92,5 +92,5 @@ class ReceptiveField1d:
 
 
 def widest(fields: Sequence[ReceptiveField1d]) -> ReceptiveField1d:
-    """The view of a node that several paths lead to: the widest of theirs."""
+    """The view of a node that several paths lead to: the largest."""
     return max(fields, key=lambda seen: (seen.size, seen.jump))

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.layers import Conv, layers
 from cnnlab.architecture.receptive_field.compute import fields_from_records, is_layer_row, receptive_field, trace_table
-from cnnlab.architecture.receptive_field.result import LayerField, MapSpan
-from cnnlab.architecture.receptive_field.view import ReceptiveFields
+from cnnlab.architecture.receptive_field.result import MapSpan, ReceptiveFields
 from cnnlab.errors import CnnlabError, SpecError, UsageError
 
 LENET = [
@@ -191,7 +190,8 @@ def test_what_sees_everything_says_so() -> None:
     last = found.row("dense2")
     assert (last.receptive_field, last.jump, last.inputs, last.inputs_inside) == (None, None, 3072, 3072)
     assert found.layer == "maxpool3"
-    assert "Every node sees the whole image: dense1, relu4, dense2, softmax1." in found.document().to_markdown()
+    everything = [row[0] for row in found.document().tables[0][1].rows if row[3] == "everything"]
+    assert everything == ["dense1", "relu4", "dense2", "softmax1"]
     dense = receptive_field(*LENET, size=32, layer="dense1")
     assert dense.receptive_field is dense.node is None
     assert {sight.name: sight.size for sight in dense.spans}["maxpool3"] == (4, 4)
@@ -215,8 +215,8 @@ def test_the_widest_path_of_a_residual_is_named() -> None:
     assert wide_shortcut.row("residual1").path == "residual1.shortcut.conv2"
     assert wide_shortcut.receptive_field == (5, 5)
     assert wide_shortcut.windows == ("residual1.shortcut.conv1", "residual1.shortcut.conv2")
-    note = "Where paths meet, the widest counts: residual1 through residual1.shortcut.conv2."
-    assert note in wide_shortcut.document().notes
+    row = next(row for row in wide_shortcut.document().tables[0][1].rows if row[0] == "residual1")
+    assert row[-1] == "residual1.shortcut.conv2"
 
 
 def test_the_sum_is_written_out() -> None:
@@ -241,8 +241,6 @@ def test_the_answer_takes_every_form() -> None:
     assert "| maxpool3 | `maxpool(2)` | 128×4×4 | 36×36 | 8 | 7/2 | 3,888 |" in markdown
     assert r"\toprule" in found.document().to_latex()
     assert "data:image/svg+xml" in found._repr_html_()
-    again = LayerField.from_json(found.selected.to_json())
-    assert again == found.selected
 
 
 def _texts(svg: str) -> list[str]:
@@ -276,7 +274,6 @@ def test_a_picture_of_a_view_far_beyond_the_image_keeps_its_size() -> None:
     near, far = (receptive_field(*["conv(1, 7, padding=3)"] * count, size=16).svg() for count in (6, 6 * 20))
     heights = [float(ElementTree.fromstring(svg).get("height", "0")) for svg in (near, far)]
     assert heights[1] <= 1.2 * heights[0]
-    assert any("drawn in part" in text for text in _texts(far))
 
 
 def test_hidden_sizes_are_large_enough_for_every_window() -> None:
@@ -332,13 +329,6 @@ def test_the_work_grows_with_the_rows_and_no_faster() -> None:
 
     answer(2)
     assert _calls(lambda: answer(300)) < 2.5 * _calls(lambda: answer(150))
-
-
-def test_a_row_is_found_as_fast_at_the_end_as_at_the_start() -> None:
-    fields = receptive_field("repeat(500, [relu])", size=4)
-    first, last = fields.layers[0].name, fields.layers[-1].name
-    assert fields.row(last).name == last
-    assert _calls(lambda: fields.row(last)) == _calls(lambda: fields.row(first))
 
 
 def test_long_tables_tell_what_the_chosen_layer_sees_only() -> None:

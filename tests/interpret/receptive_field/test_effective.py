@@ -197,7 +197,7 @@ def test_the_theoretical_view_behind_an_enlargement_is_that_of_the_node(mode: st
 
 
 def _field(gradient: np.ndarray, rows: tuple[int, int] | None = None) -> EffectiveField:
-    return EffectiveField("n", "conv1", (0, 0), 1, gradient, rows, rows)
+    return EffectiveField(network="n", layer="conv1", node=(0, 0), images=1, gradient=gradient, rows=rows, columns=rows)
 
 
 def test_uniform_weights_of_many_layers_make_a_bell_that_grows_with_their_root() -> None:
@@ -235,7 +235,7 @@ def test_effective_sizes_by_hand() -> None:
 def test_a_node_that_nothing_changes_is_told() -> None:
     field = _field(np.zeros((4, 4)), (0, 3))
     assert (field.support_size, field.effective_size, field.energy_size) == ((0, 0), 0.0, 0)
-    told = EffectiveFields((field,))
+    told = EffectiveFields(fields=(field,))
     assert "No pixel changes this node: n" in told.document().to_markdown()
     assert "<svg" in told.svg()
 

@@ -1,1 +1,3 @@
-"""The receptive fields of a layer table."""
+"""Receptive fields of a layer table."""
+
+from cnnlab.architecture.receptive_field import view as view

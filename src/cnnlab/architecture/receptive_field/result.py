@@ -1,56 +1,36 @@
-"""What each layer sees of the image, as numbers. JSON has one number for two sides that are equal."""
+"""Receptive fields as records; pairs are (vertical, horizontal). JSON has one number for two equal sides."""
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import PlainSerializer
 
 from cnnlab.records import Record
+from cnnlab.render.result import Result
 
 IMAGE_NAME = "input"
 
 
-def _as_pair(value: Any) -> Any:
-    return value if value is None or isinstance(value, list | tuple) else (value, value)
-
-
-def _as_fractions(value: Any) -> Any:
-    sides = _as_pair(value)
-    return sides if sides is None else tuple(Fraction(side) for side in sides)
-
-
-def _as_number(side: Any) -> Any:
-    if not isinstance(side, Fraction):
-        return side
-    return side.numerator if side.denominator == 1 else str(side)
-
-
-def _collapse_equal(sides: Any) -> Any:
-    numbers = [_as_number(side) for side in sides]
+def _one_if_equal(sides: tuple[Any, Any]) -> Any:
+    """JSON of a pair; fractions are texts."""
+    numbers = [str(side) if isinstance(side, Fraction) and side.denominator > 1 else side for side in sides]
+    numbers = [int(side) if isinstance(side, Fraction) else side for side in numbers]
     return numbers[0] if numbers[0] == numbers[1] else numbers
 
 
-_Serialized = PlainSerializer(_collapse_equal, when_used="json")
-IntPair: TypeAlias = Annotated[tuple[int, int], BeforeValidator(_as_pair), _Serialized]
-FractionPair: TypeAlias = Annotated[tuple[Fraction, Fraction], BeforeValidator(_as_fractions), _Serialized]
-TextPair: TypeAlias = Annotated[tuple[str, str], BeforeValidator(_as_pair), _Serialized]
-
-
-def rule_text(rule: tuple[str, str]) -> str:
-    """The rules of both sides as they are written: one where they are the same.
-
-    >>> rule_text(("A − 4", "A − 4")), rule_text(("A − 4", "B − 2"))
-    ('A − 4', 'A − 4 by B − 2')
-    """
-    return rule[0] if rule[0] == rule[1] else " by ".join(rule)
+_serialized = PlainSerializer(_one_if_equal, when_used="json")
+IntPair: TypeAlias = Annotated[tuple[int, int], _serialized]
+FractionPair: TypeAlias = Annotated[tuple[Fraction, Fraction], _serialized]
+TextPair: TypeAlias = Annotated[tuple[str, str], _serialized]
 
 
 class MapSpan(Record):
-    """What one node sees on one earlier map: `size` (rows, columns), and the first and last row and column.
+    """The view of one node on one earlier map: `size`, and the first and last row and column.
 
-    A row or column below 0, or beyond the map, is padding. The image itself is called "input".
+    Rows and columns below 0 or beyond the map are padding. The image is called "input".
     """
 
     name: str
@@ -60,19 +40,20 @@ class MapSpan(Record):
 
 
 class LayerField(Record):
-    """What the nodes of one layer see of the image; pairs are (vertical, horizontal), in pixels.
+    """The receptive field of one layer's nodes, in pixels of the image.
 
     Attributes:
         output: (C, H, W) or (features,); None where no size of the image was given.
-        rule: the output's sides, as rules in the image's sides A (and B); None where there is none.
-        window: how many rows and columns of its input a node takes, gaps of a dilation included; None where it takes
+        rule: the output's sides as functions of the image's sides A and B; None where there are none.
+        window: rows and columns of its input that a node takes, gaps of a dilation included; None where it takes
             single nodes, or everything.
         receptive_field: None where a node sees the whole image.
+        jump: distance between the views of neighbouring nodes.
         first_centre: the middle of the first node's view, from the middle of the first pixel.
-        inputs: numbers of the image that a node sees, padding among them; None for the whole of an unknown size.
-        inputs_inside: without padding, for the node in the middle; None where no size of the image was given.
+        inputs: numbers of the image that a node sees, padding included; None for the whole of an unknown size.
+        inputs_inside: the same without padding, for the node in the middle; None where no size was given.
         path: where several paths meet, the row through which a node sees the most.
-        sees: what the node in the middle sees on earlier maps, the nearest first. Empty for long tables.
+        sees: the view of the node in the middle on earlier maps, the nearest first. Empty for long tables.
     """
 
     name: str
@@ -88,3 +69,78 @@ class LayerField(Record):
     inputs_inside: int | None = None
     path: str = ""
     sees: tuple[MapSpan, ...] = ()
+
+
+class ReceptiveFields(Result):
+    """The receptive field of every layer, and the view of one node on every map in front of it.
+
+    Attributes:
+        title: the network's name; "" for a table.
+        image: (C, H, W); where it was not `size_given`, one that is large enough for a drawing.
+        layer: the row that is traced back.
+        node: (row, column) on its map; None where its nodes see the whole image.
+        layers: every row.
+        windows: the rows that widen or move the view, on the widest path to `layer`.
+        maps: (height, width) of each row's map.
+    """
+
+    title: str
+    image: tuple[int, int, int]
+    size_given: bool
+    layer: str
+    node: tuple[int, int] | None
+    layers: tuple[LayerField, ...]
+    windows: tuple[str, ...]
+    maps: dict[str, tuple[int, int]]
+
+    @property
+    def selected(self) -> LayerField:
+        """The row that is traced back."""
+        return self.row(self.layer)
+
+    @property
+    def receptive_field(self) -> tuple[int, int] | None:
+        """(height, width) of a node's view in pixels; None for the whole image."""
+        return self.selected.receptive_field
+
+    @property
+    def jump(self) -> tuple[Fraction, Fraction] | None:
+        """Distance between the views of neighbouring nodes, in pixels."""
+        return self.selected.jump
+
+    @property
+    def first_centre(self) -> tuple[Fraction, Fraction] | None:
+        """The middle of the first node's view, from the middle of the first pixel."""
+        return self.selected.first_centre
+
+    @property
+    def inputs(self) -> int | None:
+        """Numbers of the image that a node sees, padding included."""
+        return self.selected.inputs
+
+    @property
+    def spans(self) -> tuple[MapSpan, ...]:
+        """The node's view on each earlier map, the nearest first."""
+        return self.selected.sees
+
+    @property
+    def is_square(self) -> bool:
+        """Whether all maps of an A×A image are square."""
+        return all(row.rule is None or row.rule[0] == row.rule[1] for row in self.layers)
+
+    def row(self, name: str) -> LayerField:
+        """The row of this name."""
+        return next(row for row in self.layers if row.name == name)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The selected row's fields, then those of every row."""
+        selected = self.selected.model_dump(mode="json", exclude={"name", "kind", "text", "output"})
+        fields = {
+            "layer": self.layer,
+            **selected,
+            "node": self.node,
+            "image": self.image,
+            "size_given": self.size_given,
+            "layers": [row.model_dump(mode="json") for row in self.layers],
+        }
+        return json.dumps(fields, indent=indent, ensure_ascii=False)

@@ -1,7 +1,4 @@
-"""What one node of a layer sees on every earlier map, followed back through the rows of a table.
-
-Only records are read, so that it is the same for a table of ours and for a network that was traced.
-"""
+"""The view of one node of a layer on every earlier map, traced back through the records of a table or a network."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from graphlib import TopologicalSorter
 from math import ceil, floor
 from typing import TypeAlias
 
-from cnnlab.architecture.layer import Layer, Pair
+from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.layer_graph import CONTAINER_KINDS, layer_from_record
 from cnnlab.architecture.layers import BatchNorm, GroupNorm, LocalResponseNorm, Upsample
 from cnnlab.architecture.receptive_field.result import IMAGE_NAME, MapSpan
@@ -22,15 +19,15 @@ from cnnlab.theory.receptive_field import NodeRange, ReceptiveField1d
 
 SpanPair: TypeAlias = tuple[NodeRange, NodeRange]
 SpanMap: TypeAlias = Callable[[NodeRange], NodeRange]
-# Beside windows, what takes no other map than C×H×W.
+# Layers without a window that take C×H×W only.
 _CHANNELS_FIRST = (Upsample, BatchNorm, GroupNorm, LocalResponseNorm)
-# The image's own key: a row without inputs reads it, and no row has this name.
+# The key of the image, which rows without inputs read; no row has this name.
 _IMAGE_KEY = ""
 
 
 @dataclass(frozen=True)
 class SpanTracer:
-    """The rows of a table over an image of this shape (C, H, W)."""
+    """The rows of a table for an image of shape (C, H, W)."""
 
     records: Sequence[LayerRecord]
     image: tuple[int, int, int]
@@ -42,17 +39,17 @@ class SpanTracer:
 
     @cached_property
     def position(self) -> dict[str, int]:
-        """Each row's place in the order of the data: behind all that it reads."""
+        """Each row's number in an order in which it comes after its inputs."""
         graph = {record.name: record.inputs for record in self.records}
         return {name: place for place, name in enumerate(TopologicalSorter(graph).static_order())}
 
     def last_map(self) -> LayerRecord:
-        """The last row whose nodes see a part of the image, or, where all see everything, the last row."""
+        """The last row with a map whose nodes don't all see everything; where there is none, the last row."""
         rows = sorted(self.records, key=lambda record: self.position[record.name])
         return next((row for row in reversed(rows) if row.receptive_field and len(row.output) == 3), rows[-1])
 
     def map_size(self, name: str) -> Pair | None:
-        """The height and width of a row's map; a flattened one still has its places. None for numbers without one."""
+        """(height, width) of a row's map, or of the map that it flattens; None where there is none."""
         while name != _IMAGE_KEY:
             record = self.rows[name]
             if len(record.output) == 3:
@@ -65,7 +62,7 @@ class SpanTracer:
     def channels_last(self, record: LayerRecord) -> bool:
         """Whether a map is H×W×C, as between two layers of a ConvNeXt.
 
-        It is known by its size, which a layer that takes no other than C×H×W gave at the same jump.
+        It is when its first two axes, and not its last two, have the size of a C×H×W map of the same jump.
         """
         if len(record.output) != 3 or record.jump is None:
             return False
@@ -78,7 +75,7 @@ class SpanTracer:
         return high // 2, wide // 2
 
     def spans(self, name: str, node: Pair) -> tuple[MapSpan, ...]:
-        """What a node of a row sees on each map in front of it, the nearest first and the image last."""
+        """The view of a row's node on each map in front of it, the nearest first and the image last."""
         whole = self.rows[name].receptive_field is None
         spans: dict[str, SpanPair | None] = {name: None if whole else ((node[0], node[0]), (node[1], node[1]))}
         for row in self._ancestors(name):
@@ -86,9 +83,9 @@ class SpanTracer:
                 spans[source] = _hull(spans[source], span) if source in spans else span
         del spans[name]
         nearest = sorted(spans, key=lambda source: -1 if source == _IMAGE_KEY else self.position[source], reverse=True)
-        maps = [source for source in nearest if source == _IMAGE_KEY or self._is_map(self.rows[source])]
+        maps = [source for source in nearest if source == _IMAGE_KEY or _is_map(self.rows[source])]
         found = [(source, spans[source], self.map_size(source)) for source in maps]
-        # What sees everything sees the maps and no padding: its view is not that of one window.
+        # A node that sees everything sees the maps without padding.
         return tuple(
             _map_span(source or IMAGE_NAME, _clip(span, sides) if whole and sides else span)
             for source, span, sides in found
@@ -96,13 +93,13 @@ class SpanTracer:
         )
 
     def widest_branch(self, record: LayerRecord) -> str:
-        """Where several paths meet in a row, the one of its inputs whose nodes see the most; "" where none do."""
+        """Where several paths meet in a row, its input with the largest receptive field; "" elsewhere."""
         if len(record.inputs) < 2 and record.kind != "residual":
             return ""
         return self.widest_input(record)
 
     def widest_input(self, record: LayerRecord) -> str:
-        """The one of a row's inputs whose nodes see the most; "" for the image."""
+        """A row's input with the largest receptive field; "" for the image."""
 
         def area(name: str) -> int:
             seen = self.rows[name].receptive_field
@@ -111,7 +108,7 @@ class SpanTracer:
         return max(record.inputs, key=area, default=_IMAGE_KEY)
 
     def windows_to(self, name: str) -> list[LayerRecord]:
-        """The rows on the widest path from the image to a row that widen or move the view, the first one first."""
+        """The rows on the widest path from the image to a row that widen or move the view, in order."""
         found = []
         while name != _IMAGE_KEY:
             record = self.rows[name]
@@ -121,33 +118,26 @@ class SpanTracer:
         return found[::-1]
 
     def window(self, record: LayerRecord) -> Pair | None:
-        """The rows and columns of its input that a node of a row takes; None for single nodes, place by place."""
+        """Rows and columns of its input that a node takes; None where it takes the node of its own position."""
         back = self._span_maps(record)
         if back is None or all(step((node, node)) == (node, node) for step in back for node in (0, 1)):
             return None
         high, wide = (step((0, 0)) for step in back)
         return high[1] - high[0] + 1, wide[1] - wide[0] + 1
 
-    def layer(self, record: LayerRecord) -> Layer | None:
-        """A row's layer with its arguments; None for a row that no table can have."""
-        return layer_from_record(record)
-
     @cached_property
     def _known_sizes(self) -> dict[tuple[str, str], set[Pair]]:
-        """The sizes of maps at each jump that are surely C×H×W: the image's, and those that windows give."""
+        """At each jump, the sizes of maps known to be C×H×W: the image's, and those of windows."""
         found = {("1", "1"): {self.image[1:]}}
         for record in self.records:
-            layer = self.layer(record)
+            layer = layer_from_record(record)
             sure = layer is not None and (layer.window() is not None or isinstance(layer, _CHANNELS_FIRST))
             if sure and record.jump is not None and len(record.output) == 3:
                 found.setdefault(record.jump, set()).add((record.output[1], record.output[2]))
         return found
 
-    def _is_map(self, record: LayerRecord) -> bool:
-        return len(record.output) == 3 and record.kind != "repeat"
-
     def _ancestors(self, name: str) -> list[LayerRecord]:
-        """A row and all in front of it, each behind all of them that read it."""
+        """A row and all in front of it, each after all that read it."""
         found, waiting = {name}, [name]
         while waiting:
             fresh = set(self.rows[waiting.pop()].inputs) - found
@@ -160,18 +150,18 @@ class SpanTracer:
         sources = record.inputs or (_IMAGE_KEY,)
         if back is not None and span is not None:
             seen = back[0](span[0]), back[1](span[1])
-            # A gate that has seen everything is left out, as the receptive field leaves it out.
+            # A gate that sees everything is left out, as in the receptive field.
             return [(source, seen) for source in sources if source == _IMAGE_KEY or self.rows[source].receptive_field]
         wholes = [(source, self.map_size(source)) for source in sources]
         return [(source, sides and ((0, sides[0] - 1), (0, sides[1] - 1))) for source, sides in wholes]
 
     def _span_maps(self, record: LayerRecord) -> tuple[SpanMap, SpanMap] | None:
-        """What a row's nodes see one map back, along each axis; None: all of it."""
+        """The view of a row's nodes one map back, along each axis; None for all of it."""
         if record.receptive_field is None:
             return None
         if record.kind in CONTAINER_KINDS or len(record.inputs) > 1:
             return _identity, _identity
-        layer = self.layer(record)
+        layer = layer_from_record(record)
         views = None if layer is None else layer.receptive_field((ReceptiveField1d(), ReceptiveField1d()))
         if views is not None:
             return views[0].input_range, views[1].input_range
@@ -179,12 +169,16 @@ class SpanTracer:
         return _span_map_between(before, record, 0), _span_map_between(before, record, 1)
 
 
+def _is_map(record: LayerRecord) -> bool:
+    return len(record.output) == 3 and record.kind != "repeat"
+
+
 def _identity(span: NodeRange) -> NodeRange:
     return span
 
 
 def _span_map_between(source: LayerRecord | None, target: LayerRecord, axis: int) -> SpanMap:
-    """The step from one row back to the row in front of it, by their views of the image."""
+    """The step from a row back to the row in front of it, by their views of the image."""
     start, end, jump = _first_field(target, axis)
     start_before, end_before, jump_before = _first_field(source, axis)
 

@@ -1,16 +1,16 @@
-"""The effective receptive field: how much one node responds to each pixel, by gradients.
+"""The effective receptive field: the gradient of one node by each pixel.
 
 Source: W. Luo, Y. Li, R. Urtasun, R. Zemel: Understanding the effective receptive field in deep convolutional neural
-networks, NeurIPS 2016. They send a gradient of 1 back from one node; here it is ±1, at random, from every channel of
-the node's place, so that no channel stands for all.
+networks, NeurIPS 2016. They send a gradient of 1 back from one node; here every channel at the node's position gets ±1
+at random, so that the result does not depend on one channel.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,6 @@ from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.receptive_field.compute import DEFAULT_CLASSES, trace_table
 from cnnlab.architecture.receptive_field.spans import SpanTracer
-from cnnlab.architecture.trace import Trace
 from cnnlab.context import NO_CALLBACKS
 from cnnlab.errors import UsageError
 from cnnlab.interpret.hooks import forward_hooks, module_name
@@ -52,8 +51,8 @@ from cnnlab.render.formatting import format_shape
 from cnnlab.training.device import choose_device, disable_tf32
 
 
-class _LayerReached(Exception):  # noqa: N818  (nothing went wrong)
-    """The layer that was asked for has run."""
+class _LayerReached(Exception):  # noqa: N818  (no error)
+    """The requested layer has run."""
 
 
 @disable_tf32()
@@ -69,18 +68,18 @@ def effective_field(
     node: tuple[int, int] | None = None,
     name: str = "a network",
 ) -> EffectiveField:
-    """The mean absolute gradient of one node of a layer by each pixel, over random images, in eval mode.
+    """Compute the mean absolute gradient of one node by each pixel, over random images, in eval mode.
 
     Args:
-        network: left as it was: its numbers, mode, gradients and hooks. Computed where it lies.
-        layer: the name of a module, or of a row where the module was called again: "relu#2".
+        network: its weights, mode, gradients and hooks are left unchanged; its device is used.
+        layer: a module, or a row where the module was called again: "relu#2".
         shape: (C, H, W) of the images.
-        rows: its table for such images, which tells the theoretical field, and whether a layer gives N×H×W×C.
+        rows: the network's table for such images, for the theoretical field and the layout of the layer's output.
         images: how many, of independent normally distributed numbers.
-        seed: names the images and signs; image number i is the same for every `batch` and device.
-        batch: how many images are computed at a time.
-        node: (row, column) on the layer's map; the one in the middle where it is left out.
-        name: what to call the network.
+        seed: of images and signs; image i is the same for every `batch` and device.
+        batch: images in one forward pass.
+        node: (row, column) on the layer's map; by default the one in the middle.
+        name: the network's name in the result.
 
     Raises:
         UsageError: the network has no such layer, or the layer gives no map, or no such node.
@@ -109,12 +108,19 @@ def effective_field(
             gradient += image_gradient.abs().mean(dim=1).cpu().double().sum(dim=0).numpy()
     assert place is not None
     span = tracer.spans(layer, place)[-1] if row is not None and row.receptive_field is not None else None
-    spans = (None, None) if span is None else (span.rows, span.columns)
-    return EffectiveField(name, layer, place, images, gradient / images, *spans)
+    return EffectiveField(
+        network=name,
+        layer=layer,
+        node=place,
+        images=images,
+        gradient=gradient / images,
+        rows=span and span.rows,
+        columns=span and span.columns,
+    )
 
 
 def last_layer(network: nn.Module, rows: Sequence[LayerRecord]) -> LayerRecord:
-    """The last row that is a module of the network and gives a map whose nodes see a part of the image.
+    """The last row that is a module of the network and gives a map with a receptive field.
 
     Raises:
         UsageError: there is none.
@@ -140,14 +146,14 @@ def _signs(seed: int, number: int, channels: int) -> npt.NDArray[np.float32]:
 
 
 def _maps(network: nn.Module, images: Tensor, layer: str, channels_last: bool) -> Tensor:
-    """The layer's output as N×C×H×W, still tied to the pictures."""
+    """The layer's output as N×C×H×W, with its graph."""
     outputs: list[Tensor] = []
 
     def keep(_: str, output: Tensor) -> None:
         outputs.append(output)
         raise _LayerReached
 
-    # What is behind the layer is not computed: it may want images of one size.
+    # Later layers are not computed: they may need images of another size.
     with forward_hooks(network, [layer], keep), contextlib.suppress(_LayerReached):
         network(images)
     maps = outputs[0] if outputs else None
@@ -174,13 +180,8 @@ def _validated_node(node: tuple[int, int] | None, maps: Tensor, layer: str) -> t
     return place
 
 
-@dataclass(frozen=True)
-class _ResolvedNetworks:
-    """The networks by name, and their rows for images of this shape (C, H, W)."""
-
-    networks: Sequence[tuple[str, nn.Module]]
-    rows: Sequence[LayerRecord]
-    shape: Image
+# Networks by name, and their rows for images of a shape (C, H, W).
+_Networks: TypeAlias = tuple[list[tuple[str, nn.Module]], Sequence[LayerRecord], Image]
 
 
 @disable_tf32()
@@ -197,34 +198,31 @@ def target_effective_fields(
     device: str = "auto",
     log: Callable[[str], None] = NO_CALLBACKS.log,
 ) -> EffectiveFields:
-    """How much a node looks at each pixel: with a run's trained weights and those it began with, or random ones.
+    """Compute effective fields with a run's trained and initial weights, or with random ones.
 
     Args:
         target: the rows of a table, or one path of a recipe or a run, or one name of a backbone.
         size: (height, width) of the images, instead of their own; for rows, one that is large enough.
-        channels: C of the images for rows, 3 where it is left out, or for a recipe, instead of its own.
-        data: where catalogue data lives.
-        layer: the node's; the last one with a map where it is left out.
-        node: (row, column); the one in the middle where it is left out.
-        images: how many random ones.
-        seed: of images and random weights; where it is left out, 0 for images and a recipe's own for its weights.
+        channels: C of the images for rows, by default 3, or for a recipe, instead of its own.
+        data: folder of the catalogue's data.
+        layer: the node's; by default the last one with a map.
+        node: (row, column); by default the one in the middle.
+        images: number of random images.
+        seed: of images and random weights; by default 0 for images and a recipe's own for its weights.
         device: auto, cpu, cuda or mps.
-        log: told of anything odd about a run's weights.
+        log: called with messages about a run's weights.
 
     Raises:
         SpecError, SourceError, RunError: it can't be used, or nothing of this name is known.
-        UsageError: a layer or a node that is not there, or channels for what has its own.
+        UsageError: a layer or a node that is not there, or channels for a network that has its own.
     """
-    resolved = _resolve_networks(resolve_target(target), size, channels, data, seed, device, log)
-    chosen = layer or last_layer(resolved.networks[0][1], resolved.rows).name
-    return EffectiveFields(
-        tuple(
-            effective_field(
-                network, chosen, resolved.shape, rows=resolved.rows, images=images, seed=seed or 0, node=node, name=name
-            )
-            for name, network in resolved.networks
-        )
+    networks, rows, shape = _resolve_networks(resolve_target(target), size, channels, data, seed, device, log)
+    layer = layer or last_layer(networks[0][1], rows).name
+    fields = (
+        effective_field(network, layer, shape, rows=rows, images=images, seed=seed or 0, node=node, name=name)
+        for name, network in networks
     )
+    return EffectiveFields(fields=tuple(fields))
 
 
 def _resolve_networks(
@@ -235,23 +233,27 @@ def _resolve_networks(
     seed: int | None,
     device: str,
     log: Callable[[str], None],
-) -> _ResolvedNetworks:
+) -> _Networks:
     target = choose_device(device)
     if isinstance(resolved, LayerRows):
         table = trace_table(read_table(resolved.texts, {}, DEFAULT_CLASSES), size, channels or 3)
-        return _random_network(table, seed or 0, target)
+        network = build(table)
+        init_weights(network, "default", seed or 0)
+        depth, height, width = table.input
+        name = f"random weights, seed {seed or 0}"
+        return [(name, network.to(target))], table.records(), (depth, height, width)
     if isinstance(resolved, RecipeFile):
         recipe = trace_recipe(resolved, size, channels, data)
         name, network = build_initial_network(recipe, resolved.path.stem, seed, log)
-        return _ResolvedNetworks([(name, network.to(target))], recipe.rows, recipe.input)
+        return [(name, network.to(target))], recipe.rows, recipe.input
     if channels is not None:
         raise UsageError("this network has its channels", where="--channels", next_step="leave --channels out")
     if isinstance(resolved, NamedBackbone):
         model = load_target(resolved, seed=seed, device=device, data=data, log=log)
         shape = input_shape(resolved.shape, size)
         rows = backbone_table(resolved.name, shape).layers if size else model.layers
-        return _ResolvedNetworks([(model.name, model.network)], rows, shape)
-    # A run has its weights; the seed is that of the images.
+        return [(model.name, model.network)], rows, shape
+    # A run has its weights; the seed is for the images.
     model = load_target(resolved, seed=None, device=device, data=data, log=log)
     run = trace_run(resolved, size)
     networks = [(model.name, model.network)]
@@ -260,21 +262,12 @@ def _resolve_networks(
         networks.append(("before training", initial.to(target)))
     for _, network in networks:
         _fit_resize(network, run)
-    return _ResolvedNetworks(networks, run.rows, run.input)
+    return networks, run.rows, run.input
 
 
 def _fit_resize(network: nn.Module, run: TracedRecipe) -> None:
-    """A backbone's images are brought to its size from whatever size they have."""
+    """Let a backbone resize images of this size to its own."""
     if isinstance(network, TransferModel):
         planned = plan_network(run.recipe.model, run.input, run.classes, run.backbone_run_dir).build(0, "meta")
         assert isinstance(planned, TransferModel)
         network.resize = planned.resize
-
-
-def _random_network(table: Trace, seed: int, device: torch.device) -> _ResolvedNetworks:
-    network = build(table)
-    init_weights(network, "default", seed)
-    channels, height, width = table.input
-    return _ResolvedNetworks(
-        [(f"random weights, seed {seed}", network.to(device))], table.records(), (channels, height, width)
-    )

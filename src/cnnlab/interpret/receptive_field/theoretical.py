@@ -1,4 +1,4 @@
-"""Receptive fields of what a person names: rows, a recipe, a run or a backbone. Only backbones load torch."""
+"""Receptive fields by the layers of rows, a recipe, a run or a backbone. Only backbones load torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.receptive_field.compute import fields_from_records, receptive_field
-from cnnlab.architecture.receptive_field.view import ReceptiveFields
+from cnnlab.architecture.receptive_field.result import ReceptiveFields
 from cnnlab.interpret.targets import LayerRows, NamedBackbone, input_shape, resolve_target, trace_recipe, trace_run
 from cnnlab.storage.run_folder import RunFolder
 
@@ -21,13 +21,13 @@ def target_receptive_fields(
     layer: str = "",
     node: Pair | None = None,
 ) -> ReceptiveFields:
-    """What every layer sees of the image; a recipe, a run and a backbone have images of their own.
+    """Compute the receptive field of every layer.
 
     Args:
         target: the rows of a table, or one path of a recipe or a run, or one name of a backbone.
-        size: (height, width) of the image, instead of their own; needed for a recipe whose data is not at hand.
-        channels: C of the image, instead of their own; 3 for rows.
-        data: where catalogue data lives.
+        size: (height, width) of the image, instead of the network's own; needed where a recipe's data is missing.
+        channels: C of the image, instead of the network's own; 3 for rows.
+        data: folder of the catalogue's data.
         layer: as in `receptive_field`; so is `node`.
 
     Raises:
