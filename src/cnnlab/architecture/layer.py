@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Self, TypeAlias
 
 from cnnlab.errors import SpecError
-from cnnlab.theory.receptive_field import ReceptiveField1d
 from cnnlab.theory.output_size import OutputSize, output_size
+from cnnlab.theory.receptive_field import ReceptiveField1d
 
 Shape: TypeAlias = tuple[int, ...]
 ParameterShapes: TypeAlias = dict[str, Shape]

@@ -14,8 +14,8 @@ from cnnlab.architecture.layer import Layer, ParameterShapes, ReceptiveFieldPair
 from cnnlab.architecture.layers import LayerRow, Repeat, Residual, layer_arguments, row_names
 from cnnlab.errors import Problem, SpecError
 from cnnlab.records import LayerRecord
-from cnnlab.theory.receptive_field import ReceptiveField1d, widest
 from cnnlab.theory.output_size import output_size
+from cnnlab.theory.receptive_field import ReceptiveField1d, widest
 
 # Far above any network that a table is written for; it keeps nested repeats from running for hours.
 MAX_ROWS = 10_000

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.layers import Conv, layers
 from cnnlab.architecture.receptive_field.compute import fields_from_records, is_layer_row, receptive_field, trace_table
-from cnnlab.architecture.receptive_field.result import MapSpan, ReceptiveFields
+from cnnlab.architecture.receptive_field.result import MapSpan
 from cnnlab.errors import CnnlabError, SpecError, UsageError
 
 LENET = [
@@ -178,22 +178,23 @@ def test_inputs_are_counted_with_padding_and_without(
     rows = range(-padding, kernel - padding)
     inside = [place for place in rows if 0 <= place < side]
     assert found.inputs == channels * len(rows) ** 2
-    assert found.selected.inputs_inside == channels * len(inside) ** 2
+    assert found.inputs_inside == channels * len(inside) ** 2
     end = found.maps["conv1"][0] - 1
     last = receptive_field(found.selected.text, size=side, channels=channels, node=(end, end))
     inside = [place for place in range(end * stride - padding, end * stride - padding + kernel) if 0 <= place < side]
-    assert last.selected.inputs_inside == channels * len(inside) ** 2
+    assert last.inputs_inside == channels * len(inside) ** 2
 
 
 def test_what_sees_everything_says_so() -> None:
     found = receptive_field(*LENET, size=32)
     last = found.row("dense2")
-    assert (last.receptive_field, last.jump, last.inputs, last.inputs_inside) == (None, None, 3072, 3072)
+    assert (last.receptive_field, last.jump, last.inputs) == (None, None, 3072)
     assert found.layer == "maxpool3"
     everything = [row[0] for row in found.document().tables[0][1].rows if row[3] == "everything"]
     assert everything == ["dense1", "relu4", "dense2", "softmax1"]
     dense = receptive_field(*LENET, size=32, layer="dense1")
     assert dense.receptive_field is dense.node is None
+    assert dense.inputs_inside == 3072
     assert {sight.name: sight.size for sight in dense.spans}["maxpool3"] == (4, 4)
     assert dense.spans[-1] == MapSpan(name="input", size=(32, 32), rows=(0, 31), columns=(0, 31))
     assert "A node of dense1 sees the whole image" in dense.document().title
@@ -329,10 +330,3 @@ def test_the_work_grows_with_the_rows_and_no_faster() -> None:
 
     answer(2)
     assert _calls(lambda: answer(300)) < 2.5 * _calls(lambda: answer(150))
-
-
-def test_long_tables_tell_what_the_chosen_layer_sees_only() -> None:
-    found: ReceptiveFields = receptive_field("repeat(70, [conv(3, 3, padding=1)])", layer="repeat1.50.conv1")
-    assert found.receptive_field == (103, 103)
-    assert found.spans
-    assert not found.row("repeat1.2.conv1").sees

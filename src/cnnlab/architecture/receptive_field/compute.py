@@ -11,8 +11,8 @@ from cnnlab.architecture.layer import Pair, Shape
 from cnnlab.architecture.layer_graph import CONTAINER_KINDS, layer_from_record
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.layers import AdaptivePool, LayerRow, Upsample, layers
-from cnnlab.architecture.receptive_field.result import IMAGE_NAME, LayerField, MapSpan, ReceptiveFields
-from cnnlab.architecture.receptive_field.spans import SpanTracer
+from cnnlab.architecture.receptive_field.result import LayerField, ReceptiveFields
+from cnnlab.architecture.receptive_field.spans import SpanTracer, validated_node
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.errors import SpecError, UsageError, did_you_mean
 from cnnlab.records import LayerRecord
@@ -22,9 +22,7 @@ from cnnlab.theory.output_size import SizeExpression
 # The value of `classes` in a table without data.
 DEFAULT_CLASSES = 10
 # Sides tried for an image of no given size.
-_SIDES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
-# In longer tables only the selected row is traced back.
-MAX_ROWS = 64
+_SIDES = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096)
 # The sides of a map as functions of the image's.
 SizeRules: TypeAlias = tuple[SizeExpression, SizeExpression]
 
@@ -112,20 +110,16 @@ def fields_from_records(
         )
     node = _select_node(tracer, selected, node)
     rules = _size_rules(tracer)
-    fields = []
-    for row in records:
-        field = _layer_field(tracer, row, rules[row.name], size_given)
-        if row is selected or len(records) <= MAX_ROWS:
-            place = node if row is selected else tracer.centre_node(row.name)
-            field = field.model_copy(update=_node_fields(tracer, row, place, size_given))
-        fields.append(field)
+    # A node that sees everything has no definite view of an image of unknown size.
+    traced = size_given or selected.receptive_field is not None
     return ReceptiveFields(
         title=title,
         image=tracer.image,
         size_given=size_given,
         layer=selected.name,
         node=None if selected.receptive_field is None else node,
-        layers=tuple(fields),
+        spans=tracer.spans(selected.name, node) if traced else (),
+        layers=tuple(_layer_field(tracer, row, rules[row.name], size_given) for row in records),
         windows=tuple(row.name for row in tracer.windows_to(selected.name)),
         maps={row.name: sides for row in records if (sides := tracer.map_size(row.name)) is not None},
     )
@@ -154,14 +148,7 @@ def _select_node(tracer: SpanTracer, selected: LayerRecord, node: Pair | None) -
             where="--node",
             next_step="leave the node out, or choose a layer with a map",
         )
-    if not all(0 <= at < side for at, side in zip(node, sides, strict=True)):
-        raise UsageError(
-            f"the map of '{selected.name}' has no such node",
-            where="--node",
-            received=f"{node[0]},{node[1]}",
-            allowed=f"rows 0 to {sides[0] - 1}, columns 0 to {sides[1] - 1}",
-        )
-    return node
+    return validated_node(node, sides, selected.name)
 
 
 def _layer_field(tracer: SpanTracer, row: LayerRecord, rule: SizeRules | None, size_given: bool) -> LayerField:
@@ -183,22 +170,6 @@ def _layer_field(tracer: SpanTracer, row: LayerRecord, rule: SizeRules | None, s
 
 def _fractions(sides: tuple[str, str] | None) -> tuple[Fraction, Fraction] | None:
     return None if sides is None else (Fraction(sides[0]), Fraction(sides[1]))
-
-
-def _node_fields(tracer: SpanTracer, row: LayerRecord, node: Pair, size_given: bool) -> dict[str, Any]:
-    """The fields that depend on the node; none where it sees everything of an image of unknown size."""
-    if row.receptive_field is None and not size_given:
-        return {}
-    spans = tracer.spans(row.name, node)
-    image = next(span for span in spans if span.name == IMAGE_NAME)
-    inside = tracer.image[0] * _pixels_inside(image, tracer.image[1:])
-    return {"sees": spans, "inputs_inside": inside if size_given else None}
-
-
-def _pixels_inside(span: MapSpan, sides: Pair) -> int:
-    """Count the pixels of a view without padding."""
-    spans = zip((span.rows, span.columns), sides, strict=True)
-    return prod(max(min(last, side - 1) - max(first, 0) + 1, 0) for (first, last), side in spans)
 
 
 def _size_rules(tracer: SpanTracer) -> dict[str, SizeRules | None]:

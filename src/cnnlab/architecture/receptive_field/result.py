@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from math import prod
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import PlainSerializer
@@ -38,6 +39,11 @@ class MapSpan(Record):
     rows: tuple[int, int]
     columns: tuple[int, int]
 
+    def pixels_inside(self, sides: tuple[int, int]) -> int:
+        """How many nodes of the view are on a map of these sides, and not in its padding."""
+        views = zip((self.rows, self.columns), sides, strict=True)
+        return prod(max(min(last, side - 1) - max(first, 0) + 1, 0) for (first, last), side in views)
+
 
 class LayerField(Record):
     """The receptive field of one layer's nodes, in pixels of the image.
@@ -51,9 +57,7 @@ class LayerField(Record):
         jump: distance between the views of neighbouring nodes.
         first_centre: the middle of the first node's view, from the middle of the first pixel.
         inputs: numbers of the image that a node sees, padding included; None for the whole of an unknown size.
-        inputs_inside: the same without padding, for the node in the middle; None where no size was given.
         path: where several paths meet, the row through which a node sees the most.
-        sees: the view of the node in the middle on earlier maps, the nearest first. Empty for long tables.
     """
 
     name: str
@@ -66,9 +70,7 @@ class LayerField(Record):
     jump: FractionPair | None = None
     first_centre: FractionPair | None = None
     inputs: int | None = None
-    inputs_inside: int | None = None
     path: str = ""
-    sees: tuple[MapSpan, ...] = ()
 
 
 class ReceptiveFields(Result):
@@ -79,6 +81,7 @@ class ReceptiveFields(Result):
         image: (C, H, W); where it was not `size_given`, one that is large enough for a drawing.
         layer: the row that is traced back.
         node: (row, column) on its map; None where its nodes see the whole image.
+        spans: the node's view on each earlier map, the nearest first.
         layers: every row.
         windows: the rows that widen or move the view, on the widest path to `layer`.
         maps: (height, width) of each row's map.
@@ -89,6 +92,7 @@ class ReceptiveFields(Result):
     size_given: bool
     layer: str
     node: tuple[int, int] | None
+    spans: tuple[MapSpan, ...]
     layers: tuple[LayerField, ...]
     windows: tuple[str, ...]
     maps: dict[str, tuple[int, int]]
@@ -119,9 +123,11 @@ class ReceptiveFields(Result):
         return self.selected.inputs
 
     @property
-    def spans(self) -> tuple[MapSpan, ...]:
-        """The node's view on each earlier map, the nearest first."""
-        return self.selected.sees
+    def inputs_inside(self) -> int | None:
+        """Numbers of the image that the node sees, without padding; None where no size was given."""
+        if not self.size_given:
+            return None
+        return self.image[0] * self.spans[-1].pixels_inside(self.image[1:])
 
     @property
     def is_square(self) -> bool:
@@ -138,6 +144,8 @@ class ReceptiveFields(Result):
         fields = {
             "layer": self.layer,
             **selected,
+            "inputs_inside": self.inputs_inside,
+            "sees": [span.model_dump(mode="json") for span in self.spans],
             "node": self.node,
             "image": self.image,
             "size_given": self.size_given,

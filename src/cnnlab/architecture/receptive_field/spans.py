@@ -14,6 +14,7 @@ from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.layer_graph import CONTAINER_KINDS, layer_from_record
 from cnnlab.architecture.layers import BatchNorm, GroupNorm, LocalResponseNorm, Upsample
 from cnnlab.architecture.receptive_field.result import IMAGE_NAME, MapSpan
+from cnnlab.errors import UsageError
 from cnnlab.records import LayerRecord
 from cnnlab.theory.receptive_field import NodeRange, ReceptiveField1d
 
@@ -167,6 +168,22 @@ class SpanTracer:
             return views[0].input_range, views[1].input_range
         before = self.rows[record.inputs[0]] if record.inputs else None
         return _span_map_between(before, record, 0), _span_map_between(before, record, 1)
+
+
+def validated_node(node: Pair, sides: Pair, layer: str) -> Pair:
+    """A node (row, column) of a layer's map of these sides.
+
+    Raises:
+        UsageError: it is outside the map.
+    """
+    if all(0 <= at < side for at, side in zip(node, sides, strict=True)):
+        return node
+    raise UsageError(
+        f"the map of '{layer}' has no such node",
+        where="--node",
+        received=f"{node[0]},{node[1]}",
+        allowed=f"rows 0 to {sides[0] - 1}, columns 0 to {sides[1] - 1}",
+    )
 
 
 def _is_map(record: LayerRecord) -> bool:

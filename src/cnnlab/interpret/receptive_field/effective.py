@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.receptive_field.compute import DEFAULT_CLASSES, trace_table
-from cnnlab.architecture.receptive_field.spans import SpanTracer
+from cnnlab.architecture.receptive_field.spans import SpanTracer, validated_node
 from cnnlab.context import NO_CALLBACKS
 from cnnlab.errors import UsageError
 from cnnlab.interpret.hooks import forward_hooks, module_name
@@ -101,7 +101,8 @@ def effective_field(
             noise = torch.from_numpy(np.stack([_noise(seed, number, shape) for number in numbers]))
             noise = noise.to(device).requires_grad_(True)
             maps = _maps(network, noise, layer, last)
-            place = _validated_node(place, maps, layer)
+            height, width = maps.shape[2:]
+            place = validated_node(place or (height // 2, width // 2), (height, width), layer)
             at_node = maps[:, :, place[0], place[1]]
             signs = np.stack([_signs(seed, number, at_node.shape[1]) for number in numbers])
             (image_gradient,) = torch.autograd.grad((at_node * torch.from_numpy(signs).to(device)).sum(), noise)
@@ -165,19 +166,6 @@ def _maps(network: nn.Module, images: Tensor, layer: str, channels_last: bool) -
             next_step="choose a layer with a map",
         )
     return maps.permute(0, 3, 1, 2) if channels_last else maps
-
-
-def _validated_node(node: tuple[int, int] | None, maps: Tensor, layer: str) -> tuple[int, int]:
-    height, width = maps.shape[2:]
-    place = node or (height // 2, width // 2)
-    if not (0 <= place[0] < height and 0 <= place[1] < width):
-        raise UsageError(
-            f"the map of '{layer}' has no such node",
-            where="--node",
-            received=f"{place[0]},{place[1]}",
-            allowed=f"rows 0 to {height - 1}, columns 0 to {width - 1}",
-        )
-    return place
 
 
 # Networks by name, and their rows for images of a shape (C, H, W).

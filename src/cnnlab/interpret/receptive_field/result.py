@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from math import prod
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import InstanceOf
 
+from cnnlab.architecture.receptive_field.result import MapSpan
 from cnnlab.render.result import Result
 
 PixelRange: TypeAlias = tuple[int, int]
@@ -91,11 +93,10 @@ class EffectiveField(Result):
         """The share of the theoretical field that is padding; None where that field is unknown."""
         if self.rows is None or self.columns is None:
             return None
-        inside = area = 1
-        for (first, last), side in zip((self.rows, self.columns), self.gradient.shape, strict=True):
-            inside *= max(min(last, side - 1) - max(first, 0) + 1, 0)
-            area *= last - first + 1
-        return 1 - inside / area
+        size = self.theoretical_size or (1, 1)
+        span = MapSpan(name="input", size=size, rows=self.rows, columns=self.columns)
+        height, width = self.gradient.shape
+        return 1 - span.pixels_inside((height, width)) / prod(size)
 
     def metrics(self) -> dict[str, Any]:
         """Its numbers by name, without the gradient."""

@@ -26,12 +26,12 @@ Kernel = Annotated[
 Bias = Annotated[str, typer.Option(metavar="JSON", help="A number for each kernel: 1 or '[1, 0]'.")]
 Stride = Annotated[str, typer.Option(metavar="N|HxW", help="Step of the window: 2, or 2x1, the vertical one first.")]
 Padding = Annotated[str, typer.Option(metavar="N|HxW|same", help="Pixels around the image on each side.")]
-Dilation = Annotated[str, typer.Option(metavar="N|HxW", help="From one weight to the next, in pixels.")]
-PaddingMode = Annotated[str, typer.Option(metavar="zeros|reflect|replicate", help="What stands in the padding.")]
+Dilation = Annotated[str, typer.Option(metavar="N|HxW", help="Distance between neighbouring weights, in pixels.")]
+PaddingMode = Annotated[str, typer.Option(metavar="zeros|reflect|replicate", help="Values of the padding.")]
 CrossCorrelation = Annotated[
-    bool, typer.Option("--cross-correlation", help="Do not flip the kernel: what libraries call convolution.")
+    bool, typer.Option("--cross-correlation", help="Do not flip the kernel, as libraries do.")
 ]
-At = Annotated[str, typer.Option(metavar="ROW,COLUMN", help="One output element alone, counted from 0.")]
+At = Annotated[str, typer.Option(metavar="ROW,COLUMN", help="Show one output element, counted from 0.")]
 Of = Annotated[int, typer.Option(metavar="K", help="With --at: which of several kernels, from 0.")]
 Page = Annotated[
     Path | None,

@@ -1,4 +1,4 @@
-"""`cnnlab theory receptive`: what the nodes of each layer see of the image."""
+"""`cnnlab theory receptive`: receptive fields of every layer, by its windows or by gradients."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ What = Annotated[
 Size = Annotated[str, typer.Option(metavar="32|32x48", help="The image's side, or height x width.", show_default=False)]
 Channels = Annotated[int | None, typer.Option(min=1, help="The image's channels; 3 for rows.", show_default=False)]
 Node = Annotated[
-    str, typer.Option(metavar="ROW,COLUMN", help="The node to trace back; by default the middle.", show_default=False)
+    str, typer.Option(metavar="ROW,COLUMN", help="The node to trace back; by default in the middle.", show_default=False)
 ]
 LayerName = Annotated[
     str, typer.Option("--layer", metavar="NAME", help="The layer to trace back; by default the last map.")
 ]
-Effective = Annotated[bool, typer.Option("--effective", help="Measure how much a node looks where, by gradients.")]
+Effective = Annotated[bool, typer.Option("--effective", help="Measure the field of a node by gradients.")]
 Images = Annotated[
     int | None,
-    typer.Option(min=1, max=10_000, help="Of random images, with --effective.  [default: 32]", show_default=False),
+    typer.Option(min=1, max=10_000, help="Number of random images, with --effective.  [default: 32]", show_default=False),
 ]
 Seed = Annotated[
     int | None, typer.Option(min=0, help="Of random images and weights, with --effective.", show_default=False)
@@ -56,13 +56,13 @@ def receptive(
     format_: FormatOrSvg = "text",
     debug: Debug = False,
 ) -> None:
-    """What each layer's nodes see of the image: size, jump, first centre; and a picture of one, traced back.
+    """The receptive field of every layer: size, jump, first centre; and the view of one node on each map.
 
-    With --effective also how much it looks where: the gradient of a node by each pixel, for a run's trained weights
-    beside those that it began with, or for random ones.
+    With --effective the gradient of a node by each pixel: with a run's trained and initial weights, or with random
+    ones.
     """
     output_format = choose_format(json, format_)
-    sides, place = read_image_size(size), read_position(node, "--node")
+    sides, position = read_image_size(size), read_position(node, "--node")
     for option, given in (("--images", images), ("--seed", seed)):
         if given is not None and not effective:
             raise UsageError(f"{option} is for --effective", where=option, next_step="add --effective, or leave it out")
@@ -71,25 +71,25 @@ def receptive(
     if effective:
         from cnnlab.interpret.targets import resolve_target
 
-        resolve_target(what)  # a recipe's mistakes are told before torch is loaded, which takes seconds
+        resolve_target(what)  # a recipe's errors are raised before torch is loaded, which takes seconds
         from cnnlab.cli.output.console import log
         from cnnlab.interpret.receptive_field.effective import target_effective_fields
 
-        found = target_effective_fields(
+        result = target_effective_fields(
             what,
             size=sides,
             channels=channels,
             data=data,
             layer=layer,
-            node=place,
+            node=position,
             images=images or 32,
             seed=seed,
             device=device,
             log=log,
         )
-        show_output(found, output_format, optional_columns=("support", "padding"))
+        show_output(result, output_format, optional_columns=("support", "padding"))
     else:
         from cnnlab.interpret.receptive_field.theoretical import target_receptive_fields
 
-        fields = target_receptive_fields(what, size=sides, channels=channels, data=data, layer=layer, node=place)
-        show_output(fields, output_format, optional_columns=("row", "first centre", "inputs"))
+        fields = target_receptive_fields(what, size=sides, channels=channels, data=data, layer=layer, node=position)
+        show_output(fields, output_format, optional_columns=("row", "widest path", "first centre", "inputs"))
