@@ -205,7 +205,7 @@ def _(result: ReceptiveFields) -> str:
     bottom = max(y for _, y in points) + _LINE + 6
     right = max(maps[-1].left + maps[-1].total_width, *(x for x, _ in points), text_width(heading), text_width(legend))
     labels = bottom + (_LINE if any(skipped) else 0)
-    description = "; ".join(", ".join(each.labels) for each in maps)
+    description = "; ".join(", ".join(filter(None, each.labels)) for each in maps)
     drawing = SvgDrawing(right + _MARGIN, labels + 4.5 * _LINE + _MARGIN, "views", f"{heading}: {description}.")
     drawing.text(_MARGIN, _MARGIN + 4, heading[0].upper() + heading[1:], bold=True)
     for each in maps:

@@ -52,7 +52,9 @@ def _(result: OutputSizeResult) -> Document:
             )
         )
     near = [(item.axis, setting) for item in result.axes for setting in item.nearest]
-    tables = (_coverage_table(result), *_nearby_table(query, near))
+    tables = _nearby_table(query, near)
+    if any(item.left_over or item.unseen or item.unseen_padding or item.empty for item in result.axes):
+        tables = (_coverage_table(result), *tables)
     return Document(f"Output of a {query.kind}: {_sizes(result.size)}", tuple(lines), tables)
 
 
@@ -268,8 +270,8 @@ class _PixelRow:
         self.cell = 26.0 if len(self.shown) <= 16 else 16.0
         self.uncovered = set(window.uncovered())
         self.numbers = [n for n in range(window.num_windows) if window.pixels(n)[-1] >= first]
-        # Windows in one lane don't touch.
-        self.lanes = min(window.extent // window.stride + 1, len(self.numbers))
+        # Windows in one lane don't overlap.
+        self.lanes = min(-(-window.extent // window.stride), len(self.numbers))
 
     @property
     def width(self) -> float:
