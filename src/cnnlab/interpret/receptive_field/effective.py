@@ -225,7 +225,7 @@ def _resolve_networks(
     target = choose_device(device)
     if isinstance(resolved, LayerRows):
         table = trace_table(read_table(resolved.texts, {}, DEFAULT_CLASSES), size, channels or 3)
-        network = build(table)
+        network: nn.Module = build(table)
         init_weights(network, "default", seed or 0)
         depth, height, width = table.input
         name = f"random weights, seed {seed or 0}"

@@ -28,9 +28,7 @@ Stride = Annotated[str, typer.Option(metavar="N|HxW", help="Step of the window: 
 Padding = Annotated[str, typer.Option(metavar="N|HxW|same", help="Pixels around the image on each side.")]
 Dilation = Annotated[str, typer.Option(metavar="N|HxW", help="Distance between neighbouring weights, in pixels.")]
 PaddingMode = Annotated[str, typer.Option(metavar="zeros|reflect|replicate", help="Values of the padding.")]
-CrossCorrelation = Annotated[
-    bool, typer.Option("--cross-correlation", help="Do not flip the kernel, as libraries do.")
-]
+CrossCorrelation = Annotated[bool, typer.Option("--cross-correlation", help="Do not flip the kernel, as libraries do.")]
 At = Annotated[str, typer.Option(metavar="ROW,COLUMN", help="Show one output element, counted from 0.")]
 Of = Annotated[int, typer.Option(metavar="K", help="With --at: which of several kernels, from 0.")]
 Page = Annotated[

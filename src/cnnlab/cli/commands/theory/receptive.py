@@ -22,7 +22,8 @@ What = Annotated[
 Size = Annotated[str, typer.Option(metavar="32|32x48", help="The image's side, or height x width.", show_default=False)]
 Channels = Annotated[int | None, typer.Option(min=1, help="The image's channels; 3 for rows.", show_default=False)]
 Node = Annotated[
-    str, typer.Option(metavar="ROW,COLUMN", help="The node to trace back; by default in the middle.", show_default=False)
+    str,
+    typer.Option(metavar="ROW,COLUMN", help="The node to trace back; by default in the middle.", show_default=False),
 ]
 LayerName = Annotated[
     str, typer.Option("--layer", metavar="NAME", help="The layer to trace back; by default the last map.")
@@ -30,7 +31,9 @@ LayerName = Annotated[
 Effective = Annotated[bool, typer.Option("--effective", help="Measure the field of a node by gradients.")]
 Images = Annotated[
     int | None,
-    typer.Option(min=1, max=10_000, help="Number of random images, with --effective.  [default: 32]", show_default=False),
+    typer.Option(
+        min=1, max=10_000, help="Number of random images, with --effective.  [default: 32]", show_default=False
+    ),
 ]
 Seed = Annotated[
     int | None, typer.Option(min=0, help="Of random images and weights, with --effective.", show_default=False)
