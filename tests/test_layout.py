@@ -14,8 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 MAX_MODULES = 16  # in one folder
 
 # Results that draw themselves by an import within a method; empty once every view imports its result.
-KNOWN_CIRCLES = {
-}
+KNOWN_CIRCLES: set[tuple[str, ...]] = set()
 
 # Names of the first version, which docs/design.md ("Names") replaces.
 OLD_MODULES = "answer asking begin plates said sentences words parts things strip rule shelf crew course bench way"

@@ -149,7 +149,7 @@ def test_what_a_node_sees_on_each_map_is_what_it_reaches(rows: list[str], row: i
 def test_rows_of_kinds_that_no_table_has_are_followed_by_their_views(rows: list[str], node: int) -> None:
     found = trace_table(read_table(rows, {}, 10), 280, 1)
     own = fields_from_records(found.records(), found.input, node=(node, 0))
-    others = [record.model_copy(update={"text": "a kind of its own"}) for record in found.records()]
+    others = [record.model_copy(update={"text": "a kind of its own", "arguments": {}}) for record in found.records()]
     frames = {record.name for record in found.records() if record.kind == "residual"}
     others = [old if old.name in frames else new for old, new in zip(found.records(), others, strict=True)]
     assert fields_from_records(others, found.input, layer=own.layer, node=(node, 0)).spans == own.spans

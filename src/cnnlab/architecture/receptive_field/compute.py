@@ -7,8 +7,8 @@ from fractions import Fraction
 from math import prod
 from typing import Any, TypeAlias
 
-from cnnlab.architecture.layer import Pair, Shape
-from cnnlab.architecture.layer_graph import CONTAINER_KINDS, layer_from_record
+from cnnlab.architecture.layer import Layer, Pair, Shape
+from cnnlab.architecture.layer_graph import CONTAINER_KINDS
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.layers import AdaptivePool, LayerRow, Upsample, layers
 from cnnlab.architecture.receptive_field.result import LayerField, ReceptiveFields
@@ -178,14 +178,13 @@ def _size_rules(tracer: SpanTracer) -> dict[str, SizeRules | None]:
     for name in tracer.position:
         row = tracer.rows[name]
         before = found[tracer.widest_input(row)]
-        rule = None if before is None or len(row.output) != 3 else _next_rules(row, before)
+        rule = None if before is None or len(row.output) != 3 else _next_rules(row, tracer.graph.layer(row), before)
         sizes = None if rule is None else tuple(rule[axis].size(tracer.image[1 + axis]) for axis in (0, 1))
         found[name] = rule if sizes == tracer.map_size(name) else None
     return found
 
 
-def _next_rules(row: LayerRecord, before: SizeRules) -> SizeRules:
-    layer = layer_from_record(row)
+def _next_rules(row: LayerRecord, layer: Layer | None, before: SizeRules) -> SizeRules:
     if layer is None or row.kind in CONTAINER_KINDS or len(row.inputs) > 1:
         return before
     if isinstance(layer, Upsample):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -11,7 +11,7 @@ from math import ceil, floor
 from typing import TypeAlias
 
 from cnnlab.architecture.layer import Pair
-from cnnlab.architecture.layer_graph import CONTAINER_KINDS, layer_from_record
+from cnnlab.architecture.layer_graph import CONTAINER_KINDS, LayerGraph
 from cnnlab.architecture.layers import BatchNorm, GroupNorm, LocalResponseNorm, Upsample
 from cnnlab.architecture.receptive_field.result import IMAGE_NAME, MapSpan
 from cnnlab.errors import UsageError
@@ -34,9 +34,14 @@ class SpanTracer:
     image: tuple[int, int, int]
 
     @cached_property
-    def rows(self) -> dict[str, LayerRecord]:
+    def graph(self) -> LayerGraph:
+        """The rows with their layers."""
+        return LayerGraph(self.records)
+
+    @property
+    def rows(self) -> Mapping[str, LayerRecord]:
         """Every row by its name."""
-        return {record.name: record for record in self.records}
+        return self.graph.rows
 
     @cached_property
     def position(self) -> dict[str, int]:
@@ -131,7 +136,7 @@ class SpanTracer:
         """At each jump, the sizes of maps known to be C×H×W: the image's, and those of windows."""
         found = {("1", "1"): {self.image[1:]}}
         for record in self.records:
-            layer = layer_from_record(record)
+            layer = self.graph.layer(record)
             sure = layer is not None and (layer.window() is not None or isinstance(layer, _CHANNELS_FIRST))
             if sure and record.jump is not None and len(record.output) == 3:
                 found.setdefault(record.jump, set()).add((record.output[1], record.output[2]))
@@ -162,7 +167,7 @@ class SpanTracer:
             return None
         if record.kind in CONTAINER_KINDS or len(record.inputs) > 1:
             return _identity, _identity
-        layer = layer_from_record(record)
+        layer = self.graph.layer(record)
         views = None if layer is None else layer.receptive_field((ReceptiveField1d(), ReceptiveField1d()))
         if views is not None:
             return views[0].input_range, views[1].input_range
