@@ -187,7 +187,7 @@ def test_some_images_of_a_part_are_spread_over_it(recipe_file: Path) -> None:
     subject = load_model(str(recipe_file), device="cpu")
     whole, some = subject.open_split("train", ""), subject.open_split("train", "", limit=4, log=said.append)
     assert np.array_equal(some.labels, whole.labels[np.linspace(0, len(whole) - 1, 4).round().astype(int)])
-    assert said == [f"4 of the {len(whole)} images of the train part, spread evenly over it"]
+    assert said == [f"4 of the {len(whole)} images of the train split, evenly spaced"]
     assert np.array_equal(subject.load_image("train:0").pixels, whole.pixels[0])
 
 

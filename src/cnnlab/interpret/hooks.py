@@ -1,40 +1,40 @@
-"""Reading what the layers of a network give, without leaving a trace in it."""
+"""Inputs and outputs of the layers of a network, read by hooks that are always removed."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from cnnlab.errors import UsageError, did_you_mean
 from cnnlab.models.train_mode import eval_mode
 from cnnlab.training.device import disable_tf32
 
 HookFn: TypeAlias = Callable[[str, Tensor], None]
-# Parts the second call of one module from the first, as in a traced network's rows: `layer1.0.relu#2`.
+# Before the number of a module's second and further calls, as in a traced network's rows: `layer1.0.relu#2`.
 CALL_SEPARATOR = "#"
 
 
 def _ignore(_name: str, _tensor: Tensor) -> None:
-    """What a caller does with what it does not want."""
+    """Do nothing."""
 
 
 @disable_tf32()
 def activations(network: nn.Module, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-    """What the named layers give for these images, in eval mode and without gradients.
+    """Compute the outputs of the named layers, in eval mode and without gradients.
 
     Args:
-        network: left as it was, its mode included.
+        network: its mode is restored.
         images: N×C×H×W, on the network's device.
         names: of modules, such as "conv1" or "residual1.body.conv1"; "relu#2" is the second call of "relu".
 
     Returns:
-        Copies, by name, in the order in which the layers were computed; of several outputs the first. A layer that does
-        not run, or gives no tensor, is not among them.
+        Copies by name, in the order of execution; of several outputs the first. Layers that do not run, or return no
+        tensor, are missing.
 
     Raises:
         UsageError: the network has no module of a name.
@@ -46,7 +46,7 @@ def activations(network: nn.Module, images: Tensor, names: Iterable[str]) -> dic
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str, output: Tensor) -> None:
-        # A copy, since the next layer may work in place.
+        # A copy, since the next layer may change it in place.
         outputs[name] = output.detach().clone()
 
     with eval_mode(network), forward_hooks(network, names, keep), torch.no_grad():
@@ -58,23 +58,22 @@ def activations(network: nn.Module, images: Tensor, names: Iterable[str]) -> dic
 def forward_hooks(
     network: nn.Module, names: Iterable[str], on_output: HookFn, on_input: HookFn = _ignore
 ) -> Iterator[None]:
-    """Within it, each named layer tells what goes in and what comes out, for one forward pass; then no hook is left.
+    """Call back with the inputs and outputs of the named layers in one forward pass; hooks are removed on exit.
 
     Args:
         names: as in `activations`.
         on_output: called with a layer's name and its output.
-        on_input: called with a layer's name and its first input, before the layer can change it.
+        on_input: called with a layer's name and its first input, before the layer can change it in place.
 
     Raises:
         UsageError: the network has no module of a name.
     """
     wanted = dict.fromkeys(names)
     modules = _modules(network, wanted)
-    handles = []
+    handles: list[RemovableHandle] = []
     try:
         for name, module in modules.items():
-            handles.append(module.register_forward_pre_hook(_input_hook(name, wanted, on_input)))
-            handles.append(module.register_forward_hook(_output_hook(name, wanted, on_output)))
+            handles += _add_hooks(module, name, wanted, on_output, on_input)
         yield
     finally:
         for handle in handles:
@@ -83,8 +82,9 @@ def forward_hooks(
 
 @contextmanager
 def frozen_eval(network: nn.Module) -> Iterator[None]:
-    """Within it the network is in eval mode and no weight wants a gradient, so that a backward pass reaches the image
-    alone and leaves nothing on the weights; afterwards both are as they were, also after an error.
+    """Put a network in eval mode and freeze its weights; both are restored on exit.
+
+    A backward pass then computes the gradient of the image only.
     """
     before = {parameter: parameter.requires_grad for parameter in network.parameters()}
     try:
@@ -97,7 +97,7 @@ def frozen_eval(network: nn.Module) -> Iterator[None]:
 
 
 def module_name(name: str) -> str:
-    """The module's name, of a layer's that may be one of several calls.
+    """The name of the module, without the number of the call.
 
     >>> module_name("layer1.0.relu#2")
     'layer1.0.relu'
@@ -106,7 +106,7 @@ def module_name(name: str) -> str:
 
 
 def _modules(network: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
-    """The modules of these names, by theirs."""
+    """The modules of these layer names, by module name."""
     known = dict(network.named_modules(remove_duplicate=False))
     modules = {}
     for name in map(module_name, names):
@@ -120,38 +120,25 @@ def _modules(network: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
     return modules
 
 
-def _calls(name: str, wanted: Iterable[str]) -> Callable[[], str]:
-    """Gives a module's name for its first call, `name#2` for its second; "" for one that nobody wants."""
-    calls: Counter[str] = Counter()
-    asked = set(wanted)
+def _add_hooks(
+    module: nn.Module, name: str, wanted: Container[str], on_output: HookFn, on_input: HookFn
+) -> tuple[RemovableHandle, RemovableHandle]:
+    """Add hooks that count a module's calls, and call back for those that are wanted."""
+    calls = 0
 
-    def next_name() -> str:
-        calls[name] += 1
-        called = name if calls[name] == 1 else f"{name}{CALL_SEPARATOR}{calls[name]}"
-        return called if called in asked else ""
+    def call_name() -> str:
+        return name if calls == 1 else f"{name}{CALL_SEPARATOR}{calls}"
 
-    return next_name
+    def before(_module: nn.Module, inputs: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if call_name() in wanted and inputs and isinstance(inputs[0], Tensor):
+            on_input(call_name(), inputs[0])
 
-
-def _input_hook(name: str, wanted: Iterable[str], callback: HookFn) -> Callable[[nn.Module, Any], None]:
-    next_name = _calls(name, wanted)
-
-    def hook(_module: nn.Module, inputs: Any) -> None:
-        called = next_name()
-        if called and inputs and isinstance(inputs[0], Tensor):
-            callback(called, inputs[0])
-
-    return hook
-
-
-def _output_hook(name: str, wanted: Iterable[str], callback: HookFn) -> Callable[[nn.Module, Any, Any], None]:
-    next_name = _calls(name, wanted)
-
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        called = next_name()
-        # An attention gives its weights beside its output.
+    def after(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        # An attention returns its weights beside its output.
         first = output[0] if isinstance(output, tuple | list) and output else output
-        if called and isinstance(first, Tensor):
-            callback(called, first)
+        if call_name() in wanted and isinstance(first, Tensor):
+            on_output(call_name(), first)
 
-    return hook
+    return module.register_forward_pre_hook(before), module.register_forward_hook(after)

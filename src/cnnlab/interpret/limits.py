@@ -1,6 +1,6 @@
-"""How many pictures one output may hold. Nothing is loaded, so that a command can show the limits in its help."""
+"""Limits on the number of pictures in one output. Nothing is imported, so that a command can show them in its help."""
 
-# More are minutes of drawing, and a picture of tens of MB in which nothing is to be seen.
+# More take minutes to draw, into a file of tens of MB.
 MAX_SHOWN = 256
-# Of each filter: several of them stand below each other.
+# For each filter, when several filters are shown.
 MAX_PATCHES = 64

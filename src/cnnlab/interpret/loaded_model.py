@@ -1,4 +1,4 @@
-"""A network with its table and an image for it, from what a person names: a recipe, a run or a backbone."""
+"""A network with its layers, its data and images for it: of a recipe, a run or a backbone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cnnlab.context import NO_CALLBACKS, Callbacks, ProgressCallback, RunContext, no_op
+from cnnlab.context import NO_CALLBACKS, Callbacks, LogFn, RunContext
 from cnnlab.data.dataset import Dataset, input_spec, open_dataset
 from cnnlab.data.loader import ImageLoader, evenly_spaced_indices
 from cnnlab.data.sources.base import ImageSpec, Indices, Split
@@ -31,24 +31,23 @@ from cnnlab.runs.setup import make_image_loader
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.device import choose_device
 
-# An image of the data: its part, and its place in it.
 _SPLIT_INDEX = re.compile(r"(train|validation|test):(\d{1,9})", re.ASCII)
 FP32 = PrecisionConfig(precision="fp32", memory_format="contiguous")
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network to look into.
+    """A network to inspect.
 
     Attributes:
-        name: what it is called, with where its weights are from.
+        name: with the origin of the weights.
         network: on its device, in eval mode.
-        layers: its rows.
-        image_spec: of the images that it takes.
-        mean, std: for each channel, of pixels from 0 to 1; None where they are taken from the image that is shown.
-        classes: the names of its classes; empty where nobody knows them.
+        layers: the rows of its table.
+        image_spec: of its input images.
+        mean, std: per channel, for pixels from 0 to 1; None: each image is normalized by its own.
+        classes: names; empty where they are unknown.
         folder: of a run; else None.
-        dataset: opens the data that it is trained on, once; None for a backbone, which has none of ours.
+        dataset: opens the data that it is trained on, once; None for a backbone.
     """
 
     name: str
@@ -63,63 +62,56 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where its weights lie; a network without any computes on the CPU."""
+        """The device of its weights; the CPU for a network without any."""
         return next((parameter.device for parameter in self.network.parameters()), torch.device("cpu"))
 
     def load_image(
-        self, image: str | Path | None = None, purpose: str = "inspect", default_hint: str = "a picture that is drawn"
+        self, image: str | Path | None = None, purpose: str = "inspect", default_hint: str = "a generated image"
     ) -> InputImage:
-        """An image as the network takes it.
+        """Load an image as the network takes it.
 
         Args:
-            image: an image file; or `validation:12`, the image of this number in that part of its data, from 0; None:
-                pictures that the program draws.
-            purpose: what the ledger tells of a look at the test part.
-            default_hint: what a person gets who names no image, for an error's next step.
+            image: an image file; or an image of the data, such as `validation:12`, counted from 0; None: a generated
+                image.
+            purpose: of an opening of the test split, for the ledger.
+            default_hint: the default image, for the next step of an error.
 
         Raises:
             SourceError: the file or the data can't be used.
-            UsageError: there is no such image.
+            UsageError: the data has no such image.
         """
         return self.load_images([image], purpose, default_hint)[0]
 
     def load_images(
-        self,
-        images: Sequence[str | Path | None],
-        purpose: str = "inspect",
-        default_hint: str = "a picture that is drawn",
+        self, images: Sequence[str | Path | None], purpose: str = "inspect", default_hint: str = "a generated image"
     ) -> list[InputImage]:
-        """Images as the network takes them; arguments and errors as `load_image`.
+        """Load several images; arguments and errors as `load_image`.
 
-        A part is opened once for all of its images, so that the ledger tells of one look at the test part; and only
-        when every name is known to be right and every file is read, so that no look is told that nobody had.
+        A split is opened once for all of its images, and only after all names are checked and all files are read: the
+        ledger records one opening of the test split, and none after an error.
         """
-        split_indices = [self._parse_split_index(one, default_hint) for one in images]
-        files = {
-            number: self._image_from_file(one) for number, one in enumerate(images) if split_indices[number] is None
-        }
-        loaders = {
-            split: self.open_split(split, purpose)
-            for split in dict.fromkeys(split_index[0] for split_index in split_indices if split_index)
-        }
+        references = [self._split_index(image, default_hint) for image in images]
+        files = {i: self._image_from_file(images[i]) for i, reference in enumerate(references) if reference is None}
+        splits = dict.fromkeys(reference[0] for reference in references if reference)
+        loaders = {split: self.open_split(split, purpose) for split in splits}
         return [
-            files[number] if split_index is None else self._image_from_split(loaders[split_index[0]], *split_index)
-            for number, split_index in enumerate(split_indices)
+            files[i] if reference is None else self._image_from_split(loaders[reference[0]], *reference)
+            for i, reference in enumerate(references)
         ]
 
     def open_split(
-        self, split: str, purpose: str, limit: int | None = None, log: Callable[[str], None] = NO_CALLBACKS.log
+        self, split: str, purpose: str, limit: int | None = None, log: LogFn = NO_CALLBACKS.log
     ) -> ImageLoader:
-        """A part of its data, ready to be fed to the network; a look at the test part is written down first.
+        """Open a split of its data; an opening of the test split is recorded in the ledger first.
 
         Args:
             split: train, validation or test.
-            purpose: what the ledger tells of a look at the test part.
-            limit: at most so many images, spread evenly over the part.
-            log: told of images that are left out.
+            purpose: of an opening of the test split, for the ledger.
+            limit: the largest number of images, evenly spaced over the split.
+            log: called with a message where images are left out.
 
         Raises:
-            UsageError: it has no data, no such part, or no run whose ledger could tell of the look.
+            UsageError: no data, no such split, or the test split of a model that is not a run, and has no ledger.
             SourceError: the data can't be used.
         """
         known = self._validated_split(split)
@@ -129,20 +121,26 @@ class LoadedModel:
             loader = make_image_loader(self._open_dataset(), known, self.device, FP32)
         if limit is None or limit >= len(loader):
             return loader
-        log(f"{limit:,} of the {len(loader):,} images of the {split} part, spread evenly over it")
+        log(f"{limit:,} of the {len(loader):,} images of the {split} split, evenly spaced")
         return loader.subset(limit)
 
     def split_indices(self, split: str, limit: int | None = None) -> Indices:
-        """The numbers of the images that `split` gives with this limit, in its order; errors as there."""
+        """The indices of the images that `open_split` loads, in its order; errors as there."""
         return evenly_spaced_indices(self._open_dataset().num_images(self._validated_split(split)), limit)
 
     def _image_from_file(self, image: str | Path | None) -> InputImage:
-        pixels, shown = generated_image(self.image_spec) if image is None else load_image(Path(image), self.image_spec)
-        return InputImage(pixels, normalize_pixels(pixels, self.mean, self.std), shown)
+        pixels, name = generated_image(self.image_spec) if image is None else load_image(Path(image), self.image_spec)
+        return InputImage(pixels, normalize_pixels(pixels, self.mean, self.std), name)
 
-    def _parse_split_index(self, image: str | Path | None, default_hint: str) -> tuple[Split, int] | None:
-        """The part and the number that `validation:12` names; None for a file."""
-        # os.path's: it says no of a name that is too long for any file, of which Path.exists() raises an OSError.
+    def _image_from_split(self, loader: ImageLoader, split: Split, index: int) -> InputImage:
+        data = self._open_dataset()
+        pixels, label = np.array(loader.pixels[index]), int(loader.labels[index])
+        name = f"{split}:{index}, {shorten(data.classes[label])}"
+        return InputImage(pixels, normalize_pixels(pixels, data.mean, data.std), name, label)
+
+    def _split_index(self, image: str | Path | None, default_hint: str) -> tuple[Split, int] | None:
+        """The split and the index of `validation:12`; None for a file."""
+        # Path.exists() raises an OSError for a name that is too long; os.path.exists() returns False.
         if image is None or os.path.exists(image):  # noqa: PTH110
             return None
         match = _SPLIT_INDEX.fullmatch(str(image))
@@ -160,30 +158,25 @@ class LoadedModel:
             self._ledger_folder()
         return split, index
 
-    def _image_from_split(self, loader: ImageLoader, split: Split, index: int) -> InputImage:
-        data = self._open_dataset()
-        pixels, label = np.array(loader.pixels[index]), int(loader.labels[index])
-        name = f"{split}:{index}, {shorten(data.classes[label])}"
-        return InputImage(pixels, normalize_pixels(pixels, data.mean, data.std), name, label)
-
     def _no_such_image(self, image: str, default_hint: str) -> SourceError:
-        """There is no such file, nor is it a place in the data."""
-        places = "" if self.dataset is None else "; or PART:NUMBER, such as validation:12, an image of its data, from 0"
+        reference = (
+            "" if self.dataset is None else "; or PART:NUMBER, such as validation:12, an image of its data, from 0"
+        )
         leave = f"leave --image out for {default_hint}"
         return SourceError(
             "this image can't be used: missing",
             where=image,
             received="there is no file of this name",
-            allowed=f"a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file{places}",
-            next_step=f"write it as in validation:12, or {leave}" if places else f"check the path, or {leave}",
+            allowed=f"a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file{reference}",
+            next_step=f"write it as in validation:12, or {leave}" if reference else f"check the path, or {leave}",
         )
 
     def _validated_split(self, split: str) -> Split:
         splits: list[Split] = [known for known in get_args(Split) if known in self._open_dataset().splits]
-        found = next((known for known in splits if known == split), None)
-        if found is None:
-            raise UsageError("the data has no such split", received=split, allowed=comma_separated(splits))
-        return found
+        for known in splits:
+            if known == split:
+                return known
+        raise UsageError("the data has no such split", received=split, allowed=comma_separated(splits))
 
     def _open_dataset(self) -> Dataset:
         if self.dataset is None:
@@ -193,136 +186,115 @@ class LoadedModel:
 
     def _ledger_folder(self) -> RunFolder:
         if self.folder is None:
-            step = "look at the train or the validation part, or train it first"
-            raise UsageError("the test split is opened for a run only, whose ledger tells of it", next_step=step)
+            step = "use the train or the validation split, or train it first"
+            raise UsageError("the test split is opened for a run only, whose ledger records it", next_step=step)
         return self.folder
 
 
 def load_model(
-    target: str,
+    target: str | Path,
     *,
     seed: int | None = None,
     device: str = "auto",
-    data: Path | None = None,
-    log: Callable[[str], None] = NO_CALLBACKS.log,
-    progress: ProgressCallback = no_op,
+    data: str | Path | None = None,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> LoadedModel:
-    """The network of a recipe (a .toml file), a run (its folder) or a backbone (a name).
+    """Load the network of a recipe (a .toml file), a run (its folder) or a backbone (a name).
 
     Args:
-        seed: of the random weights; None: the recipe's own, and 0 for a backbone. A run has its weights.
+        seed: of random weights; None: the recipe's own, and 0 for a backbone. A run has its weights.
         device: auto, cpu, cuda or mps.
-        data: where catalogue data lives.
-        log: told of anything odd about a run's weights.
-        progress: told of images that are decoded, should they be asked for.
+        data: the folder of catalogue data.
+        callbacks: `log` is called with warnings about a run's weights, `progress` while images are decoded.
 
     Raises:
-        SpecError: the recipe is wrong, or nothing of this name is known.
+        SpecError: a wrong recipe, or an unknown name.
         SourceError: a recipe's data is not found.
         RunError: the run's weights can't be used.
         UsageError: a seed for a run.
     """
-    return load_target(resolve_target_name(target), seed=seed, device=device, data=data, log=log, progress=progress)
+    return load_target(resolve_target_name(str(target)), seed, RunContext.of(data, device, callbacks))
 
 
 def as_loaded_model(model: LoadedModel | str | Path) -> LoadedModel:
-    """A network to look into: itself, or opened by its name with all that `load_model` has by default."""
-    return model if isinstance(model, LoadedModel) else load_model(str(model))
+    """The model itself, or that of a name, loaded with the defaults of `load_model`."""
+    return model if isinstance(model, LoadedModel) else load_model(model)
 
 
-def load_target(
-    resolved: Target,
-    *,
-    seed: int | None,
-    device: str,
-    data: Path | None,
-    log: Callable[[str], None],
-    progress: ProgressCallback = no_op,
-) -> LoadedModel:
-    """The network of what was named; arguments and errors as `load_model`."""
-    target = choose_device(device)
-    if isinstance(resolved, RunFolder):
+def load_target(target: Target, seed: int | None, context: RunContext) -> LoadedModel:
+    """Load the network of a resolved target; errors as `load_model`."""
+    if isinstance(target, RunFolder):
         if seed is not None:
             raise UsageError("a run has its weights already", where="--seed", next_step="leave --seed out")
-        return _load_run(resolved, target, data, log, progress)
-    if isinstance(resolved, RecipeFile):
-        return _load_recipe(resolved, seed, target, data, log, progress)
-    return _load_backbone(resolved, seed or 0, target)
+        return _load_run(target, context)
+    if isinstance(target, RecipeFile):
+        return _load_recipe(target, seed, context)
+    return _load_backbone(target, seed or 0, choose_device(context.device))
 
 
-def _load_run(
-    folder: RunFolder, device: torch.device, root: Path | None, log: Callable[[str], None], progress: ProgressCallback
-) -> LoadedModel:
-    about = folder.data()
-    preprocessing = about.preprocessing
-    network, epoch = selected_network(folder, device, log)
-    image_spec = ImageSpec(
-        preprocessing.channels, preprocessing.height, preprocessing.width, preprocessing.interpolation
-    )
+def build_initial_network(trace: TracedRecipe, name: str, seed: int | None, log: LogFn) -> tuple[str, nn.Module]:
+    """Build a recipe's network with its initial weights, in eval mode on the CPU; returned with a name for it.
+
+    Args:
+        seed: of random weights; None: the recipe's own.
+        log: called with messages about a backbone's weights, which may be downloaded.
+
+    Raises:
+        CnnlabError: a backbone's weights are not available.
+    """
+    used_seed = trace.recipe.train.seed if seed is None else seed
+    plan = plan_network(trace.recipe.model, trace.input, trace.classes, trace.backbone_run_dir)
+    network, loaded = plan.initialize(used_seed, log)
+    weights = "random weights" if loaded is None else loaded.source
+    return f"{name} ({weights}, seed {used_seed})", network.eval()
+
+
+def _load_run(folder: RunFolder, context: RunContext) -> LoadedModel:
+    data = folder.data()
+    preprocessing = data.preprocessing
+    network, epoch = selected_network(folder, choose_device(context.device), context.callbacks.log)
 
     @cache
     def dataset() -> Dataset:
-        recipe = relocate_recipe(folder, root)
-        opened = open_dataset(recipe.data, recipe.train.seed, RunContext(data_root=root, callbacks=Callbacks(progress)))
+        recipe = relocate_recipe(folder, context.data_root)
+        opened = open_dataset(recipe.data, recipe.train.seed, context)
         check_same_data(folder, opened)
         return opened
 
     state = "trained" if folder.result() is not None else f"unfinished, weights of epoch {format_epoch(epoch)}"
-    name = f"{folder.name} ({state})"
     return LoadedModel(
-        name,
+        f"{folder.name} ({state})",
         network,
         folder.table().layers,
-        image_spec,
+        ImageSpec(preprocessing.channels, preprocessing.height, preprocessing.width, preprocessing.interpolation),
         preprocessing.mean,
         preprocessing.std,
-        about.classes,
+        data.classes,
         folder,
-        dataset=dataset,
+        dataset,
     )
 
 
-def build_initial_network(
-    trace: TracedRecipe, name: str, seed: int | None, log: Callable[[str], None]
-) -> tuple[str, nn.Module]:
-    """A recipe's network as its training begins, in eval mode on the CPU, and its name with its weights.
-
-    Args:
-        seed: of the weights that are drawn; None: the recipe's own.
-        log: told of a backbone's weights, which are downloaded where they are not at hand.
-
-    Raises:
-        CnnlabError: a backbone's weights can't be had.
-    """
-    chosen = trace.recipe.train.seed if seed is None else seed
-    network, loaded = plan_network(trace.recipe.model, trace.input, trace.classes, trace.backbone_run_dir).initialize(
-        chosen, log
-    )
-    weights = "random weights" if loaded is None else loaded.source
-    return f"{name} ({weights}, seed {chosen})", network.eval()
-
-
-def _load_recipe(
-    file: RecipeFile,
-    seed: int | None,
-    device: torch.device,
-    root: Path | None,
-    log: Callable[[str], None],
-    progress: ProgressCallback,
-) -> LoadedModel:
-    traced = trace_recipe(file, data=root)
-    name, network = build_initial_network(traced, file.path.stem, seed, log)
-    about = traced.recipe.data
-    given = about.normalize if isinstance(about.normalize, tuple) else (None, None)
-    image_spec = ImageSpec(*traced.input, about.interpolation)
+def _load_recipe(file: RecipeFile, seed: int | None, context: RunContext) -> LoadedModel:
+    traced = trace_recipe(file, data=context.data_root)
+    name, network = build_initial_network(traced, file.path.stem, seed, context.callbacks.log)
+    data = traced.recipe.data
+    mean, std = data.normalize if isinstance(data.normalize, tuple) else (None, None)
 
     @cache
     def dataset() -> Dataset:
-        return open_dataset(about, traced.recipe.train.seed, RunContext(data_root=root, callbacks=Callbacks(progress)))
+        return open_dataset(data, traced.recipe.train.seed, context)
 
-    classes = input_spec(about, root).classes
-    mean, std = given
-    return LoadedModel(name, network.to(device), traced.rows, image_spec, mean, std, classes, dataset=dataset)
+    return LoadedModel(
+        name,
+        network.to(choose_device(context.device)),
+        traced.rows,
+        ImageSpec(*traced.input, data.interpolation),
+        mean,
+        std,
+        input_spec(data, context.data_root).classes,
+        dataset=dataset,
+    )
 
 
 def _load_backbone(backbone: NamedBackbone, seed: int, device: torch.device) -> LoadedModel:
@@ -330,8 +302,7 @@ def _load_backbone(backbone: NamedBackbone, seed: int, device: torch.device) -> 
     from cnnlab.models.pretrained import architectures
     from cnnlab.models.tracing.trace import backbone_table
 
-    name = backbone.name
-    network = architectures.create_model(name, device="cpu", seed=seed)
-    layers = backbone_table(name, backbone.shape).layers
-    title = f"{name} (random weights, seed {seed})"
-    return LoadedModel(title, network.to(device).eval(), layers, ImageSpec(*backbone.shape))
+    network = architectures.create_model(backbone.name, device="cpu", seed=seed)
+    layers = backbone_table(backbone.name, backbone.shape).layers
+    name = f"{backbone.name} (random weights, seed {seed})"
+    return LoadedModel(name, network.to(device).eval(), layers, ImageSpec(*backbone.shape))

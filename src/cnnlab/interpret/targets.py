@@ -1,4 +1,4 @@
-"""Targets of an inspection, found by name: rows, a recipe, a run or a backbone. Only backbones load torch."""
+"""Targets of an inspection by name: layer rows, a recipe, a run or a backbone. Only backbones load torch."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from cnnlab.records import LayerRecord
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder, list_runs
 
 Image = tuple[int, int, int]
-# Of several runs of a similar name so many are named, the latest first.
+# Runs of a similar name in an error, the latest first.
 MAX_SIMILAR = 3
 
 
 @dataclass(frozen=True)
 class LayerRows:
-    """Rows of a table."""
+    """Rows of a layer table."""
 
     texts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class RecipeFile:
-    """A recipe, with the file that its mistakes are told with."""
+    """A recipe with its file, for error messages."""
 
     path: Path
     recipe: Recipe
@@ -45,7 +45,7 @@ class RecipeFile:
 
 @dataclass(frozen=True)
 class NamedBackbone:
-    """A network of torchvision or timm, with the shape (C, H, W) of the images that it was made for."""
+    """A network of torchvision or timm, with its default input shape (C, H, W)."""
 
     name: str
     shape: Image
@@ -53,9 +53,12 @@ class NamedBackbone:
 
 @dataclass(frozen=True)
 class TracedRecipe:
-    """A recipe's network for images of one shape (C, H, W): its rows, and what it is made of.
+    """A recipe's layer rows for images of one shape.
 
-    `backbone_run_dir` is what a run kept of the run that its backbone is from.
+    Attributes:
+        input: (C, H, W).
+        classes: their number.
+        backbone_run_dir: the copy of the run that the backbone is from, within a run's folder.
     """
 
     recipe: Recipe
@@ -69,21 +72,21 @@ Target: TypeAlias = RecipeFile | RunFolder | NamedBackbone
 
 
 def resolve_target(target: Sequence[str]) -> LayerRows | Target:
-    """What is meant: rows of a table, or one name as in `resolve_target_name`; errors as there."""
+    """Resolve layer rows, or one name as `resolve_target_name`; errors as there."""
     if len(target) != 1 or is_layer_row(target[0]):
         return LayerRows(tuple(target))
     return resolve_target_name(target[0], allow_rows=True)
 
 
 def resolve_target_name(target: str, *, allow_rows: bool = False) -> Target:
-    """What is meant by the path of a recipe or a run, or by the name of a backbone.
+    """Resolve the path of a recipe or a run, or the name of a backbone.
 
     Args:
-        allow_rows: whether rows of a table would be taken as well, which an error then tells.
+        allow_rows: whether an error should mention layer rows as well.
 
     Raises:
-        SpecError: the recipe is wrong, or nothing of this name is known.
-        RunError: the folder is no run.
+        SpecError: a wrong recipe, or an unknown name.
+        RunError: a folder that is no run.
     """
     path = Path(target)
     if path.is_dir():
@@ -96,64 +99,64 @@ def resolve_target_name(target: str, *, allow_rows: bool = False) -> Target:
     try:
         return NamedBackbone(target, default_input_size(target))
     except SpecError as error:
-        # It could have been meant for something else; the nearest backbone is told all the same.
-        near = error.problems[0].next_step
+        nearest_backbone = error.problems[0].next_step
         rows, example = ("no layer, ", "rows such as 'conv(32, 5)', ") if allow_rows else ("", "")
         raise SpecError(
             f"this is {rows}no recipe, no run folder and no backbone",
             received=target,
             allowed=f"{example}a .toml file, the folder or name of a run, or a network's name, as resnet18",
-            next_step=_similar_names_hint(path) or (did_you_mean(target, layers.kinds) if allow_rows else "") or near,
+            next_step=_similar_names_hint(path)
+            or (did_you_mean(target, layers.kinds) if allow_rows else "")
+            or nearest_backbone,
         ) from None
 
 
 def trace_recipe(
     file: RecipeFile, size: Pair | None = None, channels: int | None = None, data: Path | None = None
 ) -> TracedRecipe:
-    """A recipe's network over its own images, or over those of `size` (height, width) and `channels`.
+    """Trace a recipe's network for its own images, or for those of `size` (height, width) and `channels`.
 
-    Where a size is given, the recipe's data need not be at hand.
+    With a size, the recipe's data need not be available.
 
     Args:
-        data: where catalogue data lives.
+        data: the folder of catalogue data.
 
     Raises:
-        SpecError: layers that don't fit together, told with the file.
+        SpecError: layers that don't fit together.
         SourceError: the data is not found.
-        RunError: the run that its backbone is from can't be read.
+        RunError: the run that the backbone is from can't be read.
     """
     recipe = file.recipe
     if size is not None:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"size": size})})
     with _errors_in_file(file):
         recipe = _resolve(recipe, data)
-    about = recipe.data
     try:
-        known = input_spec(about, data)
-        own, classes = (known.channels, known.height, known.width), len(known.classes)
+        spec = input_spec(recipe.data, data)
+        own, classes = (spec.channels, spec.height, spec.width), len(spec.classes)
     except SourceError as error:
         if size is None:
             raise locate_in_file(error, file.path) from None
-        own, classes = (about.channels or 3, *size), len(about.classes or range(DEFAULT_CLASSES))
+        own, classes = (recipe.data.channels or 3, *size), len(recipe.data.classes or range(DEFAULT_CLASSES))
     return _trace(RecipeFile(file.path, recipe), input_shape(own, size, channels), classes)
 
 
 def trace_run(folder: RunFolder, size: Pair | None = None, channels: int | None = None) -> TracedRecipe:
-    """A run's network over the images that it was trained on, or over those of `size` and `channels`.
+    """Trace a run's network for the images that it was trained on, or for those of `size` and `channels`.
 
     Raises:
         SpecError: layers that don't fit together.
-        RunError: a piece of the run is missing or damaged.
+        RunError: a file of the run is missing or damaged.
     """
-    kept = folder.data()
-    preprocessing = kept.preprocessing
+    data = folder.data()
+    preprocessing = data.preprocessing
     own = (preprocessing.channels, preprocessing.height, preprocessing.width)
     file = RecipeFile(folder.path / "recipe.toml", folder.recipe())
-    return _trace(file, input_shape(own, size, channels), len(kept.classes), folder.path / BACKBONE_FOLDER)
+    return _trace(file, input_shape(own, size, channels), len(data.classes), folder.path / BACKBONE_FOLDER)
 
 
 def as_tuple(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Several names, or one alone: a text is not taken apart into its letters.
+    """A tuple of several names, or of one.
 
     >>> as_tuple("conv1"), as_tuple(["conv1", "conv2"])
     (('conv1',), ('conv1', 'conv2'))
@@ -167,17 +170,16 @@ def input_shape(own: Image, size: Pair | None = None, channels: int | None = Non
 
 
 def _similar_names_hint(path: Path) -> str:
-    """A hint that names runs in the runs folder and a recipe in `recipes` of a similar name; "" without any."""
+    """A hint with runs and a recipe of a similar name; "" without any."""
     name = path.name.lower()
     runs = reversed(list_runs(Path(os.environ.get("CNNLAB_RUNS") or "runs")))
-    # A run is called after its time and its recipe: 20260101-120000-lenet.
-    named = {run.name: run.name.lower().split("-", 2)[-1] for run in runs}
-    found = [full for full, short in named.items() if name in full.lower() or did_you_mean(name, [full, short])][
-        :MAX_SIMILAR
-    ]
+    # Runs are named by their time and their recipe: 20260101-120000-lenet.
+    short_names = {run.name: run.name.lower().split("-", 2)[-1] for run in runs}
+    similar = [full for full, short in short_names.items() if name in full.lower() or did_you_mean(name, [full, short])]
+    similar = similar[:MAX_SIMILAR]
     recipe = Path("recipes") / f"{path.name}.toml"
-    found += [str(recipe)] if recipe.is_file() else []
-    return f"did you mean {' or '.join(found)}?" if found else ""
+    similar += [str(recipe)] if recipe.is_file() else []
+    return f"did you mean {' or '.join(similar)}?" if similar else ""
 
 
 def _resolve(recipe: Recipe, data: Path | None) -> Recipe:
@@ -192,7 +194,7 @@ def _trace(file: RecipeFile, shape: Image, classes: int, backbone_run_dir: Path 
     model = file.recipe.model
     with _errors_in_file(file):
         if model.backbone is None:
-            # The classes may be unknown, which is not to hide what each row sees.
+            # Not by `Model.trace`, which checks the last row against the classes, whose number may be unknown.
             return TracedRecipe(file.recipe, shape, classes, tuple(_trace_model(model, shape, classes).records()))
         from cnnlab.models.network_plan import plan_network
 
@@ -217,13 +219,13 @@ def _errors_in_file(file: RecipeFile) -> Iterator[None]:
 
 
 def validate_count(option: str, value: int | None, maximum: int = MAX_SHOWN) -> None:
-    """Refuse a number of pictures below 1 or above `maximum`; None is no number, and fine.
+    """Check a number of pictures, from 1 to `maximum`; None is allowed.
 
     Args:
-        option: as the command writes it.
+        option: the name of the command's option.
 
     Raises:
-        UsageError: it is out of this range.
+        UsageError: it is out of range.
     """
     if value is not None and not 1 <= value <= maximum:
         what = "nothing would be shown" if value < 1 else "these are too many to be shown"

@@ -96,7 +96,7 @@ def test_a_limit_takes_images_spread_over_the_part(subject: LoadedModel) -> None
     some = np.linspace(0, len(feed) - 1, 5).round().astype(int)
     values = everything(subject, "train", ["relu1"])["relu1"].reshape(6, len(feed), 64)[:, some]
     assert found.layer("relu1").above == pytest.approx((values > 0).double().mean(dim=(1, 2)).numpy())
-    assert said == [f"5 of the {len(feed)} images of the train part, spread evenly over it"]
+    assert said == [f"5 of the {len(feed)} images of the train split, evenly spaced"]
     assert list(subject.split_indices("train", 5)) == list(some)
 
 

@@ -20,6 +20,7 @@ from torch import nn
 
 import cnnlab
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import Callbacks
 from cnnlab.errors import RunError, UsageError
 from cnnlab.interpret.mistakes import compute
 from cnnlab.interpret.mistakes.compute import PredictionTable, inspect_mistakes
@@ -181,7 +182,7 @@ def test_without_its_data_a_run_has_figures_but_no_pictures_of_images(own: RunFo
     file = own.path / "recipe.toml"
     file.write_text(file.read_text(encoding="utf-8").replace(str(colours), "/gone/data"), encoding="utf-8")
     said: list[str] = []
-    found = inspect_mistakes(own.path, device="cpu", log=said.append)
+    found = inspect_mistakes(own.path, device="cpu", callbacks=Callbacks(log=said.append))
     assert found.missing_images_reason
     assert any(line.startswith("without images: ") for line in said)
     assert list(found.figures()) == ["confusion", "reliability"]
@@ -286,7 +287,7 @@ def test_the_network_is_not_touched(
 ) -> None:
     subject = cnnlab.load_model(str(kept.path), device="cpu")
     subject.network.train()
-    monkeypatch.setattr(compute, "load_model", lambda *_args, **_options: subject)
+    monkeypatch.setattr(compute, "load_target", lambda *_: subject)
     with untouched(subject.network):
         assert inspect_mistakes(kept.path, device="cpu").embedding is not None
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cnnlab.context import Callbacks
 from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.layer_index import CONVOLUTIONS, LayerIndex, LayerRef, capture_outputs
 from cnnlab.interpret.activations.result import ActivationMaps, LayerMaps, MapStatistics, TopPrediction
@@ -83,7 +84,7 @@ def example_activations(folder: RunFolder, log: Callable[[str], None]) -> Activa
     """
     if folder.example() is None or not any(row.kind in CONVOLUTIONS for row in folder.table().layers):
         return None
-    return inspect_activations(load_model(str(folder.path), device="cpu", log=log))
+    return inspect_activations(load_model(folder.path, device="cpu", callbacks=Callbacks(log=log)))
 
 
 def map_statistics(

@@ -6,7 +6,7 @@ ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
-from cnnlab.context import NO_CALLBACKS, ProgressCallback, no_op
+from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.data.sources.base import Pixels
 from cnnlab.errors import DownloadError, RunError, SourceError, UsageError, comma_separated, did_you_mean
-from cnnlab.interpret.loaded_model import LoadedModel, load_model
+from cnnlab.interpret.loaded_model import LoadedModel, load_target
 from cnnlab.interpret.mistakes.embedding import embed_images, last_layer
 from cnnlab.interpret.mistakes.result import (
     Calibration,
@@ -124,9 +124,8 @@ def inspect_mistakes(
     per_pair: int | None = None,
     images: bool = True,
     device: str = "auto",
-    data: Path | None = None,
-    log: Callable[[str], None] = NO_CALLBACKS.log,
-    progress: ProgressCallback = no_op,
+    data: str | Path | None = None,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> Mistakes:
     """Collect the classification errors of a run's network on one split, and the calibration of its probabilities.
 
@@ -140,8 +139,7 @@ def inspect_mistakes(
             which is recorded in the ledger.
         device: auto, cpu, cuda or mps; computes the features of the embedding.
         data: the folder of catalogue data.
-        log: called with the reason why images are missing.
-        progress: called while images are decoded.
+        callbacks: `log` is called with the reason why images are missing, `progress` while they are decoded.
 
     Raises:
         UsageError: not a run, a split without predictions, or unknown classes.
@@ -161,7 +159,8 @@ def inspect_mistakes(
     loaded = _LoadedImages(missing_reason="they were not asked for")
     if images:
         indices = (*confident, *uncertain)
-        loaded = _load_images(folder, split, table, indices, device, data, log, progress)
+        context = RunContext.of(data, device, callbacks)
+        loaded = _load_images(folder, split, table, indices, context)
     confusion = predictions.confusion()
     images_per_class = np.bincount(predictions.labels, minlength=len(names))
     num_images, num_correct = len(predictions.labels), int((table.predicted == predictions.labels).sum())
@@ -279,22 +278,19 @@ def _load_images(
     split: str,
     table: PredictionTable,
     image_indices: Sequence[int],
-    device: str,
-    data: Path | None,
-    log: Callable[[str], None],
-    progress: ProgressCallback,
+    context: RunContext,
 ) -> _LoadedImages:
     """Load these images and embed the split; the split is opened once for both."""
     try:
-        model = load_model(str(folder.path), device=device, data=data, log=log, progress=progress)
-        loader = model.open_split(split, LEDGER_PURPOSE, log=log)
+        model = load_target(folder, None, context)
+        loader = model.open_split(split, LEDGER_PURPOSE)
         if not np.array_equal(loader.labels, table.labels):
             raise RunError("the images are not those of the kept predictions")
         pixels = {index: np.array(loader.pixels[index]) for index in image_indices}
     except (SourceError, DownloadError, RunError) as error:
         problem = error.problems[0]
         reason = f"{problem.where}: {problem.what}" if problem.where else problem.what
-        log(f"without images: {reason}")
+        context.callbacks.log(f"without images: {reason}")
         return _LoadedImages(missing_reason=reason)
     layer = last_layer(model.network, model.layers)
     embedding = None if layer is None else embed_images(model.network, layer, loader, table.predicted)

@@ -21,7 +21,7 @@ from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.receptive_field.compute import DEFAULT_CLASSES, trace_table
 from cnnlab.architecture.receptive_field.spans import SpanTracer, validated_node
-from cnnlab.context import NO_CALLBACKS
+from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.errors import UsageError
 from cnnlab.interpret.hooks import forward_hooks, module_name
 from cnnlab.interpret.loaded_model import build_initial_network, load_target
@@ -237,12 +237,12 @@ def _resolve_networks(
     if channels is not None:
         raise UsageError("this network has its channels", where="--channels", next_step="leave --channels out")
     if isinstance(resolved, NamedBackbone):
-        model = load_target(resolved, seed=seed, device=device, data=data, log=log)
+        model = load_target(resolved, seed, RunContext.of(data, device, Callbacks(log=log)))
         shape = input_shape(resolved.shape, size)
         rows = backbone_table(resolved.name, shape).layers if size else model.layers
         return [(model.name, model.network)], rows, shape
     # A run has its weights; the seed is for the images.
-    model = load_target(resolved, seed=None, device=device, data=data, log=log)
+    model = load_target(resolved, None, RunContext.of(data, device, Callbacks(log=log)))
     run = trace_run(resolved, size)
     networks = [(model.name, model.network)]
     initial = loaded_initial_network(resolved, log)

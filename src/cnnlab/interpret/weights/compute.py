@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cnnlab.context import NO_CALLBACKS
+from cnnlab.context import NO_CALLBACKS, Callbacks
 from cnnlab.errors import UsageError, did_you_mean
 from cnnlab.interpret.loaded_model import LoadedModel, load_model
 from cnnlab.interpret.targets import validate_count
@@ -141,8 +141,7 @@ def inspect_weights(
     if isinstance(model, LoadedModel):
         loaded = model
     else:
-        root = Path(data) if data is not None else None
-        loaded = load_model(str(model), seed=seed, device="cpu", data=root, log=log)
+        loaded = load_model(model, seed=seed, device="cpu", data=data, callbacks=Callbacks(log=log))
     filters = read_filters(loaded.network, loaded.layers, layer, loaded.folder)
     resolved = resolve_order(order, filters)
     measures = measure_filters(filters)

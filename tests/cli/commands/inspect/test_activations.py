@@ -73,7 +73,7 @@ def test_units_over_a_part_and_svg(recipe_file: Path) -> None:
     assert done.exit_code == 0, done.stderr
     assert "Units of tiny (random weights, seed 0) over 6 images of the train split" in done.stdout
     assert "of 17 units dead" in " ".join(done.stdout.split())
-    assert "spread evenly over it" in done.stderr
+    assert "evenly spaced" in done.stderr
     assert ElementTree.fromstring(Path("idle.svg").read_bytes()).tag.endswith("svg")
 
 

@@ -97,10 +97,11 @@ def activations(
     path = None if no_pictures else check_figure_path(output, f"{mode}.png")
     named = read_network_name(what)
     from cnnlab.cli.output.console import log, progress_reporter
+    from cnnlab.context import RunContext
     from cnnlab.interpret.loaded_model import load_target
 
     with progress_reporter() as reporter:
-        model = load_target(named, seed=seed, device=device, data=data, log=log, progress=reporter)
+        model = load_target(named, seed, RunContext.of(data, device, reporter.callbacks()))
         result: Result
         if units:
             from cnnlab.interpret.activations.units import inspect_units

@@ -107,13 +107,14 @@ def attribution(
     _refuse_unused_options(context, method)
     named = read_network_name(what)
     from cnnlab.cli.output.console import progress_reporter
+    from cnnlab.context import RunContext
     from cnnlab.interpret.attribution.compute import inspect_attribution
     from cnnlab.interpret.attribution.methods import load_captum
     from cnnlab.interpret.loaded_model import load_target
 
     load_captum()
     with progress_reporter() as reporter:
-        model = load_target(named, seed=seed, device=device, data=data, log=reporter.log, progress=reporter)
+        model = load_target(named, seed, RunContext.of(data, device, reporter.callbacks()))
         result = inspect_attribution(
             model,
             image or (None,),

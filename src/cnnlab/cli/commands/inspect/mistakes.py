@@ -66,8 +66,7 @@ def mistakes(
             images=images and path is not None,
             device=device,
             data=data,
-            log=progress.log,
-            progress=progress,
+            callbacks=progress.callbacks(),
         )
     optional = ("of its own class", "share of the class", "mean probability")
     show_with_figures(result, output_format, partial(result.figures, equal_mass=equal_mass), path, optional)

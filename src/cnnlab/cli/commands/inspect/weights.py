@@ -76,10 +76,11 @@ def weights(
     path = None if no_pictures else check_figure_path(output, "weights.png")
     named = read_network_name(what)
     from cnnlab.cli.output.console import log
+    from cnnlab.context import Callbacks, RunContext
     from cnnlab.interpret.loaded_model import load_target
     from cnnlab.interpret.weights.compute import inspect_weights
 
-    model = load_target(named, seed=seed, device="cpu", data=data, log=log)
+    model = load_target(named, seed, RunContext.of(data, "cpu", Callbacks(log=log)))
     result = inspect_weights(model, layer, max_filters=most, order=order.value if order else None)
     if scale is FilterScale.COMMON and not result.filters.shows_before_and_after:
         refuse_option("scale", "the initial weights are not known", "name a trained run")

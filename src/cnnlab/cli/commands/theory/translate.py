@@ -79,11 +79,12 @@ def translate(
     path = check_figure_path(output, "translation.png") if output else None
     named = read_network_name(what)
     from cnnlab.cli.output.console import log
+    from cnnlab.context import Callbacks, RunContext
     from cnnlab.interpret.loaded_model import load_target
     from cnnlab.interpret.translation.compute import translation_sensitivity, validate_shifts
     from cnnlab.interpret.translation.view import headline
 
-    model = load_target(named, seed=seed, device=device, data=data, log=log)
+    model = load_target(named, seed, RunContext.of(data, device, Callbacks(log=log)))
     # Before the image is loaded: an image of the test split is an opening of it, which the ledger records.
     validate_shifts((model.image_spec.height, model.image_spec.width), shifts, direction.value, fill.value)
     input_image = model.load_image(image, "theory translate")
