@@ -35,7 +35,7 @@ else:
 
 @losses.register("cross_entropy")
 class CrossEntropy(Choice):
-    """Cross-entropy; `smoothing` spreads that share of each label over all classes (Szegedy et al., 2016)."""
+    """Cross-entropy, with label smoothing (Szegedy et al., 2016)."""
 
     smoothing: DropRate = 0.0
     weights: ClassWeights = None
@@ -43,7 +43,7 @@ class CrossEntropy(Choice):
 
 @losses.register("focal")
 class Focal(Choice):
-    """Cross-entropy times (1 - p)^gamma, by which images that are right already count less (Lin et al., 2017)."""
+    """Focal loss: cross-entropy times (1 - p)^gamma, which weights easy images down (Lin et al., 2017)."""
 
     gamma: NonNegative = 2.0
     weights: ClassWeights = None

@@ -1,4 +1,4 @@
-"""The optimizers that a recipe names; `cnnlab.training.optimizers` makes them."""
+"""The optimizers of recipes; `cnnlab.training.optimizers` builds them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ optimizers: Registry[Any] = Registry("optimizer")
 
 @optimizers.register("sgd")
 class SGDConfig(Choice):
-    """Stochastic gradient descent, with momentum (Nesterov's on request)."""
+    """Stochastic gradient descent, with momentum and Nesterov momentum."""
 
-    # 0.1 begins most published schedules (He et al., 2016), 0.001 most fine-tuning.
+    # Most published schedules start at 0.1 (He et al., 2016), most fine-tuning at 0.001.
     typical_lr: ClassVar[tuple[float, float]] = (1e-3, 0.1)
     lr: Positive
     momentum: Momentum = 0.0
@@ -24,7 +24,7 @@ class SGDConfig(Choice):
 
     @property
     def state_per_parameter(self) -> int:
-        """Numbers kept for each parameter: the running mean of its gradients, where there is momentum."""
+        """Values kept per parameter: the momentum buffer, if there is momentum."""
         return 1 if self.momentum else 0
 
     def __post_init__(self) -> None:
@@ -38,12 +38,12 @@ class SGDConfig(Choice):
 
 @optimizers.register("adam")
 class AdamConfig(Choice):
-    """Adam (Kingma, Ba, 2014); its weight decay is added to the gradient."""
+    """Adam (Kingma, Ba, 2014); weight decay is added to the gradient."""
 
-    # Around the paper's own 0.001; transformers and fine-tuning take less.
+    # Around the paper's 0.001; transformers and fine-tuning use less.
     typical_lr: ClassVar[tuple[float, float]] = (1e-4, 3e-3)
     state_per_parameter: ClassVar[int] = (
-        2  # numbers kept for each parameter: running means of its gradients and of their squares
+        2  # values kept per parameter: running means of the gradients and of their squares
     )
     lr: Positive = 1e-3
     beta1: Momentum = 0.9
@@ -67,7 +67,7 @@ class AdamWConfig(Choice):
 
 @optimizers.register("nadam")
 class NAdamConfig(Choice):
-    """Adam with Nesterov's way of looking ahead (Dozat, 2016)."""
+    """Adam with Nesterov momentum (Dozat, 2016)."""
 
     typical_lr: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's
     state_per_parameter: ClassVar[int] = 2
@@ -80,7 +80,7 @@ class NAdamConfig(Choice):
 
 @optimizers.register("radam")
 class RAdamConfig(Choice):
-    """Adam whose first steps are held back until its variance is known (Liu et al., 2019)."""
+    """Adam with a rectified variance in the first steps (Liu et al., 2019)."""
 
     typical_lr: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's
     state_per_parameter: ClassVar[int] = 2
@@ -93,7 +93,7 @@ class RAdamConfig(Choice):
 
 @optimizers.register("adamax")
 class AdamaxConfig(Choice):
-    """Adam with the largest recent gradient in place of their mean square (Kingma, Ba, 2014)."""
+    """Adam with the infinity norm of recent gradients (Kingma, Ba, 2014)."""
 
     typical_lr: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's; 0.002 is the paper's
     state_per_parameter: ClassVar[int] = 2
@@ -106,9 +106,9 @@ class AdamaxConfig(Choice):
 
 @optimizers.register("rmsprop")
 class RMSpropConfig(Choice):
-    """Gradients divided by the root of their running mean square (Hinton, 2012); `centered` takes their variance."""
+    """Gradients divided by the root of their running mean square (Hinton, 2012); `centered` uses their variance."""
 
-    # Hinton's lecture names 0.001, torch begins at 0.01.
+    # Hinton's lecture uses 0.001, torch's default is 0.01.
     typical_lr: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
     lr: Positive = 1e-3
     alpha: Momentum = 0.99
@@ -119,15 +119,15 @@ class RMSpropConfig(Choice):
 
     @property
     def state_per_parameter(self) -> int:
-        """Numbers kept for each parameter: the mean square, and what momentum and centring add."""
+        """Values kept per parameter: the mean square, and what momentum and centering add."""
         return 1 + bool(self.momentum) + self.centered
 
 
 @optimizers.register("adagrad")
 class AdagradConfig(Choice):
-    """Gradients divided by the root of the sum of all their squares (Duchi et al., 2011)."""
+    """Gradients divided by the root of the sum of their squares (Duchi et al., 2011)."""
 
-    typical_lr: ClassVar[tuple[float, float]] = (1e-3, 0.1)  # around torch's own 0.01
+    typical_lr: ClassVar[tuple[float, float]] = (1e-3, 0.1)  # around torch's default of 0.01
     state_per_parameter: ClassVar[int] = 1
     lr: Positive = 1e-2
     eps: Positive = 1e-10
@@ -136,9 +136,9 @@ class AdagradConfig(Choice):
 
 @optimizers.register("adadelta")
 class AdadeltaConfig(Choice):
-    """Steps as large as the recent ones (Zeiler, 2012), times a rate that the paper does without."""
+    """Steps scaled by the size of recent steps (Zeiler, 2012), times a rate that the paper does not have."""
 
-    typical_lr: ClassVar[tuple[float, float]] = (0.1, 1.0)  # 1 is the paper's
+    typical_lr: ClassVar[tuple[float, float]] = (0.1, 1.0)  # 1 is as in the paper
     state_per_parameter: ClassVar[int] = 2
     lr: Positive = 1.0
     rho: Momentum = 0.9
@@ -148,9 +148,9 @@ class AdadeltaConfig(Choice):
 
 @optimizers.register("lion")
 class LionConfig(Choice):
-    """The sign of a running mean of gradients, with decoupled weight decay (Chen et al., 2023)."""
+    """The sign of a running mean of the gradients, with decoupled weight decay (Chen et al., 2023)."""
 
-    # The paper: a third to a tenth of AdamW's rate, with a weight decay as much larger.
+    # The paper: a third to a tenth of AdamW's rate, with a weight decay larger by the same factor.
     typical_lr: ClassVar[tuple[float, float]] = (1e-5, 1e-3)
     state_per_parameter: ClassVar[int] = 1
     lr: Positive = 1e-4
@@ -167,10 +167,10 @@ else:
 
 @optimizers.register("muon")
 class MuonConfig(Choice):
-    """Orthogonal steps for hidden layers' weights (Jordan, 2024); `companion` for the first, the last and the rest."""
+    """Orthogonalized steps for hidden weights (Jordan, 2024); `companion` updates all other parameters."""
 
-    typical_lr: ClassVar[tuple[float, float]] = (1e-3, 0.1)  # around Jordan's own 0.02
-    state_per_parameter: ClassVar[int] = 1  # of hidden weights, which are most; the companion keeps its own
+    typical_lr: ClassVar[tuple[float, float]] = (1e-3, 0.1)  # around Jordan's 0.02
+    state_per_parameter: ClassVar[int] = 1  # of the hidden weights, which are most; the companion has its own
     lr: Positive = 0.02
     momentum: Momentum = 0.95
     weight_decay: NonNegative = 0.0

@@ -1,4 +1,4 @@
-"""The recipe: one experiment, as a TOML file or as Python objects, either way round."""
+"""The recipe: one experiment, as a TOML file or as Python objects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cnnlab.grammar.validation_errors import value_error
 
 UnitFraction = Annotated[float, Field(ge=0, lt=1)]
 
-if TYPE_CHECKING:  # a choice is one of a registry's kinds, which grow
+if TYPE_CHECKING:  # a choice is an object of one of a registry's classes
     _Optimizer: TypeAlias = Any
     _Schedule: TypeAlias = Any
     _Stop: TypeAlias = Any
@@ -54,7 +54,7 @@ Factor = Annotated[float, Field(gt=0)]
 
 
 class Data(Section):
-    """What is trained on; `split_seed` splits it the same for every seed of the training, which it is by default."""
+    """The data; `split_seed` makes the split the same for every training seed, by default the training seed is used."""
 
     source: Annotated[str, Field(min_length=1)] = Field(
         description='write source = "cifar10", or the path of a folder or archive of images'
@@ -86,7 +86,7 @@ class Data(Section):
     @field_validator("normalize")
     @classmethod
     def _check_normalize(cls, value: Any) -> Any:
-        """ "data", "weights", or [[mean, …], [std, …]] with one number a channel."""
+        """Accept "data", "weights", or [[mean, …], [std, …]] with one number per channel."""
         if value in (None, "data", "weights"):
             return value
         try:
@@ -102,7 +102,7 @@ class Data(Section):
 
 
 class Train(Section):
-    """How it is trained, which weights are kept, and when the test set is opened."""
+    """The training: how, which weights are selected, and when the test set is opened."""
 
     epochs: Count = 10
     batch_size: Count = 64
@@ -167,14 +167,14 @@ class Claim(Section):
 
 
 class Warnings(Section):
-    """Which warnings are not wanted, by name."""
+    """The warnings that are switched off, by name."""
 
     off: tuple[str, ...] = ()
 
     @field_validator("off", mode="before")
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
-        if isinstance(value, str):  # one name, as --set gives it
+        if isinstance(value, str):  # a single name, as from --set
             return (value,)
         return tuple(value) if isinstance(value, list) else value
 
@@ -223,10 +223,10 @@ class Recipe(Section):
 
     @classmethod
     def read(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Self:
-        """The recipe in a file; with `base = "other.toml"` it holds only what differs from that other recipe.
+        """Read a recipe from a file; with `base = "other.toml"` it holds only the differences from that recipe.
 
         Args:
-            overrides: values by dotted key, as `--set` gives them: {"train.epochs": 3}.
+            overrides: values by dotted key, as from `--set`: {"train.epochs": 3}.
 
         Raises:
             SpecError: the file can't be read or has mistakes; all are reported, each with file and key.
@@ -242,16 +242,16 @@ class Recipe(Section):
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
-        """The recipe in a TOML text; errors as `read`."""
+        """Read a recipe from TOML; errors as in `read`."""
         return cls.from_tables(parse_toml(text))
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> Self:
-        """The recipe in nested dictionaries, as TOML gives them; errors as `read`."""
+        """Read a recipe from nested dictionaries; errors as in `read`."""
         return cls(**tables)
 
     def to_tables(self) -> dict[str, Any]:
-        """Nested dictionaries that `from_tables` reads; keys that keep their default are left out of [claims] only."""
+        """Return nested dictionaries for `from_tables`; only [claims] leaves out keys with their default."""
         tables = self.model_dump(mode="json", exclude_none=True)
         for key in ("cut", "head", "trainable") if self.model.backbone is None else ("layers",):
             del tables["model"][key]  # of what this network is not
@@ -259,7 +259,7 @@ class Recipe(Section):
         return {name: table for name, table in tables.items() if table}
 
     def to_toml(self) -> str:
-        """The whole recipe as TOML, defaults included: what a run folder keeps."""
+        """Return the whole recipe as TOML with its defaults, as run folders store it."""
         return tomli_w.dumps(self.to_tables(), multiline_strings=False)
 
     def write(self, path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""The learning-rate schedules that a recipe names; `cnnlab.training.schedules` computes them."""
+"""The learning-rate schedules of recipes; `cnnlab.training.schedules` computes them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ else:
 
 @schedules.register("constant")
 class ConstantSchedule(Choice):
-    """The learning rate stays."""
+    """Keep the learning rate constant."""
 
 
 @schedules.register("step")
 class StepSchedule(Choice):
-    """Times `factor` after every `epochs` epochs."""
+    """Multiply the rate by `factor` every `epochs` epochs."""
 
     epochs: Count = 30
     factor: Probability = 0.1
@@ -36,7 +36,7 @@ class StepSchedule(Choice):
 
 @schedules.register("multistep")
 class MultiStepSchedule(Choice):
-    """Times `factor` after each of these epochs."""
+    """Multiply the rate by `factor` after each of these epochs."""
 
     epochs: tuple[Count, ...]
     factor: Probability = 0.1
@@ -48,28 +48,28 @@ class MultiStepSchedule(Choice):
 
 @schedules.register("exponential")
 class ExponentialSchedule(Choice):
-    """Times `factor` after every epoch."""
+    """Multiply the rate by `factor` after every epoch."""
 
     factor: Probability = 0.95
 
 
 @schedules.register("linear")
 class LinearSchedule(Choice):
-    """Down along a line, step by step, to `floor` times the first rate."""
+    """Decay the rate linearly, step by step, to `floor` times the initial rate."""
 
     floor: Probability = 0.0
 
 
 @schedules.register("cosine")
 class CosineSchedule(Choice):
-    """Down along half a cosine, step by step, to `floor` times the first rate."""
+    """Decay the rate along half a cosine, step by step, to `floor` times the initial rate."""
 
     floor: Probability = 0.0
 
 
 @schedules.register("restarts")
 class CosineRestartsSchedule(Choice):
-    """Cosine that restarts (Loshchilov, Hutter, 2016): after `epochs` epochs, then each time `growth` times more."""
+    """Cosine decay with restarts (Loshchilov, Hutter, 2016), after `epochs` epochs and then `growth` times as many."""
 
     epochs: Count = 10
     growth: Count = 1
@@ -78,7 +78,7 @@ class CosineRestartsSchedule(Choice):
 
 @schedules.register("onecycle")
 class OneCycleSchedule(Choice):
-    """From rate/first up to the rate, for the share `rise` of all steps, then down to rate/first/last (Smith, 2017)."""
+    """Raise the rate from rate/first for the share `rise` of steps, then decay it to rate/first/last (Smith, 2017)."""
 
     rise: OpenFraction = 0.3
     first: Divisor = 25.0
@@ -87,7 +87,7 @@ class OneCycleSchedule(Choice):
 
 @schedules.register("plateau")
 class PlateauSchedule(Choice):
-    """Times `factor` when `metric` on the validation split has not improved for `patience` validations."""
+    """Multiply the rate by `factor` if validation `metric` has not improved for `patience` validations."""
 
     factor: Probability = 0.1
     patience: Count = 10
@@ -96,7 +96,7 @@ class PlateauSchedule(Choice):
 
 @schedules.register("warmup")
 class WarmupSchedule(Choice):
-    """Up along a line from `start` times the rate, for `epochs` epochs; then another schedule, which begins there."""
+    """Raise the rate linearly from `start` times the rate over `epochs` epochs; then follow another schedule."""
 
     epochs: Positive = 1.0
     then: AnySchedule = ConstantSchedule()
@@ -104,7 +104,7 @@ class WarmupSchedule(Choice):
 
     @property
     def metric(self) -> str | None:
-        """The figure that the schedule behind it watches, if it watches one."""
+        """The metric that the inner schedule watches, if any."""
         return getattr(self.then, "metric", None)
 
     def __post_init__(self) -> None:

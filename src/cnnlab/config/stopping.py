@@ -1,4 +1,4 @@
-"""When a training ends before its last epoch: early stopping, and budgets of time and images."""
+"""When training ends before the last epoch: early stopping, and budgets of time and images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from cnnlab.grammar.arguments import Count, NonNegative, Positive
 from cnnlab.grammar.registry import Choice, Registry
 
-# The metrics of a split that may stop, choose and be studied; the first is better when smaller.
+# The metrics for stopping, selection and studies; the first is better when smaller.
 Metric: TypeAlias = Literal["loss", "accuracy", "top5", "balanced_accuracy", "macro_f1"]
 
 stopping_rules: Registry[Any] = Registry("stop")
@@ -22,7 +22,7 @@ class NoEarlyStopping(Choice):
 
 @stopping_rules.register("early")
 class EarlyStoppingConfig(Choice):
-    """Stop when `metric` on the validation split has not improved by `min_change` for `patience` validations."""
+    """Stop if validation `metric` has not improved by `min_change` for `patience` validations."""
 
     patience: Count = 5
     metric: Metric = "loss"
@@ -34,39 +34,39 @@ budgets: Registry[Any] = Registry("budget")
 
 
 class Budget(Choice):
-    """What a training may take."""
+    """A limit on a training."""
 
     def fraction_used(self, images: int, seconds: float) -> float:  # noqa: ARG002
-        """How much of it is spent, 0 to 1 and beyond, after so many images and seconds of training."""
+        """Return the used fraction, from 0 to 1 and beyond, after this many images and seconds of training."""
         return 0.0
 
     def is_exhausted(self, images: int, seconds: float) -> bool:
-        """Whether training ends here."""
+        """Return whether the training ends here."""
         return self.fraction_used(images, seconds) >= 1
 
 
 @budgets.register("none")
 class NoBudget(Budget):
-    """All epochs, however long they take."""
+    """No limit: train all epochs."""
 
 
 @budgets.register("time")
 class TimeBudget(Budget):
-    """End with the first step after so many minutes of training; validations are not counted."""
+    """End with the first step after this many minutes of training, validations not counted."""
 
     minutes: Positive
 
     def fraction_used(self, images: int, seconds: float) -> float:  # noqa: ARG002
-        """How much of the minutes is spent."""
+        """Return the used fraction of the minutes."""
         return seconds / (60 * self.minutes)
 
 
 @budgets.register("images")
 class ImageBudget(Budget):
-    """End with the step that brings the images, each counted as often as it was trained on, to this number."""
+    """End with the step that reaches this number of images, counted as often as they were trained on."""
 
     count: ImageCount
 
     def fraction_used(self, images: int, seconds: float) -> float:  # noqa: ARG002
-        """How much of the images is spent."""
+        """Return the used fraction of the images."""
         return images / self.count
