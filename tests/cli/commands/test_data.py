@@ -105,6 +105,7 @@ def test_check_of_a_folder_with_problems(folder):
     (folder / "notes [x].txt").write_bytes(b"x")
     done = call("data", "check", folder)
     assert done.exit_code == 1
+    assert "1 × empty, 1 × not an image\n" in done.stdout
     assert "✗ empty: cat/bad.png: 0 bytes" in done.stdout
     assert "! not an image: notes [x].txt" in done.stdout
     found = json.loads(call("data", "check", folder, "--json").stdout)
@@ -118,6 +119,7 @@ def test_check_shows_the_first_problems_and_says_how_many_more(folder):
         (folder / f"{index}.txt").write_bytes(b"x")
     done = call("data", "check", folder)
     assert done.exit_code == 0
+    assert "25 × not an image\n" in done.stdout
     assert "and 5 more; --json lists all" in done.stdout
 
 
@@ -137,7 +139,7 @@ def test_show_writes_a_picture(folder, tmp_path):
     failed = call("data", "show", folder, "--output", tmp_path / "none" / "sheet.png")
     assert failed.exit_code == 2
     assert "the picture can't be written" in failed.stderr
-    assert "choose another place with --output" in failed.stderr
+    assert "choose another file with --output" in failed.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,27 +59,27 @@ def list_(data: DataFolder = None, json: Json = False, debug: Debug = False) -> 
     from cnnlab.data.sources.catalogue import GENERATED, find_local
     from cnnlab.data.sources.releases import CATALOGUE
 
-    found = {name: find_local(name, data_roots(data)) for name in CATALOGUE}
+    paths = {name: find_local(name, data_roots(data)) for name in CATALOGUE}
     if json:
         show_json(
             [
                 {
                     "name": name,
-                    "image": [known.channels, known.height, known.width],
-                    "classes": known.classes,
-                    "splits": dict(known.split_sizes),
-                    "at_hand": name == GENERATED or found[name] is not None,
-                    "path": str(found[name]) if found[name] else None,
+                    "image": [info.channels, info.height, info.width],
+                    "classes": info.classes,
+                    "splits": dict(info.split_sizes),
+                    "at_hand": name == GENERATED or paths[name] is not None,
+                    "path": str(paths[name]) if paths[name] else None,
                 }
-                for name, known in CATALOGUE.items()
+                for name, info in CATALOGUE.items()
             ]
         )
         return
     table = Table("name", "image", "classes", "images", "at hand", box=None, header_style="bold")
-    for name, known in CATALOGUE.items():
-        at_hand = "generated here" if name == GENERATED else str(found[name] or f"no: cnnlab data fetch {name}")
-        images = ", ".join(f"{count:,} {split}" for split, count in known.split_sizes.items())
-        table.add_row(name, f"{known.channels}×{known.height}×{known.width}", str(len(known.classes)), images, at_hand)
+    for name, info in CATALOGUE.items():
+        at_hand = "generated here" if name == GENERATED else str(paths[name] or f"no: cnnlab data fetch {name}")
+        images = ", ".join(f"{count:,} {split}" for split, count in info.split_sizes.items())
+        table.add_row(name, f"{info.channels}×{info.height}×{info.width}", str(len(info.classes)), images, at_hand)
     print_(table)
 
 
@@ -149,20 +150,20 @@ def show(
             allowed="a name that ends in .png",
             next_step=f"--output {output}.png" if not output.suffix else f"--output {output.with_suffix('.png')}",
         )
-    known = _recipe(augment, recipe)
-    choices = _augmentations(augment) if known is None else known.data.augment
+    chosen = _recipe(augment, recipe)
+    choices = _augmentations(augment) if chosen is None else chosen.data.augment
     with progress_reporter() as progress:
         opened = open_source(source, RunContext.of(data, callbacks=progress.callbacks()))
     picture = BytesIO()
-    image_spec = _image_spec(preview_spec(opened), known)
+    image_spec = _image_spec(preview_spec(opened), chosen)
     if choices:
         from cnnlab.data.augmented_examples import augmented_sheet
 
-        seed = known.train.seed if known else 0
-        made = augmented_sheet(opened, image_spec, choices, seed=seed, epochs=epochs, per_class=per_class)
+        seed = chosen.train.seed if chosen else 0
+        sheet = augmented_sheet(opened, image_spec, choices, seed=seed, epochs=epochs, per_class=per_class)
     else:
-        made = contact_sheet(opened, image_spec, per_class or 8)
-    made.save(picture, format="PNG")
+        sheet = contact_sheet(opened, image_spec, per_class or 8)
+    sheet.save(picture, format="PNG")
     try:
         atomic_write(output, picture.getvalue())
     except RunError as error:
@@ -171,11 +172,11 @@ def show(
             where=str(output),
             received=error.problems[0].what,
             allowed="a file in a folder that can be written",
-            next_step="choose another place with --output",
+            next_step="choose another file with --output",
         ) from None
     if json:
-        written = [str(augmentations.to_call(choice, defaults=True)) for choice in choices]
-        show_json({"file": str(output), "classes": opened.classes, "augment": written})
+        calls = [str(augmentations.to_call(choice, defaults=True)) for choice in choices]
+        show_json({"file": str(output), "classes": opened.classes, "augment": calls})
     else:
         log(f"Written to {output}.")
 
@@ -188,15 +189,15 @@ def _recipe(augment: list[str] | None, path: Path | None) -> Recipe | None:
         return None
     if augment:
         raise UsageError("the augmentations come from --augment or from --recipe", next_step="leave one of them out")
-    known = Recipe.read(path)
-    if not known.data.augment:
+    recipe = Recipe.read(path)
+    if not recipe.data.augment:
         raise UsageError(
             "this recipe has no augmentation",
             where=str(path),
             allowed="data.augment in the recipe, or --augment CALL",
             next_step="leave --recipe out to see the images as they are",
         )
-    return known
+    return recipe
 
 
 def _augmentations(calls: list[str] | None) -> tuple[Any, ...]:
@@ -212,14 +213,14 @@ def _augmentations(calls: list[str] | None) -> tuple[Any, ...]:
         raise SpecError.from_problems(problem.with_prefix("--augment") for problem in error.problems) from None
 
 
-def _image_spec(shown: ImageSpec, known: Recipe | None) -> ImageSpec:
-    """Return the image format of a recipe, or of the source."""
+def _image_spec(shown: ImageSpec, recipe: Recipe | None) -> ImageSpec:
+    """The image spec of a recipe; where it names no size or channels, those in which the source is shown."""
     from cnnlab.data.sources.base import ImageSpec
 
-    if known is None:
+    if recipe is None:
         return shown
-    height, width = known.data.size or (shown.height, shown.width)
-    return ImageSpec(known.data.channels or shown.channels, height, width, known.data.interpolation)
+    height, width = recipe.data.size or (shown.height, shown.width)
+    return ImageSpec(recipe.data.channels or shown.channels, height, width, recipe.data.interpolation)
 
 
 def _print_report(report: SourceReport) -> None:
@@ -233,8 +234,14 @@ def _print_report(report: SourceReport) -> None:
     for name in report.classes:
         table.add_row(Text(name), *(f"{split.per_class[name]:,}" for split in report.splits.values()))
     print_(table)
+    if not report.problems:
+        print_("no problems found")
+        return
+    counts = Counter(problem.kind for problem in report.problems)
+    print_(", ".join(f"{count:,} × {kind}" for kind, count in counts.items()))
     for problem in report.problems[:SHOWN_PROBLEMS]:
         where = f"{problem.file}: " if problem.file else ""
         print_(f"{'✗' if problem.fatal else '!'} {problem.kind}: {where}{problem.message}")
     more = len(report.problems) - SHOWN_PROBLEMS
-    print_(f"and {more:,} more; --json lists all" if more > 0 else "" if report.problems else "no problems found")
+    if more > 0:
+        print_(f"and {more:,} more; --json lists all")

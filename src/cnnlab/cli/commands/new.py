@@ -1,4 +1,4 @@
-"""`cnnlab new`: from a folder of images to a recipe that works. Loads no torch."""
+"""`cnnlab new`: write a recipe for a folder of images. Loads no torch."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = 
             where=str(file),
             received=error.problems[0].what,
             allowed="a file in a folder that can be written",
-            next_step="choose another place",
+            next_step="choose another file",
         ) from None
     if json:
         show_json({"file": str(file), "source": source})
