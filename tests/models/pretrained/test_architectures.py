@@ -59,7 +59,7 @@ def test_the_number_of_classes_is_that_of_the_logits() -> None:
     with torch.no_grad():
         assert create_model("resnet18", 7)(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, 7)
     assert default_num_classes("resnet18") == 1000
-    with pytest.raises(SpecError, match="a network needs a class at least\n  received: 0"):
+    with pytest.raises(SpecError, match="a network needs at least one class\n  received: 0"):
         create_model("resnet18", 0)
 
 

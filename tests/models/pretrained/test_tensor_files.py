@@ -85,7 +85,7 @@ def test_missing_empty_and_folders_are_said(tmp_path: Path, monkeypatch: pytest.
     for named in (path, "w.pth"):
         with pytest.raises(RunError, match=r"w\.pth: there is no such file of weights(?s:.*)check the path") as caught:
             read_tensors(named)
-        assert ("begins in the working folder" in str(caught.value)) == (named == "w.pth")
+        assert ("relative to the working folder" in str(caught.value)) == (named == "w.pth")
     path.write_bytes(b"")
     words = {tmp_path: "this is a folder", path: "this file is empty", path / "x.pth": "can't be read: Not a directory"}
     for place, expected in words.items():
@@ -98,7 +98,7 @@ def test_missing_empty_and_folders_are_said(tmp_path: Path, monkeypatch: pytest.
     [
         (b"<!DOCTYPE html><html>", "this is a web page, not a file of weights"),
         (b"\xef\xbb\xbf\n  <html>Sign in", "this is a web page, not a file of weights"),
-        (b"version https://git-lfs.github.com/spec/v1\noid", "pointer that Git LFS leaves(?s:.*)git lfs pull"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "pointer of Git LFS(?s:.*)git lfs pull"),
         (b"P", "no file of weights, or its beginning is damaged\n  received: a file that begins with b'P'"),
         (b"\x80\x02" + bytes(30), "this file is damaged\n  received: Unsupported operand 0\n  next:     fetch"),
         (pickle.dumps({"a": 1}, 4), "this is a pickle, and no file of torch.save: to read it, a program would"),

@@ -142,7 +142,7 @@ def test_a_layer_that_gives_several_tensors_is_no_cut() -> None:
 
     made = nn.Sequential(Two())
     truncate(made, CutPoint("0"), 1)
-    with pytest.raises(SpecError, match=r"what this layer gives is no tensor(?s:.*)cut at another layer"):
+    with pytest.raises(SpecError, match=r"this layer's output is no tensor(?s:.*)cut at another layer"):
         made(torch.zeros(1))
 
 

@@ -37,20 +37,20 @@ def create_model(
 ) -> nn.Module:
     """A network with fresh weights, in eval mode: N×C×H×W images to N×K logits.
 
-    GoogLeNet and Inception v3 come with the auxiliary classifiers that they are trained with, as the libraries have
-    them: these count as parameters, and don't run in eval mode.
+    GoogLeNet and Inception v3 have the auxiliary classifiers that they are trained with: these count as parameters, and
+    don't run in eval mode.
 
     Args:
         name: one of `list_models()`, or `timm/NAME`; a bare name that only timm has is taken from there.
-        num_classes: K; the library's own number (1000, for most) where it is left out.
+        num_classes: K; by default the library's own number, 1000 for most.
         device: where the weights are made; "meta" makes none.
-        seed: what the weights are drawn from, each library in its own way.
+        seed: of the weights, which each library initialises in its own way.
 
     Raises:
         SpecError: an unknown name, or a network that can't have this number of classes.
     """
     if num_classes is not None and num_classes < 1:
-        raise SpecError("a network needs a class at least", received=str(num_classes), allowed="classes from 1")
+        raise SpecError("a network needs at least one class", received=str(num_classes), allowed="classes from 1")
     has_numbers = torch.device(device).type != "meta"
     make = _model_factory(name, num_classes, init_weights=has_numbers)
     with fork_rng(), warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""A backbone filled with weights that were found for it, and what became of every tensor."""
+"""Load weights into a backbone, with a report about every tensor."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cnnlab.models.pretrained.weights import PretrainedWeights
 from cnnlab.records import WeightLoadReport
 from cnnlab.render.formatting import format_count, shorten
 
-# What the libraries set beside the tensors: these networks undo ImageNet's normalisation for one of their own.
+# Attributes that the libraries set with the weights: these networks replace ImageNet's normalisation by their own.
 _ATTRIBUTES_SET_WITH_WEIGHTS = {"googlenet": ("transform_input", True), "inception_v3": ("transform_input", True)}
-# Of a file's tensors so large a share may belong to nothing: a head of another name, no blocks of another network.
+# The fraction of a file's tensors that may be unexpected: a head of another name is, but no blocks of another network.
 MAX_UNEXPECTED_SHARE = 0.1
 # Batch norm's count of its batches, which files from before torch 0.4.1 lack, and which changes no output.
 _BATCH_COUNTER = "num_batches_tracked"
@@ -28,19 +28,19 @@ def load_state_dict_report(
     full_shapes: Mapping[str, tuple[int, ...]],
     reinitialized: Collection[str] = (),
 ) -> WeightLoadReport:
-    """Copy tensors into a backbone, by name and in place; each keeps the backbone's number format.
+    """Copy tensors into a backbone, by name and in place, in the backbone's dtypes.
 
     Args:
         backbone: the network up to its cut, under its library's own names.
         weights: the tensors.
-        full_shapes: names and shapes of all tensors of the whole network: what of them the backbone lacks is behind the
+        full_shapes: names and shapes of all tensors of the whole network: those that the backbone lacks are behind the
             cut.
-        reinitialized: modules or tensors of the backbone that begin anew. They are neither expected nor loaded nor
-            counted.
+        reinitialized: modules or tensors of the backbone that are trained from scratch. They are neither expected nor
+            loaded nor counted.
 
     Raises:
-        RunError: no tensor belongs to the backbone, or many to nothing; one has another shape there; or one holds NaN
-            or ±Inf.
+        RunError: no tensor belongs to the backbone, or many are unexpected; one has another shape; or one holds NaN or
+            ±Inf.
     """
     model_state = {
         name: tensor for name, tensor in backbone.state_dict().items() if not _is_within_any(name, reinitialized)
@@ -70,7 +70,7 @@ def load_state_dict_report(
 
 
 def report_lines(report: WeightLoadReport) -> list[str]:
-    """The report as lines for a person; the warnings among them begin with '! '.
+    """The report as lines of text; warnings begin with '! '.
 
     >>> report = WeightLoadReport(
     ...     source="x.pth", file="w/x.pth", sha256="", published=None, loaded=3, missing=("a",)
@@ -94,10 +94,10 @@ def report_lines(report: WeightLoadReport) -> list[str]:
 
 
 def set_published_attributes(network: nn.Module, name: str) -> None:
-    """Set what its library sets beside the tensors when it loads its published weights: `transform_input`.
+    """Set the attributes that its library sets with its published weights: `transform_input`.
 
     Args:
-        network: the network or its beginning, changed in place.
+        network: the network, or what is left of it in front of a cut; changed in place.
         name: its name in `cnnlab.models.pretrained.architectures`.
     """
     if name in _ATTRIBUTES_SET_WITH_WEIGHTS:
@@ -113,9 +113,9 @@ def _check_any_match(
         return
     if not model_state:
         raise RunError(
-            "nothing is left to load: no part of the backbone that keeps its weights has any",
+            "nothing is left to load: the backbone has no weights that are not reinitialised",
             where=where,
-            next_step="cut the network further back, or begin without weights",
+            next_step="cut the network at a later layer, or begin without weights",
         )
     raise RunError(
         f"0 of {_count_tensors_text(len(file_state))} loaded: none belongs to this network",
@@ -143,7 +143,7 @@ def _check_shapes(
 
 
 def _check_unexpected(unexpected: Collection[str], file_state: Mapping[str, Tensor], where: str) -> None:
-    """Refuse a file that is of a larger network, whose first blocks would fit by name and shape."""
+    """Refuse a file of a larger network, whose first blocks fit by name and shape."""
     if len(unexpected) > MAX_UNEXPECTED_SHARE * len(file_state):
         share = f"{format_count(len(unexpected))} of {_count_tensors_text(len(file_state))} have no place here"
         raise RunError(
@@ -155,7 +155,7 @@ def _check_unexpected(unexpected: Collection[str], file_state: Mapping[str, Tens
 
 
 def _check_finite(file_state: Mapping[str, Tensor], shared: list[str], where: str) -> None:
-    # What lies behind the cut may be anything: torchvision's vgg16 for features alone has NaN there.
+    # Tensors behind the cut don't matter: torchvision's vgg16 for features alone has NaN there.
     for name in shared:
         tensor = file_state[name]
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():

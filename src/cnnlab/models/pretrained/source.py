@@ -1,4 +1,4 @@
-"""Where a backbone is from: a library's network, or a run of our own."""
+"""The source of a backbone: a library's network, or an earlier run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _RECORD_FILES = ("recipe.toml", "data.json")
 
 
 class BuildableNetwork(Protocol):
-    """What `models.network_plan` knows of a network; it stands above this module."""
+    """A network of `models.network_plan`, which imports this module."""
 
     @property
     def build(self) -> Callable[[int, str], nn.Module]: ...
@@ -44,14 +44,15 @@ class BuildableNetwork(Protocol):
 
 @dataclass(frozen=True)
 class BackboneSource:
-    """Where a backbone is from.
+    """The source of a backbone.
 
     Attributes:
-        pretrained_config: the images that its weights were made for.
-        build: the whole network with random weights, from a seed and a device ("meta": without numbers), in eval mode.
-        load_pretrained: looks for its weights; None where all begin at random.
-        small_stem: whether its first layers are fitted to small images.
-        ends_with_features: whether it names no classes.
+        pretrained_config: the images that its weights were trained on.
+        build: makes the whole network with random weights, from a seed and a device ("meta": without numbers), in eval
+            mode.
+        load_pretrained: loads its weights; None where it is trained from scratch.
+        small_stem: whether its first layers are adapted to small images.
+        ends_with_features: whether it has no classifier.
     """
 
     pretrained_config: PretrainedConfig
@@ -64,14 +65,14 @@ class BackboneSource:
 def find_backbone_source(
     backbone: Backbone, plan: Callable[[RunFolder], BuildableNetwork], saved_backbone: Path | None = None
 ) -> BackboneSource:
-    """The source that a recipe names; no weights are looked for yet.
+    """The source that a recipe names; no weights are loaded.
 
     Args:
         plan: plans the network of a run.
         saved_backbone: the copied records of the run that its backbone is from.
 
     Raises:
-        SpecError: nothing has this name.
+        SpecError: there is no such network.
         RunError: the run can't be read.
     """
     if isinstance(backbone, RunBackbone):
@@ -80,10 +81,10 @@ def find_backbone_source(
 
 
 def prefetch_weights(backbone: Backbone | None, log: LogFn) -> None:
-    """Fetch a library's weights, or say that they can't be had, before time is spent on the data.
+    """Download a library's weights where they are not at hand, before time is spent on the data.
 
     Raises:
-        DownloadError: they are not at hand, and no server gives them.
+        DownloadError: they can't or mustn't be downloaded.
         RunError: the file is not there, or damaged.
     """
     if not isinstance(backbone, LibraryBackbone) or backbone.weights == "none":
@@ -93,7 +94,7 @@ def prefetch_weights(backbone: Backbone | None, log: LogFn) -> None:
 
 
 def backbone_run(backbone: RunBackbone, saved_backbone: Path | None = None) -> RunFolder:
-    """The run that a backbone is from, or what was kept of it; of several that a pattern names the newest.
+    """The run that a backbone is from, or its copied records; the newest of several that match a pattern.
 
     Raises:
         RunError: there is none.
@@ -109,30 +110,30 @@ def backbone_run(backbone: RunBackbone, saved_backbone: Path | None = None) -> R
 
 
 def newest_run_path(path: str) -> str:
-    """The last finished run, by name and so by time, of those that a pattern such as 'runs/*-trunk' names.
+    """The last finished run, by name and so by time, that matches a pattern such as 'runs/*-trunk'.
 
     Raises:
-        RunError: it names none.
+        RunError: none matches.
     """
     if not set(path) & set("*?["):
         return path
     whole = Path(path)
-    found = sorted(Path(whole.anchor).glob(str(whole.relative_to(whole.anchor))))
-    found = [folder for folder in found if (folder / "result.json").is_file()]
-    if not found:
+    folders = sorted(Path(whole.anchor).glob(str(whole.relative_to(whole.anchor))))
+    finished = [folder for folder in folders if (folder / "result.json").is_file()]
+    if not finished:
         step = "train one first, or name its folder"
         raise RunError("no finished run has a name like this", where=f"model.backbone: {path}", next_step=step)
-    return str(found[-1])
+    return str(finished[-1])
 
 
 def backbone_pretrained_config(backbone: Backbone, saved_backbone: Path | None = None) -> PretrainedConfig:
-    """The images that a backbone's weights were made for.
+    """The images that a backbone's weights were trained on.
 
     Args:
         saved_backbone: as for `backbone_run`.
 
     Raises:
-        SpecError: nothing has this name, or there are no such weights.
+        SpecError: there is no such network, or there are no such weights.
         RunError: the run can't be read.
     """
     if isinstance(backbone, RunBackbone):
@@ -149,11 +150,7 @@ def backbone_pretrained_config(backbone: Backbone, saved_backbone: Path | None =
 
 
 def require_channels(channels: int, pretrained_config: PretrainedConfig) -> None:
-    """Refuse images of other channels than a backbone takes.
-
-    Raises:
-        SpecError: they have others.
-    """
+    """Raise a SpecError for images with other channels than a backbone takes."""
     if channels != pretrained_config.shape[0]:
         raise SpecError(
             f"the backbone takes images of {pluralize(pretrained_config.shape[0], 'channel')}",
@@ -164,7 +161,7 @@ def require_channels(channels: int, pretrained_config: PretrainedConfig) -> None
 
 
 def backbone_fingerprint(backbone: Backbone, saved_backbone: Path | None = None) -> str:
-    """A backbone without the places where its files lie, and with what tells these from others: equal work is equal.
+    """A text that is equal for equal backbones: digests of their files in place of paths.
 
     Args:
         saved_backbone: the copied records of the run that its backbone is from.
@@ -183,30 +180,30 @@ def backbone_fingerprint(backbone: Backbone, saved_backbone: Path | None = None)
 
 
 def _unpublished_digest(backbone: LibraryBackbone) -> str:
-    """The digest of a file that lies where a library's lies and is another, by the digits in its name; "" otherwise."""
+    """The digest of a file in a library's store that is not the published one, by the digits in its name; else ""."""
     if backbone.weights == "none":
         return ""
-    found = locate_weights(backbone.name, backbone.weights)
-    digits = re.search(r"-([0-9a-f]{8,})\.", Path(found.path).name)
-    if not found.is_local or digits is None:
+    location = locate_weights(backbone.name, backbone.weights)
+    digits = re.search(r"-([0-9a-f]{8,})\.", Path(location.path).name)
+    if not location.is_local or digits is None:
         return ""
-    digest = _sha256(Path(found.path))
+    digest = _sha256(Path(location.path))
     return "" if digest.startswith(digits[1]) else digest
 
 
 def _structure_digest(folder: RunFolder) -> str:
-    """A digest of what a run's network is, whatever its weights are."""
+    """A digest of a run's network without its weights."""
     recipe, data = folder.recipe(), folder.data()
     model = recipe.to_tables()["model"]
     if recipe.model.backbone is not None:
         model["backbone"] = backbone_fingerprint(recipe.model.backbone, folder.path / BACKBONE_FOLDER)
     preprocessing = data.preprocessing
-    what = [model, preprocessing.channels, preprocessing.height, preprocessing.width, len(data.classes)]
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    values = [model, preprocessing.channels, preprocessing.height, preprocessing.width, len(data.classes)]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def copy_backbone_records(backbone: Backbone | None, folder: RunFolder) -> None:
-    """Copy into a run what is needed to make its network again: recipe and data of each run behind it."""
+    """Copy into a run what is needed to build its network again: recipe and data of each run behind it."""
     target, saved_backbone = folder.path / BACKBONE_FOLDER, None
     while isinstance(backbone, RunBackbone):
         behind = backbone_run(backbone, saved_backbone)
@@ -218,19 +215,19 @@ def copy_backbone_records(backbone: Backbone | None, folder: RunFolder) -> None:
 
 
 def backbone_records(backbone: Backbone, saved_backbone: Path | None = None) -> list[str]:
-    """All that decides the network of a run, whatever its weights are: the records of it and of each run behind it.
+    """The records that decide the network of a run, without its weights: its own and those of each run behind it.
 
     Raises:
         RunError: one of them can't be read.
     """
-    found: list[str] = []
+    records: list[str] = []
     following: Backbone | None = backbone
     while isinstance(following, RunBackbone):
         behind = backbone_run(following, saved_backbone)
         recipe = behind.recipe()
-        found += [recipe.to_toml(), behind.data().to_json()]
+        records += [recipe.to_toml(), behind.data().to_json()]
         following, saved_backbone = recipe.model.backbone, behind.path / BACKBONE_FOLDER
-    return found
+    return records
 
 
 def _library_source(backbone: LibraryBackbone) -> BackboneSource:
@@ -281,7 +278,7 @@ def _trained_weights(folder: RunFolder, log: LogFn) -> PretrainedWeights:
 
 
 def _trained_sha256(folder: RunFolder) -> str:
-    """Of the weights that a run gives, which are read once for each state of its files."""
+    """The SHA-256 of a run's weights, which are read again only when its files change."""
     return _read_sha256(folder.path, tuple(_file_stamps(folder)))
 
 
@@ -291,14 +288,14 @@ def _read_sha256(path: Path, _states: tuple[object, ...]) -> str:
 
 
 def _file_stamps(folder: RunFolder) -> Iterator[object]:
-    """What another result or other weights in a run's folder can't leave as it was."""
+    """Stamps of a run's result and weights, one of which changes with them."""
     for path in sorted((*folder.path.glob("best*"), folder.path / "result.json")):
         if path.is_file():
             yield _file_stamp(path)
 
 
 def _sha256(path: Path) -> str:
-    """The SHA-256 of a file, which is read once for each state of it."""
+    """The SHA-256 of a file, which is read again only when it changes."""
     return _cached_sha256(path.resolve(), _file_stamp(path))
 
 
@@ -308,5 +305,5 @@ def _cached_sha256(path: Path, _state: object) -> str:
 
 
 def _file_stamp(path: Path) -> tuple[str, int, int, int]:
-    known = path.stat()
-    return path.name, known.st_size, known.st_mtime_ns, known.st_ino
+    stat = path.stat()
+    return path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino

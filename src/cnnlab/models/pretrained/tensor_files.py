@@ -1,7 +1,7 @@
-"""Files of tensors, read without running what is in them.
+"""Read files of tensors without running what is in them.
 
-What a file is, its first bytes say: its name may lie. A pickle is read by torch with `weights_only=True` and never
-otherwise, so that a file that holds a program is refused and not run.
+The first bytes of a file decide how it is read, not its name. A pickle is read by torch with `weights_only=True` and
+never otherwise, so that a file that holds a program is refused and not run.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from torch import Tensor
 from cnnlab.errors import RunError
 from cnnlab.render.formatting import shorten
 
-# Where training scripts keep the network's tensors among other things.
+# The keys under which training scripts save the network's tensors among other things.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-# What DistributedDataParallel and torch.compile write in front of every name.
+# The prefixes that DistributedDataParallel and torch.compile add to every name.
 _PREFIXES = ("module.", "_orig_mod.")
 _CHUNK = 1 << 20
 _SAVE_TENSORS = "save the tensors alone: torch.save(network.state_dict(), …), or as .safetensors"
@@ -32,10 +32,10 @@ _FETCH_AGAIN = "fetch the file again from where it came"
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file or of one that `torch.save` wrote, on the CPU, by name.
+    """Read the tensors of a .safetensors file or of one that `torch.save` wrote, on the CPU, by name.
 
-    A dictionary with the tensors under 'state_dict', 'model_state_dict' or 'model' is opened, and a prefix 'module.'
-    or '_orig_mod.' that all names have is taken off. What else lies beside the tensors is left out.
+    Of a dictionary, the tensors under 'state_dict', 'model_state_dict' or 'model' are taken, and a prefix 'module.' or
+    '_orig_mod.' that all names have is removed. Anything that is no tensor is left out.
 
     Raises:
         RunError: the file is missing, empty, damaged, no file of tensors, or one that holds a program.
@@ -57,7 +57,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def abbreviate(names: Iterable[str], limit: int = 5) -> str:
-    """The first of these names, and how many more there are.
+    """The first `limit` names, and how many more there are.
 
     >>> abbreviate(["a", "b", "c", "d"], limit=2)
     'a, b and 2 more'
@@ -72,7 +72,8 @@ def _read_header(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(512)
     except FileNotFoundError:
-        step = "check the path" + ("" if path.is_absolute() else f"; it begins in the working folder, {Path.cwd()}")
+        base = "" if path.is_absolute() else f"; it is relative to the working folder, {Path.cwd()}"
+        step = f"check the path{base}"
         raise RunError("there is no such file of weights", where=str(path), next_step=step) from None
     except IsADirectoryError:
         raise RunError("this is a folder, not a file of weights", where=str(path), next_step="name the file") from None
@@ -88,7 +89,7 @@ def _load_safetensors(path: Path) -> Any:
 
 
 def _check_torch_archive(path: Path) -> None:
-    """torch doesn't look at the checksums within the files that it writes."""
+    """Refuse programs, and verify the checksums within the archive, which torch does not."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -136,15 +137,15 @@ def _load_torch(path: Path) -> Any:
 
 
 def _extract_tensors(loaded: Any) -> dict[str, Tensor]:
-    """The tensors of what a file kept, opened and without prefix; none where it kept something else."""
+    """The tensors of a loaded file, without wrapper and prefix; none where it holds something else."""
     if not isinstance(loaded, Mapping):
         return {}
-    inner = (loaded[key] for key in _WRAPPERS if key in loaded)
-    found = next((one for one in map(_filter_tensors, inner) if one), _filter_tensors(loaded))
+    inner = (_filter_tensors(loaded[key]) for key in _WRAPPERS if key in loaded)
+    tensors = next((one for one in inner if one), _filter_tensors(loaded))
     for prefix in _PREFIXES:
-        if found and all(name.startswith(prefix) for name in found):
-            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
-    return found
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def _filter_tensors(values: Any) -> dict[str, Tensor]:
@@ -168,7 +169,7 @@ def _check_dense(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
                 f"'{shorten(name)}' is {kind}",
                 where=str(path),
                 allowed="dense tensors of plain numbers",
-                next_step="use the weights as they were before",
+                next_step="use the weights before they were converted",
             )
     return tensors
 
@@ -178,7 +179,7 @@ def _unrecognized_file(path: Path, header: bytes) -> RunError:
     if text[:1] == b"<":
         what, step = "this is a web page, not a file of weights", "fetch the file itself, not the page that shows it"
     elif text.startswith(b"version https://git-lfs"):
-        what, step = "this is the pointer that Git LFS leaves in place of a file", "git lfs pull"
+        what, step = "this is a pointer of Git LFS, not the file itself", "git lfs pull"
     elif header[:1] == b"\x80" and header[1:2] > b"\x02":
         return _unsafe_file(
             path, "this is a pickle, and no file of torch.save: to read it, a program would have to be run"

@@ -1,7 +1,7 @@
 """A backbone with a head: images are resized, turned into features, and classified.
 
-A network that is cut stops by an exception at its last layer, whatever its own code would do next: so any library's
-network can be cut at any of its modules, and keeps the names of its weights.
+A truncated network stops by an exception at its cut, so that any library's network can be cut at any of its modules,
+and keeps the names of its weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PARAMETRIZATION_SUFFIX = ".parametrizations.weight"
 
 
 class Resize(nn.Module):
-    """N×C×H×W images to another height and width; what is made smaller is smoothed first."""
+    """Resize N×C×H×W images; smaller ones are antialiased."""
 
     def __init__(self, size: tuple[int, int], mode: Literal["nearest", "bilinear", "bicubic"]) -> None:
         super().__init__()
@@ -41,13 +41,13 @@ class TransferModel(nn.Module):
 
     Attributes:
         cut_point: where the backbone is cut.
-        unfreeze_at: for each module that trains, by name, the epoch from which on it does; what is not named is frozen.
+        unfreeze_at: the epoch from which on each module trains, by name; modules without one are frozen.
         execution_order: the modules in the order in which they run.
     """
 
     def __init__(self, resize: Resize | None, backbone: nn.Module, cut_point: CutPoint, head: nn.Module) -> None:
         super().__init__()
-        # One within another: what stops the inner one is not meant for the outer one.
+        # Of nested networks, each catches the exception of its own cut only.
         self.nesting_level: int = 1 + max(
             (module.nesting_level for module in backbone.modules() if isinstance(module, TransferModel)), default=0
         )
@@ -61,14 +61,14 @@ class TransferModel(nn.Module):
         truncate(backbone, cut_point, self.nesting_level)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """What the backbone makes of images: N×C×H×W maps or N×F vectors."""
+        """The backbone's features of images: N×C×H×W maps or N×F vectors."""
         try:
-            found: Tensor = self.backbone(images if self.resize is None else self.resize(images))
+            features: Tensor = self.backbone(images if self.resize is None else self.resize(images))
         except EarlyExit as reached:
             if reached.level != self.nesting_level:
                 raise
             return reached.features
-        return found
+        return features
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.head(self.forward_features(images))

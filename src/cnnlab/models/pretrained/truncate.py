@@ -1,4 +1,4 @@
-"""A network truncated at one of its layers: what follows is left out, and every name stays as it is."""
+"""Truncate a network at one of its layers; all names stay as they are."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError, did_you_mean
 from cnnlab.records import LayerRecord
 
-# In front of the names of a backbone's rows in the table of a recipe.
+# The prefix of a backbone's rows in the table of a recipe.
 _TABLE_PREFIX = "backbone."
 
 
 @dataclass(frozen=True)
 class CutPoint:
-    """Where a network is cut: behind a module, or in front of it. An empty name: the network is whole."""
+    """Where a network is cut: behind a module, or in front of it. With an empty name it is whole."""
 
     module: str = ""
     before: bool = False
 
 
 class EarlyExit(Exception):  # noqa: N818
-    """A network has come to its cut. `level` says whose it is, where one network is a part of another."""
+    """Stops a forward pass at the cut; `level` tells the cuts of nested networks apart."""
 
     def __init__(self, features: Tensor, level: int) -> None:
         super().__init__("the cut")
@@ -36,25 +36,25 @@ class EarlyExit(Exception):  # noqa: N818
 class TruncateHook:
     """A hook that stops a network's forward pass, with what has been computed so far.
 
-    An object, not a function: a copy of a network has a copy of it.
+    An object, not a function, so that it is copied with its network.
     """
 
     def __init__(self, level: int, before: bool) -> None:
         self.level = level
         self.before = before
 
-    def __call__(self, _module: nn.Module, given: Any, output: Any = None) -> None:
-        found = given[0] if self.before else output
-        if not isinstance(found, Tensor):
-            raise SpecError("what this layer gives is no tensor", where="model.cut", next_step="cut at another layer")
-        raise EarlyExit(found, self.level)
+    def __call__(self, _module: nn.Module, inputs: Any, output: Any = None) -> None:
+        features = inputs[0] if self.before else output
+        if not isinstance(features, Tensor):
+            raise SpecError("this layer's output is no tensor", where="model.cut", next_step="cut at another layer")
+        raise EarlyExit(features, self.level)
 
 
 def truncate(network: nn.Module, cut_point: CutPoint, level: int) -> None:
     """Truncate a network at a cut point, in place.
 
     Raises:
-        SpecError: there is no such module; says the nearest name.
+        SpecError: there is no such module; suggests the nearest name.
     """
     if not cut_point.module:
         return
@@ -69,20 +69,20 @@ def truncate(network: nn.Module, cut_point: CutPoint, level: int) -> None:
 
 
 class PrunedModule(nn.Module):
-    """Stands for a module whose results lead nowhere. It gives a copy, since what comes next may write to it."""
+    """Replaces a module whose output is not used. Returns a copy, since what comes next may write to it."""
 
-    def forward(self, given: Any, *_others: Any, **_named: Any) -> Any:
-        return given.detach().clone() if isinstance(given, Tensor) else given
+    def forward(self, value: Any, *_args: Any, **_kwargs: Any) -> Any:
+        return value.detach().clone() if isinstance(value, Tensor) else value
 
 
 def find_cut_point(network: nn.Module, name: str, rows: Callable[[], Collection[LayerRecord]]) -> CutPoint:
-    """The cut point behind the layer of this name, as the network has it or as a table names it, 'backbone.' in front.
+    """The cut point behind the layer of this name, with or without the 'backbone.' of a recipe's table.
 
     Args:
-        rows: the network's rows, asked for where no module has the name: some rows are functions, which a table names.
+        rows: the network's rows, needed where no module has the name: a row may be a function within a module.
 
     Raises:
-        SpecError: no module has the name; says the nearest one, or the one that the function is a part of.
+        SpecError: no module has the name; suggests the nearest one, or the one that holds the function.
     """
     modules = dict(network.named_modules())
     for known in (name, name.removeprefix(_TABLE_PREFIX)):
@@ -105,17 +105,18 @@ def find_cut_point(network: nn.Module, name: str, rows: Callable[[], Collection[
 
 
 def prune(network: nn.Module, executed_modules: Collection[str], used_tensors: Collection[str]) -> None:
-    """Take out what has no part in what a network gives, in place: `PrunedModule` stands for a module, None for a
-    weight.
+    """Remove what does not contribute to a network's output, in place.
+
+    A module becomes a `PrunedModule`, a weight None.
 
     Args:
         executed_modules: the modules that run, by name.
-        used_tensors: the parameters and buffers that are used; some modules lend theirs without running.
+        used_tensors: the parameters and buffers that are used; those of a module may be used without running it.
     """
     needed = {""}
     for name in (*executed_modules, *(tensor.rpartition(".")[0] for tensor in used_tensors)):
-        pieces = name.split(".")
-        needed |= {".".join(pieces[:size]) for size in range(1, len(pieces) + 1)}
+        parts = name.split(".")
+        needed |= {".".join(parts[:size]) for size in range(1, len(parts) + 1)}
     for name, module in list(network.named_modules()):
         for child in list(dict(module.named_children())):
             if f"{name}.{child}".lstrip(".") not in needed:
@@ -137,13 +138,13 @@ def _unknown_layer(name: str, modules: Collection[str]) -> SpecError:
 
 
 def find_classifier_layer(records: Collection[LayerRecord], modules: Collection[str]) -> str:
-    """The last row with weights that is a module of its own, and so the layer that names the classes."""
-    found = [row.name for row in records if row.parameters and row.name in modules and row.kind in layers.kinds]
-    return found[-1] if found else ""
+    """The last row with weights that is a module, which is the classifier; "" where there is none."""
+    names = [row.name for row in records if row.parameters and row.name in modules and row.kind in layers.kinds]
+    return names[-1] if names else ""
 
 
 def make_stem_small(network: nn.Module, executed_modules: Collection[str]) -> str:
-    """Fit a network's first layers to small images, in place: a 3×3 window, stride 1, and no max pool behind it.
+    """Adapt a network's first layers to small images, in place: a 3×3 kernel, stride 1, and no max pool behind it.
 
     Args:
         executed_modules: the modules that run, by name, in their order.
@@ -152,7 +153,7 @@ def make_stem_small(network: nn.Module, executed_modules: Collection[str]) -> st
         The name of the convolution, whose weights are new.
 
     Raises:
-        SpecError: the network's first layer is no convolution that could be made smaller.
+        SpecError: the network's first layer is no strided convolution.
     """
     run = [(name, network.get_submodule(name)) for name in executed_modules]
     convs = [(name, module) for name, module in run if isinstance(module, nn.Conv2d)]
