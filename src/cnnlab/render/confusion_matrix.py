@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture."""
+"""The plot of a confusion matrix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_CLASSES_WITH_COUNTS = 20
 MAX_CLASSES_WITH_NAMES = 60
 MAX_LABEL_LENGTH = 18
 MAX_FULL_COUNT = 1000
-# With a title and notes, so that their lines are long enough to be read.
+# Of a figure with a title and notes.
 MIN_WIDTH = 560.0
 
 Counts = npt.NDArray[np.integer]
@@ -26,13 +26,13 @@ Floats = npt.NDArray[np.float64]
 
 
 def confusion_figure(counts: Counts, names: Sequence[str], title: str = "", notes: Sequence[str] = ()) -> Figure:
-    """The confusion matrix: rows are the true classes, columns what they were taken for.
+    """Plot a confusion matrix: rows are the true classes, columns the predicted ones.
 
-    The deeper a cell's colour, the larger its share of its row. Up to `MAX_CLASSES_WITH_COUNTS` classes the counts are
-    written in the cells, up to `MAX_CLASSES_WITH_NAMES` the classes are named; beyond that some are, by their number.
+    A cell's opacity shows its share of the row. Up to `MAX_CLASSES_WITH_COUNTS` classes the counts are written in the
+    cells; up to `MAX_CLASSES_WITH_NAMES` the axes have class names, beyond that class indices.
 
     Args:
-        title, notes: above and below it, for a figure that stands alone; a page has its own.
+        title, notes: above and below the plot, for a figure outside a page.
     """
     size = len(names)
     cell = _cell_size(size)
@@ -63,30 +63,30 @@ def confusion_figure(counts: Counts, names: Sequence[str], title: str = "", note
 
 
 def normalize_rows(counts: Counts) -> Floats:
-    """Each row divided by its sum; a class without images has zeros."""
+    """Divide each row by its sum; a class without images has zeros."""
     sums = counts.sum(axis=1, keepdims=True)
     return np.asarray(counts / np.maximum(sums, 1), dtype=np.float64)
 
 
 def _head(figure: Figure, text: str, x: float, y: float, rotation: float) -> None:
     width, height = figure.get_size_inches() * POINTS_PER_INCH
-    place = (x / width, y / height)
+    position = (x / width, y / height)
     style = {"ha": "center", "va": "center", "fontsize": NORMAL, "color": COLOURS["ink"], "weight": "bold"}
-    figure.text(*place, text, style, rotation=rotation)
+    figure.text(*position, text, style, rotation=rotation)
 
 
 def _cell_size(size: int) -> float:
-    """The side of a cell in points: room for a count, then for a name, then just for a dot of colour."""
+    """The side of a cell in points, by whether it holds a count, or its row a name."""
     if size <= MAX_CLASSES_WITH_COUNTS:
         return 30.0
     return 13.5 if size <= MAX_CLASSES_WITH_NAMES else max(600 / size, 1.0)
 
 
 def _cell_colours(shares: Floats) -> Floats:
-    """K×K×4: one colour, as opaque as the share is large, so that it suits a light and a dark page."""
+    """RGBA colours of the cells, K×K×4: one colour with an opacity, so that it suits light and dark pages."""
     colours = np.empty((*shares.shape, 4))
     colours[..., :3] = to_rgb(COLOURS["train"])
-    # The square root lets the few mistakes of a good network be seen beside its diagonal.
+    # The square root makes the few errors of a good network visible.
     colours[..., 3] = np.sqrt(shares)
     return colours
 

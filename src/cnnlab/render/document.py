@@ -1,4 +1,4 @@
-"""A worked answer as one document: the formula, the numbers put in, tables, notes and a drawing."""
+"""Documents of lines, formulas, tables and notes, as HTML, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _TEX = {
 
 @dataclass(frozen=True)
 class Formula:
-    """One line of arithmetic: as text, and as LaTeX's mathematics."""
+    """A formula as text and as LaTeX."""
 
     text: str
     latex: str
@@ -54,7 +54,7 @@ TitledTable = tuple[str, TextTable]
 
 @dataclass(frozen=True)
 class Document:
-    """A worked answer, read from top to bottom; a line is words or a formula, a table has a title or none."""
+    """A document; a line is text or a formula, and the title of a table may be empty."""
 
     title: str
     lines: tuple[str | Formula, ...] = ()
@@ -62,15 +62,15 @@ class Document:
     notes: tuple[str, ...] = ()
 
     def to_html(self, drawing: str = "") -> str:
-        """The document as a notebook shows it: HTML that needs nothing else.
+        """Convert to self-contained HTML, as for a notebook.
 
         Args:
-            drawing: an SVG that stands alone, shown above the tables.
+            drawing: a standalone SVG, shown above the tables.
         """
         parts = [f"<p><strong>{_html(self.title)}</strong></p>"]
         parts += [f"<p>{_html(line)}</p>" if isinstance(line, str) else _html_formula(line) for line in self.lines]
         if drawing:
-            # As a picture of its own: its colours can't touch the notebook's, nor the notebook's its.
+            # As an image, so that its styles and those of the notebook are separate.
             coded = base64.b64encode(drawing.encode("utf-8")).decode()
             parts.append(f'<p><img style="max-width: 100%" alt="" src="data:image/svg+xml;base64,{coded}"></p>')
         parts += [_html_table(title, table) for title, table in self.tables]
@@ -78,7 +78,7 @@ class Document:
         return f'<div class="cnnlab">{"".join(parts)}</div>'
 
     def to_markdown(self) -> str:
-        """The document as Markdown with `$…$` for mathematics, as GitHub and notebooks read it."""
+        """Convert to Markdown with `$…$` for formulas, as on GitHub and in notebooks."""
         parts = [f"**{_markdown(self.title)}**"]
         parts += [_markdown(line) if isinstance(line, str) else f"$${line.latex}$$" for line in self.lines]
         parts += [_markdown_table(title, table) for title, table in self.tables]
@@ -86,7 +86,7 @@ class Document:
         return "\n\n".join(parts) + "\n"
 
     def to_latex(self) -> str:
-        """The document as LaTeX; it needs the packages amsmath and booktabs."""
+        """Convert to LaTeX, for the packages amsmath and booktabs."""
         parts = [rf"\paragraph{{{_latex(self.title)}}}"]
         parts += [_latex(line) if isinstance(line, str) else rf"\[ {line.latex} \]" for line in self.lines]
         parts += [_latex_table(title, table) for title, table in self.tables]
@@ -95,20 +95,11 @@ class Document:
 
 
 class Renderable(Protocol):
-    """What every result can do: become a document, become JSON."""
+    """A result that can be converted to a document and to JSON."""
 
-    def document(self) -> Document:
-        """The worked answer."""
+    def document(self) -> Document: ...
 
-    def to_json(self, indent: int | None = None) -> str:
-        """Its fields as JSON."""
-
-
-class RenderableWithFigure(Renderable, Protocol):
-    """An answer with a picture."""
-
-    def svg(self) -> str:
-        """The picture, standing alone."""
+    def to_json(self, indent: int | None = None) -> str: ...
 
 
 def _render_cells(row: tuple[str, ...], table: TextTable, cell: Callable[[str, Column], str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Numbers and names as a reader sees them: in tables, in captions and in figures alike."""
+"""Formats of numbers and names in tables, captions and figures."""
 
 from __future__ import annotations
 
@@ -11,24 +11,21 @@ from math import isfinite
 NumberFormatter = Callable[[float], str]
 MISSING = "–"
 MAX_NAME_LENGTH = 48
-# Classes of letters and controls that turn the direction of a line.
+# Bidirectional classes that change the direction of a line.
 RIGHT_TO_LEFT = ("R", "AL", "AN", "RLE", "RLO", "RLI")
-# Of the marks of writing direction those that isolate do no harm, and are what `quote` writes.
+# Directional isolates are allowed, since `quote` writes them.
 _UNPRINTABLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066\u2067\ud800-\udfff\ufffe\uffff]"
 )
 
 
 def sanitize(text: str) -> str:
-    """The text with U+FFFD for what no page and no terminal may get.
-
-    Control characters, marks that turn the direction of writing, and halves of surrogate pairs.
-    """
+    """Replace control characters, directional marks and lone surrogates by U+FFFD."""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def escape_control(text: str) -> str:
-    r"""JSON or TOML with the same characters written as both know them.
+    r"""Escape in JSON or TOML the characters that `sanitize` replaces.
 
     >>> escape_control('{"name": "\u202egnp.a"}')
     '{"name": "\\u202egnp.a"}'
@@ -37,7 +34,7 @@ def escape_control(text: str) -> str:
 
 
 def shorten(name: str, max_width: int = MAX_NAME_LENGTH) -> str:
-    """A name on one line, cut off with `…` where it is wider than `max_width` columns."""
+    """A name on one line, cut off with `…` if it is wider than `max_width` columns."""
     line = " ".join(sanitize(name).split())
     if display_width(line) <= max_width:
         return line
@@ -47,17 +44,17 @@ def shorten(name: str, max_width: int = MAX_NAME_LENGTH) -> str:
 
 
 def wrap(text: str, max_width: int) -> list[str]:
-    """A text in lines of at most so many characters."""
+    """Wrap a text to lines of at most `max_width` characters."""
     return textwrap.wrap(sanitize(text), max(max_width, 1))
 
 
 def display_width(text: str) -> int:
-    """How wide a text is, in columns of a terminal: wide characters take two."""
+    """The width of a text in columns of a terminal; wide characters take two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def quote(name: str) -> str:
-    """A name within a sentence; isolates keep right-to-left letters from turning the sentence around."""
+    """A name in quotes for a sentence; right-to-left letters are isolated."""
     short = shorten(name, 32)
     if any(unicodedata.bidirectional(letter) in RIGHT_TO_LEFT for letter in short):
         short = f"\N{FIRST STRONG ISOLATE}{short}\N{POP DIRECTIONAL ISOLATE}"
@@ -65,12 +62,12 @@ def quote(name: str) -> str:
 
 
 def format_fraction(value: float) -> str:
-    """A figure between 0 and 1, with four digits; `–` where there is none."""
+    """A fraction with four digits; `–` for NaN."""
     return f"{value:.4f}" if isfinite(value) else MISSING
 
 
 def format_loss(value: float) -> str:
-    """A loss with four digits; very large ones short, and NaN as a word."""
+    """A loss with four digits; large ones in short, NaN and infinity as words."""
     if not isfinite(value):
         return "not a number" if value != value else "infinite"
     return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3g}"
@@ -88,17 +85,17 @@ def format_probability(value: float) -> str:
 
 
 def format_percent(value: float) -> str:
-    """A share as a percentage with one digit; `–` where there is none."""
+    """A fraction as a percentage with one digit; `–` for NaN."""
     return f"{100 * value:.1f} %" if isfinite(value) else MISSING
 
 
 def format_count(value: float) -> str:
-    """A whole number with commas between thousands."""
+    """A whole number with thousands separators."""
     return f"{value:,.0f}"
 
 
 def format_epoch(value: float) -> str:
-    """An epoch, whole or half: `6` or `6.5`."""
+    """An epoch: `6` or `6.5`."""
     return f"{value:.4g}"
 
 
@@ -139,7 +136,7 @@ def format_names(names: Sequence[object], count: int | None = None, max_names: i
 
 
 def format_duration(seconds: float) -> str:
-    """A time as people say it: `42 s`, `3 min 20 s`, `2 h 5 min`."""
+    """A duration: `42 s`, `3 min 20 s`, `2 h 5 min`."""
     if not isfinite(seconds):
         return MISSING
     if seconds < 10:
@@ -152,7 +149,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_bytes(size: float) -> str:
-    """Bytes in the unit that leaves the fewest digits, a power of 1024.
+    """A size in B, KiB, MiB or GiB.
 
     >>> format_bytes(1_561_640)
     '1.5 MiB'
@@ -165,7 +162,7 @@ def format_bytes(size: float) -> str:
 
 
 def format_shape(shape: tuple[int, ...]) -> str:
-    """Sizes with `×` between them."""
+    """A shape: `3×32×32`."""
     return "×".join(map(str, shape))
 
 

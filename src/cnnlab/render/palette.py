@@ -1,4 +1,4 @@
-"""The colours of pages, plots and drawings, in light and in dark: CSS variables with these values."""
+"""The light and dark colours of pages, plots and drawings, as CSS variables."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MONO = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace'
 
 
 def css_variable(name: str) -> str:
-    """A colour as CSS: the page's own, or the light one where there is no page.
+    """The CSS of a colour: the page's variable, with the light colour as the fallback.
 
     >>> css_variable("ink")
     'var(--ink, #1f2429)'
@@ -47,7 +47,7 @@ def css_variable(name: str) -> str:
 
 
 def style_sheet(selector: str = ":root") -> str:
-    """The rules that set the variables, by what the reader prefers."""
+    """The CSS rules that set the variables, by the preferred colour scheme."""
     light, dark = (" ".join(f"--{name}: {value};" for name, value in palette.items()) for palette in (LIGHT, DARK))
     fonts = f"--sans: {SANS}; --mono: {MONO};"
     return (

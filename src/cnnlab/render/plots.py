@@ -1,7 +1,7 @@
-"""How every plot looks, and its way into a page that is light or dark.
+"""The style of plots, and their conversion to SVG and PNG.
 
 A figure is drawn in the light colours below; in its SVG each becomes a CSS variable with that colour as the fallback,
-so that a page can change them and a figure on its own still looks right. Texts stay texts, in the reader's fonts.
+so that a page can change them. Text stays text, in the reader's fonts.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 from xml.etree import ElementTree
 
 import matplotlib
@@ -18,38 +19,41 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cnnlab.render.formatting import sanitize, shorten, wrap
-from cnnlab.render.palette import LIGHT, style_sheet
+from cnnlab.render.palette import LIGHT
+from cnnlab.render.svg import NORMAL as NORMAL
+from cnnlab.render.svg import SMALL as SMALL
+from cnnlab.render.svg import make_standalone
 
-# Each must be found again in an SVG's text, and white may be anything's colour.
+# Each must be unique in the text of an SVG, so white is not exactly white.
 COLOURS = {
     **{name: LIGHT[name] for name in ("ink", "muted", "line", "train", "validation", "test", "other")},
     "on-dark": "#fffffe",
     "paper": "#fffffd",
 }
 POINTS_PER_INCH = 72
-SMALL, NORMAL = 11.0, 12.0
 MARGIN, LINE, TITLE = 12.0, 14.0, 30.0
-# A letter's width as a share of its size, for texts that are folded.
+# Mean width of a character relative to the font size, for wrapped text.
 CHARACTER_WIDTH = 0.58
+HorizontalAlignment = Literal["left", "center", "right"]
 _FONT = re.compile(r"font-family: [^;]*")
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 
 
 @dataclass(frozen=True)
 class CaptionedFigure:
-    """A figure, and what is seen on it, for those who can't see it."""
+    """A figure and its alternative text."""
 
     figure: Figure
     description: str
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of this many points (1/72 inch), without a background."""
+    """An empty figure without a background, of a size in points (1/72 inch)."""
     return Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), dpi=POINTS_PER_INCH, facecolor="none")
 
 
 def minimal_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes at this place (points from the lower left corner) with nothing but faint horizontal lines."""
+    """Add axes with faint horizontal lines only; positions are in points from the lower left corner."""
     whole_width, whole_height = figure.get_size_inches() * POINTS_PER_INCH
     axes = figure.add_axes((left / whole_width, bottom / whole_height, width / whole_width, height / whole_height))
     axes.set_facecolor("none")
@@ -60,12 +64,37 @@ def minimal_axes(figure: Figure, left: float, bottom: float, width: float, heigh
     return axes
 
 
+def new_canvas(figure: Figure, margin: float = 0.0) -> Axes:
+    """Add axes over the whole figure to write on, in points from the upper left corner within a margin."""
+    width, height = figure.get_size_inches() * POINTS_PER_INCH
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(-margin, width - margin), ylim=(height - margin, -margin))
+    axes.set_axis_off()
+    axes.set_autoscale_on(False)
+    return axes
+
+
+def write_text(
+    canvas: Axes,
+    x: float,
+    y: float,
+    text: str,
+    *,
+    colour: str = "ink",
+    ha: HorizontalAlignment = "left",
+    size: float = SMALL,
+    bold: bool = False,
+) -> None:
+    """Write a line of text, centred vertically on y; `$` is not read as mathematics."""
+    weight = "bold" if bold else "normal"
+    canvas.text(x, y, text, fontsize=size, color=COLOURS[colour], ha=ha, va="center", weight=weight, parse_math=False)
+
+
 def new_captioned_figure(width: float, height: float, title: str, notes: Sequence[str]) -> tuple[Figure, float]:
-    """A figure with a title above and notes below room of this height, and where that room begins, from the bottom.
+    """A figure with a title above and notes below an area of this height, and the bottom of that area.
 
     Args:
-        width: of the figure, in points; notes are folded to it.
-        notes: each begins on a line of its own.
+        width: of the figure, in points; notes are wrapped to it.
+        notes: each begins on a new line.
     """
     most = int((width - 2 * MARGIN) / (CHARACTER_WIDTH * SMALL))
     lines = [line for note in notes for line in wrap(note, most)]
@@ -85,14 +114,14 @@ def new_captioned_figure(width: float, height: float, title: str, notes: Sequenc
 
 
 def label_line_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
-    """Write each line's name at its end, right of the axes, in its colour; pushed apart where ends are close.
+    """Write each line's name at its end, right of the axes, in its colour; close names are moved apart.
 
     Args:
         ends: (name, the line's last value, colour as CSS) for each.
     """
-    places = [float(axes.transData.transform((0, value))[1]) for _, value, _ in ends]
+    heights = [float(axes.transData.transform((0, value))[1]) for _, value, _ in ends]
     bottom, top = axes.bbox.y0, axes.bbox.y1
-    for (name, _, colour), height in zip(ends, spread_positions(places, 14, bottom, top), strict=True):
+    for (name, _, colour), height in zip(ends, spread_positions(heights, 14, bottom, top), strict=True):
         axes.annotate(
             name,
             (1, (height - bottom) / (top - bottom)),
@@ -109,7 +138,7 @@ def label_line_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
 
 
 def spread_positions(positions: Sequence[float], gap: float, bottom: float, top: float) -> list[float]:
-    """Heights at least `gap` apart and in the order of the places, as near to them as that allows.
+    """Positions at least `gap` apart, in the same order and close to the given ones.
 
     >>> spread_positions([9.0, 5.0, 5.0], 2.0, 0.0, 10.0)
     [9.0, 5.0, 7.0]
@@ -124,35 +153,34 @@ def spread_positions(positions: Sequence[float], gap: float, bottom: float, top:
 
 
 def to_svg(figure: Figure, name: str, description: str, *, standalone: bool = False) -> str:
-    """The figure as SVG text for a page or a file: the same text for the same figure.
+    """Convert a figure to SVG text, which is the same for the same figure.
 
     Args:
         name: letters, digits and '-'; every id in the SVG begins with it, so it must be unique within a page.
-        description: what is seen, for those who can't see it.
-        standalone: True for a file of its own, with colours, a background, and a dark side; False for a page that has
-            the colours.
+        description: alternative text.
+        standalone: True for a file, with light and dark colours and a background; False for a page, which has them.
     """
     buffer = io.StringIO()
     with (
         warnings.catch_warnings(),
         matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "image.composite_image": False}),
     ):
-        # The reader's fonts draw the texts, so what Matplotlib's own font lacks does not matter.
+        # Text is drawn in the reader's fonts, so missing glyphs of Matplotlib's font don't matter.
         warnings.filterwarnings("ignore", message="(?s).*(Glyph|font)")
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     root = ElementTree.fromstring(buffer.getvalue())
     _clean_svg(root, name)
     _describe(root, name, description)
     if standalone:
-        _inline_styles(root)
+        make_standalone(root)
     return ElementTree.tostring(root, encoding="unicode")
 
 
 def to_png(figure: Figure, scale: float = 2.0) -> bytes:
-    """The figure as a PNG on white, `scale` pixels a point."""
+    """Convert a figure to PNG on white, `scale` pixels per point."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # A letter that Matplotlib's own font lacks is an empty box there; SVG takes the reader's fonts.
+        # A glyph that Matplotlib's font lacks is drawn as a box.
         warnings.filterwarnings("ignore", message="(?s).*(Glyph|font)")
         # Without the software's version, the same figure gives the same bytes.
         metadata = {"Software": None}
@@ -161,7 +189,7 @@ def to_png(figure: Figure, scale: float = 2.0) -> bytes:
 
 
 def _clean_svg(root: ElementTree.Element, name: str) -> None:
-    """Without namespaces, metadata and ids that another figure may have; with variables for colours and fonts."""
+    """Remove namespaces and metadata, make ids unique, and use variables for colours and fonts."""
     for parent in root.iter():
         for child in [child for child in parent if child.tag.endswith("}metadata")]:
             parent.remove(child)
@@ -192,14 +220,6 @@ def _describe(root: ElementTree.Element, name: str, description: str) -> None:
     title = ElementTree.Element("title", {"id": f"{name}-title"})
     title.text = sanitize(description)
     root.insert(0, title)
-
-
-def _inline_styles(root: ElementTree.Element) -> None:
-    """Give a figure what a page would have given it: colours, fonts and a background."""
-    style = ElementTree.Element("style")
-    style.text = style_sheet(":root")
-    ground = {"width": "100%", "height": "100%", "style": f"fill: var(--paper, {LIGHT['paper']})"}
-    root[1:1] = [style, ElementTree.Element("rect", ground)]
 
 
 def _local(name: str) -> str:

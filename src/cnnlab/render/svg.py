@@ -1,4 +1,4 @@
-"""Drawings made of a few plain shapes, as SVG text that follows the page's colours."""
+"""Drawings of simple shapes as SVG text with the colours of the page."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from cnnlab.render.palette import LIGHT, css_variable, style_sheet
 Anchor = Literal["start", "middle", "end"]
 Point = tuple[float, float]
 SMALL, NORMAL = 11.0, 12.0
-# Wide enough for the fonts of a reader that has none of ours: what a letter takes, as a share of its size.
+# Mean width of a character relative to the font size, with some room for other fonts.
 CHARACTER_WIDTH = 0.56
 
 
 class SvgDrawing:
-    """A drawing of a fixed size in pixels, whose origin is its upper left corner.
+    """A drawing of a fixed size in pixels, with the origin in the upper left corner.
 
-    Colours are names of `cnnlab.render.palette`; "none" and any CSS colour are taken as they are.
+    Colours are names of `cnnlab.render.palette`, "none", or any CSS colour.
     """
 
     def __init__(self, width: float, height: float, name: str, description: str) -> None:
-        """Begin a drawing.
+        """Create an empty drawing.
 
         Args:
             name: letters, digits and '-'; unique within a page.
-            description: what is seen, for those who can't see it.
+            description: alternative text.
         """
         self.width, self.height = width, height
         sizes = {"viewBox": f"0 0 {width:g} {height:g}", "width": f"{width:g}", "height": f"{height:g}"}
@@ -51,7 +51,7 @@ class SvgDrawing:
         opacity: float = 1.0,
         title: str = "",
     ) -> None:
-        """A rectangle; `title` is told when the pointer rests on it."""
+        """Add a rectangle; `title` is its tooltip."""
         shape = {"x": _number(x), "y": _number(y), "width": _number(width), "height": _number(height)}
         made = self._add("rect", shape, fill, stroke, thickness, opacity)
         if radius:
@@ -68,17 +68,17 @@ class SvgDrawing:
         thickness: float = 1.0,
         opacity: float = 1.0,
     ) -> None:
-        """A closed shape through these points."""
+        """Add a polygon."""
         self._add("polygon", {"points": _points_attribute(points)}, fill, stroke, thickness, opacity)
 
     def line(self, points: Iterable[Point], *, stroke: str = "muted", thickness: float = 1.0, dashes: str = "") -> None:
-        """A line from point to point; `dashes` as in SVG: "4 2"."""
+        """Add a line from point to point; `dashes` as in SVG: "4 2"."""
         made = self._add("polyline", {"points": _points_attribute(points)}, "none", stroke, thickness, 1.0)
         if dashes:
             made.set("stroke-dasharray", dashes)
 
     def path(self, commands: str, *, fill: str = "none", stroke: str = "muted", thickness: float = 1.0) -> None:
-        """A path in SVG's own commands: "M 0 0 C …"."""
+        """Add a path in SVG's commands: "M 0 0 C …"."""
         self._add("path", {"d": commands}, fill, stroke, thickness, 1.0)
 
     def text(
@@ -93,14 +93,14 @@ class SvgDrawing:
         bold: bool = False,
         mono: bool = False,
     ) -> None:
-        """One line of text whose baseline begins (is centred, ends) at a point."""
+        """Add a line of text; its baseline begins, is centred or ends at (x, y), by `anchor`."""
         family = "var(--mono, monospace)" if mono else "var(--sans, sans-serif)"
         style = f"fill: {_colour(colour)}; font: {'bold ' if bold else ''}{size:g}px {family}"
         placed = {"x": _number(x), "y": _number(y), "text-anchor": anchor, "style": style}
         SubElement(self.root, "text", placed).text = sanitize(text)
 
     def image(self, x: float, y: float, width: float, height: float, png: bytes, *, sharp: bool = True) -> None:
-        """A PNG picture, enlarged with `sharp` pixels or smoothly."""
+        """Add a PNG image, enlarged with `sharp` pixels or smoothly."""
         shape = {"x": _number(x), "y": _number(y), "width": _number(width), "height": _number(height)}
         style = "image-rendering: pixelated" if sharp else ""
         link = "data:image/png;base64," + base64.b64encode(png).decode()
@@ -110,18 +110,14 @@ class SvgDrawing:
         """The drawing as SVG text.
 
         Args:
-            standalone: True for a file of its own, with colours, a background, and a dark side; False for a page that
-                has the colours.
+            standalone: True for a file, with light and dark colours and a background; False for a page, which has them.
         """
-        if not standalone:
-            return ElementTree.tostring(self.root, encoding="unicode")
-        whole = Element("svg", dict(self.root.attrib))
-        title, *rest = self.root
-        whole.append(title)
-        SubElement(whole, "style").text = style_sheet(":root")
-        SubElement(whole, "rect", {"width": "100%", "height": "100%", "style": f"fill: {css_variable('paper')}"})
-        whole.extend(rest)
-        return ElementTree.tostring(whole, encoding="unicode")
+        root = self.root
+        if standalone:
+            root = Element("svg", dict(self.root.attrib))
+            root.extend(self.root)
+            make_standalone(root)
+        return ElementTree.tostring(root, encoding="unicode")
 
     def _add(
         self, tag: str, shape: dict[str, str], fill: str, stroke: str, thickness: float, opacity: float
@@ -134,8 +130,16 @@ class SvgDrawing:
         return SubElement(self.root, tag, {**shape, "style": style})
 
 
+def make_standalone(root: Element) -> None:
+    """Give an SVG, whose first child is its title, the colours, fonts and background that a page would give it."""
+    style = Element("style")
+    style.text = style_sheet(":root")
+    background = {"width": "100%", "height": "100%", "style": f"fill: {css_variable('paper')}"}
+    root[1:1] = [style, Element("rect", background)]
+
+
 def text_width(text: str, size: float = NORMAL) -> float:
-    """About how wide a text is, in pixels."""
+    """The approximate width of a text in pixels."""
     return display_width(text) * CHARACTER_WIDTH * size
 
 

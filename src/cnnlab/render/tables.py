@@ -1,4 +1,4 @@
-"""Tables whose cells are text, ready to be set on a page, in a terminal, in Markdown or in LaTeX."""
+"""Tables of text, for the terminal, HTML, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Column:
-    """A column's head; numbers are set to the right, `code` in a font of one width."""
+    """A column: its title, whether it holds numbers (right-aligned), and whether it is set in a monospaced font."""
 
     title: str
     number: bool = False
@@ -17,7 +17,7 @@ class Column:
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table ready to be set: every cell is text. With `total`, the last row is a sum of those above it."""
+    """A table of text. With `total`, the last row is the sum of the others."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -25,7 +25,7 @@ class TextTable:
 
     @classmethod
     def from_rows(cls, titles: Iterable[str], rows: Iterable[Iterable[str]], *, total: bool = False) -> TextTable:
-        """A table; a title that begins with `#` heads numbers, one with a backtick code.
+        """Make a table; a title with the prefix `#` is of numbers, one with a backtick of code.
 
         >>> TextTable.from_rows(["layer", "#size"], [["conv1", "28"]]).columns[1]
         Column(title='size', number=True, code=False)
@@ -33,12 +33,12 @@ class TextTable:
         return cls(parse_columns(*titles), tuple(tuple(row) for row in rows), total)
 
     def drop_columns(self, titles: Iterable[str]) -> TextTable:
-        """The table without the columns of these titles."""
+        """The table without the columns with these titles."""
         kept = [number for number, column in enumerate(self.columns) if column.title not in set(titles)]
         rows = tuple(tuple(row[number] for number in kept) for row in self.rows)
         return TextTable(tuple(self.columns[number] for number in kept), rows, self.total)
 
 
 def parse_columns(*titles: str) -> tuple[Column, ...]:
-    """Heads of columns: `#` in front of one of numbers, a backtick in front of one of code."""
+    """Make columns; the prefix `#` is of numbers, a backtick of code."""
     return tuple(Column(title.lstrip("#`"), title.startswith("#"), title.startswith("`")) for title in titles)

@@ -159,7 +159,7 @@ def test_one_run_a_side_gives_no_verdict_but_mcnemars_test_of_the_two_models(mad
     assert found.mcnemar.p == pytest.approx(exact)
     assert (found.verdict, found.low) == ("no verdict", None)
     assert "these two trained models only" in found.document().to_markdown()
-    assert "Fewer than 5 finished runs on a side only describe" in found.document().lines[0]
+    assert "no verdict with fewer than 5 runs on a side" in found.document().lines[0]
 
 
 def test_two_seeds_of_one_recipe_are_two_models(made: dict[str, list[RunFolder]]) -> None:
@@ -174,7 +174,7 @@ def test_four_seeds_give_an_interval_and_no_verdict(made: dict[str, list[RunFold
     found = compare(paths(made["fast"][:4], made["slow"]), metric="validation_loss")
     assert found.verdict == "no verdict"
     assert found.low is not None
-    assert "Fewer than 5 finished runs on a side only describe" in found.document().lines[0]
+    assert "no verdict with fewer than 5 runs on a side" in found.document().lines[0]
 
 
 def test_images_of_different_splits_are_never_set_side_by_side(own: dict[str, list[RunFolder]]) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import offset_copy
 
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_figure
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_canvas, new_figure, write_text
 from cnnlab.render.svg import text_width
 from cnnlab.reports.study import text
 from cnnlab.reports.study.figures import (
@@ -21,10 +21,8 @@ from cnnlab.reports.study.figures import (
     format_tick,
     missing_runs_text,
     names_width,
-    new_canvas,
     row_axes,
     set_ticks,
-    write_text,
 )
 from cnnlab.reports.study.sweep_figure import set_sweep_axis
 from cnnlab.stats.sample import Interval, Sample

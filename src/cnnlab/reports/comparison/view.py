@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from cnnlab.render.document import Document, TitledTable
 from cnnlab.render.formatting import MISSING, format_epoch, format_loss, pluralize, shorten
-from cnnlab.render.result import document, svg
+from cnnlab.render.result import document, figures
 from cnnlab.render.tables import TextTable
 from cnnlab.reports.comparison.result import ComparedGroup, ComparedRuns, ComparedStudies, SharedArm
 from cnnlab.reports.study import text
 from cnnlab.reports.study.view import arm_table, check_table, column_notes
 from cnnlab.stats.sample import Sample
 from cnnlab.studies.result import ArmRecord, SeedRecord, StudyResult
+
+if TYPE_CHECKING:
+    from cnnlab.render.plots import CaptionedFigure
 
 
 def as_study(result: ComparedRuns) -> StudyResult:
@@ -76,14 +80,14 @@ def _(result: ComparedRuns) -> Document:
     return Document(title, tuple(lines), tables, tuple(_notes(result, study)))
 
 
-@svg.register
-def _(result: ComparedRuns) -> str:
-    from cnnlab.render.plots import to_svg
+@figures.register(ComparedRuns)
+def _(result: ComparedRuns) -> dict[str, CaptionedFigure]:
+    from cnnlab.render.plots import CaptionedFigure
     from cnnlab.reports.comparison.figures import comparison_figure
 
     study = as_study(result)
     description = f"{text.metric_name(result.metric)} of {len(result.groups)} groups of runs. {text.headline(study)}"
-    return to_svg(comparison_figure(study, result.groups), "compared", description, standalone=True)
+    return {"compared": CaptionedFigure(comparison_figure(study, result.groups), description)}
 
 
 def _run_table(result: ComparedRuns) -> TextTable:
@@ -137,13 +141,13 @@ def _(result: ComparedStudies) -> Document:
     return Document(f"Studies {names}", (line,), tables, result.notes)
 
 
-@svg.register
-def _(result: ComparedStudies) -> str:
-    from cnnlab.render.plots import to_svg
+@figures.register(ComparedStudies)
+def _(result: ComparedStudies) -> dict[str, CaptionedFigure]:
+    from cnnlab.render.plots import CaptionedFigure
     from cnnlab.reports.comparison.studies_figure import overlay_figure
 
     names = text.join_names([study.study for study in result.studies])
-    return to_svg(overlay_figure(result.studies), "studies", f"The arms of the studies {names}.", standalone=True)
+    return {"studies": CaptionedFigure(overlay_figure(result.studies), f"The arms of the studies {names}.")}
 
 
 def _shared_arm_row(arm: SharedArm, metric: str) -> tuple[str, ...]:

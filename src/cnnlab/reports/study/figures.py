@@ -6,14 +6,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean, median
-from typing import Any, Literal
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cnnlab.render.formatting import MISSING, format_count, shorten
-from cnnlab.render.plots import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, label_line_ends, minimal_axes, new_figure
+from cnnlab.render.plots import (
+    COLOURS,
+    NORMAL,
+    POINTS_PER_INCH,
+    SMALL,
+    label_line_ends,
+    minimal_axes,
+    new_canvas,
+    new_figure,
+    write_text,
+)
 from cnnlab.render.svg import text_width
 from cnnlab.reports.study import text as study_text
 from cnnlab.reports.study.text import comparisons
@@ -39,7 +49,6 @@ VERDICT_MARKERS: dict[Judgement, str] = {
 BOLD_WIDTH = 1.15
 # Of ticks: numbers that people count in.
 TICK_STEPS = (1, 2, 2.5, 5, 10)
-Side = Literal["left", "center", "right"]
 
 
 def swarm_levels(positions: Sequence[float], gap: float) -> list[int]:
@@ -77,30 +86,6 @@ def axis_limits(
     high = max(high, min(max((end for _, end in spans), default=high), high + room))
     pad = max(0.05 * (high - low), (least - (high - low)) / 2) or abs(high) * 0.05 or 1.0
     return low - pad, high + pad
-
-
-def new_canvas(figure: Figure) -> Axes:
-    """Axes over the whole figure in points from its upper left corner, to write on."""
-    width, height = figure.get_size_inches() * POINTS_PER_INCH
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
-    axes.axis("off")
-    return axes
-
-
-def write_text(
-    canvas: Axes,
-    x: float,
-    y: float,
-    text: str,
-    *,
-    colour: str = "ink",
-    ha: Side = "left",
-    size: float = SMALL,
-    bold: bool = False,
-) -> None:
-    """One line of text, its middle at this height; a person's words are never read as mathematics."""
-    weight = "bold" if bold else "normal"
-    canvas.text(x, y, text, fontsize=size, color=COLOURS[colour], ha=ha, va="center", weight=weight, parse_math=False)
 
 
 def row_axes(figure: Figure, left: float, top: float, width: float, rows: int, row: float) -> Axes:

@@ -13,10 +13,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import offset_copy
 
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, label_line_ends, minimal_axes, new_figure
+from cnnlab.render.plots import (
+    COLOURS,
+    NORMAL,
+    SMALL,
+    label_line_ends,
+    minimal_axes,
+    new_canvas,
+    new_figure,
+    write_text,
+)
 from cnnlab.render.svg import text_width
 from cnnlab.reports.study import text as study_text
-from cnnlab.reports.study.figures import TICK_STEPS, axis_limits, format_tick, new_canvas, swarm_levels, write_text
+from cnnlab.reports.study.figures import TICK_STEPS, axis_limits, format_tick, swarm_levels
 from cnnlab.stats.sample import Interval, Sample
 from cnnlab.stats.sweep import SweepCurve
 from cnnlab.studies.result import ArmRecord, StudyResult

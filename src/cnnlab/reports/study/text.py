@@ -225,6 +225,8 @@ def ledger_text(num_openings: int) -> str:
 
 def _comparison_text(comparison: Comparison, base: str, metric: str) -> str:
     """The predicate of a sentence about one comparison, with its interval."""
+    if comparison.difference is None:
+        return f"can't be compared with {base}: one of the two has no finished run"
     low, high, level = comparison.low, comparison.high, comparison.level
     if comparison.verdict == "practically equal":  # which is read from the interval of the two one-sided tests
         low, high, level = comparison.equal_low, comparison.equal_high, 1 - 2 * comparison.alpha

@@ -11,16 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from cnnlab.render.formatting import format_percent
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_figure
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_canvas, new_figure, write_text
 from cnnlab.reports.study import text
 from cnnlab.reports.study.figures import (
     TICK_STEPS,
     axis_limits,
     format_tick,
     names_width,
-    new_canvas,
     row_axes,
-    write_text,
 )
 from cnnlab.reports.study.text import short_names
 from cnnlab.reports.tuning.view import format_parameter

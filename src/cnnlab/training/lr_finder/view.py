@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from cnnlab.render.document import Document, Formula
 from cnnlab.render.formatting import MISSING, format_loss, pluralize
-from cnnlab.render.result import document, svg
+from cnnlab.render.result import document, figures
 from cnnlab.render.tables import TextTable
 from cnnlab.training.lr_finder.curve import DIVERGENCE_RATIO, LIMIT_DIVISOR
 from cnnlab.training.lr_finder.result import LRRangeResult, format_lr
+
+if TYPE_CHECKING:
+    from cnnlab.render.plots import CaptionedFigure
 
 MAX_ROWS = 13
 
@@ -38,13 +42,13 @@ def _(result: LRRangeResult) -> Document:
     return Document(title, tuple(lines), tuple(tables), tuple(_notes(result)))
 
 
-@svg.register
-def _(result: LRRangeResult) -> str:
-    from cnnlab.render.plots import to_svg
+@figures.register(LRRangeResult)
+def _(result: LRRangeResult) -> dict[str, CaptionedFigure]:
+    from cnnlab.render.plots import CaptionedFigure
     from cnnlab.training.lr_finder.figures import range_figure
 
     description = f"The training loss of {result.recipe} against a rising learning rate. {headline(result)}"
-    return to_svg(range_figure(result), "lr-range", description, standalone=True)
+    return {"lr-range": CaptionedFigure(range_figure(result), description)}
 
 
 def _rate_rows(result: LRRangeResult) -> Iterator[tuple[str, str, str]]:
