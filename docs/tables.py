@@ -92,21 +92,21 @@ def _row(name: str, study: Study) -> str:
 
 
 def _published(study: Study) -> Iterator[str]:
-    """The published answers, in words and then in figures."""
-    for saying in study.says:
-        than = "" if saying.published in ("best", "worst") else f" {saying.than or study.baseline}"
-        joint = {"": "", "equal": " to"}.get(saying.published if than else "", " than")
-        yield f"{saying.arm} {saying.published}{joint}{than}"
-    for figure in sorted({name for claims in study.claims.values() for name in claims}):
-        arms = {arm: claims[figure].published for arm, claims in study.claims.items() if figure in claims}
-        yield f"{figure.replace('_', ' ')}: " + ", ".join(f"{published:g} ({arm})" for arm, published in arms.items())
-
-    said: dict[str, list[str]] = {}
-    for under in study.under:
-        (shift,) = read_corruptions([under.shift], REFERENCE_SIDE, REFERENCE_SIDE, 3)
-        told = under.published if isinstance(under.published, str) else f"accuracy {under.published:g}"
-        said.setdefault(told, []).append(shift.title)
-    yield from (f"under {', '.join(titles)}: {told}" for told, titles in said.items())
+    """The published claims: words, then numbers, then those under shifts."""
+    for claim in (claim for claim in study.claims if claim.kind == "ordinal"):
+        than = "" if claim.published in ("best", "worst") else f" {claim.than or study.baseline}"
+        joint = {"": "", "equal": " to"}.get(str(claim.published) if than else "", " than")
+        yield f"{claim.arm} {claim.published}{joint}{than}"
+    numbers = [claim for claim in study.claims if claim.kind == "numeric"]
+    for metric in sorted({claim.metric or "" for claim in numbers}):
+        arms = (f"{claim.published:g} ({claim.arm})" for claim in numbers if claim.metric == metric)
+        yield f"{metric.replace('_', ' ')}: {', '.join(arms)}"
+    titles: dict[str, list[str]] = {}
+    for claim in (claim for claim in study.claims if claim.kind == "shift"):
+        (shift,) = read_corruptions([claim.shift], REFERENCE_SIDE, REFERENCE_SIDE, 3)
+        published = claim.published if isinstance(claim.published, str) else f"accuracy {claim.published:g}"
+        titles.setdefault(published, []).append(shift.title)
+    yield from (f"under {', '.join(names)}: {published}" for published, names in titles.items())
 
 
 if __name__ == "__main__":

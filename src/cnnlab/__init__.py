@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from cnnlab.api.tune import tune
     from cnnlab.api.verify import verify
     from cnnlab.architecture.receptive_field.compute import receptive_field
+    from cnnlab.config.claims import Claim
     from cnnlab.config.model import Model
-    from cnnlab.config.recipe import Claim, Data, Recipe, Train, Warnings
+    from cnnlab.config.recipe import Data, Recipe, Train, Warnings
     from cnnlab.config.search import Search
     from cnnlab.config.study import Study
     from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from cnnlab.theory.size_arithmetic.compute import solve_kernel, solve_output, solve_padding, solve_stride
 
 _HOMES = {
-    "Claim": "cnnlab.config.recipe",
+    "Claim": "cnnlab.config.claims",
     "CnnlabError": "cnnlab.errors",
     "Data": "cnnlab.config.recipe",
     "Description": "cnnlab.reports.architecture.description",

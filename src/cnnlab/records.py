@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 Verdict = Literal[
-    "equal", "not equal", "reproduced", "differs", "not enough evidence", "other data", "shortened", "not measured"
+    *("equal", "not equal", "reproduced", "differs", "holds", "contradicted"),
+    *("not enough evidence", "other data", "shortened", "not measured"),
 ]
 
 
@@ -275,27 +276,42 @@ class ExampleRecord(Record):
 
 
 class ClaimRecord(Record):
-    """A published figure and its measurement.
+    """A published claim, what runs measured of it, and the verdict.
 
-    `low` and `high` are a 95 % interval where one applies. An interval wider than ±`delta` can't show that the figure
-    is reproduced; without a `delta`, none can.
+    Attributes:
+        of: the recipe or the arm that it is about.
+        name: the metric: parameters, or split_metric.
+        than: the other arm of a word, or "all others"; "" for a number.
+        shift: under which it was measured; "" for images as they are.
+        published: a number or a word.
+        measured: of a number the mean over the runs, of a word the arm's difference to the other arm.
+        low, high: the 95 % interval, of one more run for a number, of the difference for a word.
+        n: the number of runs, of the smaller arm for a word.
+        values, seeds: of a number, what each run measured, and its seed.
+        delta: half the width of the widest interval that can show a number to be reproduced.
+        difference: measured − published, of a number.
+        data: that it was published for; "" where the claim does not say.
+        reason: why this verdict.
     """
 
+    of: str = ""
     name: str
-    published: float
+    than: str = ""
+    shift: str = ""
+    published: float | str
     measured: float | None
     low: float | None = None
     high: float | None = None
     n: int
+    values: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
     delta: float | None = None
+    difference: float | None = None
+    data: str = ""
+    verdict: Verdict
+    reason: str = ""
     source: str = ""
     note: str = ""
-    verdict: Verdict
-
-    @property
-    def difference(self) -> float | None:
-        """Measured − published: above 0 if ours is higher."""
-        return None if self.measured is None else self.measured - self.published
 
 
 class LedgerEntry(Record):

@@ -199,7 +199,7 @@ def test_claims_are_judged_by_the_part_and_figure_that_they_name(
     }
     made, folder = recipe(claims=claims), finished()
     result, data = folder.result(), folder.data()
-    found = {record.name: record for record in judge_claims(made, [result], data)}
+    found = {record.name: record for record in judge_claims(made.claims, [result], data)}
     assert list(found) == list(claims)
     assert (found["parameters"].measured, found["parameters"].verdict) == (result.parameters, "not equal")
     assert found["test_accuracy"].measured == result.test.accuracy
@@ -207,5 +207,5 @@ def test_claims_are_judged_by_the_part_and_figure_that_they_name(
     assert found["validation_balanced_accuracy"].measured == result.validation.balanced_accuracy
     assert found["train_loss"].measured == result.train.loss
     without = result.model_copy(update={"test": None})
-    unmeasured = {record.name: record for record in judge_claims(made, [without], data)}["test_accuracy"]
+    unmeasured = {record.name: record for record in judge_claims(made.claims, [without], data)}["test_accuracy"]
     assert (unmeasured.measured, unmeasured.n) == (None, 0)

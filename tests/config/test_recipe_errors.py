@@ -17,7 +17,8 @@ from cnnlab.errors import Problem, SpecError
 
 GOOD = {"data": {"source": "shapes"}, "model": {"layers": ["flatten", "dense(classes)"]}, "train": {}, "claims": {}}
 FIGURES = (
-    "'parameters', or part_metric: train, validation, test and one of loss, accuracy, top5, balanced_accuracy, macro_f1"
+    "'parameters', or split_metric: train, validation, test and one of loss, accuracy, top5, balanced_accuracy, "
+    "macro_f1"
 )
 
 
@@ -62,7 +63,7 @@ def _read(path: Path) -> Problem:
         ),
         ("claims.test_acuracy", 0.5, "", "unknown claim 'test_acuracy'", FIGURES),
         ("claims.accuracy", 0.5, "", "unknown claim 'accuracy'", FIGURES),
-        ("claims.parameters", "many", ".published", "can't be 'many'", "a number"),
+        ("claims.parameters", "many", ".published", "can't be 'many'", "a finite number"),
         ("claims.parameters", float("nan"), ".published", "can't be nan", "a finite number"),
         # --- choices and rows
         ("train.optimizer", "adamm(lr=1)", "", "unknown optimizer 'adamm'", "adam, "),
@@ -132,7 +133,7 @@ def test_sections_that_are_none_or_missing_are_named() -> None:
         ({**GOOD, "trian": {}}, "trian", "train", "claims, data, model, train, warnings"),
         (_with("train.epoch", 3), "train.epoch", "epochs", ", ".join(sorted(Train.model_fields))),
         (_with("claims.parameters", {"published": 1, "sorce": ""}), "claims.parameters.sorce", "source",
-         "data, images, note, published, smallest_difference, source"),
+         "arm, data, images, metric, note, published, shift, smallest_difference, source, than"),
     ],
 )  # fmt: skip
 def test_an_unknown_key_is_told_with_the_nearest(tables: Any, where: str, nearest: str, allowed: str) -> None:

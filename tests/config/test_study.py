@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.config.arms import apply_changes, flatten_keys
-from cnnlab.config.claims import ClaimSource, OrdinalClaim
-from cnnlab.config.recipe import Claim, Recipe
+from cnnlab.config.claims import Claim, ClaimSource
+from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import FIRST_FRESH_SEED, MAX_ARMS, MAX_SEEDS, Study
 from cnnlab.errors import Problem, SpecError
 from cnnlab.grammar.toml_files import bundled_recipe, bundled_study
@@ -160,16 +162,50 @@ def test_an_arm_may_start_from_a_recipe_of_its_own() -> None:
 def test_the_document_fills_what_the_answers_leave_out() -> None:
     study = _study(
         document={"source": "a report", "data": "cifar10", "note": "one run"},
-        claims={"slow": {"test_accuracy": 0.5, "train_loss": {"published": 1.5, "source": "another", "images": 10}}},
-        says=[{"arm": "slow", "published": "worse", "note": "in a footnote"}],
+        claims=[
+            {"arm": "slow", "metric": "test_accuracy", "published": 0.5},
+            {"arm": "slow", "metric": "train_loss", "published": 1.5, "source": "another", "images": 10},
+            {"arm": "slow", "published": "worse", "note": "in a footnote"},
+        ],
     )
-    claims = study.claims["slow"]
-    assert claims["test_accuracy"] == Claim(published=0.5, source="a report", data="cifar10", note="one run")
-    assert claims["train_loss"] == Claim(published=1.5, source="another", images=10, data="cifar10", note="one run")
-    assert study.says == (
-        OrdinalClaim(arm="slow", published="worse", source="a report", data="cifar10", note="in a footnote"),
+    about = {"arm": "slow", "data": "cifar10"}
+    assert study.claims == (
+        Claim(metric="test_accuracy", published=0.5, source="a report", note="one run", **about),
+        Claim(metric="train_loss", published=1.5, source="another", images=10, note="one run", **about),
+        Claim(published="worse", source="a report", note="in a footnote", **about),
     )
-    assert _study(claims={"slow": {"test_accuracy": 0.5}}).claims["slow"]["test_accuracy"] == Claim(published=0.5)
+
+
+def test_a_table_of_numbers_is_a_claim_for_each() -> None:
+    numbers = {"test_accuracy": 0.5, "train_loss": {"published": 1.5, "images": 10}}
+    assert _study(claims=[{"arm": "slow", "published": numbers, "note": "one run"}]).claims == (
+        Claim(arm="slow", metric="test_accuracy", published=0.5, note="one run"),
+        Claim(arm="slow", metric="train_loss", published=1.5, images=10, note="one run"),
+    )
+
+
+def test_a_stored_study_of_an_earlier_version_has_its_claims(tmp_path: Path) -> None:
+    tables = tomllib.loads(_study(shifts=["invert"]).to_toml())
+    old = {
+        "claims": {"slow": {"test_accuracy": 0.5, "train_loss": {"published": 1.5, "images": 10}}},
+        "says": [{"arm": "slow", "published": "worse"}],
+        "under": [{"shift": "invert", "published": 0.3, "arm": "slow"}],
+    }
+    (tmp_path / "study.toml").write_text(tomli_w.dumps(tables | old), encoding="utf-8")
+    assert Study.read_stored(tmp_path / "study.toml").claims == (
+        Claim(arm="slow", metric="test_accuracy", published=0.5),
+        Claim(arm="slow", metric="train_loss", published=1.5, images=10),
+        Claim(arm="slow", published="worse"),
+        Claim(arm="slow", shift="invert", published=0.3),
+    )
+    for key, what in (
+        ("says", "'says' is called '[[claims]]' now"),
+        ("under", "'under' is called '[[claims]]' now"),
+        ("claims", "'claims' can't be"),
+    ):
+        (tmp_path / "study.toml").write_text(tomli_w.dumps(tables | {key: old[key]}), encoding="utf-8")
+        with pytest.raises(SpecError, match=re.escape(what)):
+            Study.read(tmp_path / "study.toml")
 
 
 # --- files
@@ -289,8 +325,8 @@ def _other(key: str, value: Any) -> dict[str, Any]:
     return {"arms": {"plain": {}, "other": {key: value}}}
 
 
-def _saying(**keys: str) -> dict[str, Any]:
-    return {"says": [{"arm": "slow", **keys}]}
+def _claim(**keys: Any) -> dict[str, Any]:
+    return {"claims": [{"arm": "slow", **keys}]}
 
 
 @pytest.mark.parametrize(
@@ -325,17 +361,25 @@ def _saying(**keys: str) -> dict[str, Any]:
         # --- what a study sets itself
         (_other("train.seed", 3), "arms.other.train.seed", ["a study sets this itself", "seeds = …"]),
         (_other("train.test", "end"), "arms.other.train.test", ["a study sets this itself", "`confirm` opens it"]),
-        (_other("claims.test_accuracy", 0.5), "arms.other.claims.test_accuracy", ["don't stand in it", "[claims.ARM]"]),
+        (_other("claims.test_accuracy", 0.5), "arms.other.claims.test_accuracy", ["don't stand in it", "[[claims]]"]),
         ({**NONE, "grid": {"train.seed": [3, 3]}, "baseline": "x"}, "grid.train.seed", ["a study sets this itself"]),
         # --- the baseline and the published answers
         ({"baseline": "plane"}, "baseline", ["the study has no such arm", "plain, slow", "did you mean 'plain'?"]),
         ({**SWEEP, "confirm": 5}, "baseline", [NOT_NAMED, "0.1, 0.2"]),
         ({**SWEEP, "baseline_seeds": 9}, "baseline", [NOT_NAMED]),
-        (_saying(published="good"), "says[0].published", ["'better', 'worse', 'equal', 'best' or 'worst'"]),
-        (_saying(published="better", than="slow"), "says[0].than", ["an arm is not compared with itself"]),
-        (_saying(published="best", than="plain"), "says[0].than", ["speaks of all the other arms", "leave `than` out"]),
-        ({**SWEEP, "says": [{"arm": "0.1", "published": "equal"}]}, "says[0].than", ["not said than which arm"]),
-        ({"claims": {"slow": {"test_acuracy": 0.5}}}, "claims.slow.test_acuracy", ["did you mean 'test_accuracy'?"]),
+        (_claim(published="good"), "claims[0].published", ["'better', 'worse', 'equal', 'best' or 'worst'"]),
+        (_claim(), "claims[0].published", ["'published' is missing"]),
+        ({"claims": ["slow is worse"]}, "claims[0]", ["this is no claim", "a table with `published`"]),
+        (_claim(published=0.5), "claims[slow: 0.5].metric", ["does not name what the number is"]),
+        (_claim(published="better", than="slow"), "claims[slow: better].than", ["an arm is not compared with itself"]),
+        (_claim(published="best", than="plain"), "claims[slow: best].than",
+         ["with all the other arms", "leave `than` out"]),
+        ({**SWEEP, "claims": [{"arm": "0.1", "published": "equal"}]}, "claims[0.1: equal].than",
+         ["does not name the arm that it compares with"]),
+        ({**SWEEP, "claims": [{"published": "best"}]}, "claims[?: best].arm", ["the claim names no arm"]),
+        (_claim(published={"test_acuracy": 0.5}), "claims[slow: test_acuracy].metric",
+         ["did you mean 'test_accuracy'?"]),
+        (_claim(published={"test_accuracy": 71.5}), "claims[slow: test_accuracy].metric", ["0.715 for percents"]),
     ],
 )  # fmt: skip
 def test_what_makes_no_study_is_refused(keys: dict[str, Any], where: str, words: list[str]) -> None:
@@ -346,14 +390,17 @@ def test_what_makes_no_study_is_refused(keys: dict[str, Any], where: str, words:
 
 def test_answers_speak_of_arms_that_are_there() -> None:
     problems = _problems(
-        claims={"slwo": {"test_accuracy": 0.5}},
-        says=[{"arm": "fast", "published": "best"}, {"arm": "slow", "published": "better", "than": "plian"}],
+        claims=[
+            {"arm": "slwo", "metric": "test_accuracy", "published": 0.5},
+            {"arm": "fast", "published": "best"},
+            {"arm": "slow", "published": "better", "than": "plian"},
+        ],
     )
     assert {problem.what for problem in problems} == {"the study has no such arm"}
     assert [(problem.where, problem.received, problem.next_step) for problem in problems] == [
-        ("claims.slwo", "slwo", "did you mean 'slow'?"),
-        ("says[0].arm", "fast", ""),
-        ("says[1].than", "plian", "did you mean 'plain'?"),
+        ("claims[slwo: test_accuracy].arm", "slwo", "did you mean 'slow'?"),
+        ("claims[fast: best].arm", "fast", ""),
+        ("claims[slow: better].than", "plian", "did you mean 'plain'?"),
     ]
 
 
@@ -365,8 +412,8 @@ def test_of_many_arms_an_error_names_the_first() -> None:
 def test_an_arm_may_be_called_none() -> None:
     """`none` undoes a key elsewhere; here it is a name like any other."""
     arms = {"none": {"train.epochs": 1}, "plain": {}, "other": {"train.epochs": 2}}
-    study = _study(arms=arms, baseline="none", says=[{"arm": "other", "published": "better", "than": "none"}])
-    assert (study.baseline, study.says[0].than) == ("none", "none")
+    study = _study(arms=arms, baseline="none", claims=[{"arm": "other", "published": "better", "than": "none"}])
+    assert (study.baseline, study.claims[0].than) == ("none", "none")
     assert _study(confirm="none").confirm is None
 
 
@@ -398,8 +445,10 @@ def test_a_study_is_read_as_it_was_written(
         confirm=confirm,
         vary_split=vary,
         budget="time(30)",
-        claims={f"for {epochs[1]} epochs": {"test_accuracy": {"published": published, "images": 10}}},
-        says=[{"arm": f"for {epochs[1]} epochs", "published": "better"}],
+        claims=[
+            {"arm": f"for {epochs[1]} epochs", "metric": "test_accuracy", "published": published, "images": 10},
+            {"arm": f"for {epochs[1]} epochs", "published": "better"},
+        ],
         document=ClaimSource(source='a "report"\nof two lines', note="\\"),
     )
     again = Study.from_tables(tomllib.loads(study.to_toml()))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnnlab.config.claims import Claim
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import summarize
 from cnnlab.interpret.activations.feature_maps import map_statistics
@@ -34,8 +35,8 @@ from cnnlab.records import (
     StepMeans,
 )
 from cnnlab.reports.run.contents import ConfusionMatrix, RunView
+from cnnlab.runs.claims import Measurements, judge_claim
 from cnnlab.stats.ablation import analyze_ablation
-from cnnlab.stats.claim_test import judge_claim
 from cnnlab.stats.comparison import compare
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.sweep import sweep_curve
@@ -255,14 +256,16 @@ def _activations() -> ActivationMaps:
 
 def _claims(recipe: Recipe) -> tuple[ClaimRecord, ...]:
     assignment = "the assignment, task 1c (a later paper says 390,400: it forgot the last layer's ten biases)"
+
+    def judged(name: str, values: Sequence[float], **fields: Any) -> ClaimRecord:
+        return judge_claim(Claim(**fields), name, Measurements("cifar10", values=values, images=10_000))
+
     return (
-        judge_claim("parameters", 390_410, [float(_trace_of(recipe).parameters)], source=assignment),
-        judge_claim(
-            "test_accuracy", 0.7149, [0.7318], images=10_000, source="a report, table 1", measured_images=10_000
-        ),
-        judge_claim("validation_loss", 0.8024, [0.7431], source="a report", note="lowest, epoch 6"),
-        judge_claim("test_loss", 0.91, [0.76], claim_data="other", data="cifar10", source="another report"),
-        judge_claim("train_top5", 0.99, []),
+        judged("parameters", [float(_trace_of(recipe).parameters)], published=390_410, source=assignment),
+        judged("test_accuracy", [0.7318], published=0.7149, images=10_000, source="a report, table 1"),
+        judged("validation_loss", [0.7431], published=0.8024, source="a report", note="lowest, epoch 6"),
+        judged("test_loss", [0.76], published=0.91, data="other", source="another report"),
+        judged("train_top5", [], published=0.99),
     )
 
 

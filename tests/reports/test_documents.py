@@ -20,7 +20,7 @@ from cnnlab.reports.study.plan import plan_document
 from cnnlab.reports.study.text import headline
 from cnnlab.reports.study.view import study_document
 from cnnlab.studies.plan_summary import ArmPlan, plan_summary
-from cnnlab.studies.result import ArmClaim, OrdinalClaimRecord, StudyResult
+from cnnlab.studies.result import StudyResult
 
 Golden = Callable[..., None]
 SWEEP = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -33,7 +33,6 @@ def words_of_run(view: RunView) -> Iterator[str]:
     yield captions.accuracy_caption(view.epochs, view.result)
     yield captions.selection_note(view)
     yield captions.class_caption(view.result.test)
-    yield captions.claims_caption(view.claims)
 
 
 def with_losses(view: RunView, train: list[float], validation: list[float]) -> Iterator[Any]:
@@ -144,12 +143,13 @@ def test_what_is_said_of_a_study(make_study: Callable[..., StudyResult], golden:
 
 def test_the_sheet_of_a_study(make_study: Callable[..., StudyResult], golden: Golden) -> None:
     claim = ClaimRecord(
-        name="test_accuracy", published=0.73, measured=0.731, n=8, source="A paper", verdict="reproduced"
+        of="flips", name="test_accuracy", published=0.73, measured=0.731, n=8, source="A paper", verdict="reproduced"
     )
-    saying = OrdinalClaimRecord(
-        arm="flips", than="plain", published="better", verdict="holds", reason="by 1.04 points", source="Page 3"
-    )
-    judged = {"confirm": 8, "claims": (ArmClaim(arm="flips", claim=claim),), "ordinal_claims": (saying,)}
+    word = ClaimRecord(
+        of="flips", name="validation_accuracy", than="plain", published="better", measured=0.0104, low=0.002, high=0.02,
+        n=8, verdict="holds", reason="better", source="Page 3",
+    )  # fmt: skip
+    judged = {"confirm": 8, "claims": (claim, word)}
     studies = {
         "judged": make_study(**judged, notes=("other code & 100 %",)),
         "some failed": make_study(runs=10, planned=12, failed={"flips": 3, "dropout": 10}),

@@ -7,7 +7,7 @@ from typing import Any
 
 from cnnlab.records import ClaimRecord, PrecisionConfig, Score
 from cnnlab.reports.runs_table import ExperimentResults
-from cnnlab.runs.index.experiments import ClaimMeasurements, Experiment, RunMetrics
+from cnnlab.runs.index.experiments import Experiment, RunMetrics
 from cnnlab.runs.index.run_index import SkippedRun
 
 
@@ -33,14 +33,13 @@ def run(seed: int = 0, **fields: Any) -> RunMetrics:
     return RunMetrics(seed=seed, **{**known, **fields})
 
 
-def claim(*values: float, name: str = "test_accuracy", data: str = "", **fields: Any) -> ClaimMeasurements:
+def claim(*values: float, name: str = "test_accuracy", **fields: Any) -> ClaimRecord:
     measured = sum(values) / len(values) if values else None
-    known: dict[str, Any] = {"published": 0.715, "verdict": "not enough evidence", "n": len(values)}
-    record = ClaimRecord(name=name, measured=measured, **{**known, **fields})
-    return ClaimMeasurements(claim=record, data=data, values=values, seeds=tuple(range(len(values))))
+    known: dict[str, Any] = {"of": "net", "published": 0.715, "verdict": "not enough evidence", "n": len(values)}
+    return ClaimRecord(name=name, measured=measured, **{**known, **fields})
 
 
-def experiment(*runs: RunMetrics, claims: tuple[ClaimMeasurements, ...] = (), **fields: Any) -> Experiment:
+def experiment(*runs: RunMetrics, claims: tuple[ClaimRecord, ...] = (), **fields: Any) -> Experiment:
     known: dict[str, Any] = {"recipe": "net", "name": "net", "command": "cnnlab train recipes/net.toml"}
     known |= {"data": "faces.zip", "images": 45000, "limited": False, "epochs": 10, "parameters": 5}
     return Experiment(runs=runs or (run(),), claims=claims, **{**known, **fields})
@@ -68,20 +67,21 @@ def test_a_row_has_a_runs_figures() -> None:
     }
 
 
-def test_one_seed_has_its_interval_and_several_their_range() -> None:
-    alone = claim(0.7, low=0.67, high=0.73)
-    several = claim(0.7, 0.72, 0.68, low=0.1, high=0.9)
+def test_a_claim_stands_beside_what_was_measured() -> None:
+    alone = claim(0.7, low=0.67, high=0.73, reason="1 run of 5")
+    several = claim(0.7, 0.72, 0.68)
     none = claim(n=0, verdict="not measured")
     count = claim(5.0, 5.0, name="parameters", published=5, verdict="equal")
     found = rows(
         ExperimentResults(experiments=(experiment(claims=(alone, several, none, count)),)), "Published and measured"
     )
-    assert [row["interval or range"] for row in found] == ["0.6700 to 0.7300", "0.6800 to 0.7200", "–", "–"]
+    assert [row["95 % interval"] for row in found] == ["0.6700 to 0.7300", "–", "–", "–"]
     assert [row["measured"] for row in found] == ["0.7000", "0.7000", "–", "5"]
     assert [row["published"] for row in found] == ["0.715", "0.715", "0.715", "5"]
-    assert [row["seeds"] for row in found] == ["0", "0, 1, 2", "–", "0, 1"]
+    assert [row["runs"] for row in found] == ["1", "3", "0", "2"]
     assert [row["figure"] for row in found] == ["test accuracy"] * 3 + ["parameters"]
-    assert found[3]["remarks"] == "equal"
+    assert [row["verdict"] for row in found] == ["not enough evidence"] * 2 + ["not measured", "equal"]
+    assert found[0]["why"] == "1 run of 5"
 
 
 def test_what_is_said_of_many_runs(golden: Callable[..., None]) -> None:

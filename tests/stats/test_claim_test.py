@@ -8,37 +8,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cnnlab.stats.claim_test import judge_claim
+from cnnlab.stats.claim_test import reproduction_test
 from cnnlab.stats.intervals import wilson_interval
 
 RUNS = (0.741, 0.748, 0.744, 0.739, 0.751)
 
 
 def test_counts_must_be_equal():
-    assert judge_claim("parameters", 390_410, [390_410]).verdict == "equal"
-    assert judge_claim("parameters", 390_410, [390_410, 390_410]).verdict == "equal"
-    assert judge_claim("parameters", 390_400, [390_410]).verdict == "not equal"
+    assert reproduction_test("parameters", 390_410, [390_410]).verdict == "equal"
+    assert reproduction_test("parameters", 390_410, [390_410, 390_410]).verdict == "equal"
+    assert reproduction_test("parameters", 390_400, [390_410]).verdict == "not equal"
 
 
 def test_figures_on_other_data_are_compared_and_not_judged():
-    claim = judge_claim("test_accuracy", 0.9, RUNS, claim_data="cifar10", data="cifar10-jpeg.zip")
+    claim = reproduction_test("test_accuracy", 0.9, RUNS, claim_data="cifar10", data="cifar10-jpeg.zip")
     assert claim.verdict == "other data"
     assert claim.measured == pytest.approx(np.mean(RUNS))
 
 
 def test_a_claim_that_names_no_data_is_of_ours():
-    assert judge_claim("test_accuracy", 0.745, RUNS, data="cifar10", delta=0.02).verdict == "reproduced"
+    assert reproduction_test("test_accuracy", 0.745, RUNS, data="cifar10", delta=0.02).verdict == "reproduced"
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_fewer_than_five_runs_give_no_verdict(n):
-    claim = judge_claim("test_accuracy", 0.2, [*RUNS[:n], nan])  # a run that diverged counts as none
+    claim = reproduction_test("test_accuracy", 0.2, [*RUNS[:n], nan])  # a run that diverged counts as none
     assert (claim.verdict, claim.n) == ("not enough evidence", n)
 
 
 @pytest.mark.parametrize("measured", [[], [nan], [nan, inf]])
 def test_what_was_not_measured_is_not_judged(measured):
-    claim = judge_claim("parameters", 10, measured)
+    claim = reproduction_test("parameters", 10, measured)
     assert (claim.verdict, claim.measured, claim.n) == ("not measured", None, 0)
 
 
@@ -53,7 +53,7 @@ def test_what_was_not_measured_is_not_judged(measured):
     ],
 )
 def test_the_interval_is_that_of_one_more_run_and_of_other_images_widened_by_their_error(name, images, measured_images):
-    claim = judge_claim(name, 0.745, RUNS, images=images, measured_images=measured_images)
+    claim = reproduction_test(name, 0.745, RUNS, images=images, measured_images=measured_images)
     low, high = stats.t.interval(0.95, 4, np.mean(RUNS), np.std(RUNS, ddof=1) * sqrt(1 + 1 / 5))
     half = (high - low) / 2
     if name.startswith("validation") or images == 200:
@@ -62,18 +62,18 @@ def test_the_interval_is_that_of_one_more_run_and_of_other_images_widened_by_the
 
 
 def test_only_shares_of_images_have_a_binomial_error():
-    narrow = judge_claim("test_loss", 0.745, RUNS)
+    narrow = reproduction_test("test_loss", 0.745, RUNS)
     other = {"images": 10, "measured_images": 20}
-    assert judge_claim("test_loss", 0.745, RUNS, **other) == narrow
-    assert judge_claim("test_macro_f1", 0.745, RUNS, **other).high == narrow.high
-    assert judge_claim("test_top5", 0.745, RUNS, **other).high > narrow.high
+    assert reproduction_test("test_loss", 0.745, RUNS, **other) == narrow
+    assert reproduction_test("test_macro_f1", 0.745, RUNS, **other).high == narrow.high
+    assert reproduction_test("test_top5", 0.745, RUNS, **other).high > narrow.high
 
 
 def test_reproduced_and_differs():
-    claim = judge_claim("test_accuracy", 0.745, RUNS, delta=0.02)
+    claim = reproduction_test("test_accuracy", 0.745, RUNS, delta=0.02)
     assert claim.verdict == "reproduced"
-    assert judge_claim("test_accuracy", claim.high + 1e-4, RUNS).verdict == "differs"
-    assert judge_claim("test_accuracy", claim.low - 1e-4, RUNS).verdict == "differs"
+    assert reproduction_test("test_accuracy", claim.high + 1e-4, RUNS).verdict == "differs"
+    assert reproduction_test("test_accuracy", claim.low - 1e-4, RUNS).verdict == "differs"
 
 
 def test_an_interval_that_could_not_have_said_otherwise_is_not_enough_evidence():
@@ -81,46 +81,46 @@ def test_an_interval_that_could_not_have_said_otherwise_is_not_enough_evidence()
     runs = 0.745 + 0.004 * np.sqrt(0.9) * np.repeat([-1, 1], 5)
     assert np.std(runs, ddof=1) == pytest.approx(0.004)
     given = {"images": 10_000, "measured_images": 10_000}
-    claim = judge_claim("test_accuracy", 0.74, runs, **given)
+    claim = reproduction_test("test_accuracy", 0.74, runs, **given)
     assert (claim.high - claim.low) / 2 == pytest.approx(0.00949, abs=5e-6)
     assert (claim.verdict, claim.delta) == ("reproduced", 0.01)
-    assert judge_claim("test_accuracy", 0.74, runs, **given, delta=0.009).verdict == "not enough evidence"
-    assert judge_claim("test_accuracy", 0.735, runs, **given, delta=0.009).verdict == "differs"
+    assert reproduction_test("test_accuracy", 0.74, runs, **given, delta=0.009).verdict == "not enough evidence"
+    assert reproduction_test("test_accuracy", 0.735, runs, **given, delta=0.009).verdict == "differs"
 
 
 def test_nothing_is_reproduced_of_a_loss_without_a_smallest_difference():
-    assert judge_claim("test_loss", 0.745, RUNS).verdict == "not enough evidence"
-    assert judge_claim("test_loss", 0.745, RUNS, delta=0.02).verdict == "reproduced"
-    assert judge_claim("test_loss", 0.9, RUNS).verdict == "differs"
+    assert reproduction_test("test_loss", 0.745, RUNS).verdict == "not enough evidence"
+    assert reproduction_test("test_loss", 0.745, RUNS, delta=0.02).verdict == "reproduced"
+    assert reproduction_test("test_loss", 0.9, RUNS).verdict == "differs"
 
 
 def test_runs_that_are_all_equal_hold_their_own_figure_only():
-    assert judge_claim("test_loss", 0.3, [0.3] * 6, delta=0.001).verdict == "reproduced"
-    assert judge_claim("test_loss", 0.31, [0.3] * 6, delta=0.001).verdict == "differs"
+    assert reproduction_test("test_loss", 0.3, [0.3] * 6, delta=0.001).verdict == "reproduced"
+    assert reproduction_test("test_loss", 0.31, [0.3] * 6, delta=0.001).verdict == "differs"
 
 
 def test_a_single_runs_share_has_its_own_interval():
-    claim = judge_claim("test_accuracy", 0.71, [0.7318], measured_images=10_000)
+    claim = reproduction_test("test_accuracy", 0.71, [0.7318], measured_images=10_000)
     assert (claim.low, claim.high) == wilson_interval(7318, 10_000)
-    assert judge_claim("test_loss", 0.71, [0.7318], measured_images=10_000).low is None
+    assert reproduction_test("test_loss", 0.71, [0.7318], measured_images=10_000).low is None
 
 
 def test_percent_by_mistake_does_not_break_the_judgement():
-    claim = judge_claim("test_accuracy", 71.5, RUNS, images=10_000)
-    assert claim == judge_claim("test_accuracy", 71.5, RUNS)  # no share of images: it has no error of its own
+    claim = reproduction_test("test_accuracy", 71.5, RUNS, images=10_000)
+    assert claim == reproduction_test("test_accuracy", 71.5, RUNS)  # no share of images: it has no error of its own
     assert claim.verdict == "differs"
 
 
 @given(st.lists(st.floats(-10, 10), min_size=5, max_size=12), st.floats(-10, 10), st.floats(-5, 5))
 def test_moving_all_figures_moves_the_interval_along(runs, published, shift):
-    here = judge_claim("test_loss", published, runs)
-    there = judge_claim("test_loss", published + shift, [run + shift for run in runs])
+    here = reproduction_test("test_loss", published, runs)
+    there = reproduction_test("test_loss", published + shift, [run + shift for run in runs])
     assert (there.low, there.high) == pytest.approx((here.low + shift, here.high + shift), abs=1e-6)
 
 
 def test_a_figure_of_the_same_kind_of_run_is_within_in_95_of_100_cases():
     draws = np.random.Generator(np.random.PCG64(1)).normal(0.75, 0.004, (2000, 6))
     within = sum(
-        judge_claim("test_loss", each[0], each[1:].tolist(), delta=1).verdict == "reproduced" for each in draws
+        reproduction_test("test_loss", each[0], each[1:].tolist(), delta=1).verdict == "reproduced" for each in draws
     )
     assert stats.binomtest(within, 2000, 0.95).pvalue > 1e-4

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
-from cnnlab.stats.ablation import Ablation, analyze_ablation
 from cnnlab.stats.comparison import compare
 from cnnlab.stats.sample import Sample
-from cnnlab.studies.claims import judge_ordinal_claims
+from cnnlab.studies.claims import judge_study_claims
+from cnnlab.studies.result import ArmRecord, StudyResult
 
 BASE = Recipe.from_tables({"data": {"source": "shapes"}, "model": {"layers": ["flatten", "dense(classes)"]}})
 LEVELS = {"low": 0.60, "middle": 0.70, "twin": 0.70, "high": 0.80}
@@ -25,26 +26,36 @@ def samples(n: int = 6, spread: float = 1.0, **levels: float) -> dict[str, Sampl
     }
 
 
-def against_baseline(study: Study, known: dict[str, Sample]) -> Ablation:
-    others = [arm for name, arm in known.items() if name != study.baseline]
-    higher = study.higher_is_better
-    return analyze_ablation(
-        known["middle"], others, delta=study.smallest_difference, higher_is_better=higher, accuracy=higher
-    )
-
-
 def answer(published: str, arm: str, than: str | None = None, **fields: Any) -> tuple[str, str]:
-    """The answer to one saying and its reason."""
-    found = fields.pop("samples", samples())
-    same = fields.pop("same", {})
+    """The verdict on one word and its reason."""
+    found: dict[str, Sample] = fields.pop("samples", samples())
+    same: dict[str, str] = fields.pop("same", {})
     metric, shortened = fields.pop("metric", "validation_accuracy"), fields.pop("shortened", ())
     arms = {name: {"train.epochs": number + 1} for number, name in enumerate(LEVELS)}
     delta = fields.pop("smallest_difference", 0.01)
-    saying = {"arm": arm, "published": published, **({"than": than} if than else {}), **fields}
-    given = {"says": [saying], "smallest_difference": delta, "baseline": "middle"}
+    claim = {"arm": arm, "published": published, **({"than": than} if than else {}), **fields}
+    given = {"claims": [claim], "smallest_difference": delta, "baseline": "middle"}
     study = Study(base=BASE, arms=arms, metric=metric, shortened=shortened, **given)
-    [record] = judge_ordinal_claims(study, found, same, against_baseline(study, found), "shapes")
+    known = [_arm(name, sample) for name, sample in found.items()]
+    known += [_arm(name, found[other], other) for name, other in same.items()]
+    [record] = judge_study_claims(study, _result(study, known), Path("nowhere"))
     return record.verdict, record.reason
+
+
+def _arm(name: str, sample: Sample, same_as: str = "") -> ArmRecord:
+    return ArmRecord(
+        name=name, changes={}, sweep_value=None, same_as=same_as, parameters=1, seeds=(), sample=sample, train=sample,
+        seconds=1.0,
+    )  # fmt: skip
+
+
+def _result(study: Study, arms: list[ArmRecord]) -> StudyResult:
+    return StudyResult(
+        study="s", question="", metric=study.metric, higher_is_better=study.higher_is_better,
+        smallest_difference=study.smallest_difference, alpha=study.alpha, data="shapes", images=9,
+        baseline=study.baseline, arms=tuple(arms), ablation=None, curve=None, trials=2, precision="fp32",
+        memory_format="contiguous", device="cpu", seconds=1.0, complete=True,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -77,7 +88,9 @@ def test_best_is_open_while_one_other_is() -> None:
     scattered = {**samples(), "low": samples(spread=200)["low"]}
     found, reason = answer("best", "high", samples=scattered)
     assert found == "not enough evidence"
-    assert reason == "2 of the 3 others are worse: 'low' undecided"
+    assert reason == "against 'low': undecided"
+    assert answer("best", "high")[1] == "better than each of the 3 others"
+    assert answer("best", "middle")[1] == "against 'twin': practically equal; against 'high': worse"
 
 
 def test_one_experiment_under_two_names_is_no_better_than_itself() -> None:
@@ -91,21 +104,20 @@ def test_a_loss_is_better_where_it_is_lower() -> None:
     assert answer("best", "low", metric="validation_loss")[0] == "holds"
 
 
-def test_what_is_said_of_other_data_is_compared_and_not_judged() -> None:
+def test_a_word_published_for_other_data_is_compared_and_not_judged() -> None:
     found, reason = answer("better", "high", "low", data="cifar10")
     assert found == "other data"
-    assert reason.startswith("better: +20.00 points (+19.8")
-    assert reason.endswith("(on shapes; published for cifar10)")
+    assert reason == "better; published for cifar10, measured on shapes"
 
 
-def test_what_is_said_is_not_judged_by_a_study_that_was_made_smaller_by_hand() -> None:
+def test_a_word_is_not_judged_by_a_study_that_was_shortened() -> None:
     found, reason = answer("better", "high", "low", shortened=("train.epochs",))
     assert found == "shortened"
-    assert reason.endswith("(with train.epochs set by hand)")
+    assert reason == "better; shortened by train.epochs"
 
 
-def test_many_arms_make_a_saying_harder_to_hold() -> None:
-    """A difference that holds alone, and not among all arms: the table and the saying agree."""
+def test_many_arms_make_a_word_harder_to_hold() -> None:
+    """A difference that holds alone, and not among all arms: the table and the word agree."""
     gap = {"middle": 0.70, "high": 0.7022}
     alone = samples(**gap)
     known = {**alone, **{f"other {number}": samples(x=0.7)["x"] for number in range(15)}}
@@ -120,7 +132,7 @@ def test_the_only_arm_is_not_the_best_of_any() -> None:
     assert answer("best", "twin", samples=known, same={"twin": "middle"})[0] == "not enough evidence"
 
 
-def test_a_saying_of_the_baseline_is_read_from_the_other_side() -> None:
+def test_a_word_about_the_baseline_is_read_from_the_other_side() -> None:
     assert answer("worse", "middle", "high")[0] == "holds"
     assert answer("better", "middle", "high")[0] == "contradicted"
     assert answer("equal", "middle", "twin")[0] == "holds"

@@ -113,7 +113,7 @@ def test_what_can_be_read_nowhere_is_declared_anew(study: Studies, tmp_path: Pat
             "the list of shifts was changed {}: from none to 'noise(0.1)', 'invert'",
         ),
         (
-            {"claims": {"slow": {"test_accuracy": 0.5}}, "says": [{"arm": "slow", "published": "worse"}]},
+            {"claims": [{"arm": "slow", "published": {"test_accuracy": 0.5}}, {"arm": "slow", "published": "worse"}]},
             "what is published was changed {}: claims, says",
         ),
         ({"vary_split": True}, "vary_split was changed {}: from False to True"),

@@ -23,7 +23,7 @@ from cnnlab.studies.result import StudyResult
 Studies = Callable[..., Study]
 FIELDS: dict[str, Any] = {
     "shifts": ["invert", "translation(1)"],
-    "under": [
+    "claims": [
         {"shift": "invert", "published": "worse"},
         {"shift": "translation(1)", "published": 0.9, "arm": "slow", "source": "a book"},
     ],
@@ -63,11 +63,11 @@ def test_all_networks_are_tested_at_one_look_and_once(five: Study, lab: Any) -> 
 
 def test_what_is_published_is_judged_and_shown(five: Study, lab: Any) -> None:
     result = lab.carry_out(five)
-    word, figure = result.shift_claims
+    word, figure = result.claims
     row = result.shifted.groups[0].rows[0]
     expected = {"worse": "holds", "practically equal": "contradicted", "better": "contradicted"}
     assert word.verdict == expected.get(row.effect.verdict, "not enough evidence")
-    assert (word.arm, word.shift, figure.arm) == ("plain", "invert", "slow")
+    assert (word.of, word.shift, figure.of) == ("plain", "invert", "slow")
     values = next(row for row in result.shifted.groups[1].rows if row.call == "translation(1)").values
     low, high = stats.t.interval(0.95, 4, np.mean(values), np.std(values, ddof=1) * np.sqrt(1 + 1 / 5))
     narrow = (high - low) / 2 <= result.shifted.delta
@@ -78,10 +78,8 @@ def test_what_is_published_is_judged_and_shown(five: Study, lab: Any) -> None:
     page = write_study_report(folder).read_text(encoding="utf-8")
     assert "Under shifts" in page
     assert "a book" in page
-    assert read_result(folder).shift_claims == result.shift_claims
-    found = verify(folder)
-    assert found.shift_claims == result.shift_claims
-    assert "published answer" in found.summary()
+    assert read_result(folder).claims == result.claims
+    assert verify(folder).claims == result.claims
 
 
 def test_what_can_not_be_tested_is_said_and_leaves_answers_open(
@@ -94,7 +92,7 @@ def test_what_can_not_be_tested_is_said_and_leaves_answers_open(
     result = lab.carry_out(asked)
     assert result.shifted is None
     assert result.is_untested
-    assert {each.verdict for each in result.shift_claims} == {"not enough evidence"}
+    assert [each.verdict for each in result.claims] == ["not enough evidence", "not measured"]
     assert any("its networks have not been tested under its shifts" in note for note in result.notes)
     assert any(said.startswith("nothing is tested under shifts") for said in lab.said)
     (folder / SHIFTED).unlink()
@@ -111,7 +109,7 @@ def test_a_loss_has_no_say_in_what_matters_of_accuracies(
     result = lab.carry_out(study(smallest_difference=0.3, **FIELDS))
     assert result.shifted.delta == SMALLEST_DIFFERENCE
     # Two seeds give no verdict.
-    assert {each.verdict for each in result.shift_claims} == {"not enough evidence"}
+    assert {each.verdict for each in result.claims} == {"not enough evidence"}
     own = study(smallest_difference=0.3, shift_difference=0.05, **FIELDS)
     assert lab.carry_out(own).shifted.delta == 0.05
 
@@ -129,7 +127,7 @@ def test_a_page_shows_the_image_of_its_own_shifts(
 
 def test_a_file_keeps_it(study: Studies, tmp_path: Path) -> None:
     asked = study(**FIELDS, document={"source": "a paper", "data": "cifar10"})
-    assert [each.source for each in asked.under] == ["a paper", "a book"]
+    assert [each.source for each in asked.claims] == ["a paper", "a book"]
     (tmp_path / "again.toml").write_text(asked.to_toml(), encoding="utf-8")
     assert Study.read(tmp_path / "again.toml") == asked
 
@@ -138,11 +136,11 @@ def test_a_file_keeps_it(study: Studies, tmp_path: Path) -> None:
     ("fields", "told"),
     [
         ({"shifts": ["rotate"]}, "unknown shift 'rotate'"),
-        ({"shifts": [], "under": [{"shift": "invert", "published": "worse"}]}, "does not test under this shift"),
-        ({"under": [{"shift": "invert", "published": "best"}]}, "under"),
-        ({"under": [{"shift": "invert", "published": "worse", "arm": "plian"}]}, "did you mean 'plain'?"),
-        ({"under": [{"shift": "jpeg(0)", "published": "worse"}]}, "quality"),
-        ({"shifts": ["jpeg"], "under": [{"shift": "jpeg", "published": "worse"}]}, "this stands for 5 strengths"),
+        ({"shifts": [], "claims": [{"shift": "invert", "published": "worse"}]}, "does not test under this shift"),
+        ({"claims": [{"shift": "invert", "published": "best"}]}, "no arm is 'best' under a shift"),
+        ({"claims": [{"shift": "invert", "published": "worse", "arm": "plian"}]}, "did you mean 'plain'?"),
+        ({"claims": [{"shift": "jpeg(0)", "published": "worse"}]}, "quality"),
+        ({"shifts": ["jpeg"], "claims": [{"shift": "jpeg", "published": "worse"}]}, "this stands for 5 strengths"),
     ],
 )
 def test_what_can_not_be_judged_is_refused(study: Studies, fields: dict[str, Any], told: str) -> None:

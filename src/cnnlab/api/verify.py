@@ -1,42 +1,34 @@
-"""Judge published figures by runs, and verify runs against themselves."""
+"""Judge published claims by runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import SpecError, UsageError
 from cnnlab.grammar.toml_files import locate_in_file, parse_toml, read_text
-from cnnlab.records import ClaimRecord
-from cnnlab.render.formatting import format_count, format_epoch, format_loss, pluralize, shorten
-from cnnlab.reports.runs_table import difference_text
-from cnnlab.reports.verification.result import (
-    MAX_NAMED,
-    NO_CLAIMS,
-    ClaimVerification,
-    VerifiedClaim,
-    _short_name,
-)
+from cnnlab.render.formatting import shorten
+from cnnlab.reports.verification.result import ClaimVerification
 from cnnlab.reports.verification.study_claims import rejudge_claims
-from cnnlab.runs.index.experiments import ClaimMeasurements, Experiment
+from cnnlab.runs.claims import Measurements, judge_claim
 from cnnlab.runs.index.recipe_claims import JudgedExperiments, judge_recipe_claims, judge_run_claims
-from cnnlab.stats.claim_test import MIN_RUNS
 from cnnlab.studies.folder import is_study, read_result
 from cnnlab.studies.result import StudyResult
 
+MAX_NAMED = 5
+
 
 def verify(targets: str | Path | Iterable[str | Path], *, runs: str | Path = "runs") -> ClaimVerification:
-    """Hold published figures against runs: rule (e) of a claim.
+    """Judge published claims by runs.
 
-    A figure *differs* where it lies outside the 95 % prediction interval of five runs or more; it is *reproduced* where
-    it lies inside and that is no wider than ±0.01, or what the claim or its study gives as the smallest difference;
-    counts must be *equal*; wider intervals and fewer runs are *not enough evidence*, figures of *other data* (than the
-    claim names, or, if it names none, than the recipe does) are compared and not judged, and *shortened* are runs of
-    fewer epochs or images than the recipe's file asks for.
+    A number is *reproduced* or *differs*, a count is *equal* or *not equal*, a word *holds* or is *contradicted*; else
+    the evidence is not enough, the runs are shortened, or the data is other data than the claim is about. The rules are
+    in docs/comparing.md.
 
     Args:
-        targets: a recipe's file: its claims, by all its finished runs in `runs`; a study's file: its claims and words,
-            by its result in `runs`; a study's folder: what its result says; run folders, or folders of runs: the
+        targets: a recipe's file: its claims, by all its finished runs in `runs`; a study's file: its claims, by its
+            result in `runs`; a study's folder: the claims as its result has them; run folders, or folders of runs: the
             claims of their recipes.
         runs: the folder of runs.
 
@@ -62,105 +54,34 @@ def verify(targets: str | Path | Iterable[str | Path], *, runs: str | Path = "ru
         return _verify_study(read_result(file))
     if _is_study_file(file):
         return _verify_study(rejudge_claims(file, Path(runs)))
-    found = _verify_experiments(file.name, judge_recipe_claims(file, Path(runs)))
-    return found if found.claims else _verify_without_runs(file, Path(runs), found)
+    return _verify_recipe(file, Path(runs))
 
 
-def _verify_experiments(subject: str, run_index: JudgedExperiments) -> ClaimVerification:
-    claims = tuple(_verify_claim(experiment, one) for experiment in run_index.experiments for one in experiment.claims)
-    without = [experiment.name for experiment in run_index.experiments if not experiment.claims]
+def _verify_experiments(subject: str, found: JudgedExperiments) -> ClaimVerification:
+    claims = tuple(claim for experiment in found.experiments for claim in experiment.claims)
+    without = [shorten(experiment.name, 60) for experiment in found.experiments if not experiment.claims]
     more = f" and {len(without) - MAX_NAMED} more" if len(without) > MAX_NAMED else ""
-    named = ", ".join(_short_name(name) for name in without[:MAX_NAMED])
-    notes = [f"{NO_CLAIMS} {named}{more}."] if without else []
-    return ClaimVerification(subject=subject, claims=claims, notes=(*notes, *run_index.notes))
+    notes = [f"Nothing is claimed by the recipe of {', '.join(without[:MAX_NAMED])}{more}."] if without else []
+    return ClaimVerification(subject=subject, claims=claims, notes=(*notes, *found.notes))
 
 
-def _verify_claim(experiment: Experiment, figures: ClaimMeasurements) -> VerifiedClaim:
-    claim = figures.claim
-    return _claim(experiment.name, claim, _verdict_reason(experiment, figures), figures.seeds)
-
-
-def _claim(of: str, claim: ClaimRecord, reason: str, seeds: Sequence[int] = ()) -> VerifiedClaim:
-    fields = claim.model_dump()
-    return VerifiedClaim(of=of, difference=claim.difference, reason=reason, seeds=tuple(seeds), **fields)
-
-
-def _verdict_reason(experiment: Experiment, figures: ClaimMeasurements) -> str:
-    """Why this verdict, in words."""
-    claim = figures.claim
-    if claim.verdict == "shortened":
-        epochs = sorted({run.epochs for run in experiment.runs})
-        done = f"{', '.join(map(format_epoch, epochs))} of {experiment.epochs} epochs"
-        only = [f"only {format_count(experiment.images)} training images"] if experiment.limited else []
-        return ", ".join([*([done] if epochs[0] < experiment.epochs else []), *only])
-    if claim.verdict == "other data":
-        if figures.data == experiment.data:
-            return f"measured on other images than those of the recipe's {shorten(figures.data)}"
-        return f"published for {shorten(figures.data)}, measured on {shorten(experiment.data)}"
-    return verdict_reason(claim)
-
-
-def verdict_reason(claim: ClaimRecord) -> str:
-    """Why a verdict was given, as far as the claim's own record says."""
-    gap = difference_text(claim) if claim.measured is not None else ""
-    reasons = {
-        "reproduced": "the published figure lies where one more run would",
-        "differs": gap,
-        "not equal": gap,
-        "not enough evidence": _evidence_needed(claim, gap),
-        "not measured": "no run has this figure",
-        "shortened": "fewer epochs or images than asked for",
-        "other data": "published for other data",
-    }
-    return reasons.get(claim.verdict, "")
-
-
-def _evidence_needed(claim: ClaimRecord, gap: str) -> str:
-    """What it would take for a verdict."""
-    if claim.n < MIN_RUNS or claim.low is None or claim.high is None:
-        return f"{pluralize(claim.n, 'run')} of {MIN_RUNS}; {gap}"
-    half = f"one more run would lie within ±{format_loss((claim.high - claim.low) / 2)}"
-    if claim.delta is None:
-        return f"{half}; whether that is close is not said: give the claim a smallest_difference"
-    return f"{half}, too wide to show it to be reproduced within ±{claim.delta:g}"
-
-
-def _verify_without_runs(file: Path, runs: Path, verification: ClaimVerification) -> ClaimVerification:
-    """A recipe's claims when there is no run of it."""
-    from cnnlab.config.recipe import Recipe
-
+def _verify_recipe(file: Path, runs: Path) -> ClaimVerification:
+    found = judge_recipe_claims(file, runs)
+    if found.experiments:
+        return _verify_experiments(file.name, found)
     claims = [
-        _claim(
-            file.stem,
-            ClaimRecord(
-                name=name,
-                published=claim.published,
-                measured=None,
-                n=0,
-                source=claim.source,
-                note=claim.note,
-                verdict="not measured",
-            ),
-            "no run has this figure",
-        )
+        judge_claim(claim, name, Measurements(data=""), of=file.stem)
         for name, claim in Recipe.read(file).claims.items()
     ]
-    notes = [note for note in verification.notes if not note.startswith(NO_CLAIMS)]
-    if claims and not any(claim.n for claim in verification.claims):
-        notes.insert(0, f"No finished run of this recipe is in {runs}: cnnlab train {file}")
-    return verification.model_copy(update={"claims": tuple(claims), "notes": tuple(notes)})
+    note = f"No finished run of this recipe is in {runs}: cnnlab train {file}"
+    return ClaimVerification(
+        subject=file.name, claims=tuple(claims), notes=(note, *found.notes) if claims else found.notes
+    )
 
 
 def _verify_study(result: StudyResult) -> ClaimVerification:
-    claims = tuple(_claim(each.arm, each.claim, verdict_reason(each.claim)) for each in result.claims)
     notes = result.notes if result.complete else ("The study is not complete: runs are missing.", *result.notes)
-    return ClaimVerification(
-        subject=f"study {result.study}",
-        claims=claims,
-        ordinal_claims=result.ordinal_claims,
-        shift_claims=result.shift_claims,
-        notes=notes,
-    )
+    return ClaimVerification(subject=f"study {result.study}", claims=result.claims, notes=notes)
 
 
 def _is_study_file(path: Path) -> bool:

@@ -135,7 +135,7 @@ def _check_key(key: str) -> None:
     if key in RESERVED_KEYS:
         raise SpecError("a study sets this itself", where=key, next_step=RESERVED_KEYS[key])
     if key.partition(".")[0] == "claims":
-        what, step = "published figures of an arm don't stand in it", "write them in the study: [claims.ARM]"
+        what, step = "published figures of an arm don't stand in it", "write them in the study: [[claims]]"
         raise SpecError(what, where=key, next_step=step)
 
 

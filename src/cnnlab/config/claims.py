@@ -1,60 +1,76 @@
-"""What documents say of the arms of a study: the document, and its answers in words."""
+"""Published claims: what a document says of a recipe or of a study's arms, in a number or a word."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, ClassVar, Literal, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from cnnlab.config.corruptions import REFERENCE_SIDE, read_corruption, read_corruptions
-from cnnlab.config.recipe import Claim
+from cnnlab.config.stopping import Metric
 from cnnlab.errors import Problem, SpecError, did_you_mean
+from cnnlab.grammar.arguments import Count
 from cnnlab.grammar.calls import parse_call
 from cnnlab.grammar.section import Section
+from cnnlab.grammar.validation_errors import value_error
 
-# Words that speak of all the other arms.
+Word: TypeAlias = Literal["better", "worse", "equal", "best", "worst"]
+# Words that compare an arm with all the others.
 SUPERLATIVES = ("best", "worst")
+_WORDS = "'better', 'worse', 'equal', 'best' or 'worst'"
+SPLITS = ("train", "validation", "test")
+CLAIM_METRICS = ("parameters", *(f"{split}_{metric}" for split in SPLITS for metric in get_args(Metric)))
 
 
-class OrdinalClaim(Section):
-    """A published word on an arm ("better", "best"): decided by the comparisons of a study.
+def _published(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """One problem where pydantic would give one for each type."""
+    try:
+        return check(value)
+    except ValidationError:
+        raise value_error(f"a finite number, {_WORDS}") from None
 
-    `than` is the other arm, by default the baseline; "best" and "worst" speak of all the others.
+
+class Claim(Section):
+    """A published claim: a number, or a word that compares arms; on the images as they are, or under a shift.
+
+    Attributes:
+        published: the number or the word: "better", "worse" or "equal" (than one other arm, or under a shift than on
+            the images as they are), "best" or "worst" (of all arms).
+        metric: what the number is: parameters, or split_metric. A recipe has it as the claim's key.
+        arm: of a study; by default its baseline.
+        than: the arm that a word compares with; by default the baseline.
+        shift: a call, one of the study's `shifts`. A number is then an accuracy on the test split.
+        images: the number of images that a published share was measured on, where known.
+        smallest_difference: in the metric's units; the widest interval that can show a number to be reproduced.
+        source: where it was published. data: on which data, by default the recipe's.
     """
 
-    name_keys: ClassVar[tuple[str, ...]] = ("than",)
+    name_keys: ClassVar[tuple[str, ...]] = ("arm", "than")
 
-    arm: str
-    published: Literal["better", "worse", "equal", "best", "worst"]
-    than: str | None = None
-    source: str = ""
-    data: str | None = None
-    note: str = ""
-
-
-class ShiftClaim(Section):
-    """What a document says of networks under a shift: a word, against the images as they are, or an accuracy.
-
-    `shift` is a call, one of the study's; `arm` by default the baseline.
-    """
-
-    name_keys: ClassVar[tuple[str, ...]] = ("arm",)
-
-    shift: str
-    published: Literal["better", "worse", "equal"] | Annotated[float, Field(ge=0, le=1)]
+    published: Annotated[float | Word, WrapValidator(_published)] = Field(
+        description="write published = 0.71, or whatever was published"
+    )
+    metric: str | None = None
     arm: str | None = None
-    images: Annotated[int, Field(ge=1)] | None = None
+    than: str | None = None
+    shift: str | None = None
+    images: Count | None = None
+    smallest_difference: Annotated[float, Field(gt=0)] | None = None
     source: str = ""
     data: str | None = None
     note: str = ""
 
-
-ClaimT = TypeVar("ClaimT", Claim, OrdinalClaim, ShiftClaim)
+    @property
+    def kind(self) -> Literal["numeric", "ordinal", "shift"]:
+        """Whether it is a number, a word on an arm, or either under a shift."""
+        if self.shift is not None:
+            return "shift"
+        return "ordinal" if isinstance(self.published, str) else "numeric"
 
 
 class ClaimSource(Section):
-    """Where a study's published answers stand: what its claims and sayings leave out of source, data and note.
+    """The document that a study's claims are from: source, data and note of those that name none.
 
     >>> ClaimSource(source="sapienza-2021", data="cifar10").with_defaults(Claim(published=0.817)).source
     'sapienza-2021'
@@ -64,48 +80,125 @@ class ClaimSource(Section):
     data: str | None = None
     note: str = ""
 
-    def with_defaults(self, claim: ClaimT) -> ClaimT:
-        """The answer with what it does not say itself."""
+    def with_defaults(self, claim: Claim) -> Claim:
+        """The claim with the fields that it leaves out."""
         return claim.model_copy(update={key: value for key, value in self if not getattr(claim, key)})
 
 
-def ordinal_claim_problems(claim: OrdinalClaim, baseline: str | None, key: str) -> Iterator[Problem]:
-    """The problems that keep an ordinal claim from a verdict, though the study has its arms."""
+def read_claims(tables: Sequence[Any]) -> tuple[Claim, ...]:
+    """The claims in the tables of `[[claims]]`.
+
+    A table of numbers is short for a claim each: `published = { train_accuracy = 0.8, test_accuracy = 0.7 }`.
+
+    Raises:
+        SpecError: a table is no claim; with its number, from 0.
+    """
+    claims: list[Claim] = []
+    problems: list[Problem] = []
+    for number, table in enumerate(tables):
+        try:
+            claims += [claim if isinstance(claim, Claim) else Claim(**claim) for claim in _expanded(table)]
+        except SpecError as error:
+            problems += [problem.with_prefix(f"[{number}]") for problem in error.problems]
+    if problems:
+        raise SpecError.from_problems(problems)
+    return tuple(claims)
+
+
+def read_stored_claims(tables: Mapping[str, Any]) -> list[Any]:
+    """The tables of `[[claims]]` in a stored study, which had three keys for them in earlier versions."""
+    numbers = tables.get("claims", [])
+    if isinstance(numbers, dict):
+        numbers = [{"arm": arm, "published": known} for arm, known in numbers.items()]
+    return [*numbers, *tables.get("says", ()), *tables.get("under", ())]
+
+
+def recipe_claim_problems(claims: Mapping[str, Claim]) -> Iterator[Problem]:
+    """The problems of a recipe's claims, which are numbers by metric."""
+    for name, claim in claims.items():
+        if isinstance(claim.published, str) or claim.arm or claim.than or claim.shift or claim.metric:
+            step = "write it in a study: [[claims]]"
+            yield Problem("a recipe claims numbers, by metric, and has no arms or shifts", name, next_step=step)
+        else:
+            yield from _number_problems(name, claim.published, name)
+
+
+def claim_location(claim: Claim, baseline: str | None) -> str:
+    """Where a claim of a study stands, for messages: by its arm and what it says, since a table may hold several."""
+    return f"claims[{claim.arm or baseline or '?'}: {claim.metric or claim.shift or claim.published}]"
+
+
+def study_claim_problems(claims: Sequence[Claim], baseline: str | None, shifts: Sequence[str]) -> Iterator[Problem]:
+    """The problems that keep claims from a verdict in a study of these shifts that has the arms that they name."""
+    for claim in claims:
+        where = claim_location(claim, baseline)
+        if claim.arm is None and baseline is None:
+            what = "the claim names no arm, and the study has no baseline"
+            yield Problem(what, f"{where}.arm", next_step="name the arm: arm = …")
+        if claim.kind == "shift":
+            yield from _shift_problems(claim, where, shifts)
+        elif isinstance(claim.published, str):
+            yield from _word_problems(claim, where, baseline)
+        elif claim.metric is None:
+            step = 'write metric = "test_accuracy"'
+            yield Problem("the claim does not name what the number is", f"{where}.metric", next_step=step)
+        else:
+            yield from _number_problems(claim.metric, claim.published, f"{where}.metric")
+
+
+def _expanded(table: Any) -> Iterator[Any]:
+    if isinstance(table, dict) and isinstance(table.get("published"), dict):
+        for metric, number in table["published"].items():
+            own = number if isinstance(number, dict) else {"published": number}
+            yield {**table, "metric": metric, **own}
+    elif isinstance(table, dict | Claim):
+        yield table
+    else:
+        raise SpecError("this is no claim", received=str(table), allowed="a table with `published`")
+
+
+def _number_problems(metric: str, published: float, where: str) -> Iterator[Problem]:
+    if metric not in CLAIM_METRICS:
+        allowed = f"'parameters', or split_metric: {', '.join(SPLITS)} and one of {', '.join(get_args(Metric))}"
+        yield Problem(f"unknown claim '{metric}'", where, "", allowed, did_you_mean(metric, CLAIM_METRICS))
+    elif metric != "parameters" and not metric.endswith("loss") and not 0 <= published <= 1:
+        what, step = f"'{metric}' is a fraction", f"{published / 100:g} for percents"
+        yield Problem(what, where, f"{published:g}", "from 0 to 1", step)
+
+
+def _word_problems(claim: Claim, where: str, baseline: str | None) -> Iterator[Problem]:
+    where = f"{where}.than"
     if claim.published in SUPERLATIVES:
         if claim.than is not None:
-            what = f"'{claim.published}' speaks of all the other arms"
-            yield Problem(what, f"{key}.than", claim.than, next_step="leave `than` out, or write better or worse")
+            what = f"'{claim.published}' compares with all the other arms"
+            yield Problem(what, where, claim.than, next_step="leave `than` out, or write better or worse")
         return
-    than = claim.than or baseline
+    than, step = claim.than or baseline, "name the other arm: than = …"
     if than is None:
-        step = "name the other arm: than = …"
-        yield Problem("it is not said than which arm", f"{key}.than", next_step=step)
-    elif than == claim.arm:
-        step = "name another one: than = …"
-        yield Problem("an arm is not compared with itself", f"{key}.than", than, next_step=step)
+        yield Problem("the claim does not name the arm that it compares with", where, next_step=step)
+    elif than == (claim.arm or baseline):
+        yield Problem("an arm is not compared with itself", where, than, next_step=step)
 
 
-def shift_claim_problems(
-    claims: Iterable[ShiftClaim], shifts: Sequence[str], arms: Sequence[str], baseline: str | None
-) -> Iterator[Problem]:
-    """The problems that keep claims under a shift from a verdict: an arm or a shift that the study does not have."""
+def _shift_problems(claim: Claim, where: str, shifts: Sequence[str]) -> Iterator[Problem]:
+    if claim.than is not None:
+        what = "under a shift a network is compared with itself on the images as they are"
+        yield Problem(what, f"{where}.than", claim.than, next_step="leave `than` out")
+    if claim.published in SUPERLATIVES:
+        yield Problem(f"no arm is '{claim.published}' under a shift", where, allowed="a number, better, worse or equal")
+    elif not isinstance(claim.published, str):
+        yield from _number_problems("test_accuracy", claim.published, where)
+    try:
+        shift = read_corruption(claim.shift or "")
+    except SpecError as error:
+        yield from (problem.with_prefix(f"{where}.shift") for problem in error.problems)
+        return
+    known = [str(each.as_call()) for each in read_corruptions(shifts, REFERENCE_SIDE, REFERENCE_SIDE, 3)]
+    # A name alone stands for strengths that depend on the size of the images.
     calls = [parse_call(text) for text in shifts]
-    # A name stands for strengths that depend on the size of the images.
     names = {call.name for call in calls if not call.positional and not call.named}
-    known = [str(shift.as_call()) for shift in read_corruptions(shifts, REFERENCE_SIDE, REFERENCE_SIDE, 3)]
-    for number, answer in enumerate(claims):
-        place, arm = f"under[{number}]", answer.arm or baseline
-        if arm is None:
-            yield Problem("it is not said of which arm", f"{place}.arm", next_step="name it: arm = …")
-        elif arm not in arms:
-            yield Problem("the study has no such arm", f"{place}.arm", arm, ", ".join(arms), did_you_mean(arm, arms))
-        try:
-            shift = read_corruption(answer.shift)
-        except SpecError as error:
-            yield from (problem.with_prefix(f"{place}.shift") for problem in error.problems)
-            continue
-        call = str(shift.as_call())
-        if call not in known and shift.kind not in names:
-            step = did_you_mean(call, known) or "add it to the study's shifts"
-            what = "the study does not test under this shift"
-            yield Problem(what, f"{place}.shift", call, ", ".join(known) or "shifts = [...]", step)
+    call = str(shift.as_call())
+    if call not in known and shift.kind not in names:
+        step = did_you_mean(call, known) or "add it to the study's shifts"
+        what = "the study does not test under this shift"
+        yield Problem(what, f"{where}.shift", call, ", ".join(known) or "shifts = [...]", step)

@@ -66,14 +66,14 @@ class Question(Section):
         Raises:
             SpecError: the file can't be read or has mistakes; all are reported, each with file and key.
         """
-        return cls._read(Path(path), overrides or {}, keys, {})
+        return cls._read(Path(path), overrides or {}, keys)
 
     @classmethod
-    def _read(
-        cls, path: Path, overrides: Mapping[str, Any], keys: Mapping[str, Any], renamed: Mapping[str, str]
-    ) -> Self:
+    def _read(cls, path: Path, overrides: Mapping[str, Any], keys: Mapping[str, Any], *, stored: bool = False) -> Self:
         try:
-            tables = {renamed.get(key, key): value for key, value in parse_toml(read_text(path)).items()} | dict(keys)
+            tables = parse_toml(read_text(path)) | dict(keys)
+            if stored:
+                tables = cls._upgraded(tables)
             # A search's table of parameters may have the names of a recipe's tables.
             expect_kind(cls.kind, {} if cls.kind in tables else tables)
             shared = {**flatten_keys(expect_table(tables.pop("set", {}), "set")), **overrides}
@@ -82,6 +82,11 @@ class Question(Section):
         except SpecError as error:
             is_located = all(str(path.parent) in each.where and ".toml" in each.where for each in error.problems)
             raise error if is_located else locate_in_file(error, path) from None
+
+    @classmethod
+    def _upgraded(cls, tables: Mapping[str, Any]) -> dict[str, Any]:
+        """The tables of a stored file with the keys of earlier versions under their names of today."""
+        return dict(tables)
 
     @classmethod
     def _complete_tables(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 import tomli_w
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -13,13 +13,14 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from cnnlab.architecture.warnings import check_warning_names
 from cnnlab.config.averaging_and_mixing import NoAveraging, averaging, mixing
 from cnnlab.config.backbones import cache_policies
+from cnnlab.config.claims import Claim, recipe_claim_problems
 from cnnlab.config.image_changes import augmentations
 from cnnlab.config.losses import losses
 from cnnlab.config.model import Interpolation, Model
 from cnnlab.config.optimizers import optimizers
 from cnnlab.config.schedules import schedules
 from cnnlab.config.stopping import Metric, budgets, stopping_rules
-from cnnlab.errors import Problem, SpecError, did_you_mean
+from cnnlab.errors import Problem, SpecError
 from cnnlab.grammar.arguments import Count, Size
 from cnnlab.grammar.section import Section
 from cnnlab.grammar.toml_files import expect_kind, locate_in_file, override, parse_toml, read_tables
@@ -152,20 +153,6 @@ class Train(Section):
         return self
 
 
-class Claim(Section):
-    """A published figure; `images` is the number of test images, where known.
-
-    `smallest_difference`, in the figure's units, is how wide an interval may be that shows it to be reproduced.
-    """
-
-    published: float = Field(description="write published = 0.71, or whatever was published")
-    source: str = ""
-    images: Count | None = None
-    data: str | None = None
-    smallest_difference: Annotated[float, Field(gt=0)] | None = None
-    note: str = ""
-
-
 class Warnings(Section):
     """The warnings that are switched off, by name."""
 
@@ -211,7 +198,8 @@ class Recipe(Section):
     @field_validator("claims")
     @classmethod
     def _known_claims(cls, value: dict[str, Claim]) -> dict[str, Claim]:
-        check_claims(value)
+        if problems := list(recipe_claim_problems(value)):
+            raise SpecError.from_problems(problems)
         return value
 
     @model_validator(mode="after")
@@ -265,25 +253,6 @@ class Recipe(Section):
     def write(self, path: str | Path) -> None:
         """Write the recipe to a file."""
         Path(path).write_text(self.to_toml(), encoding="utf-8")
-
-
-_SPLITS = ("train", "validation", "test")
-_METRICS = get_args(Metric)
-_CLAIM_NAMES = ("parameters", *(f"{part}_{metric}" for part in _SPLITS for metric in _METRICS))
-
-
-def check_claims(claims: Mapping[str, Claim]) -> None:
-    """Refuse figures that no run has, and shares that are none."""
-    allowed = f"'parameters', or part_metric: {', '.join(_SPLITS)} and one of {', '.join(_METRICS)}"
-    problems = []
-    for name, claim in claims.items():
-        if name not in _CLAIM_NAMES:
-            problems.append(Problem(f"unknown claim '{name}'", name, "", allowed, did_you_mean(name, _CLAIM_NAMES)))
-        elif name != "parameters" and not name.endswith("loss") and not 0 <= claim.published <= 1:
-            what, received = f"'{name}' is a fraction", f"{claim.published:g}"
-            problems.append(Problem(what, name, received, "from 0 to 1", f"{claim.published / 100:g} for percents"))
-    if problems:
-        raise SpecError.from_problems(problems)
 
 
 def _finite(number: Any) -> float:

@@ -25,10 +25,17 @@ from cnnlab.config.arms import (
     format_override,
     unknown_arm,
 )
-from cnnlab.config.claims import ClaimSource, OrdinalClaim, ShiftClaim, ordinal_claim_problems, shift_claim_problems
+from cnnlab.config.claims import (
+    Claim,
+    ClaimSource,
+    claim_location,
+    read_claims,
+    read_stored_claims,
+    study_claim_problems,
+)
 from cnnlab.config.corruptions import REFERENCE_SIDE, read_corruptions
 from cnnlab.config.question import Fraction, Question, expect_table
-from cnnlab.config.recipe import Claim, Recipe, check_claims
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import SpecError
 from cnnlab.grammar.validation_errors import value_error
 
@@ -54,7 +61,7 @@ class Study(Question):
     kind: ClassVar[str] = "study"
     name_keys: ClassVar[tuple[str, ...]] = ("baseline",)
     extra_keys: ClassVar[tuple[str, ...]] = ("set",)
-    renamed_keys: ClassVar[Mapping[str, str]] = {"doses": "sweep"}
+    renamed_keys: ClassVar[Mapping[str, str]] = {"doses": "sweep", "says": "[[claims]]", "under": "[[claims]]"}
 
     seeds: tuple[int, ...] = tuple(range(5))
     baseline_seeds: tuple[int, ...] | None = None
@@ -63,10 +70,8 @@ class Study(Question):
     arms: dict[str, dict[str, Any]] = Field(default={})
     grid: dict[str, tuple[Any, ...]] = Field(default={})
     sweep: Sweep | None = None
-    claims: dict[str, dict[str, Claim]] = Field(default={})
-    says: tuple[OrdinalClaim, ...] = ()
+    claims: tuple[Claim, ...] = ()
     shifts: tuple[str, ...] = ()
-    under: tuple[ShiftClaim, ...] = ()
     shift_difference: Fraction | None = None
     document: ClaimSource | None = None
     shortened: tuple[str, ...] = ()
@@ -106,7 +111,7 @@ class Study(Question):
             raise value_error(ALLOWED_SEEDS)
         return value
 
-    @field_validator("grid", "says", "shifts", "under", "shortened", mode="before")
+    @field_validator("grid", "shifts", "shortened", mode="before")
     @classmethod
     def _as_tuples(cls, value: Any) -> Any:
         if isinstance(value, dict):
@@ -122,25 +127,10 @@ class Study(Question):
 
     @field_validator("claims", mode="before")
     @classmethod
-    def _expand_numbers(cls, value: Any) -> Any:
-        """A plain number is short for `{ published = number }`."""
-        if not isinstance(value, dict):
-            return value
-        plain = (int, float)
-        return {
-            arm: {name: {"published": claim} if isinstance(claim, plain) else claim for name, claim in claims.items()}
-            if isinstance(claims, dict)
-            else claims
-            for arm, claims in value.items()
-        }
-
-    @field_validator("claims")
-    @classmethod
-    def _check_claim_names(cls, value: dict[str, dict[str, Claim]]) -> dict[str, dict[str, Claim]]:
-        for arm, claims in value.items():
-            with error_prefix(arm):
-                check_claims(claims)
-        return value
+    def _as_claims(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise value_error('a list: [[claims]] with arm = …, published = { test_accuracy = 0.71 } or "better"')
+        return read_claims(value)
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -170,7 +160,13 @@ class Study(Question):
     @classmethod
     def read_stored(cls, path: Path) -> Self:
         """Read the study that a study's folder keeps; keys of earlier versions are translated."""
-        return cls._read(path, {}, {}, cls.renamed_keys)
+        return cls._read(path, {}, {}, stored=True)
+
+    @classmethod
+    def _upgraded(cls, tables: Mapping[str, Any]) -> dict[str, Any]:
+        claims = {"claims": read_stored_claims(tables)}
+        kept = {key: value for key, value in tables.items() if key not in ("says", "under")}
+        return {"sweep" if key == "doses" else key: value for key, value in kept.items()} | claims
 
     @classmethod
     def _complete_tables(
@@ -188,10 +184,7 @@ class Study(Question):
         return {
             **super().to_tables(),
             "arms": {name: changes_to_tables(changes) for name, changes in self.arms.items()},
-            "claims": {
-                arm: {name: claim.model_dump(exclude_defaults=True) for name, claim in claims.items()}
-                for arm, claims in self.claims.items()
-            },
+            "claims": [claim.model_dump(exclude_defaults=True) for claim in self.claims],
         }
 
     def list_arms(self) -> tuple[Arm, ...]:
@@ -236,26 +229,18 @@ class Study(Question):
         return self.baseline
 
     def _check_claims(self) -> None:
-        """Claims and sayings speak of arms that are there, and a saying of two."""
         names = [arm.name for arm in self.list_arms()]
-        problems = [unknown_arm(arm, f"claims.{arm}", names) for arm in self.claims if arm not in names]
-        for number, claim in enumerate(self.says):
-            place = f"says[{number}]"
-            if claim.arm not in names:
-                problems.append(unknown_arm(claim.arm, f"{place}.arm", names))
-            if claim.than is not None and claim.than not in names:
-                problems.append(unknown_arm(claim.than, f"{place}.than", names))
-            problems += ordinal_claim_problems(claim, self.baseline, place)
-        problems += shift_claim_problems(self.under, self.shifts, names, self.baseline)
+        problems = [
+            unknown_arm(name, f"{claim_location(claim, self.baseline)}.{key}", names)
+            for claim in self.claims
+            for key, name in (("arm", claim.arm), ("than", claim.than))
+            if name is not None and name not in names
+        ]
+        problems += study_claim_problems(self.claims, self.baseline, self.shifts)
         if problems:
             raise SpecError.from_problems(problems)
 
     def _apply_claim_source(self) -> None:
-        """Give the published answers what the document says of all of them."""
-        if self.document is None:
-            return
-        fill = self.document.with_defaults
-        claims = {arm: {name: fill(claim) for name, claim in known.items()} for arm, known in self.claims.items()}
-        object.__setattr__(self, "claims", claims)
-        object.__setattr__(self, "says", tuple(map(fill, self.says)))
-        object.__setattr__(self, "under", tuple(map(fill, self.under)))
+        """Fill in what the document says of all its claims."""
+        if self.document is not None:
+            object.__setattr__(self, "claims", tuple(map(self.document.with_defaults, self.claims)))

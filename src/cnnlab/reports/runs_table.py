@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import isfinite
 from pathlib import Path
 
-from cnnlab.records import ClaimRecord, Record, Score
+from cnnlab.records import Record, Score
 from cnnlab.render.document import Document
 from cnnlab.render.formatting import (
     MISSING,
@@ -15,13 +14,13 @@ from cnnlab.render.formatting import (
     format_duration,
     format_epoch,
     format_fraction,
-    format_loss,
     pluralize,
     shorten,
 )
 from cnnlab.render.tables import Column, TextTable
+from cnnlab.reports.claims import claims_table
 from cnnlab.reports.run.tables import accuracy_interval
-from cnnlab.runs.index.experiments import ClaimMeasurements, Experiment, RunMetrics, experiments
+from cnnlab.runs.index.experiments import Experiment, RunMetrics, experiments
 from cnnlab.runs.index.run_index import RunIndex, SkippedRun
 from cnnlab.runs.index.summary import RunSummary
 
@@ -36,7 +35,8 @@ class ExperimentResults(Record):
         """A table of the runs, one of the claims, and one of the commands."""
         tables = [("Runs", _runs_table(self.experiments))]
         if any(experiment.claims for experiment in self.experiments):
-            tables.append(("Published and measured", _claims_table(self.experiments)))
+            claims = (claim for experiment in self.experiments for claim in experiment.claims)
+            tables.append(("Published and measured", claims_table(claims, of="recipe")))
         tables.append(("Commands", _commands_table(self.experiments)))
         return Document("Results", tables=tuple(tables), notes=tuple(_notes(self)))
 
@@ -117,66 +117,6 @@ def _epochs(experiment: Experiment, run: RunMetrics) -> str:
     return f"{epochs_text}{f' ({run.status})' if run.status in ('stopped early', 'budget spent') else ''}"
 
 
-def _claims_table(experiments: Iterable[Experiment]) -> TextTable:
-    heads = ("recipe", "figure", "#published", "#measured", "#interval or range", "seeds", "remarks")
-    return TextTable.from_rows(
-        heads, (_claim_row(experiment, claim) for experiment in experiments for claim in experiment.claims)
-    )
-
-
-def _claim_row(experiment: Experiment, figures: ClaimMeasurements) -> tuple[str, ...]:
-    claim = figures.claim
-    number = format_count if claim.name == "parameters" else format_loss
-    return (
-        shorten(experiment.name, 80),
-        claim.name.replace("_", " "),
-        format_count(claim.published) if claim.name == "parameters" else f"{claim.published:g}",
-        MISSING if claim.measured is None else number(claim.measured),
-        _spread(figures, number),
-        ", ".join(map(str, figures.seeds)) or MISSING,
-        "; ".join(_remarks(experiment, figures)),
-    )
-
-
-def _spread(figures: ClaimMeasurements, number: NumberFormatter) -> str:
-    """Of one run the interval of its images, of several the smallest and the largest."""
-    values = [value for value in figures.values if isfinite(value)]
-    several = (min(values), max(values)) if len(values) > 1 else None
-    low, high = several or (figures.claim.low, figures.claim.high)
-    if low is None or high is None or figures.claim.name == "parameters":
-        return MISSING
-    return f"{number(low)} to {number(high)}"
-
-
-def _remarks(experiment: Experiment, figures: ClaimMeasurements) -> Iterable[str]:
-    """Why the two figures need not agree, and whose the published one is."""
-    claim = figures.claim
-    if claim.name == "parameters":
-        yield claim.verdict
-    else:
-        if claim.verdict == "reproduced":
-            yield "reproduced: within the interval of one more run"
-        if claim.verdict == "differs":
-            yield f"differs: {difference_text(claim)}"
-        if claim.verdict == "other data":
-            yield f"other data: published for {shorten(figures.data)}"
-        elif not figures.data:
-            yield "data not stated"
-        counted = {run.seed: run for run in experiment.runs if run.seed in figures.seeds}
-        other = [run for run in counted.values() if run.epochs != experiment.epochs]
-        yield from sorted({f"epochs: {_epochs(experiment, run)}" for run in other})
-        if experiment.limited:
-            yield f"only {format_count(experiment.images)} training images"
-    yield from (shorten(text, 120) for text in (claim.note, claim.source) if text)
-
-
-def difference_text(claim: ClaimRecord) -> str:
-    """By how much, and to which side."""
-    gap = claim.difference or 0.0
-    number = format_count if claim.name == "parameters" else format_loss
-    return f"ours is {number(abs(gap))} {'higher' if gap > 0 else 'lower'}"
-
-
 def _commands_table(experiments: Iterable[Experiment]) -> TextTable:
     rows = ((shorten(experiment.name, 80), _seeds(experiment), experiment.command) for experiment in experiments)
     return TextTable.from_rows(("recipe", "seeds", "`command"), rows)
@@ -190,8 +130,8 @@ def _notes(results: ExperimentResults) -> Iterable[str]:
     if results.experiments:
         yield (
             "Accuracies are of the selected weights, in eval mode, on un-augmented images; minutes are of training "
-            "alone, without validations. The interval of a test accuracy is Wilson's, of so many test images. Beside a "
-            "published figure stands the same for one seed; for several seeds the mean, the smallest and the largest."
+            "alone, without validations. The interval of one run's accuracy is Wilson's, of so many images; that of "
+            "five runs or more, beside a published figure, is the prediction interval of one more run."
         )
     yield from _machines(results.experiments)
     for run in results.left_out:

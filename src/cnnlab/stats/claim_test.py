@@ -1,14 +1,15 @@
-"""Published figures against measured ones."""
+"""A published number against measured ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import hypot, isclose, isfinite, sqrt
 from statistics import fmean, stdev
+from typing import NamedTuple
 
 from scipy.special import ndtri, stdtrit
 
-from cnnlab.records import ClaimRecord, Verdict
+from cnnlab.records import Verdict
 from cnnlab.stats.intervals import wilson_interval
 
 MIN_RUNS = 5
@@ -16,12 +17,29 @@ COUNTS = ("parameters",)
 SHARES_OF_IMAGES = ("accuracy", "top5")
 LEVEL = 0.95
 # A share of images that is one draw is reproduced within a point, where a claim or its study says nothing else.
-PARAMETER_TOLERANCE = 0.01
+SHARE_TOLERANCE = 0.01
 
 Interval = tuple[float, float]
 
 
-def judge_claim(
+class ReproductionTest(NamedTuple):
+    """The verdict on a published number.
+
+    Attributes:
+        measured: the mean of the finite runs; None without any. n: their number.
+        low, high: the prediction interval of one more run, or for a single run's share of images its Wilson interval.
+        delta: half the width of the widest interval that shows a number to be reproduced.
+    """
+
+    measured: float | None
+    low: float | None
+    high: float | None
+    n: int
+    delta: float | None
+    verdict: Verdict
+
+
+def reproduction_test(
     name: str,
     published: float,
     measured: Sequence[float],
@@ -31,49 +49,32 @@ def judge_claim(
     data: str | None = None,
     measured_images: int | None = None,
     delta: float | None = None,
-    source: str = "",
-    note: str = "",
-) -> ClaimRecord:
-    """What our runs say about one published figure.
+) -> ReproductionTest:
+    """Judge a published number, which is one draw, by runs.
 
-    A published figure is one draw. With five runs or more it *differs* where it lies outside the 95 % prediction
-    interval of one more draw, mean ± t·s·√(1 + 1/n). It is *reproduced* where it lies inside and the interval is narrow
-    enough to have said otherwise, no wider than ±delta; else, and with fewer runs, there is *not enough evidence*. A
-    share of other images than ours, as those of another test set or a validation part split otherwise, has a binomial
-    error of its own, by which the interval is widened; where both are shares of the same images it has none. A count
-    must be equal; a figure on other data is compared, not judged.
+    With five runs or more it *differs* where it lies outside the 95 % prediction interval of one more draw,
+    mean ± t·s·√(1 + 1/n). It is *reproduced* where it lies inside and the interval is narrow enough to have said
+    otherwise, no wider than ±delta; else, and with fewer runs, there is *not enough evidence*. A share of other images
+    than ours, as those of another test set or a validation split of its own, has a binomial error, by which the
+    interval is widened; where both are shares of the same images it has none. A count must be *equal*. A number on
+    *other data* is compared, not judged.
 
     Args:
-        name: 'parameters', or part_metric, such as 'test_accuracy'.
-        measured: the same figure of each of our runs; those that are not finite (diverged, not evaluated) are left out.
-        images: the number of images that the published figure is a share of, where known.
-        claim_data, data: the names of the data that the figure was published for, and of ours.
-        measured_images: the number of images that ours is a share of; bounds the figure of a single run.
-        delta: the largest half-width of an interval that can show a figure to be reproduced, in the figure's units;
-            None: 0.01 for a fraction, and nothing is reproduced of a loss.
-
-    Returns:
-        A record whose `measured` is the mean of the finite runs, `n` their number, and `low` and `high` the prediction
-        interval, or, for a single run's share of images, its Wilson interval.
+        name: 'parameters', or split_metric, such as 'test_accuracy'.
+        measured: the same metric of each of our runs; those that are not finite (diverged, not evaluated) are left out.
+        images: the number of images that the published number is a share of, where known.
+        claim_data, data: the names of the data that the number was published for, and of ours.
+        measured_images: the number of images that ours is a share of; bounds a single run.
+        delta: None: 0.01 for a fraction, and nothing is reproduced of a loss.
     """
     runs = [value for value in measured if isfinite(value)]
     other_data = claim_data is not None and claim_data != data
-    same = not other_data and not name.startswith("validation_") and measured_images in (None, images)
+    same_images = not other_data and not name.startswith("validation_") and measured_images in (None, images)
     if delta is None and name not in COUNTS and not name.endswith("loss"):
-        delta = PARAMETER_TOLERANCE
-    low, high = _bounds(name, published, runs, None if same else images, measured_images) or (None, None)
-    return ClaimRecord(
-        name=name,
-        published=published,
-        measured=fmean(runs) if runs else None,
-        low=low,
-        high=high,
-        n=len(runs),
-        delta=delta,
-        source=source,
-        note=note,
-        verdict=_verdict(name, published, runs, (low, high), delta, other_data),
-    )
+        delta = SHARE_TOLERANCE
+    low, high = _bounds(name, published, runs, None if same_images else images, measured_images) or (None, None)
+    verdict = _verdict(name, published, runs, (low, high), delta, other_data)
+    return ReproductionTest(fmean(runs) if runs else None, low, high, len(runs), delta, verdict)
 
 
 def _verdict(
@@ -102,7 +103,7 @@ def _verdict(
 def _bounds(
     name: str, published: float, runs: Sequence[float], images: int | None, measured_images: int | None
 ) -> Interval | None:
-    """The interval of one more run; `images` are those of the published figure, where they are not ours."""
+    """The interval of one more run; `images` are those of the published number, where they are not ours."""
     share = name.partition("_")[2] in SHARES_OF_IMAGES and 0 <= published <= 1
     if name in COUNTS:
         return None

@@ -12,25 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.config.arms import RECIPE_KEY, format_override
-from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.records import Environment, RunResult, Score
-from cnnlab.runs.claims import judge_claims
 from cnnlab.runs.index.run_index import FinishedRun, RunIndex
 from cnnlab.stats.ablation import Ablation, analyze_ablation
 from cnnlab.stats.random_effects import with_new_images
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.sweep import SweepCurve, sweep_curve
-from cnnlab.studies.claims import judge_ordinal_claims
 from cnnlab.studies.plan import PlannedArm, StudyPlan, StudyTask
-from cnnlab.studies.result import ArmClaim, ArmRecord, Confirmation, CurveRecord, SeedRecord, StudyResult
+from cnnlab.studies.result import ArmRecord, Confirmation, CurveRecord, SeedRecord, StudyResult
 
 BoolArray = npt.NDArray[np.bool_]
 
 # The metric that is right or wrong image by image.
 ACCURACY = "accuracy"
-# Verdicts that runs on fewer images than published, or of fewer epochs, can't give.
-DECIDED_VERDICTS = ("reproduced", "differs", "not enough evidence")
 
 
 class CollectedResults:
@@ -174,10 +169,6 @@ def analyse(collected: CollectedResults, *, budget_exhausted: bool) -> StudyResu
         arms=arms,
         ablation=found,
         curve=_sweep_curve(study, arms),
-        claims=judge_arm_claims(collected),
-        ordinal_claims=judge_ordinal_claims(
-            study, counted, {arm.name: arm.same_as for arm in arms if arm.same_as}, found, plan.data
-        ),
         notes=tuple(_notes(arms, budget_exhausted)),
         trials=len(counted),
         precision=plan.study_precision.precision_config.precision,
@@ -239,45 +230,6 @@ def _sweep_curve(study: Study, arms: Sequence[ArmRecord]) -> SweepCurve | None:
         return None
     values, samples = zip(*swept, strict=True)
     return sweep_curve(values, samples, alpha=study.alpha, higher_is_better=study.higher_is_better)
-
-
-def judge_arm_claims(collected: CollectedResults, confirmation: Confirmation | None = None) -> tuple[ArmClaim, ...]:
-    """Published figures of arms beside what their runs measured; those of the test set by the second stage alone."""
-    return tuple(_judge_arm_claims(collected, confirmation))
-
-
-def _judge_arm_claims(collected: CollectedResults, confirmation: Confirmation | None) -> Iterator[ArmClaim]:
-    for arm in collected.plan.arms:
-        claims = collected.study.claims.get(arm.name, {})
-        done = [collected.finished_runs[task.id] for task in arm.tasks if task.id in collected.finished_runs]
-        if not claims or not done:
-            continue
-        opened = [
-            found.result
-            for found in collected.finished_runs.values()
-            if found.folder.name in _confirmation_run_names(arm, confirmation)
-        ]
-        sealed = [found.result.model_copy(update={"test": None}) for found in done]
-        limited = is_shortened(collected.study, arm.recipe)
-        for name, claim in claims.items():
-            recipe: Recipe = arm.recipe.model_copy(update={"claims": {name: claim}})
-            results = opened if name.startswith("test_") else sealed
-            for record in judge_claims(recipe, results, done[0].folder.data(), collected.study):
-                verdict = "shortened" if limited and record.verdict in DECIDED_VERDICTS else record.verdict
-                yield ArmClaim(arm=arm.name, claim=record.model_copy(update={"verdict": verdict}))
-
-
-def is_shortened(study: Study, recipe: Recipe) -> bool:
-    """Whether an arm was trained on fewer images, or shorter, than its study's file or its documents say."""
-    return recipe.data.limit is not None or recipe.data.per_class is not None or bool(study.shortened)
-
-
-def _confirmation_run_names(arm: PlannedArm, confirmation: Confirmation | None) -> set[str]:
-    """The runs of an arm's second stage, by name."""
-    if confirmation is None:
-        return set()
-    stages = {confirmation.winner: confirmation.runs, confirmation.baseline: confirmation.baseline_runs}
-    return {seed.run for seed in stages.get(arm.name, ())}
 
 
 def _notes(arms: Sequence[ArmRecord], budget_exhausted: bool) -> Iterator[str]:

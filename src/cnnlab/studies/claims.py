@@ -1,224 +1,228 @@
-"""Published statements about the arms of a study, and about its networks under shifts, judged by its runs. No torch."""
+"""The measurements by which a study's claims are judged. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 
-from cnnlab.config.claims import SUPERLATIVES, OrdinalClaim, ShiftClaim
+from cnnlab.config.claims import SUPERLATIVES, Claim
 from cnnlab.config.corruptions import read_corruption
+from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
-from cnnlab.runs.robustness.result import ShiftResult, ShiftRow
-from cnnlab.stats.ablation import Ablation, analyze_ablation
-from cnnlab.stats.claim_test import judge_claim
-from cnnlab.stats.comparison import Comparison, compare
+from cnnlab.errors import CnnlabError
+from cnnlab.records import ClaimRecord, DataRecord, RunResult
+from cnnlab.runs.claims import ArmDifference, Measurements, judge_claim, judge_claims, study_delta
+from cnnlab.runs.robustness.result import ShiftRow
+from cnnlab.stats.ablation import family_comparisons
+from cnnlab.stats.comparison import Comparison, DecisionRules, compare_pair
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.welch import family_level
-from cnnlab.studies.result import OrdinalClaimRecord, OrdinalVerdict, ShiftClaimRecord
+from cnnlab.storage.run_folder import RunFolder
+from cnnlab.studies.result import ArmRecord, SeedRecord, StudyResult
 
-# What a verdict on (arm, other arm) makes of a word; a verdict that is not here leaves it open.
-VERDICTS: dict[str, dict[str, OrdinalVerdict]] = {
-    "better": {"better": "holds", "worse": "contradicted", "practically equal": "contradicted"},
-    "worse": {"worse": "holds", "better": "contradicted", "practically equal": "contradicted"},
-    "equal": {"practically equal": "holds", "better": "contradicted", "worse": "contradicted"},
-}
-OPPOSITE = {"better": "worse", "worse": "better", "equal": "equal"}
-OPEN_VERDICT: OrdinalVerdict = "not enough evidence"
+OPPOSITE = {"better": "worse", "worse": "better"}
+ALL_OTHERS = "all others"
 
 
-def judge_ordinal_claims(
-    study: Study, samples: Mapping[str, Sample], same: Mapping[str, str], ablation: Ablation | None, data: str
-) -> tuple[OrdinalClaimRecord, ...]:
-    """Judge each ordinal claim of a study.
+def judge_study_claims(study: Study, result: StudyResult, runs: Path) -> tuple[ClaimRecord, ...]:
+    """Judge the claims of a study by its result, in the order of its file.
 
-    Claims against the baseline are judged by the verdicts of the ablation, which hold for all arms together;
-    the other pairs share alpha between them. A claim published for other data, or compared
-    with shortened runs, is not judged: its reason says what the runs show.
+    Numbers are judged by the arms' runs, those of the test set by the runs with fresh seeds alone. Words are judged by
+    comparisons of arms: those with the baseline hold for all arms together, the other pairs share alpha. Claims under a
+    shift are judged by the networks that were tested under it.
 
     Args:
-        samples: of each arm that counts.
-        same: arms that are another one under a second name.
-        ablation: of the arms against the baseline, where there is one.
-        data: what the study ran on.
+        runs: the folder of runs.
     """
-    judge = _ClaimJudge(study, samples, ablation, _num_pairs(study, same))
-    return tuple(_judge_statement(study, claim, judge, same, data) for claim in study.says)
+    comparisons = _ArmComparisons(study, result)
+    judges = {"numeric": _judge_number, "ordinal": _judge_word, "shift": _judge_under_shift}
+    return tuple(judges[claim.kind](claim, study, result, runs, comparisons) for claim in study.claims)
 
 
-def _judge_statement(
-    study: Study, claim: OrdinalClaim, judge: _ClaimJudge, same: Mapping[str, str], data: str
-) -> OrdinalClaimRecord:
-    arm = same.get(claim.arm, claim.arm)
-    if claim.published in SUPERLATIVES:
-        than = "all others"
-        verdict, reason = judge.compare_with_all(arm, expected="worse" if claim.published == "best" else "better")
-    else:
-        than = claim.than or study.baseline or ""
-        verdict, reason = judge.compare_with_one(claim.published, arm, same.get(than, than))
-    if claim.data is not None and claim.data != data:
-        verdict, reason = "other data", f"{reason} (on {data}; published for {claim.data})"
-    elif study.shortened:
-        verdict, reason = "shortened", f"{reason} (with {', '.join(study.shortened)} set by hand)"
-    return OrdinalClaimRecord(
-        arm=claim.arm,
-        than=than,
-        published=claim.published,
-        verdict=verdict,
-        reason=reason,
-        source=claim.source,
-        note=claim.note,
-    )
+def missing_runs(study: Study, result: StudyResult, runs: Path) -> set[str]:
+    """The runs of arms with published numbers that are no longer in the folder of runs."""
+    needed = [seed for claim in study.claims if claim.kind == "numeric" for seed in _claim_seeds(claim, study, result)]
+    return {seed.run for seed in needed if seed.run} - set(_read_runs(needed, runs))
 
 
-def _num_pairs(study: Study, same: Mapping[str, str]) -> int:
-    """How many claims compare two arms neither of which is the baseline."""
-    base = study.baseline
-    pairs = [(same.get(one.arm, one.arm), same.get(one.than or "", one.than)) for one in study.says]
-    return sum(than not in (None, base) and arm != base for arm, than in pairs)
+class _ArmComparisons:
+    """The arms of a study against each other, seen from the arm that a word is about."""
 
-
-class _ClaimJudge:
-    """Judges ordinal claims about arms by their runs."""
-
-    def __init__(self, study: Study, samples: Mapping[str, Sample], ablation: Ablation | None, pairs: int) -> None:
-        self.study, self.samples, self.pairs = study, samples, pairs
-        self.by_arm = {one.a: one for one in ablation.comparisons} if ablation is not None else {}
-
-    def compare_with_one(self, published: str, arm: str, than: str) -> tuple[OrdinalVerdict, str]:
-        """What the runs make of "arm is better (worse, equal) than"."""
-        base = self.study.baseline
-        if arm == than:
-            return "contradicted" if published != "equal" else "holds", "the two are one experiment"
-        if than == base and arm in self.by_arm:
-            return VERDICTS[published].get(self.by_arm[arm].verdict, OPEN_VERDICT), _describe_comparison(
-                self.by_arm[arm], self.study
-            )
-        if arm == base and than in self.by_arm:
-            found = self.by_arm[than]
-            return VERDICTS[OPPOSITE[published]].get(
-                found.verdict, OPEN_VERDICT
-            ), f"'{than}' is {_describe_comparison(found, self.study)}"
-        rules, first, second = _rules(self.study), self.samples[arm], self.samples[than]
-        rules["alpha"] = family_level(rules["alpha"], max(self.pairs, 1), first.n, second.n)
-        found = compare(first, second, **rules)
-        return VERDICTS[published].get(found.verdict, OPEN_VERDICT), _describe_comparison(found, self.study)
-
-    def compare_with_all(self, arm: str, expected: str) -> tuple[OrdinalVerdict, str]:
-        """Best is what makes each other arm worse, for all of them together; one that is not worse contradicts it.
-
-        Args:
-            expected: what the others must be, seen from the arm.
-        """
-        others = [sample for name, sample in self.samples.items() if name != arm]
-        if not others:
-            return OPEN_VERDICT, "there is no other arm"
-        found = analyze_ablation(self.samples[arm], others, **_rules(self.study)).comparisons
-        against = [one for one in found if VERDICTS[expected].get(one.verdict) == "contradicted"]
-        held = [one for one in found if VERDICTS[expected].get(one.verdict) == "holds"]
-        if against:
-            return "contradicted", "; ".join(f"'{one.a}' is {one.verdict}" for one in against)
-        if len(held) == len(found):
-            return "holds", f"each of the {len(found)} others is {expected}"
-        missing = ", ".join(f"'{one.a}'" for one in found if one not in held)
-        return OPEN_VERDICT, f"{len(held)} of the {len(found)} others are {expected}: {missing} undecided"
-
-
-def _rules(study: Study) -> dict[str, Any]:
-    return {
-        "delta": study.smallest_difference,
-        "alpha": study.alpha,
-        "higher_is_better": study.higher_is_better,
-        "accuracy": study.split_metric == "accuracy",
-    }
-
-
-def _describe_comparison(found: Comparison, study: Study) -> str:
-    if found.difference is None:
-        return found.verdict
-    scale, unit = (100, " points") if study.split_metric != "loss" else (1, "")
-    text = f"{found.verdict}: {scale * found.difference:+.2f}{unit}"
-    if found.low is not None and found.high is not None:
-        text += f" ({scale * found.low:+.2f} to {scale * found.high:+.2f})"
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-# Verdicts that a run on fewer images than were published for can't give.
-DECIDED_VERDICTS = ("reproduced", "differs", "not enough evidence")
-
-
-def judge_shift_claims(
-    study: Study, shift_result: ShiftResult | None, data: str, same: Mapping[str, str] | None = None
-) -> tuple[ShiftClaimRecord, ...]:
-    """Judge each claim that is published of networks under a shift.
-
-    A word is judged by the verdict on the arm's networks against the images as they are, which holds for all shifts
-    of the arm together; a figure by the prediction interval of one more network.
-
-    Args:
-        shift_result: None where the networks have not been tested yet, which leaves all verdicts open.
-        data: what the study ran on.
-        same: arms that are another one under a second name.
-    """
-    return tuple(_judge_shift_claims(study, shift_result, data, same or {}))
-
-
-def _judge_shift_claims(
-    study: Study, shift_result: ShiftResult | None, data: str, same: Mapping[str, str]
-) -> Iterator[ShiftClaimRecord]:
-    groups = shift_result.groups if shift_result is not None else ()
-    rows = {(group.name, row.call): row for group in groups for row in group.rows}
-    for claim in study.under:
-        arm = claim.arm or study.baseline or ""
-        shift = read_corruption(claim.shift)
-        row = rows.get((same.get(arm, arm), str(shift.as_call())))
-        verdict: str = OPEN_VERDICT
-        reason = "no network of this arm was tested under it"
-        if row is not None and shift_result is not None:
-            found = _judge_ordinal if isinstance(claim.published, str) else _judge_numeric
-            verdict, reason = found(study, claim, row, shift_result, data)
-        elif shift_result is None:
-            reason = "the networks have not been tested under shifts yet"
-        yield ShiftClaimRecord.model_validate(
-            {
-                "arm": arm,
-                "shift": shift.title,
-                "published": claim.published if isinstance(claim.published, str) else f"{claim.published:g}",
-                "verdict": verdict,
-                "reason": reason,
-                "source": claim.source,
-                "note": claim.note,
-            }
+    def __init__(self, study: Study, result: StudyResult) -> None:
+        self.study = study
+        self.same = {arm.name: arm.same_as for arm in result.arms if arm.same_as}
+        self.samples = {arm.name: arm.sample for arm in result.arms if not arm.same_as}
+        self.rules = DecisionRules(
+            study.smallest_difference, study.alpha, study.higher_is_better, study.split_metric == "accuracy"
         )
 
+    @cached_property
+    def with_baseline(self) -> dict[str, Comparison]:
+        """Each other arm against the baseline, by name."""
+        baseline = self.samples.get(self.study.baseline or "")
+        others = [sample for name, sample in self.samples.items() if name != self.study.baseline]
+        if baseline is None or not others:
+            return {}
+        return {one.a: one for one in family_comparisons(baseline, others, self.rules)}
 
-def _judge_ordinal(
-    study: Study, claim: ShiftClaim, row: ShiftRow, _shift_result: ShiftResult, data: str
-) -> tuple[str, str]:
-    effect = row.effect
-    verdict: OrdinalVerdict = VERDICTS[str(claim.published)].get(effect.verdict, OPEN_VERDICT)
-    reason: str = effect.verdict
-    if effect.difference is not None and effect.low is not None and effect.high is not None:
-        span = f"{100 * effect.low:+.1f} to {100 * effect.high:+.1f}"
-        reason += f": {100 * effect.difference:+.1f} points ({span})".replace("-", "\N{MINUS SIGN}")
-    if claim.data is not None and claim.data != data:
-        return "other data", f"{reason} (on {data}; published for {claim.data})"
-    if study.shortened:
-        return "shortened", f"{reason} (with {', '.join(study.shortened)} set by hand)"
-    return verdict, reason
+    @cached_property
+    def num_pairs(self) -> int:
+        """The number of claims that compare two arms neither of which is the baseline."""
+        base = self.study.baseline
+        words = [claim for claim in self.study.claims if claim.kind == "ordinal"]
+        pairs = [(self.name(claim.arm or base), self.name(claim.than) if claim.than else None) for claim in words]
+        return sum(than not in (None, base) and arm != base for arm, than in pairs)
+
+    def name(self, arm: str | None) -> str:
+        """The arm that was run, where this is a second name for it."""
+        return self.same.get(arm or "", arm or "")
+
+    def differences(self, arm: str, than: str) -> list[ArmDifference]:
+        """The arm against another one, or against all others, for which the verdicts hold together."""
+        if than == ALL_OTHERS:
+            others = [sample for name, sample in self.samples.items() if name != arm]
+            found = family_comparisons(self.samples[arm], others, self.rules) if others else ()
+            return [_reversed(one) for one in found]
+        if arm == than:
+            return [ArmDifference(than, "practically equal", 0.0)]
+        if than == self.study.baseline and arm in self.with_baseline:
+            return [_difference(self.with_baseline[arm])]
+        if arm == self.study.baseline and than in self.with_baseline:
+            return [_reversed(self.with_baseline[than])]
+        return [_difference(self._pair(self.samples[arm], self.samples[than]))]
+
+    def _pair(self, first: Sample, second: Sample) -> Comparison:
+        alpha = family_level(self.study.alpha, max(self.num_pairs, 1), first.n, second.n)
+        return compare_pair(first, second, self.rules._replace(alpha=alpha))
 
 
-def _judge_numeric(study: Study, claim: ShiftClaim, row: ShiftRow, shifted: ShiftResult, data: str) -> tuple[str, str]:
-    found = judge_claim(
-        "test_accuracy",
-        float(claim.published),
-        row.values,
-        images=claim.images,
-        claim_data=claim.data,
-        data=data,
-        measured_images=shifted.images,
+def _judge_word(
+    claim: Claim, study: Study, result: StudyResult, _runs: Path, comparisons: _ArmComparisons
+) -> ClaimRecord:
+    than = ALL_OTHERS if claim.published in SUPERLATIVES else claim.than or study.baseline or ""
+    arm, other = comparisons.name(claim.arm or study.baseline), comparisons.name(than)
+    found = comparisons.differences(arm, other)
+    reason = "the two are one experiment" if arm == other else "" if found else "there is no other arm"
+    measured = Measurements(result.data, differences=found, reason=reason, shortened=_shortened(study))
+    return judge_claim(claim, study.metric, measured, of=claim.arm or study.baseline or "", than=than)
+
+
+def _judge_under_shift(
+    claim: Claim, study: Study, result: StudyResult, _runs: Path, comparisons: _ArmComparisons
+) -> ClaimRecord:
+    shift, of = read_corruption(claim.shift or ""), claim.arm or study.baseline or ""
+    groups = result.shifted.groups if result.shifted is not None else ()
+    rows = {(group.name, row.call): row for group in groups for row in group.rows}
+    row = rows.get((comparisons.name(of), str(shift.as_call())))
+    if row is None or result.shifted is None:
+        why = "no network of this arm was tested under it"
+        if result.shifted is None:
+            why = "the networks have not been tested under shifts yet"
+        measured = Measurements(result.data, reason=why)
+    else:
+        measured = Measurements(
+            result.data,
+            values=row.values,
+            images=result.shifted.images,
+            differences=[_shift_difference(row)],
+            shortened=_shortened(study),
+        )
+    return judge_claim(claim, "test_accuracy", measured, of=of, shift=shift.title)
+
+
+def _judge_number(
+    claim: Claim, study: Study, result: StudyResult, runs: Path, _comparisons: _ArmComparisons
+) -> ClaimRecord:
+    """By the runs; where some are gone, by what the study itself has kept of all of them."""
+    metric, of = claim.metric or "", claim.arm or study.baseline or ""
+    recipe = next(arm.recipe for arm in study.list_arms() if arm.name == of)
+    seeds = _claim_seeds(claim, study, result)
+    read = _read_runs(seeds, runs)
+    shortened = _shortened(study, recipe)
+    if not read or {seed.run for seed in seeds if seed.run} - set(read):
+        measured = _stored_measurements(metric, study, result, result.arm(of), seeds, shortened)
+        return judge_claim(claim, metric, measured, of=of)
+    return judge_claims(
+        {metric: claim},
+        [each for each, _ in read.values()],
+        next(iter(read.values()))[1],
+        of=of,
+        seeds=[seed.seed for seed in seeds if seed.run in read],
+        study=study,
+        shortened=shortened,
+    )[0]
+
+
+def _claim_seeds(claim: Claim, study: Study, result: StudyResult) -> list[SeedRecord]:
+    """The runs that measure a number: of the test set those with fresh seeds, none where the arm was not confirmed."""
+    of = claim.arm or study.baseline or ""
+    if not (claim.metric or "").startswith("test_"):
+        return list(result.arm(of).seeds)
+    stage = result.confirmation
+    if stage is None:
+        return []
+    return list({stage.winner: stage.runs, stage.baseline: stage.baseline_runs}.get(of, ()))
+
+
+def _read_runs(seeds: Sequence[SeedRecord], runs: Path) -> dict[str, tuple[RunResult, DataRecord]]:
+    """The runs that are there and have ended, by name."""
+    found = {}
+    for seed in seeds:
+        try:
+            folder = RunFolder.open(runs / seed.run) if seed.run else None
+            result = folder.result() if folder is not None else None
+            if folder is not None and result is not None:
+                found[seed.run] = (result, folder.data())
+        except CnnlabError:
+            continue
+    return found
+
+
+def _stored_measurements(
+    metric: str, study: Study, result: StudyResult, arm: ArmRecord, seeds: Sequence[SeedRecord], shortened: str
+) -> Measurements:
+    """What the study's result holds of a metric: its own, the same of the train split, and parameters."""
+    own, images = result.metric, result.images
+    if metric.startswith("test_"):
+        own, images = (result.confirmation.metric, result.confirmation.images) if result.confirmation else ("", 0)
+    values: list[float | None] = []
+    if metric == "parameters":
+        values = [float(arm.parameters)] if seeds else []
+    elif metric == own:
+        values = [seed.value for seed in seeds]
+    elif metric == f"train_{result.metric.partition('_')[2]}":
+        values = [seed.train for seed in seeds]
+    return Measurements(
+        result.data,
+        values=[value for value in values if value is not None],
+        images=images if metric == own else None,
+        delta=study_delta(metric, study),
+        shortened=shortened,
     )
-    reason = f"{row.accuracy:.3f}"
-    if found.low is not None and found.high is not None:
-        reason += f"; one more network: {found.low:.3f} to {found.high:.3f}"
-    shortened = bool(study.shortened) and found.verdict in DECIDED_VERDICTS
-    return ("shortened" if shortened else found.verdict), reason
+
+
+def _shortened(study: Study, recipe: Recipe | None = None) -> str:
+    """What makes a study's runs shorter, or their images fewer, than published ones; "" for a whole study."""
+    keys = list(study.shortened)
+    if recipe is not None:
+        limits = {"data.limit": recipe.data.limit, "data.per_class": recipe.data.per_class}
+        keys += [key for key, limit in limits.items() if limit is not None and key not in keys]
+    return f"shortened by {', '.join(keys)}" if keys else ""
+
+
+def _difference(found: Comparison) -> ArmDifference:
+    n = min(found.n_a, found.n_b)
+    return ArmDifference(found.b, found.verdict, found.difference, found.low, found.high, n)
+
+
+def _reversed(found: Comparison) -> ArmDifference:
+    """The same comparison, seen from the other arm."""
+    difference, low, high = (None if x is None else -x for x in (found.difference, found.high, found.low))
+    n = min(found.n_a, found.n_b)
+    return ArmDifference(found.a, OPPOSITE.get(found.verdict, found.verdict), difference, low, high, n)
+
+
+def _shift_difference(row: ShiftRow) -> ArmDifference:
+    effect = row.effect
+    return ArmDifference("", effect.verdict, effect.difference, effect.low, effect.high, len(row.values))

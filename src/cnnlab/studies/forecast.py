@@ -69,7 +69,9 @@ def _published_accuracy(study: Study) -> float | None:
     if study.split_metric != ACCURACY:
         return None
     for name in (study.metric, f"test_{study.split_metric}"):
-        published = [claims[name].published for claims in (*study.claims.values(), study.base.claims) if name in claims]
+        claims = [claim for claim in study.claims if claim.kind == "numeric" and claim.metric == name]
+        claims += [study.base.claims[name]] if name in study.base.claims else []
+        published = [float(claim.published) for claim in claims]
         if published:
             return fmean(published)
     return None

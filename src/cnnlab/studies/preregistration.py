@@ -29,13 +29,19 @@ DIGITS = 12
 AFTER = "after the first run had begun"
 # So many arms make a comparison that another study has seen before.
 MIN_SHARED_ARMS = 2
+# The published claims by kind: the names and the order of keys that the digests in declared.json have always had.
+PUBLISHED_KEYS = {
+    "numeric": ("claims", ("arm", "metric", "published", "images", "data", "smallest_difference")),
+    "ordinal": ("says", ("arm", "published", "than", "data")),
+    "shift": ("under", ("shift", "published", "arm", "images", "data")),
+}
 
 
 class Preregistration(Record):
     """What a study must say before it sees a result, for its verdicts to be worth what they say.
 
     `base` and `arms` have digests of the recipes' content: data, network and training, without seed and claims;
-    `published` of what documents say, by kind: claims, says, under.
+    `published` of published claims, by kind: of numbers, of words (says), under shifts (under).
     """
 
     base: str
@@ -159,14 +165,11 @@ def _digest_of(content: Any) -> str:
 
 
 def _published_digests(study: Study) -> Iterator[tuple[str, str]]:
-    """A digest of what documents say, by kind; where it stands and what is noted of it decide nothing."""
-    tables = study.model_dump(mode="json", include={"claims", "says", "under"})
-    claims = [
-        {"arm": arm, "of": name, **claim} for arm, known in tables["claims"].items() for name, claim in known.items()
-    ]
-    for kind, answers in (tables | {"claims": claims}).items():
-        told = [{key: value for key, value in answer.items() if key not in ("source", "note")} for answer in answers]
-        yield kind, _digest_of(sorted(told, key=str))
+    """A digest of the published claims, by kind; their sources and notes decide nothing."""
+    for kind, (name, keys) in PUBLISHED_KEYS.items():
+        claims = [claim.model_dump(mode="json") for claim in study.claims if claim.kind == kind]
+        renamed = [{"of" if key == "metric" else key: claim[key] for key in keys} for claim in claims]
+        yield name, _digest_of(sorted(renamed, key=str))
 
 
 def _read(folder: Path) -> PreregistrationLog | None:

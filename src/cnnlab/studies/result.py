@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
 
-from cnnlab.records import ClaimRecord, PrecisionConfig, Record, SafeFilename, Verdict, also_read_as
+from pydantic import model_validator
+
+from cnnlab.config.claims import Word
+from cnnlab.records import ClaimRecord, PrecisionConfig, Record, SafeFilename, also_read_as
 from cnnlab.render.result import Result
 from cnnlab.runs.robustness.result import ShiftResult
 from cnnlab.stats.ablation import Ablation
@@ -17,7 +20,6 @@ Status: TypeAlias = Literal["finished", "stopped early", "budget spent", "diverg
 UNCONFIRMED = "nothing is confirmed"
 UNTESTED = "the test set could not be scored"
 UNSHIFTED = "its networks have not been tested under its shifts"
-OrdinalVerdict: TypeAlias = Literal["holds", "contradicted", "not enough evidence", "other data", "shortened"]
 
 
 class StudyPrecision(Record):
@@ -92,37 +94,6 @@ class Confirmation(Record):
     looks: int = 1
 
 
-class OrdinalClaimRecord(Record):
-    """What a document says of an arm, and what the study answers."""
-
-    arm: str
-    than: str
-    published: str
-    verdict: Annotated[OrdinalVerdict, also_read_as("verdict", "answer")]
-    reason: str
-    source: str = ""
-    note: str = ""
-
-
-class ArmClaim(Record):
-    """A published figure of an arm, judged by its runs."""
-
-    arm: str
-    claim: ClaimRecord
-
-
-class ShiftClaimRecord(Record):
-    """What a document says of an arm under a shift, and what the study answers; a figure is judged as claims are."""
-
-    arm: str
-    shift: str
-    published: str
-    verdict: Annotated[OrdinalVerdict | Verdict, also_read_as("verdict", "answer")]
-    reason: str
-    source: str = ""
-    note: str = ""
-
-
 class StudyResult(Result):
     """All that a study found.
 
@@ -132,7 +103,8 @@ class StudyResult(Result):
         smallest_difference: of interest; None of a loss for which none was given: nothing is called practically equal.
         ablation: the arms against the baseline, in a study with one; else None.
         curve: the sweep, in a sweep; else None.
-        shifted: the arms' networks under the study's shifts, on the test part; under: what documents say of that.
+        claims: the published claims of its file, judged.
+        shifted: the arms' networks under the study's shifts, on the test split.
         notes: what a reader must know: identical arms, runs of other code, a spent budget, what was changed after the
             first run had begun.
         declared: a digest of what was declared before the first run; empty: the study is older than that.
@@ -152,10 +124,8 @@ class StudyResult(Result):
     ablation: Ablation | None
     curve: SweepCurve | None
     confirmation: Confirmation | None = None
-    claims: tuple[ArmClaim, ...] = ()
-    ordinal_claims: Annotated[tuple[OrdinalClaimRecord, ...], also_read_as("ordinal_claims", "sayings")] = ()
+    claims: tuple[ClaimRecord, ...] = ()
     shifted: ShiftResult | None = None
-    shift_claims: Annotated[tuple[ShiftClaimRecord, ...], also_read_as("shift_claims", "under")] = ()
     notes: tuple[str, ...] = ()
     declared: str = ""
     trials: int
@@ -164,6 +134,18 @@ class StudyResult(Result):
     device: str
     seconds: float
     complete: bool
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_claims(cls, value: Any) -> Any:
+        """The claims of a result that an earlier version wrote: it had a list for each of three kinds."""
+        if not isinstance(value, dict):
+            return value
+        kept = dict(value)
+        claims = [_upgraded_claim(one, kept.get("metric", "")) for one in kept.get("claims", ())]
+        for key in ("ordinal_claims", "sayings", "shift_claims", "under"):
+            claims += [_upgraded_claim(one, kept.get("metric", "")) for one in kept.pop(key, ())]
+        return kept | {"claims": claims}
 
     @property
     def result(self) -> Self:
@@ -178,3 +160,18 @@ class StudyResult(Result):
     def arm(self, name: str) -> ArmRecord:
         """The arm of that name."""
         return next(arm for arm in self.arms if arm.name == name)
+
+
+def _upgraded_claim(claim: Any, metric: str) -> Any:
+    if not isinstance(claim, dict) or "arm" not in claim:
+        return claim
+    old = dict(claim)
+    of, number = old.pop("arm"), old.pop("claim", None)
+    if number is not None:
+        measured = number.get("measured")
+        return {"of": of, **number, "difference": None if measured is None else measured - number["published"]}
+    verdict = old.pop("answer", None) or old.pop("verdict", None)
+    published, name = old.pop("published"), "test_accuracy" if "shift" in old else metric
+    if published not in get_args(Word):
+        published = float(published)
+    return {"of": of, "name": name, "published": published, "measured": None, "n": 0, "verdict": verdict, **old}

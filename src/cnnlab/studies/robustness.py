@@ -11,7 +11,6 @@ import numpy as np
 
 from cnnlab.atomic_io import atomic_write
 from cnnlab.config.corruptions import read_corruptions
-from cnnlab.config.study import Study
 from cnnlab.errors import CnnlabError
 from cnnlab.runs.environment import code_hash
 from cnnlab.runs.robustness.compute import ShiftedRun, ShiftSettings, check_same_images, shift_groups, shift_run
@@ -21,19 +20,10 @@ from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.storage.test_ledger import record_opening
 from cnnlab.studies.analysis import CollectedResults
-from cnnlab.studies.claims import judge_shift_claims
 from cnnlab.studies.folder import SHIFTED
 from cnnlab.studies.result import UNSHIFTED, StudyResult
 from cnnlab.studies.runner import StudyRunner
 from cnnlab.studies.tasks import exclusive
-
-
-def with_pending_shift_claims(study: Study, result: StudyResult) -> StudyResult:
-    """Mark the claims about shifts as not yet measured, before the networks are evaluated."""
-    if not study.shifts:
-        return result
-    shift_claims = judge_shift_claims(study, None, result.data)
-    return result.model_copy(update={"shift_claims": shift_claims, "notes": (*result.notes, f"{UNSHIFTED} yet")})
 
 
 def evaluate_under_shifts(runner: StudyRunner, collected: CollectedResults, result: StudyResult) -> StudyResult:
@@ -42,7 +32,7 @@ def evaluate_under_shifts(runner: StudyRunner, collected: CollectedResults, resu
     Stored results are reused. One opening of the test set, for all other runs, is recorded first. On failure the result
     is returned with a note that gives the reason.
     """
-    plan, study = runner.plan, runner.plan.study
+    plan = runner.plan
     notes = tuple(note for note in result.notes if not note.startswith(UNSHIFTED))
     groups = {arm.name: _finished_folders(collected, arm.name) for arm in plan.arms if not arm.same_as}
     groups = {name: folders for name, folders in groups.items() if folders}
@@ -55,9 +45,7 @@ def evaluate_under_shifts(runner: StudyRunner, collected: CollectedResults, resu
             shifted = _evaluate_groups(runner, groups)
     except (CnnlabError, OSError) as error:
         return _with_untested_note(runner, result, notes, str(error).partition("\n")[0])
-    same = {arm.name: arm.same_as for arm in result.arms if arm.same_as}
-    shift_claims = judge_shift_claims(study, shifted, result.data, same)
-    return result.model_copy(update={"shifted": shifted, "shift_claims": shift_claims, "notes": notes})
+    return result.model_copy(update={"shifted": shifted, "notes": notes})
 
 
 def _with_untested_note(runner: StudyRunner, result: StudyResult, notes: tuple[str, ...], why: str) -> StudyResult:

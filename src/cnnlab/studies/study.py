@@ -13,13 +13,14 @@ from cnnlab.config.study import Study
 from cnnlab.context import LOCAL, RunContext
 from cnnlab.errors import RunError
 from cnnlab.runs.index.run_index import RunIndex
-from cnnlab.studies.analysis import CollectedResults, analyse, judge_arm_claims
+from cnnlab.studies.analysis import CollectedResults, analyse
+from cnnlab.studies.claims import judge_study_claims
 from cnnlab.studies.confirmation import confirm_winner
 from cnnlab.studies.folder import read_study_precision, study_folder, study_name
 from cnnlab.studies.plan import make_plan
 from cnnlab.studies.preregistration import check_study_name, preregister
-from cnnlab.studies.result import StudyResult
-from cnnlab.studies.robustness import evaluate_under_shifts, with_pending_shift_claims
+from cnnlab.studies.result import UNSHIFTED, StudyResult
+from cnnlab.studies.robustness import evaluate_under_shifts
 from cnnlab.studies.runner import StudyRunner, run_tasks
 from cnnlab.studies.worker_pool import Executor, in_process
 
@@ -63,19 +64,23 @@ def execute_study(
     run_tasks(runner, plan.tasks())
     collected = CollectedResults(plan, runner.index, runner.failures)
     result = analyse(collected, budget_exhausted=runner.budget_exhausted)
-    notes = (*result.notes, *log.deviations())
+    notes = (*result.notes, *log.deviations(), *([f"{UNSHIFTED} yet"] if study.shifts else []))
     result = result.model_copy(update={"notes": notes, "declared": log.versions[0].digest})
-    result = with_pending_shift_claims(study, result)
-    atomic_write(folder / "result.json", result.to_json(indent=2).encode())
+    result = _write_result(runner, result)
     if study.confirm is not None:
         confirmation = confirm_winner(runner, collected, result)
-        claims = judge_arm_claims(collected, confirmation)
         notes = (*result.notes, runner.untested_reason) if runner.untested_reason else result.notes
-        result = result.model_copy(update={"confirmation": confirmation, "claims": claims, "notes": notes})
-        atomic_write(folder / "result.json", result.to_json(indent=2).encode())
+        result = _write_result(runner, result.model_copy(update={"confirmation": confirmation, "notes": notes}))
     if study.shifts:
-        result = evaluate_under_shifts(runner, collected, result)
-        atomic_write(folder / "result.json", result.to_json(indent=2).encode())
+        result = _write_result(runner, evaluate_under_shifts(runner, collected, result))
+    return result
+
+
+def _write_result(runner: StudyRunner, result: StudyResult) -> StudyResult:
+    """Judge the study's claims by what is known so far, and write the result."""
+    claims = judge_study_claims(runner.plan.study, result, runner.context.runs)
+    result = result.model_copy(update={"claims": claims})
+    atomic_write(runner.folder / "result.json", result.to_json(indent=2).encode())
     return result
 
 

@@ -32,10 +32,11 @@ plain = {}
 still = { "train.optimizer" = "sgd(1e-12)" }
 again = { "train.optimizer" = "sgd(0.000000000001)" }
 
-[claims.still]
-validation_accuracy = 0.25
+[[claims]]
+arm = "still"
+published = { validation_accuracy = 0.25 }
 
-[[says]]
+[[claims]]
 arm = "still"
 published = "worse"
 """

@@ -8,13 +8,12 @@ import pytest
 
 from cnnlab.records import ClaimRecord
 from cnnlab.reports.study.page import render_study
-from cnnlab.studies.result import ArmClaim, OrdinalClaimRecord
 
 SWEEP = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
-CLAIM = ArmClaim(
-    arm="flips", claim=ClaimRecord(name="test_accuracy", published=0.7, measured=0.7, n=5, verdict="reproduced")
+CLAIM = ClaimRecord(of="flips", name="test_accuracy", published=0.7, measured=0.7, n=5, verdict="reproduced")
+WORD = ClaimRecord(
+    of="flips", name="validation_accuracy", than="plain", published="better", measured=0.01, n=5, verdict="holds"
 )
-SAYING = OrdinalClaimRecord(arm="flips", than="plain", published="better", verdict="holds", reason="by 1 point")
 VARIANTS = {
     "arms": {},
     "two arms": {"effects": {"plain": 0.0, "flips": 0.01}},
@@ -25,7 +24,7 @@ VARIANTS = {
     "all failed": {"failed": dict.fromkeys(("plain", "flips", "dropout", "warm-up"), 10)},
     "values that all failed": {"sweep": SWEEP, "runs": 2, "failed": {f"{dose:g}": 2 for dose in SWEEP}},
     "in part": {"planned": 12, "failed": {"flips": 3}},
-    "confirmed": {"confirm": 8, "claims": (CLAIM,), "ordinal_claims": (SAYING,), "notes": ("Other code.",)},
+    "confirmed": {"confirm": 8, "claims": (CLAIM, WORD), "notes": ("Other code.",)},
     "a loss": {"metric": "validation_loss", "mean": 1.2},
     "no spread": {"sd": 0.0},
 }
@@ -55,13 +54,12 @@ def test_every_kind_of_study_has_a_whole_page_that_needs_nothing_else(make_study
 @pytest.mark.parametrize("chosen", ["all", *(pytest.param(number, marks=pytest.mark.full) for number in range(10))])
 def test_hostile_names_stay_text(make_study, page, hostile, chosen, sweep):
     names = hostile if chosen == "all" else [hostile[chosen]]
-    says = [SAYING.model_copy(update={"arm": n, "than": n, "reason": n, "source": n}) for n in names]
-    claims = [CLAIM.model_copy(update={"arm": name}) for name in names]
+    claims = [WORD.model_copy(update={"of": n, "than": n, "reason": n, "source": n, "shift": n}) for n in names]
     word = " ".join(names)
     words = {"question": word, "study": word, "data": word, "device": word, "notes": tuple(names)}
     effects = {"plain": 0.0, **dict.fromkeys(names, 0.01)}
     kind = {"sweep": sweep} if sweep else {"effects": effects, "confirm": 5, "failed": dict.fromkeys(names, 1)}
-    result = make_study(**kind, **words, runs=5, claims=tuple(claims), ordinal_claims=tuple(says))
+    result = make_study(**kind, **words, runs=5, claims=tuple(claims))
     if sweep:
         arms = tuple(arm.model_copy(update={"changes": {name: name for name in names}}) for arm in result.arms)
         result = result.model_copy(update={"arms": arms})

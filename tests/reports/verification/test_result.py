@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from cnnlab.context import RunContext
 from cnnlab.errors import RunError, SpecError, UsageError
 from cnnlab.grammar.toml_files import bundled_recipe
 from cnnlab.records import ClaimRecord
-from cnnlab.reports.verification.result import ClaimVerification, VerifiedClaim, VerifiedRuns
+from cnnlab.reports.verification.result import ClaimVerification, VerifiedRuns
 from cnnlab.runs.index.same_data import is_same_source
 from cnnlab.runs.run import run
 from cnnlab.runs.verify.result import RunVerification, VerificationChecks
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.studies.result import ArmClaim, OrdinalClaimRecord, StudyResult
+from cnnlab.studies.result import StudyResult
 
 LOSSES = (0.50, 0.52, 0.51, 0.53, 0.49, 0.52)
 CLOSE = {"smallest_difference": 0.1}
@@ -81,7 +82,7 @@ def recipe_file(finished: RunFolder, tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def only(found: ClaimVerification) -> VerifiedClaim:
+def only(found: ClaimVerification) -> ClaimRecord:
     (claim,) = found.claims
     return claim
 
@@ -319,7 +320,7 @@ def test_without_a_run_nothing_is_measured(recipe_file: Callable[..., Path], fol
     found = verify(file, runs=folder)
     assert [(claim.verdict, claim.n, claim.measured) for claim in found.claims] == [("not measured", 0, None)] * 2
     assert found.notes == (f"No finished run of this recipe is in {folder}: cnnlab train {file}",)
-    assert verify(recipe_file(), runs=folder).summary() == "Nothing is claimed."
+    assert verify(recipe_file(), runs=folder).document().lines == ("Nothing is claimed.",)
 
 
 def test_runs_are_judged_by_the_claims_that_they_hold(another: Callable[..., RunFolder], folder: Path) -> None:
@@ -346,20 +347,40 @@ def _study_result(**fields: Any) -> StudyResult:
 
 
 def test_a_studys_folder_says_what_its_result_says(folder: Path) -> None:
-    claim = ClaimRecord(name="test_accuracy", published=0.7, measured=0.74, low=0.72, high=0.76, n=6, verdict="differs")
-    saying = OrdinalClaimRecord(arm="flip", than="plain", published="better", verdict="holds", reason="+1 point")
-    result = _study_result(claims=(ArmClaim(arm="flip", claim=claim),), ordinal_claims=(saying,), complete=False)
+    number = ClaimRecord(of="flip", name="test_accuracy", published=0.7, measured=0.74, n=6, verdict="differs")
+    word = ClaimRecord(
+        of="flip", name="validation_accuracy", than="plain", published="better", measured=0.01, n=6, verdict="holds"
+    )
+    result = _study_result(claims=(number, word), complete=False)
     place = folder / "studies" / "drop"
     place.mkdir(parents=True)
     (place / "result.json").write_text(result.to_json())
     (place / "study.toml").write_text("")
     found = verify(place)
-    one = only(found)
-    assert (one.of, one.verdict, one.reason) == ("flip", "differs", "ours is 0.0400 higher")
-    assert found.ordinal_claims == (saying,)
+    assert found.claims == (number, word)
     assert "The study is not complete" in found.notes[0]
     sheet = found.document().to_markdown()
-    assert "1 published figure: 1 differs; 1 published word: 1 holds." in sheet
+    assert "2 claims: 1 differs, 1 holds." in sheet
+    assert "| flip | validation accuracy | better than plain | +0.0100 |" in sheet
+
+
+def test_a_result_of_an_earlier_version_has_its_claims() -> None:
+    number = {"name": "test_accuracy", "published": 0.7, "measured": 0.74, "low": 0.72, "high": 0.76, "n": 6}
+    word = {"arm": "flip", "than": "plain", "published": "better", "reason": "better: +1 point", "source": "a paper"}
+    under = {"arm": "plain", "shift": "inverted", "published": "0.35", "reason": "0.400", "note": "one run"}
+    blank = json.loads(_study_result().to_json())
+    for words, shifts, verdict in (("ordinal_claims", "shift_claims", "verdict"), ("sayings", "under", "answer")):
+        old = {
+            "claims": [{"arm": "flip", "claim": {**number, "verdict": "differs"}}],
+            words: [{**word, verdict: "holds"}],
+            shifts: [{**under, verdict: "not enough evidence"}],
+        }
+        first, second, third = StudyResult.from_json(json.dumps(blank | old)).claims
+        assert (first.of, first.published, first.difference) == ("flip", 0.7, pytest.approx(0.04))
+        assert (second.name, second.published, second.than, second.verdict) == (
+            *("validation_accuracy", "better", "plain", "holds"),
+        )
+        assert (third.shift, third.published, third.verdict) == ("inverted", 0.35, "not enough evidence")
 
 
 def test_what_can_not_be_verified(recipe_file: Callable[..., Path], folder: Path, tmp_path: Path) -> None:
@@ -397,8 +418,7 @@ def test_recalculated_runs_on_a_sheet() -> None:
     right = RunVerification(run="b", figures=tuple(checks.figures[:1]), notes=("same",))
     found = VerifiedRuns(runs=(wrong, right))
     text = found.document().to_markdown()
-    assert "1 figure of 4 figures does not hold, in 1 of 2 runs." in text
-    assert "| test loss | 0.5 | nan | no number |" in text
+    assert "2 runs recomputed: 3 of 4 figures hold." in text
+    assert "| test loss | 0.5 | nan | no | no number |" in text
     assert "never told" not in text
     assert found.document().notes == ("same", "a: a alone")
-    assert "2 figures: all hold" in VerifiedRuns(runs=(right, right)).document().to_markdown()

@@ -63,6 +63,10 @@ def file(made_of: Callable[..., Study], tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+def of_fast(published: Any) -> list[dict[str, Any]]:
+    return [{"arm": "fast", "published": published}]
+
+
 def verdicts(found: ClaimVerification) -> dict[tuple[str, str], str]:
     return {(claim.of, claim.name): claim.verdict for claim in found.claims}
 
@@ -76,7 +80,7 @@ def test_a_claim_is_judged_as_the_file_has_it_now(
     for far, verdict in ((0.99, "reproduced"), (1.01, "differs")):
         published = float(np.mean(values) + far * half)
         loss = {"published": published, "smallest_difference": 2 * half}
-        (claim,) = verify(file(claims={"plain": {"validation_loss": loss}}), runs=runs).claims
+        (claim,) = verify(file(claims=[{"arm": "plain", "published": {"validation_loss": loss}}]), runs=runs).claims
         assert (claim.of, claim.verdict, claim.n) == ("plain", verdict, 5)
         assert (claim.low, claim.high) == pytest.approx((np.mean(values) - half, np.mean(values) + half))
     assert verify(file(), runs=runs).claims == ()
@@ -87,8 +91,8 @@ def test_figures_that_are_not_the_studys_metric_are_those_of_its_runs(
     file: Callable[..., Path], runs: Path, carried: tuple[Path, StudyResult]
 ) -> None:
     result = carried[1]
-    claims = {"fast": {"validation_loss": 0.1, "test_accuracy": 0.5, "parameters": result.arm("fast").parameters}}
-    found = verify(file(claims=claims), runs=runs)
+    numbers = {"validation_loss": 0.1, "test_accuracy": 0.5, "parameters": float(result.arm("fast").parameters)}
+    found = verify(file(claims=of_fast(numbers)), runs=runs)
     losses = [RunFolder(runs / seed.run).result().validation.loss for seed in result.arm("fast").seeds]
     by_name = {claim.name: claim for claim in found.claims}
     assert by_name["validation_loss"].measured == pytest.approx(np.mean(losses))
@@ -107,7 +111,7 @@ def test_without_its_run_folders_a_study_knows_what_its_result_has_kept(
         shutil.rmtree(folder)
     result = carried[1]
     figures = {"validation_accuracy": 0.3, "train_accuracy": 0.3, "validation_loss": 0.3, "test_accuracy": 0.3}
-    found = verify(file(claims={"fast": {**figures, "parameters": 1}}), runs=runs)
+    found = verify(file(claims=of_fast({**figures, "parameters": 1.0})), runs=runs)
     by_name = {claim.name: claim for claim in found.claims}
     arm = result.arm("fast")
     assert by_name["validation_accuracy"].measured == pytest.approx(arm.sample.mean)
@@ -123,26 +127,24 @@ def test_words_are_judged_as_the_file_has_them_now(
 ) -> None:
     assert carried[1].ablation.comparisons[0].verdict == "better"
     for published, answer in (("better", "holds"), ("worse", "contradicted")):
-        says = [{"arm": "fast", "published": published}]
-        (saying,) = verify(file(says=says), runs=runs).ordinal_claims
-        assert (saying.arm, saying.than, saying.verdict) == ("fast", "plain", answer)
-    assert verify(file(), runs=runs).ordinal_claims == ()
+        (word,) = verify(file(claims=of_fast(published)), runs=runs).claims
+        assert (word.of, word.than, word.verdict) == ("fast", "plain", answer)
+        assert (word.measured, word.n) == (carried[1].ablation.comparisons[0].difference, 5)
     # Also the smallest difference that matters is that of the file.
-    says = [{"arm": "fast", "published": "equal"}]
-    (saying,) = verify(file(says=says, smallest_difference=0.99), runs=runs).ordinal_claims
-    assert saying.verdict == "holds"
+    (word,) = verify(file(claims=of_fast("equal"), smallest_difference=0.99), runs=runs).claims
+    assert word.verdict == "holds"
 
 
 def test_a_claim_of_other_data_and_one_of_few_images_are_not_judged(
     file: Callable[..., Path], made_of: Callable[..., Study], runs: Path
 ) -> None:
     claim = {"published": 0.3, "data": "cifar10"}
-    found = verify(file(claims={"fast": {"validation_accuracy": claim}}), runs=runs)
+    found = verify(file(claims=of_fast({"validation_accuracy": claim})), runs=runs)
     assert verdicts(found) == {("fast", "validation_accuracy"): "other data"}
     few = {"base": {"limit": 12}, "confirm": None}
     shutil.rmtree(runs / "studies" / "drop")  # of another base, it would be another study
     execute_study(made_of(**few), "drop", RunContext(runs=runs, device="cpu"))
-    found = verify(file(claims={"fast": {"validation_accuracy": 0.3}}, **few), runs=runs)
+    found = verify(file(claims=of_fast({"validation_accuracy": 0.3}), **few), runs=runs)
     assert verdicts(found) == {("fast", "validation_accuracy"): "shortened"}
 
 
@@ -151,14 +153,11 @@ def test_a_study_that_was_made_smaller_by_hand_is_the_same_one_and_shortened(
     file: Callable[..., Path], runs: Path
 ) -> None:
     longer = {"base": {"epochs": 9}, "confirm": None}
-    written = file(
-        **longer, claims={"fast": {"validation_accuracy": 0.3}}, says=[{"arm": "fast", "published": "better"}]
-    )
+    written = file(**longer, claims=[*of_fast({"validation_accuracy": 0.3}), *of_fast("better")])
     study = Study.read(written, {"train.epochs": 3})
     execute_study(study, "drop", RunContext(runs=runs, device="cpu"))
     found = verify(written, runs=runs)
-    assert verdicts(found) == {("fast", "validation_accuracy"): "shortened"}
-    assert [saying.verdict for saying in found.ordinal_claims] == ["shortened"]
+    assert [claim.verdict for claim in found.claims] == ["shortened", "shortened"]
     with pytest.raises(RunError, match="of another study"):
         verify(file(base={"epochs": 9, "batch_size": 4}, confirm=None), runs=runs)
 
@@ -180,7 +179,7 @@ def test_the_result_of_another_study_answers_nothing_of_this_one(
     file: Callable[..., Path], runs: Path, fields: Any, where: str, was: str, now: str
 ) -> None:
     with pytest.raises(RunError) as caught:
-        verify(file(claims={"fast": {"validation_accuracy": 0.3}}, **fields), runs=runs)
+        verify(file(claims=of_fast({"validation_accuracy": 0.3}), **fields), runs=runs)
     (problem,) = caught.value.problems
     assert problem.what == "the result here is of another study than this file"
     assert problem.where == f"{runs / 'studies' / 'drop'}: {where}"

@@ -13,7 +13,7 @@ from cnnlab.interpret.activations.result import ActivationMaps, LayerMaps
 from cnnlab.interpret.activations.view import layer_headline, prediction_text, selection_text
 from cnnlab.interpret.weights.filters import CHECKED, MISMATCH, LayerFilters
 from cnnlab.interpret.weights.measures import relative_change
-from cnnlab.records import ClaimRecord, EpochRecord, RunResult, Score
+from cnnlab.records import EpochRecord, RunResult, Score
 from cnnlab.render.confusion_matrix import MAX_CLASSES_WITH_COUNTS, Counts, normalize_rows
 from cnnlab.render.formatting import (
     format_duration,
@@ -209,20 +209,6 @@ def class_caption(score: Score | None) -> str:
         f"({worst.recall:.2f}). Recall is the share of a class's images that were named right, precision the share of "
         "the images given its name that are of it."
     )
-
-
-def claims_caption(claims: Sequence[ClaimRecord]) -> str:
-    """Explain the verdicts that occur."""
-    meanings = {
-        "reproduced": "reproduced: the published figure lies in the interval that one more run would lie in",
-        "differs": "differs: the published figure lies outside the interval that one more run would lie in",
-        "not enough evidence": "not enough evidence: fewer than five runs describe, and give no verdict",
-        "other data": "other data: the figure was published for other images; compared, not judged",
-        "not measured": "not measured: this run has no such figure",
-    }
-    given = {claim.verdict for claim in claims}
-    text = "; ".join(meaning for verdict, meaning in meanings.items() if verdict in given)
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _sentence(text: str) -> str:

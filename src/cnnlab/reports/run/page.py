@@ -28,6 +28,7 @@ from cnnlab.render.palette import style_sheet
 from cnnlab.render.plots import to_svg
 from cnnlab.reports.architecture.drawing import draw_architecture
 from cnnlab.reports.architecture.pretraining import loaded_weights_facts
+from cnnlab.reports.claims import claims_table
 from cnnlab.reports.run import captions, figures, tables
 from cnnlab.reports.run import figures as run_figures
 from cnnlab.reports.run.contents import RunView
@@ -67,8 +68,7 @@ def render_run(view: RunView) -> str:
             split=split,
             classes=tables.class_table(score),
             classes_caption=captions.class_caption(score),
-            claims=tables.claim_table(view.claims),
-            claims_caption=captions.claims_caption(view.claims),
+            claims=claims_table(view.claims, of=""),
             recipe=view.recipe.to_toml(),
             data=_data_facts(view),
             environment=_environment_facts(view),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import isfinite
 
 from cnnlab.architecture.memory import MemoryRecord
-from cnnlab.records import ClaimRecord, DataRecord, LayerRecord, LayerTable, LedgerEntry, RunResult, Score
+from cnnlab.records import DataRecord, LayerRecord, LayerTable, LedgerEntry, RunResult, Score
 from cnnlab.render.formatting import (
     MISSING,
     NumberFormatter,
@@ -86,14 +86,6 @@ def class_table(score: Score | None) -> TextTable:
     return TextTable(parse_columns("class", "#images", "#recall", "#precision"), tuple(rows))
 
 
-def claim_table(claims: Iterable[ClaimRecord]) -> TextTable:
-    """Return published and measured figures with the difference measured − published."""
-    heads = parse_columns(
-        "figure", "#published", "#measured", "#difference", "#95 % interval", "#runs", "verdict", "source"
-    )
-    return TextTable(heads, tuple(_claim_row(claim) for claim in claims))
-
-
 def ledger_table(openings: Iterable[LedgerEntry]) -> TextTable:
     """Return every evaluation on the test set, in the ledger's order."""
     rows = ((shorten(o.time.replace("T", " ")), shorten(o.run, 80), shorten(o.purpose)) for o in openings)
@@ -156,26 +148,6 @@ def _score_row(split: str, score: Score | None, data: DataRecord) -> tuple[str, 
         format_fraction(score.top5),
         format_fraction(score.balanced_accuracy),
         format_fraction(score.macro_f1),
-    )
-
-
-def _claim_row(claim: ClaimRecord) -> tuple[str, ...]:
-    number = format_count if claim.name == "parameters" else format_loss
-    bounds = None if claim.low is None or claim.high is None else (claim.low, claim.high)
-    difference = MISSING
-    if claim.measured is not None:
-        sign = "−" if claim.measured < claim.published else "+"
-        gap = abs(claim.measured - claim.published)
-        difference = sign + number(gap) if gap else "0"
-    return (
-        claim.name.replace("_", " "),
-        number(claim.published),
-        MISSING if claim.measured is None else number(claim.measured),
-        difference,
-        _interval(bounds, number),
-        format_count(claim.n),
-        claim.verdict,
-        "; ".join(shorten(text, 120) for text in (claim.source, claim.note) if text),
     )
 
 

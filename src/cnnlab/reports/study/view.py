@@ -10,8 +10,8 @@ from cnnlab.render.document import Document, TitledTable
 from cnnlab.render.formatting import MISSING, format_count, format_loss, pluralize, shorten
 from cnnlab.render.result import document, svg
 from cnnlab.render.tables import TextTable
+from cnnlab.reports.claims import claims_table
 from cnnlab.reports.robustness.view import shift_tables
-from cnnlab.reports.run.tables import claim_table
 from cnnlab.reports.study import text as study_text
 from cnnlab.reports.study.text import comparisons, format_value, headline, ledger_text
 from cnnlab.stats.comparison import Comparison
@@ -90,15 +90,11 @@ def study_tables(result: StudyResult) -> dict[str, TitledTable]:
     if result.confirmation is not None:
         tables["confirmation"] = (confirmation_title(result.confirmation), confirmation_table(result.confirmation))
     if result.claims:
-        tables["claims"] = ("Published figures", arm_claim_table(result))
-    if result.ordinal_claims:
-        tables["ordinal_claims"] = ("Published comparisons", ordinal_claim_table(result))
+        tables["claims"] = ("Published claims", claims_table(result.claims, of="arm"))
     if result.shifted is not None:
         (_, *rest) = named = shift_tables(result.shifted)
         tables["shifted"] = ("Verdicts under shifts, on the test split", named[0][1])
         tables |= {f"shifted-{number}": (f"Under shifts: {title}", table) for number, (title, table) in enumerate(rest)}
-    if result.shift_claims:
-        tables["shift_claims"] = ("Published claims under shifts", shift_claim_table(result))
     return tables
 
 
@@ -206,45 +202,6 @@ def metric_values(runs: Iterable[SeedRecord]) -> Iterator[float]:
     for run in runs:
         if run.status != "not run":
             yield float("nan") if run.value is None else run.value
-
-
-def arm_claim_table(result: StudyResult) -> TextTable:
-    """Published figures of arms against measured ones."""
-    table = claim_table(claim.claim for claim in result.claims)
-    rows = ((shorten(each.arm, MAX_CELL_LENGTH), *row) for each, row in zip(result.claims, table.rows, strict=True))
-    return TextTable((TextTable.from_rows(["arm"], []).columns[0], *table.columns), tuple(rows))
-
-
-def ordinal_claim_table(result: StudyResult) -> TextTable:
-    """The published ordinal claims about arms, and this study's verdicts."""
-    rows = (
-        (
-            shorten(each.arm, MAX_CELL_LENGTH),
-            f"{each.published} than" if each.published in ("better", "worse") else each.published,
-            shorten(each.than, MAX_CELL_LENGTH) or MISSING,
-            each.verdict,
-            shorten(each.reason, 200),
-            "; ".join(shorten(text, 120) for text in (each.source, each.note) if text),
-        )
-        for each in result.ordinal_claims
-    )
-    return TextTable.from_rows(("arm", "published as", "other arm", "this study", "because", "source"), rows)
-
-
-def shift_claim_table(result: StudyResult) -> TextTable:
-    """The published claims about arms under shifts, and this study's verdicts."""
-    rows = (
-        (
-            shorten(each.arm, MAX_CELL_LENGTH),
-            shorten(each.shift, MAX_CELL_LENGTH),
-            each.published,
-            each.verdict,
-            shorten(each.reason, 200),
-            "; ".join(shorten(text, 120) for text in (each.source, each.note) if text),
-        )
-        for each in result.shift_claims
-    )
-    return TextTable.from_rows(("arm", "shift", "published", "this study", "because", "source"), rows)
 
 
 def column_notes(result: StudyResult) -> Iterator[str]:

@@ -1,1 +1,3 @@
-"""Published figures against measured ones, and runs against themselves."""
+"""Published claims against runs, and runs against their own weights."""
+
+from cnnlab.reports.verification import view as view

@@ -1,37 +1,29 @@
-"""The claims of a study's file as it is now, judged by the result of the study as it ran. No torch."""
+"""The claims of a study's file as it is now, judged by the stored result of the study. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from cnnlab.config.arms import experiment_settings, format_override
-from cnnlab.config.recipe import Claim, Recipe
+from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
-from cnnlab.errors import CnnlabError, RunError, SpecError
-from cnnlab.records import ClaimRecord, DataRecord, RunResult
-from cnnlab.runs.claims import judge_claims, smallest_difference
+from cnnlab.errors import RunError, SpecError
 from cnnlab.runs.index.recipe_claims import IGNORED_KEYS
 from cnnlab.runs.index.run_index import resolve_like_run
 from cnnlab.runs.index.same_data import is_same_source
-from cnnlab.stats.ablation import Ablation, analyze_ablation
-from cnnlab.stats.claim_test import judge_claim
-from cnnlab.stats.sample import Sample
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.studies.claims import judge_ordinal_claims, judge_shift_claims
+from cnnlab.studies.claims import judge_study_claims, missing_runs
 from cnnlab.studies.folder import read_result, study_folder, study_name
-from cnnlab.studies.result import ArmClaim, ArmRecord, SeedRecord, StudyResult
+from cnnlab.studies.result import StudyResult
 
 SOURCE = "data.source"
-# What a study on fewer images than were published for can't say.
-JUDGED_FIGURES = ("reproduced", "differs", "not enough evidence")
 
 
 def rejudge_claims(file: Path, runs: Path) -> StudyResult:
-    """The kept result of a study's file, with the claims and words that the file has now, judged by its figures.
+    """The stored result of a study, with the claims that its file has now.
 
     Args:
         runs: the folder of runs.
@@ -49,9 +41,6 @@ def rejudge_claims(file: Path, runs: Path) -> StudyResult:
         step = f"carry it out: cnnlab study {file}; what was found before: cnnlab verify {folder}"
         what = "the result here is of another study than this file"
         raise RunError(what, where=f"{folder}: {where}", received=was, allowed=now, next_step=step)
-    counted = {arm.name: arm.sample for arm in result.arms if not arm.same_as}
-    same = {arm.name: arm.same_as for arm in result.arms if arm.same_as}
-    ordinal_claims = judge_ordinal_claims(study, counted, same, _ablation(study, counted), result.data)
     notes = list(result.notes)
     if stored.seeds != study.seeds:
         notes.append(f"It was carried out with {len(stored.seeds)} seeds, and the file asks for {len(study.seeds)}.")
@@ -59,33 +48,14 @@ def rejudge_claims(file: Path, runs: Path) -> StudyResult:
     for name, key in rules.items():
         if (was := getattr(stored, key)) != (now := getattr(study, key)):
             notes.append(
-                f"It was carried out with {name} = {was}, and the file says {now}, by which words are judged here."
+                f"It was carried out with {name} = {was}, and the file says {now}, by which claims are judged here."
             )
-    claims, gone = _claims(study, result, runs)
-    if gone:
-        notes.append(f"{gone} of its runs are no longer in {runs}: of them only the study's own figures are known.")
-    shift_claims = judge_shift_claims(study, result.shifted, result.data, same)
-    judged_now = {
-        "claims": tuple(claims),
-        "ordinal_claims": ordinal_claims,
-        "shift_claims": shift_claims,
-        "notes": tuple(notes),
-    }
-    return result.model_copy(update=judged_now)
-
-
-def _ablation(study: Study, samples: Mapping[str, Sample]) -> Ablation | None:
-    """The arms against the baseline, by the rules of the file."""
-    others = [sample for name, sample in samples.items() if name != study.baseline]
-    if study.baseline is None or study.baseline not in samples or not others:
-        return None
-    return analyze_ablation(
-        samples[study.baseline],
-        others,
-        delta=study.smallest_difference,
-        alpha=study.alpha,
-        higher_is_better=study.higher_is_better,
-    )
+    if gone := missing_runs(study, result, runs):
+        notes.append(
+            f"{len(gone)} of its runs are no longer in {runs}: of them only the study's own figures are known."
+        )
+    claims = judge_study_claims(study, result, runs)
+    return result.model_copy(update={"claims": claims, "notes": tuple(notes)})
 
 
 def _stored_study(folder: Path, file: Path) -> Study:
@@ -159,85 +129,3 @@ def _setting_differences(
 def _recipe_settings(recipe: Recipe) -> dict[str, Any]:
     """A recipe's settings; its seed splits the data of a study."""
     return {**experiment_settings(recipe), "train.seed": recipe.train.seed, SOURCE: recipe.data.source}
-
-
-def _claims(study: Study, result: StudyResult, runs: Path) -> tuple[list[ArmClaim], int]:
-    """The file's claims by the runs of the result, those of the test set by its second stage; how many are gone."""
-    found, gone = [], set()
-    recipes = {arm.name: arm.recipe for arm in study.list_arms()}
-    for name, claims in study.claims.items():
-        arm, recipe = result.arm(name), recipes[name]
-        first, second = list(arm.seeds), _confirmation_seeds(result, name)
-        limited = recipe.data.limit is not None or recipe.data.per_class is not None or study.shortened
-        for figure, claim in claims.items():
-            seeds = second if figure.startswith("test_") else first
-            read = _read_runs(seeds, runs)
-            missing = {seed.run for seed in seeds if seed.run} - set(read)
-            gone |= missing
-            if missing:
-                record = _judge_by_stored_metrics(figure, claim, study, result, arm, seeds)
-            else:
-                record = _judge_by_runs(figure, claim, recipe, study, read)
-            verdict = "shortened" if limited and record.verdict in JUDGED_FIGURES else record.verdict
-            found.append(ArmClaim(arm=name, claim=record.model_copy(update={"verdict": verdict})))
-    return found, len(gone)
-
-
-def _confirmation_seeds(result: StudyResult, arm: str) -> list[SeedRecord]:
-    """The runs with fresh seeds of an arm; none where it was not confirmed."""
-    stage = result.confirmation
-    if stage is None:
-        return []
-    return list({stage.winner: stage.runs, stage.baseline: stage.baseline_runs}.get(arm, ()))
-
-
-def _read_runs(seeds: Sequence[SeedRecord], runs: Path) -> dict[str, tuple[RunResult, DataRecord]]:
-    """The runs that are there and have ended, by name."""
-    found = {}
-    for seed in seeds:
-        try:
-            folder = RunFolder.open(runs / seed.run) if seed.run else None
-            result = folder.result() if folder is not None else None
-            if folder is not None and result is not None:
-                found[seed.run] = (result, folder.data())
-        except CnnlabError:
-            continue
-    return found
-
-
-def _judge_by_runs(
-    figure: str, claim: Claim, recipe: Recipe, study: Study, read: Mapping[str, tuple[RunResult, DataRecord]]
-) -> ClaimRecord:
-    if not read:
-        return judge_claim(figure, claim.published, [], source=claim.source, note=claim.note)
-    results = [result for result, _ in read.values()]
-    data = next(iter(read.values()))[1]
-    return judge_claims(recipe.model_copy(update={"claims": {figure: claim}}), results, data, study)[0]
-
-
-def _judge_by_stored_metrics(
-    figure: str, claim: Claim, study: Study, result: StudyResult, arm: ArmRecord, seeds: Sequence[SeedRecord]
-) -> ClaimRecord:
-    """Judged by the figures that the study itself has kept: its metric, the same of the train split, parameters."""
-    metric, images = result.metric, result.images
-    if figure.startswith("test_"):
-        metric, images = (result.confirmation.metric, result.confirmation.images) if result.confirmation else ("", 0)
-    values: list[float | None] = []
-    if figure == "parameters":
-        values = [float(arm.parameters)]
-    elif figure == metric:
-        values = [seed.value for seed in seeds]
-    elif figure == f"train_{result.metric.partition('_')[2]}":
-        values = [seed.train for seed in seeds]
-    return judge_claim(
-        figure,
-        claim.published,
-        [value for value in values if value is not None and isfinite(value)],
-        images=claim.images,
-        claim_data=claim.data,
-        data=result.data,
-        measured_images=images if figure == metric else None,
-        delta=smallest_difference(figure, claim, study),
-        source=claim.source,
-        note=claim.note,
-    )

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from cnnlab.config.arms import diff_recipes, file_name, format_override
 from cnnlab.records import ClaimRecord, PrecisionConfig, Record, Score
-from cnnlab.runs.claims import judge_claims, measured_value
+from cnnlab.render.formatting import format_count, format_epoch
+from cnnlab.runs.claims import judge_claims
 from cnnlab.runs.index.run_groups import group_names, group_runs
 from cnnlab.runs.index.run_index import FinishedRun, RunIndex, SkippedRun
 
@@ -31,15 +32,6 @@ class RunMetrics(Record):
     test: Score | None
 
 
-class ClaimMeasurements(Record):
-    """A published figure, and the measured figure of each seed; of a repeated seed the last run counts."""
-
-    claim: ClaimRecord
-    data: str
-    values: tuple[float, ...]
-    seeds: tuple[int, ...]
-
-
 class Experiment(Record):
     """Runs of one recipe that differ only in their seeds.
 
@@ -57,7 +49,7 @@ class Experiment(Record):
     epochs: int
     parameters: int
     runs: tuple[RunMetrics, ...]
-    claims: tuple[ClaimMeasurements, ...]
+    claims: tuple[ClaimRecord, ...]
 
 
 def experiments(index: RunIndex) -> tuple[list[Experiment], list[SkippedRun]]:
@@ -94,7 +86,14 @@ def _make_experiment(name: str, group: Sequence[FinishedRun]) -> Experiment:
         epochs=_epochs_of_file(newest),
         parameters=newest.result.parameters,
         runs=tuple(map(_run_metrics, group)),
-        claims=tuple(_claim_measurements(newest, dict(sorted(by_seed.items())))),
+        claims=judge_claims(
+            (newest.file_recipe or newest.recipe).claims,
+            [run.result for _, run in sorted(by_seed.items())],
+            newest.data,
+            of=name,
+            seeds=sorted(by_seed),
+            shortened=_shortened_text(list(by_seed.values())),
+        ),
     )
 
 
@@ -110,6 +109,18 @@ def _is_shortened(run: FinishedRun) -> bool:
         return True
     ends = [(recipe.train.epochs, recipe.train.stop, recipe.train.budget) for recipe in (run.recipe, file)]
     return run.result.epochs < file.train.epochs and ends[0] != ends[1]
+
+
+def _shortened_text(runs: Sequence[FinishedRun]) -> str:
+    """How many epochs and images the runs had, where that is fewer than their file asks for."""
+    if not any(map(_is_shortened, runs)):
+        return ""
+    epochs = sorted({run.result.epochs for run in runs})
+    asked = _epochs_of_file(runs[0])
+    texts = [f"{', '.join(map(format_epoch, epochs))} of {asked} epochs"] if epochs[0] < asked else []
+    if _is_limited(runs[0]):
+        texts.append(f"only {format_count(runs[0].data.splits['train'])} training images")
+    return ", ".join(texts)
 
 
 def _epochs_of_file(run: FinishedRun) -> int:
@@ -151,24 +162,3 @@ def _run_metrics(run: FinishedRun) -> RunMetrics:
         torch=run.environment.torch,
         **{split: score.model_copy(update={"per_class": ()}) if score else None for split, score in scores.items()},
     )
-
-
-def _claim_measurements(newest: FinishedRun, by_seed: dict[int, FinishedRun]) -> Iterable[ClaimMeasurements]:
-    """The judged claims of the recipe's file, or of the run's recipe."""
-    recipe = newest.recipe.model_copy(update={"claims": (newest.file_recipe or newest.recipe).claims})
-    results = {seed: run.result for seed, run in by_seed.items()}
-    shortened = any(map(_is_shortened, by_seed.values()))
-    for record in judge_claims(recipe, list(results.values()), newest.data):
-        if record.verdict in ("reproduced", "differs") and shortened:
-            record = record.model_copy(update={"verdict": "shortened"})
-        values = {
-            seed: value
-            for seed, result in results.items()
-            if (value := measured_value(record.name, result)) is not None
-        }
-        yield ClaimMeasurements(
-            claim=record,
-            data=recipe.claims[record.name].data or "",
-            values=tuple(values.values()),
-            seeds=tuple(values),
-        )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cnnlab.config.arms import experiment_settings, file_name, format_override
 from cnnlab.config.recipe import Recipe
-from cnnlab.runs.index.experiments import ClaimMeasurements, Experiment, group_experiments
+from cnnlab.records import ClaimRecord
+from cnnlab.runs.index.experiments import Experiment, group_experiments
 from cnnlab.runs.index.run_groups import group_names, group_runs
 from cnnlab.runs.index.run_index import FinishedRun, RunIndex, SkippedRun, resolve_like_run
 from cnnlab.runs.index.same_data import is_same_source
@@ -76,14 +77,12 @@ def _judge_groups(
     groups = group_runs(whole, lambda run: f"{run.folder.path in other}\n{key(run)}")
     experiments = []
     for name, group in zip(group_names(groups), groups, strict=True):
-        (made,) = group_experiments(group, lambda _: "")
+        (experiment,) = group_experiments(group, lambda _: "")
         base = group[0].file_recipe if group[0].folder.path in other else None
-        claims = (
-            made.claims
-            if base is None
-            else tuple(_without_verdict_on_other_data(claim, base.data.source) for claim in made.claims)
-        )
-        experiments.append(made.model_copy(update={"name": name, "claims": claims}))
+        claims = [claim.model_copy(update={"of": name}) for claim in experiment.claims]
+        if base is not None:
+            claims = [_without_verdict_on_other_data(claim, base.data.source, experiment.data) for claim in claims]
+        experiments.append(experiment.model_copy(update={"name": name, "claims": tuple(claims)}))
     notes += [f"Left out: {run.run} ({run.reason})." for run in (*skipped, *diverged)]
     return JudgedExperiments(tuple(sorted(experiments, key=lambda one: one.name)), tuple(notes))
 
@@ -110,15 +109,18 @@ def _runs_on_other_data(runs: Iterable[FinishedRun]) -> tuple[set[Path], list[st
     return other, notes
 
 
-def _without_verdict_on_other_data(measurements: ClaimMeasurements, source: str) -> ClaimMeasurements:
-    """A claim that says nothing of its data was made for that of the recipe's file: on other data it is not judged.
+def _without_verdict_on_other_data(claim: ClaimRecord, source: str, data: str) -> ClaimRecord:
+    """A claim that names no data was published for that of the recipe's file; on other data it is not judged.
 
     A count that is equal is so whatever the images are.
     """
-    if measurements.data or measurements.claim.verdict in ("equal", "not measured"):
-        return measurements
-    claim = measurements.claim.model_copy(update={"verdict": "other data"})
-    return measurements.model_copy(update={"claim": claim, "data": file_name(source)})
+    if claim.data or claim.verdict in ("equal", "not measured"):
+        return claim
+    published = file_name(source)
+    reason = f"published for {published}, measured on {data}"
+    if published == data:
+        reason = f"measured on other images than those of the recipe's {data}"
+    return claim.model_copy(update={"verdict": "other data", "data": published, "reason": reason})
 
 
 def _disallowed_changes(run: FinishedRun, recipe: Recipe) -> list[str]:
