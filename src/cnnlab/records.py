@@ -175,6 +175,29 @@ class Environment(Record):
     cwd: str = ""
 
 
+class Provenance(Record):
+    """The recipe that a run was made from, written at its start.
+
+    Attributes:
+        name: of the run; that of its recipe's file, or of its study and arm.
+        file: the path of the recipe's file; "" for a recipe made in Python and for an arm of a study.
+        digest: of the settings in that file, without its seed and claims.
+        overrides: the settings that the run has otherwise than the file, by dotted key, as `--set` takes them.
+        epochs: as many as the file asks for.
+    """
+
+    name: str
+    file: str = ""
+    digest: str = ""
+    overrides: dict[str, str] = {}
+    epochs: int | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the run was given fewer images than its file asks for."""
+        return not {"data.limit", "data.per_class"}.isdisjoint(self.overrides)
+
+
 class Preprocessing(Record):
     """How an image becomes the network's input, in training, prediction and export alike.
 

@@ -76,7 +76,7 @@ def test_what_is_published_is_judged_and_shown(five: Study, lab: Any) -> None:
     assert figure.source == "a book"
     folder = study_folder(lab.runs, "colours")
     page = write_study_report(folder).read_text(encoding="utf-8")
-    assert "Under shifts" in page
+    assert "Accuracy under shifts" in page
     assert "a book" in page
     assert read_result(folder).claims == result.claims
     assert verify(folder).claims == result.claims

@@ -58,6 +58,7 @@ def make_run_view(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.l
         confusion=_confusion_matrix(folder),
         loaded=folder.loaded_weights(),
         features=folder.features(),
+        provenance=folder.provenance(),
     )
 
 

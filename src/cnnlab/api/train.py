@@ -15,6 +15,7 @@ def train(
     recipe: Recipe | str | Path,
     *,
     name: str = "",
+    file: str | Path | None = None,
     runs: str | Path = "runs",
     data: str | Path | None = None,
     device: str = "auto",
@@ -25,6 +26,7 @@ def train(
     Args:
         recipe: a recipe, or the path of its file.
         name: the name of the run, beside its time; by default the file's name.
+        file: that the recipe was read from, if `recipe` is not its path; kept in the run's provenance.
         runs: the folder in which the run folder is made.
         data: the folder of catalogue data; by default the cache folder.
         device: auto, cpu, cuda or mps.
@@ -38,10 +40,12 @@ def train(
         RunError: the run folder can't be written to.
     """
     known = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
+    path = file if isinstance(recipe, Recipe) else recipe
     folder = runs_run.run(
         known,
         RunContext.of(data, device, callbacks, runs),
-        name=name or ("run" if isinstance(recipe, Recipe) else Path(recipe).stem),
+        name=name or (Path(path).stem if path is not None else "run"),
+        file=Path(path) if path is not None else None,
     )
     return _write_report(folder, callbacks)
 

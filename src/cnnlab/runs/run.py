@@ -18,12 +18,13 @@ from cnnlab.data.loader import ImageLoader
 from cnnlab.distributed import ProcessLostError, init_process_group
 from cnnlab.errors import RunError
 from cnnlab.models.pretrained.source import copy_backbone_records, prefetch_weights
-from cnnlab.records import DataRecord, Preprocessing
+from cnnlab.records import DataRecord, Preprocessing, Provenance
 from cnnlab.runs.cached_features import TrainingInputs, feature_cache_messages
 from cnnlab.runs.checks import explain_out_of_memory
 from cnnlab.runs.environment import environment, relocate_recipe
 from cnnlab.runs.final_evaluation import write_final_result
 from cnnlab.runs.initial_weights import record_initial_weights
+from cnnlab.runs.provenance import make_provenance
 from cnnlab.runs.resolve_recipe import resolve_recipe
 from cnnlab.runs.setup import DatasetFactory, TrainingSetup, make_image_loader
 from cnnlab.runs.warnings import distributed_messages, log_warnings, table_with_warnings
@@ -41,6 +42,7 @@ def run(
     context: RunContext = LOCAL,
     *,
     name: str = "run",
+    file: Path | None = None,
     folder_path: Path | None = None,
     dataset_factory: DatasetFactory = open_dataset,
 ) -> RunFolder:
@@ -51,6 +53,7 @@ def run(
     Args:
         context: names the runs folder, the data folder and the device.
         name: the name of the run, beside its time.
+        file: that the recipe was read from.
         folder_path: the run folder, instead of a new one in the runs folder; it must not hold a run.
         dataset_factory: opens the data.
 
@@ -60,6 +63,7 @@ def run(
     """
     with _joined_processes(context) as joined:
         group, callbacks = joined.process_group, joined.callbacks
+        provenance = make_provenance(recipe, name, file)
         recipe = resolve_recipe(recipe, joined.data_root)
         with group.main_process_first():
             prefetch_weights(recipe.model.backbone, callbacks.log)
@@ -72,7 +76,7 @@ def run(
             training = setup.training()
             inputs = setup.training_inputs(callbacks.progress)
             if group.is_main:
-                _write_records(folder, setup, training, inputs)
+                _write_records(folder, setup, training, inputs, provenance)
                 _log_start(folder, setup, inputs, callbacks.log)
             _train(folder, setup, training, inputs, callbacks)
     return folder
@@ -136,7 +140,9 @@ def _log_start(folder: RunFolder, setup: TrainingSetup, inputs: TrainingInputs, 
     log_warnings(folder.table().warnings, log)
 
 
-def _write_records(folder: RunFolder, setup: TrainingSetup, training: TrainingState, inputs: TrainingInputs) -> None:
+def _write_records(
+    folder: RunFolder, setup: TrainingSetup, training: TrainingState, inputs: TrainingInputs, provenance: Provenance
+) -> None:
     """Write what is known before the first step; the recipe last, since a folder with a recipe counts as a run."""
     dataset, form = setup.dataset, setup.dataset.image_spec
     preprocessing = Preprocessing(
@@ -158,6 +164,7 @@ def _write_records(folder: RunFolder, setup: TrainingSetup, training: TrainingSt
     )
     made = environment(setup.device, setup.process_group.world_size)
     records = {
+        "provenance": provenance,
         "data": data,
         "layers": table_with_warnings(setup, training.train_model, inputs.train),
         "precision": setup.precision_config,

@@ -1,6 +1,7 @@
 """The run folder: what a run leaves behind, and reading it again. No torch.
 
 recipe.toml          the resolved recipe, defaults spelled out
+provenance.json      the recipe's file, and what was set otherwise
 environment.json     where it was made             data.json      classes, split hash, preprocessing
 layers.json          the traced table              precision.json precision and memory format, with the benchmark
 loaded.json          the weights that a backbone began with, where it has any; backbone/: the run that it is from
@@ -37,6 +38,7 @@ from cnnlab.records import (
     InitialWeightsRecord,
     LayerTable,
     PrecisionConfig,
+    Provenance,
     Record,
     RunResult,
     WeightLoadReport,
@@ -48,6 +50,12 @@ MAX_NAME = 80
 # What a run keeps of the run that its backbone is from, so that its network can be made again without that run.
 BACKBONE_FOLDER = "backbone"
 INITIAL_WEIGHTS_FILE = "initial_weights.json"
+# An earlier version named a folder by the time and the recipe, and by a number where two began in one second; a run
+# of a study by the study and the arm, its seed and its id.
+_EARLIER_NAMES = (
+    re.compile(r"\d{8}-\d{6}-(?P<recipe>.+?)(?P<number>-\d+)?"),
+    re.compile(r"(?P<recipe>.+)-s\d+-[0-9a-f]{12}-[0-9a-f]{6}(?P<number>)"),
+)
 # What files were called in runs of earlier versions.
 _OLD_FILES = {"precision.json": "way.json", INITIAL_WEIGHTS_FILE: "start.json"}
 
@@ -102,6 +110,15 @@ class RunFolder:
 
     def recipe(self) -> Recipe:
         return Recipe.read(self.path / "recipe.toml")
+
+    def provenance(self) -> Provenance | None:
+        """What the run was made from; None in a run of an earlier version."""
+        return self._record("provenance.json", Provenance) if (self.path / "provenance.json").exists() else None
+
+    def recipe_names(self) -> tuple[str, ...]:
+        """What the run's recipe may be called: one name; in a run of an earlier version, two by its folder's name."""
+        provenance = self.provenance()
+        return _names_by_folder(self.name) if provenance is None else (provenance.name,)
 
     def environment(self) -> Environment:
         return self._record("environment.json", Environment)
@@ -278,6 +295,14 @@ def _open_exactly(path: Path) -> RunFolder:
     if (path / "recipe.toml").exists():
         raise RunError("there is a run here already", where=str(path), next_step="go on with it: train --resume")
     return RunFolder(path.resolve())
+
+
+def _names_by_folder(name: str) -> tuple[str, ...]:
+    parts = next((parts for pattern in _EARLIER_NAMES if (parts := pattern.fullmatch(name))), None)
+    if parts is None:
+        return (name,)
+    number = parts["number"] or ""
+    return tuple(dict.fromkeys((parts["recipe"] + number, parts["recipe"])))
 
 
 def _damaged_error(path: Path, error: ValidationError) -> RunError:

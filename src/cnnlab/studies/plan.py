@@ -42,7 +42,8 @@ UNKNOWN_SPEED = math.nan
 class StudyTask:
     """One run to do.
 
-    `id` is a digest of recipe, seed, data and environment: equal work has one id, whatever it is called. `images` is
+    `id` is a digest of recipe, seed, data and environment: equal work has one id, whatever it is called. `name` is that
+    of the study and the arm, `images` is
     how many it trains on in all its epochs, `seconds` how long that will take by a benchmark; `data` is the digest of
     the data with its split.
     """
@@ -55,6 +56,7 @@ class StudyTask:
     images: int
     seconds: float
     data: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -274,9 +276,10 @@ def _arm_tasks(
         seeded = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
         facts = dataset_cache.fingerprint(seeded.data, seed)
         digest = run_id(seeded, facts.digest, made_by, backbone)
-        folder = f"{name}-{slug(arm.name)[:NAME_DIGITS]}-s{seed}-{digest}"
+        run_name = f"{name}-{slug(arm.name)[:NAME_DIGITS]}"
+        folder = f"{run_name}-s{seed}-{digest}"
         images = facts.train_size * recipe.train.epochs
-        yield StudyTask(digest, folder, arm.name, seed, seeded.to_toml(), images, seconds, facts.digest)
+        yield StudyTask(digest, folder, arm.name, seed, seeded.to_toml(), images, seconds, facts.digest, run_name)
 
 
 def _expected_seconds(recipe: Recipe, dataset: Dataset, speed: float) -> float:

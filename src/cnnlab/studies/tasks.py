@@ -119,7 +119,7 @@ def _run_or_resume(
         folder = resume_run(folder.path, own, dataset_factory=dataset_cache.open)
     else:
         into = _run_path(task, context.runs)
-        folder = run(recipe, own, folder_path=into, dataset_factory=dataset_cache.open)
+        folder = run(recipe, own, name=task.name, folder_path=into, dataset_factory=dataset_cache.open)
     return TaskResult(id=task.id, status="done", folder=folder.name)
 
 

@@ -83,7 +83,7 @@ def train(
                 assert known is not None
                 with name_file_in_errors(recipe):
                     folder = api_train.train(
-                        known, name=recipe.stem, runs=runs, data=data, device=device, callbacks=callbacks
+                        known, file=recipe, runs=runs, data=data, device=device, callbacks=callbacks
                     )
     if is_main_process():
         show_result(folder, json)

@@ -19,6 +19,7 @@ from cnnlab.records import (
     LayerTable,
     LedgerEntry,
     PrecisionConfig,
+    Provenance,
     RunResult,
     WeightLoadReport,
 )
@@ -49,6 +50,7 @@ class RunView:
         confusion: of the test split, or of the validation split if the test set is sealed; None if there is neither.
         loaded: the initial weights of its backbone; None if all were random.
         features: how the features of its frozen trunk were computed; None if nothing is frozen.
+        provenance: the file that its recipe is from; None in a run of an earlier version.
     """
 
     name: str
@@ -66,3 +68,4 @@ class RunView:
     confusion: ConfusionMatrix | None = None
     loaded: WeightLoadReport | None = None
     features: FeatureCacheRecord | None = None
+    provenance: Provenance | None = None

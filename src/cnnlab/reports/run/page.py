@@ -8,9 +8,11 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from cnnlab.config.arms import file_name
 from cnnlab.config.losses import losses
 from cnnlab.interpret.activations.figures import layer_figure
 from cnnlab.interpret.activations.view import reading_notes
+from cnnlab.records import Provenance
 from cnnlab.render.confusion_matrix import confusion_figure
 from cnnlab.render.formatting import (
     MISSING,
@@ -194,6 +196,7 @@ def _data_facts(view: RunView) -> list[Fact]:
 def _environment_facts(view: RunView) -> list[Fact]:
     environment, precision_config = view.environment, view.precision_config
     return [
+        *_provenance_facts(view.provenance),
         ("device", environment.device),
         ("processor", f"{environment.processor}, {pluralize(environment.threads, 'thread')}"),
         *([("processes", f"{environment.processes:,}, which share each batch")] if environment.processes > 1 else []),
@@ -204,3 +207,11 @@ def _environment_facts(view: RunView) -> list[Fact]:
         ("memory format", precision_config.memory_format.replace("_", " ")),
         *([("chosen because", precision_config.reason)] if precision_config.reason else []),
     ]
+
+
+def _provenance_facts(provenance: Provenance | None) -> list[Fact]:
+    if provenance is None or not provenance.file:
+        return []
+    changed = ", ".join(f"{key}={value}" for key, value in provenance.overrides.items())
+    facts = [("recipe", f"{shorten(file_name(provenance.file))}, {provenance.digest}")]
+    return [*facts, ("set otherwise", shorten(changed, 400))] if changed else facts

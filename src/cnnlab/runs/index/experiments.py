@@ -102,7 +102,13 @@ def _is_limited(run: FinishedRun) -> bool:
 
 
 def _is_shortened(run: FinishedRun) -> bool:
-    """Whether it had fewer images or epochs than its file asks for, other than by the file's own rules."""
+    """Whether it had fewer images or epochs than its file asks for, other than by the file's own rules.
+
+    Where the file is gone, the run's provenance tells.
+    """
+    if run.file_recipe is None and run.provenance is not None:
+        changed = not {"train.epochs", "train.stop", "train.budget"}.isdisjoint(run.provenance.overrides)
+        return run.provenance.is_limited or (changed and run.result.epochs < _epochs_of_file(run))
     file = run.file_recipe or run.recipe
     own_limits = [(recipe.data.limit, recipe.data.per_class) for recipe in (run.recipe, file)]
     if _is_limited(run) and (run.file_recipe is None or own_limits[0] != own_limits[1]):
@@ -124,7 +130,8 @@ def _shortened_text(runs: Sequence[FinishedRun]) -> str:
 
 
 def _epochs_of_file(run: FinishedRun) -> int:
-    return (run.file_recipe or run.recipe).train.epochs
+    asked = run.provenance.epochs if run.provenance is not None and run.file_recipe is None else None
+    return asked or (run.file_recipe or run.recipe).train.epochs
 
 
 def _rerun_command(run: FinishedRun, seeds: Sequence[int]) -> str:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from cnnlab.config.arms import experiment_settings, file_name, format_override
 from cnnlab.config.recipe import Recipe
+from cnnlab.errors import RunError
 from cnnlab.records import ClaimRecord
 from cnnlab.runs.index.experiments import Experiment, group_experiments
 from cnnlab.runs.index.run_groups import group_names, group_runs
 from cnnlab.runs.index.run_index import FinishedRun, RunIndex, SkippedRun, resolve_like_run
 from cnnlab.runs.index.same_data import is_same_source
+from cnnlab.storage.run_folder import RunFolder
 
 # What a run may have otherwise than its recipe and still be a run of it: its data (other data is compared, and not
 # judged), how it was computed, when the test set was opened, which seed splits; and what shortens it, which its
@@ -52,7 +54,7 @@ def judge_recipe_claims(path: Path, runs: Path) -> JudgedExperiments:
             others.append(SkippedRun(run=run.folder.name, reason=f"other settings: {', '.join(otherwise)}"))
         else:
             ours.append(replace(run, file=path, stem=path.stem))
-    unfinished = [run for run in left_out if path.stem in run.run]
+    unfinished = [run for run in left_out if path.stem in _recipe_names(RunFolder(runs / run.run))]
     return _judge_groups(ours, [*others, *unfinished], _comparable_key)
 
 
@@ -63,6 +65,13 @@ def judge_run_claims(paths: Iterable[Path]) -> JudgedExperiments:
         RunError: there is no run.
     """
     return _judge_groups(*RunIndex.of_paths(paths).load(), _claims_key)
+
+
+def _recipe_names(folder: RunFolder) -> tuple[str, ...]:
+    try:
+        return folder.recipe_names()
+    except RunError:  # it is left out since it is damaged
+        return ()
 
 
 def _judge_groups(

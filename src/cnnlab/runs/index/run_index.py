@@ -14,16 +14,11 @@ from cnnlab.config.arms import experiment_settings, format_override
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import CnnlabError
 from cnnlab.grammar.toml_files import bundled_recipe
-from cnnlab.records import DataRecord, Environment, PrecisionConfig, Record, RunResult
+from cnnlab.records import DataRecord, Environment, PrecisionConfig, Provenance, Record, RunResult
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder, list_runs
 
 # A run of a study is named STUDY-ARM-sSEED-WORK-MADE: the digest of the work, and of the code and device that made it.
 _TASK_ID = re.compile(r"-(?P<work>[0-9a-f]{12})-(?P<made>[0-9a-f]{6})$")
-# Other runs are named TIME-RECIPE, with a number where two began in one second.
-_NAMES = (
-    re.compile(r"\d{8}-\d{6}-(?P<recipe>.+?)(?P<number>-\d+)?"),
-    re.compile(r"(?P<recipe>.+)-s\d+-[0-9a-f]{12}-[0-9a-f]{6}(?P<number>)"),
-)
 
 
 class SkippedRun(Record):
@@ -51,14 +46,14 @@ class FinishedRun:
         """Read a run, or why it has no figures; a diverged run is a finished one.
 
         Args:
-            recipes: the folder of the recipe files; by default cnnlab's own.
+            recipes: the folder of the recipe files; by default where the run's provenance says, then cnnlab's own.
         """
         try:
             result = folder.result()
             if result is None:
                 return SkippedRun(run=folder.name, reason="unfinished")
             recipe = folder.recipe()
-            stem, file = _find_recipe_file(folder, recipe, recipes or bundled_recipe("any").parent)
+            stem, file = _find_recipe_file(folder, recipe, recipes)
             return cls(
                 folder, recipe, result, folder.data(), folder.precision_config(), folder.environment(), stem, file
             )
@@ -73,6 +68,11 @@ class FinishedRun:
     @property
     def seed(self) -> int:
         return self.recipe.train.seed
+
+    @cached_property
+    def provenance(self) -> Provenance | None:
+        """What it was made from; None in a run of an earlier version."""
+        return self.folder.provenance()
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -193,20 +193,21 @@ def resolve_like_run(recipe: Recipe, folder: RunFolder, run_recipe: Recipe) -> R
         return recipe
 
 
-def _find_recipe_file(folder: RunFolder, recipe: Recipe, recipes: Path) -> tuple[str, Path | None]:
+def _find_recipe_file(folder: RunFolder, recipe: Recipe, recipes: Path | None) -> tuple[str, Path | None]:
     """The name of a run's recipe, and its file if that exists and has the same network."""
-    parts = next((parts for name in _NAMES if (parts := name.fullmatch(folder.name))), None)
-    stem, number = (parts["recipe"], parts["number"] or "") if parts else (folder.name, "")
-    for name in (stem + number, stem):
-        file = recipes / f"{name}.toml"
+    names, provenance = folder.recipe_names(), folder.provenance()
+    files = [recipes / f"{name}.toml" for name in names] if recipes is not None else []
+    files += [Path(provenance.file)] if provenance is not None and provenance.file else []
+    files += [bundled_recipe(name) for name in names]
+    for file in files:
         try:
             if file.is_file():
                 known = resolve_like_run(Recipe.read(file), folder, recipe)
                 if _network_key(known) == _network_key(recipe):
-                    return name, file
+                    return file.stem, file
         except CnnlabError:
             continue
-    return stem + number, None
+    return names[0], None
 
 
 def _network_key(recipe: Recipe) -> tuple[object, ...]:
