@@ -10,8 +10,16 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 Verdict = Literal[
-    *("equal", "not equal", "reproduced", "differs", "holds", "contradicted"),
-    *("not enough evidence", "other data", "shortened", "not measured"),
+    "equal",
+    "not equal",
+    "reproduced",
+    "differs",
+    "holds",
+    "contradicted",
+    "not enough evidence",
+    "other data",
+    "shortened",
+    "not measured",
 ]
 
 
