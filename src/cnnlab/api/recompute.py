@@ -1,4 +1,4 @@
-"""Verify runs against themselves: every figure that they report is found again."""
+"""Recompute the figures of runs from their weights and data."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 
 from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.errors import RunError
-from cnnlab.reports.verification.result import (
-    VerifiedRuns,
-)
+from cnnlab.reports.verification.result import VerifiedRuns
 from cnnlab.runs.verify.recompute import find_runs, verify_run
 from cnnlab.studies.folder import read_result
 
@@ -21,10 +19,10 @@ def recompute(
     device: str = "auto",
     callbacks: Callbacks = NO_CALLBACKS,
 ) -> VerifiedRuns:
-    """Recalculate runs, one's own or other people's: every figure that they report, from weights and data.
+    """Recompute the figures of runs, one's own or other people's, from their weights and data.
 
-    Tables, split, normalisation, learning curve, predictions and figures are found again and held to what the folder
-    says. Nothing in a run is changed; where it reports test figures, the look at its test set is a line in the ledger.
+    Table, split, normalisation, predictions and scores are computed again and compared with those of the folder.
+    Nothing in a run is changed; if it reports test figures, the opening of its test set is a line in the ledger.
 
     Args:
         runs: run folders, folders of run folders, which need not be whole, or the folder of a study.
@@ -45,9 +43,9 @@ def recompute(
         found |= dict.fromkeys(inner.resolve() for inner in within)
     context, done = RunContext.of(data, device, callbacks), []
     for number, path in enumerate(found):
-        callbacks.progress("recalculating", number, len(found), "runs")
+        callbacks.progress("recomputing", number, len(found), "runs")
         done.append(verify_run(path, context))
-    callbacks.progress("recalculating", len(found), len(found), "runs")
+    callbacks.progress("recomputing", len(found), len(found), "runs")
     return VerifiedRuns(runs=tuple(done))
 
 

@@ -21,7 +21,8 @@ from cnnlab.records import ClaimRecord
 from cnnlab.reports.verification.result import ClaimVerification, VerifiedRuns
 from cnnlab.runs.index.same_data import is_same_source
 from cnnlab.runs.run import run
-from cnnlab.runs.verify.result import RunVerification, VerificationChecks
+from cnnlab.runs.verify.recompute import Checks
+from cnnlab.runs.verify.result import RunVerification
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.studies.result import StudyResult
 
@@ -410,10 +411,10 @@ def test_claims_come_in_every_form(
 
 
 def test_recalculated_runs_on_a_sheet() -> None:
-    checks = VerificationChecks()
-    checks.check_equal("parameters", 5, 5, "never told")
-    checks.check_close("test loss", 0.5, float("nan"), 0.1, "no number")
-    checks.check_close("train loss", float("nan"), float("nan"), 0.1, "never told")
+    checks = Checks()
+    checks.equal("parameters", 5, 5, "never told")
+    checks.close("test loss", 0.5, float("nan"), 0.1, "no number")
+    checks.close("train loss", float("nan"), float("nan"), 0.1, "never told")
     wrong = RunVerification(run="a", figures=tuple(checks.figures), notes=("same", "a alone"))
     right = RunVerification(run="b", figures=tuple(checks.figures[:1]), notes=("same",))
     found = VerifiedRuns(runs=(wrong, right))

@@ -1,4 +1,4 @@
-"""`cnnlab verify`: published figures held against runs, and runs recalculated."""
+"""`cnnlab verify`: judge published claims by runs, or recompute the figures of runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Recompute = Annotated[
     bool,
     typer.Option(
         "--recompute",
-        help="Recalculate every figure that the runs report, from their weights and data; exit 1 if one does not hold.",
+        help="Compute every figure of the runs again from their weights and data; exit 1 if one does not hold.",
     ),
 ]
 # What a narrow terminal goes without, the first to go first.
@@ -40,9 +40,9 @@ def verify_claims(
     format_: Format = "text",
     debug: Debug = False,
 ) -> None:
-    """Hold published figures against runs; or, with --recompute, hold what runs report against their own weights.
+    """Judge published claims by runs; or, with --recompute, compare the figures of runs with their own weights.
 
-    A recipe's figures are judged by all its finished runs in --runs, a study's by its result there.
+    A recipe's claims are judged by all its finished runs in --runs, a study's by its result there.
     """
     output_format = choose_format(json, format_)
     if recompute:

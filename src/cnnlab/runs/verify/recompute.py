@@ -1,13 +1,13 @@
-"""A run verified: its weights loaded, its data opened, and every figure that it reports found again."""
+"""Recompute a run: load its weights, score its data again, and compare with what its folder reports."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
-from typing import Any, get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,154 +15,337 @@ import torch
 from torch import nn
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.config.stopping import EarlyStoppingConfig, Metric, NoBudget, TimeBudget
+from cnnlab.config.stopping import Metric
 from cnnlab.config.warnings import summarize
 from cnnlab.context import LOCAL, RunContext
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.sources.base import Split
+from cnnlab.errors import CnnlabError
 from cnnlab.evaluation.logits import predict_logits
 from cnnlab.evaluation.metrics import compute_score
 from cnnlab.models.network_plan import plan_network
-from cnnlab.records import DataRecord, Environment, EpochRecord, LayerTable, PrecisionConfig, RunResult, Score
+from cnnlab.records import DataRecord, EpochRecord, LayerTable, PrecisionConfig, RunResult, Score
 from cnnlab.runs.environment import code_hash, relocate_recipe
 from cnnlab.runs.final_evaluation import open_test_split, trained_network
 from cnnlab.runs.setup import make_image_loader
-from cnnlab.runs.verify.result import RunVerification, VerificationChecks
-from cnnlab.storage.run_folder import BACKBONE_FOLDER, Predictions, RunFolder, slug
+from cnnlab.runs.verify.result import ReportedValue, RunVerification, VerifiedValue
+from cnnlab.storage.run_folder import BACKBONE_FOLDER, Predictions, RunFolder
 from cnnlab.storage.test_ledger import openings
 from cnnlab.training.device import choose_device, disable_tf32
 from cnnlab.training.early_stopping import EarlyStopping
-from cnnlab.training.schedules import LRScheduler, TrainingPosition, lr_multiplier
 
+T = TypeVar("T")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 METRICS: tuple[str, ...] = get_args(Metric)
+PURPOSE = "verify"
+MAX_ROWS = 5
 # The same logits give the same figures, but for the order of adding.
-EXACT = 1e-6
+EXACT = dict.fromkeys(METRICS, 1e-6)
 # Logits of another number of threads or machine differ by a few units of the seventh digit of the largest number that
 # was added on the way to them; this leaves room for a hundred layers.
 LOGITS_TOLERANCE = 1e-3
-Logits = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
+# Means over the same pixels, in another order of adding.
+STATS_TOLERANCE = 1e-5
+
+UNREADABLE = "the file is missing, damaged or edited"
+OTHER_DATA = "these are not the images that the run was made with, or data.json or the recipe was edited"
+OTHER_WEIGHTS = "the weights are not those that were scored, or the figure was edited"
+OTHER_PREDICTIONS = "result.json and the predictions do not belong together: one of the two was edited"
+EDITED_TABLE = "layers.json, result.json or the recipe was edited"
+EDITED_CURVE = "result.json, the recipe or the learning curve was edited, or belongs to another run"
 
 
-def check_saved_predictions(
-    checks: VerificationChecks, split: str, reported: Score, saved: Predictions, classes: Sequence[str]
-) -> None:
-    """Hold a reported score to the kept predictions: the same logits give the same figures."""
-    name = f"predictions-{split}.npz"
-    if not _is_valid(saved, len(classes)):
-        shapes = f"{saved.labels.shape} labels, {saved.logits.shape} logits"
-        checks.check_equal(name, f"{reported.images} images, {len(classes)} classes", shapes, f"{name} was edited")
-        return
-    what = f"result.json does not report what {name} holds: one of the two was edited"
-    found = compute_score(saved.logits, saved.labels, classes)
-    checks.check_equal(f"{split} images, in {name}", reported.images, found.images, what)
-    for metric in METRICS:
-        checks.check_close(
-            f"{split} {_metric_text(metric)}, of {name}", reported.metric(metric), found.metric(metric), EXACT, what
-        )
-    _check_classes(checks, f"of {name}", split, reported, found, EXACT, what)
+@dataclass
+class Checks:
+    """The figures and notes of a run, as they are compared."""
+
+    figures: list[VerifiedValue] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def equal(self, name: str, reported: ReportedValue, found: ReportedValue, meaning: str) -> bool:
+        """Compare a figure that must be the same."""
+        return self._add(name, reported, found, reported == found, meaning)
+
+    def close(self, name: str, reported: float, found: float, tolerance: float, meaning: str) -> bool:
+        """Compare a figure that another machine or number of threads may change in its last digits."""
+        finite = isfinite(reported) and isfinite(found)
+        holds = abs(reported - found) <= tolerance if finite else repr(reported) == repr(found)
+        return self._add(name, reported, found, holds, meaning)
+
+    def read(self, folder: RunFolder, name: str, reader: Callable[[], T], meaning: str = UNREADABLE) -> T | None:
+        """Read a file of the run; one that is missing or damaged is a figure that does not hold."""
+        if not folder.file(name).is_file():
+            self.equal(name, "there", "missing", meaning)
+            return None
+        with self.usable(name, meaning):
+            return reader()
+        return None
+
+    @contextmanager
+    def usable(self, name: str, meaning: str) -> Iterator[None]:
+        """Turn an error within it into a figure that does not hold."""
+        try:
+            yield
+        except CnnlabError as error:
+            messages = (f"{each.what} ({each.received})" if each.received else each.what for each in error.problems)
+            self._add(name, "usable", "; ".join(messages), False, meaning)
+
+    def _add(self, name: str, reported: ReportedValue, found: ReportedValue, holds: bool, meaning: str) -> bool:
+        meaning = "" if holds else meaning
+        self.figures.append(VerifiedValue(name=name, reported=reported, found=found, holds=holds, meaning=meaning))
+        return holds
 
 
-def check_scores(
-    checks: VerificationChecks,
-    split: str,
-    reported: Score,
-    logits: Logits,
-    labels: Labels,
-    classes: Sequence[str],
-    saved: Predictions | None,
-) -> None:
-    """Hold a reported score, and the kept predictions, to what the selected weights say here.
+@disable_tf32()
+def verify_run(path: str | Path, context: RunContext = LOCAL) -> RunVerification:
+    """Recompute a run: its table, its data, and every figure of its selected weights.
+
+    Nothing in the folder is changed. The test set is opened only if the run reports test figures; that opening is a
+    line in the ledger beside the run.
 
     Args:
-        logits, labels: found here, N×K and N.
-        saved: the run's own predictions; None where they are missing.
+        path: a run folder; files may be missing.
+        context: names the device and the data folder.
+
+    Raises:
+        UsageError: an unknown device.
     """
-    finite = logits[np.isfinite(logits)]
-    within = LOGITS_TOLERANCE * (1 + float(np.abs(finite).max(initial=0.0)))
-    weights = "the weights are not those that were scored, or the figure was edited"
-    if saved is not None and _is_valid(saved, len(classes)):
-        _check_predictions(checks, split, saved, logits, labels, within)
-    found = compute_score(logits, labels, classes)
-    checks.check_equal(f"{split} images", reported.images, found.images, "another number of images was scored")
-    checks.check_close(f"{split} loss", reported.loss, found.loss, 2 * within, weights)
-    loose = _near_ties(logits, 1, within)
-    smallest = min((each.images for each in found.per_class if each.images), default=1)
-    room = {
-        "accuracy": len(loose) / found.images,
-        "top5": len(_near_ties(logits, 5, within)) / found.images,
-        "balanced_accuracy": 2 * len(loose) / smallest,
-        "macro_f1": 2 * len(loose) / smallest,
+    folder, device, checks = RunFolder(Path(path).resolve()), choose_device(context.device), Checks()
+    recipe = checks.read(folder, "recipe.toml", folder.recipe)
+    data = checks.read(folder, "data.json", folder.data)
+    table = checks.read(folder, "layers.json", folder.table)
+    precision = checks.read(folder, "precision.json", folder.precision_config)
+    environment = checks.read(folder, "environment.json", folder.environment)
+    curve = checks.read(folder, "metrics.jsonl", folder.epochs)
+    result = checks.read(folder, "result.json", folder.result, "the run has not finished")
+    dataset = None
+    if recipe is not None and data is not None:
+        _check_table(checks, folder, recipe, data, table, result)
+        with checks.usable("data", "the data that the recipe names is not here, or has changed: see --data"):
+            dataset = _open_data(checks, folder, recipe, data, context)
+    if recipe is not None and result is not None and curve:
+        _check_selection(checks, recipe, curve, result)
+    if result is not None and data is not None and result.train is not None:
+        saved = _saved_predictions(checks, folder, recipe, result, data.classes)
+        with checks.usable("selected weights", "the checkpoint is missing, damaged, or of another network or epoch"):
+            network = trained_network(folder, device, checks.notes.append)
+            size = sum(parameter.numel() for parameter in network.parameters())
+            checks.equal("parameters, of the weights", result.parameters, size, "the weights are of another network")
+            if dataset is not None:
+                _check_weights(checks, folder, dataset, network, result, saved, device, precision)
+    if environment is not None and environment.code != code_hash():
+        checks.notes.append(f"Made by other code of cnnlab ({environment.code}) than this ({code_hash()}).")
+    checks.notes += _notes(folder, result, data, scored=dataset is not None)
+    return RunVerification(run=folder.name, figures=tuple(checks.figures), notes=tuple(checks.notes))
+
+
+def find_runs(path: Path) -> list[Path]:
+    """The run at a path, or the runs in it; a folder counts that holds any record of a run."""
+    if is_run(path):
+        return [path]
+    return sorted(inner for inner in path.iterdir() if inner.is_dir() and is_run(inner)) if path.is_dir() else []
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder holds a run, or some of its files."""
+    return any((path / name).is_file() for name in ("recipe.toml", "data.json", "metrics.jsonl", "best.json"))
+
+
+def _check_table(
+    checks: Checks,
+    folder: RunFolder,
+    recipe: Recipe,
+    data: DataRecord,
+    table: LayerTable | None,
+    result: RunResult | None,
+) -> None:
+    """Trace the recipe's table again."""
+    spec = data.preprocessing
+    with checks.usable("layer table", "the recipe's table does not fit the data: one of the two was edited"):
+        shape = (spec.channels, spec.height, spec.width)
+        plan = plan_network(recipe.model, shape, len(data.classes), folder.path / BACKBONE_FOLDER)
+        found = summarize(plan.layers, recipe, parameters=plan.parameters, trainable=plan.trainable)
+        if result is not None:
+            checks.equal("parameters", result.parameters, found.parameters, EDITED_TABLE)
+        if table is None:
+            return
+        checks.equal("parameters, in layers.json", table.parameters, found.parameters, EDITED_TABLE)
+        checks.equal("multiply-adds", table.macs, found.macs, EDITED_TABLE)
+        checks.equal("rows of the table", len(table.layers), len(found.layers), EDITED_TABLE)
+        rows = zip(table.layers, found.layers, strict=False)
+        for stored, row in [pair for pair in rows if pair[0] != pair[1]][:MAX_ROWS]:
+            name = next(name for name in type(stored).model_fields if getattr(stored, name) != getattr(row, name))
+            checks.equal(
+                f"row {stored.name}: {name}", str(getattr(stored, name)), str(getattr(row, name)), EDITED_TABLE
+            )
+
+
+def _open_data(
+    checks: Checks, folder: RunFolder, recipe: Recipe, data: DataRecord, context: RunContext
+) -> Dataset | None:
+    """The run's data, if it is the data of the run's records; no test image is read."""
+    known = relocate_recipe(folder, context.data_root)
+    dataset = open_dataset(known.data, recipe.train.seed, context)
+    spec, stored = dataset.image_spec, data.preprocessing
+    facts: dict[str, tuple[ReportedValue, ReportedValue]] = {
+        "classes": (", ".join(data.classes), ", ".join(dataset.classes)),
+        **{
+            f"images of the {split} split": (data.splits.get(split, 0), dataset.num_images(split))
+            for split in SPLITS
+            if split in data.splits or split in dataset.splits
+        },
+        "split hash": (data.split_hash, dataset.split_hash),
+        "test set": (data.test_set, dataset.test_set_id() if "test" in dataset.splits else ""),
+        "image shape": (f"{stored.channels}×{stored.height}×{stored.width}", "×".join(map(str, spec.shape))),
+        "interpolation": (stored.interpolation, spec.interpolation),
+        "channels of the normalisation": (len(stored.mean), len(dataset.mean)),
     }
-    for metric, share in room.items():
-        one, other = reported.metric(metric), found.metric(metric)
-        moved = ""
-        if metric in ("accuracy", "top5"):
-            moved = f"{round(abs(one - other) * found.images):,} of {found.images:,} images differ; "
-        checks.check_close(f"{split} {_metric_text(metric)}", one, other, share + EXACT, moved + weights)
-    _check_classes(checks, "", split, reported, found, room["macro_f1"] + EXACT, weights)
+    holding = [checks.equal(name, reported, found, OTHER_DATA) for name, (reported, found) in facts.items()]
+    if not all(holding):
+        checks.notes.append("No figure of the weights was recomputed: the data here is not that of the run.")
+        return None
+    for name, ours, theirs in (("mean", stored.mean, dataset.mean), ("standard deviation", stored.std, dataset.std)):
+        for channel, (reported, found) in enumerate(zip(ours, theirs, strict=True)):
+            checks.close(f"normalisation {name}, channel {channel}", reported, found, STATS_TOLERANCE, OTHER_DATA)
+    return dataset
 
 
-def _check_predictions(
-    checks: VerificationChecks, split: str, saved: Predictions, logits: Logits, labels: Labels, tolerance: float
+def _check_selection(checks: Checks, recipe: Recipe, curve: Sequence[EpochRecord], result: RunResult) -> None:
+    """Compare the end of the training and the selected epoch with the learning curve."""
+    checks.equal("epochs", result.epochs, curve[-1].epoch, EDITED_CURVE)
+    if result.train is None:
+        return
+    best, selected = EarlyStopping(recipe.train.choose), curve[-1].epoch
+    if recipe.train.weights == "best":
+        better = [point.epoch for point in curve if point.validation is not None and best.update(point.validation)]
+        selected = better[-1] if better else selected
+    checks.equal("selected epoch", result.selected_epoch, selected, EDITED_CURVE)
+
+
+def _saved_predictions(
+    checks: Checks, folder: RunFolder, recipe: Recipe | None, result: RunResult, classes: Sequence[str]
+) -> dict[Split, Predictions]:
+    """The saved predictions of each split, compared with the reported scores: the same logits give the same figures."""
+    saved: dict[Split, Predictions] = {}
+    for split, reported in _scores(result).items():
+        name = f"predictions-{split}.npz"
+        if split == "train" and recipe is not None and recipe.train.predictions != "all":
+            continue
+        predictions = checks.read(folder, name, lambda split=split: folder.predictions(split))  # type: ignore[misc]
+        if predictions is None:
+            continue
+        if not _is_valid(predictions, len(classes)):
+            shapes = f"{predictions.labels.shape} labels, {predictions.logits.shape} logits"
+            checks.equal(name, f"{reported.images} images, {len(classes)} classes", shapes, UNREADABLE)
+            continue
+        saved[split] = predictions
+        found = compute_score(predictions.logits, predictions.labels, classes)
+        _check_score(checks, split, f", of {name}", reported, found, EXACT, OTHER_PREDICTIONS)
+    return saved
+
+
+def _check_weights(
+    checks: Checks,
+    folder: RunFolder,
+    dataset: Dataset,
+    network: nn.Module,
+    result: RunResult,
+    saved: Mapping[Split, Predictions],
+    device: torch.device,
+    precision: PrecisionConfig | None,
 ) -> None:
+    """Score every split that has reported figures; an opening of the test set is recorded first."""
+    plain = precision or PrecisionConfig(precision="fp32", memory_format="contiguous")
+    for split, reported in _scores(result).items():
+        with checks.usable(f"{split} images", "the images can't be read, or the opening can't be recorded"):
+            if split == "test":
+                loader = open_test_split(folder, dataset, device, plain, PURPOSE)
+            else:
+                loader = make_image_loader(dataset, split, device, plain)
+            logits, labels = predict_logits(network, loader), loader.labels
+            finite = logits[np.isfinite(logits)]
+            tolerance = LOGITS_TOLERANCE * (1 + float(np.abs(finite).max(initial=0.0)))
+            if split in saved:
+                _check_predictions(checks, split, saved[split], Predictions(labels, logits), tolerance)
+            found = compute_score(logits, labels, dataset.classes)
+            _check_score(checks, split, "", reported, found, _tolerances(found, logits, tolerance), OTHER_WEIGHTS)
+
+
+def _check_predictions(checks: Checks, split: str, saved: Predictions, found: Predictions, tolerance: float) -> None:
+    """Compare saved predictions with those of the weights, image by image."""
     name = f"predictions-{split}.npz"
-    if len(saved.labels) != len(labels):
-        checks.check_equal(
-            f"{name}: images", len(saved.labels), len(labels), f"{name} is of other images, or was edited"
-        )
+    if not checks.equal(f"{name}: images", len(saved.labels), len(found.labels), OTHER_DATA):
         return
-    wrong = int((saved.labels != labels).sum())
-    checks.check_equal(f"{name}: labels that are not the data's", 0, wrong, f"{name} is of other images, or was edited")
+    wrong = int((saved.labels != found.labels).sum())
+    checks.equal(f"{name}: labels that are not the data's", 0, wrong, OTHER_DATA)
     with np.errstate(invalid="ignore"):
-        apart = np.abs(saved.logits.astype(np.float64) - logits)
-    # The same infinities are no difference; anything beside a NaN is, unless both are.
-    apart = np.where((saved.logits == logits) | (np.isnan(saved.logits) & np.isnan(logits)), 0.0, apart)
-    apart = np.where(np.isnan(apart), np.inf, apart)
-    images = int((apart.max(axis=1, initial=0.0) > tolerance).sum())
-    classes = int((saved.logits.argmax(axis=1) != logits.argmax(axis=1)).sum())
-    what = (
-        f"the selected weights do not give these; {classes:,} of {len(labels):,} images have another class: "
-        "other weights, other images, or edited predictions"
-    )
-    checks.check_equal(f"{name}: images whose logits differ", 0, images, what)
+        difference = np.abs(saved.logits.astype(np.float64) - found.logits)
+    # Equal infinities are no difference; a NaN is one, unless both are.
+    same = (saved.logits == found.logits) | (np.isnan(saved.logits) & np.isnan(found.logits))
+    difference = np.where(same, 0.0, np.nan_to_num(difference, nan=np.inf, posinf=np.inf))
+    images = int((difference.max(axis=1, initial=0.0) > tolerance).sum())
+    checks.equal(f"{name}: images whose logits differ", 0, images, OTHER_WEIGHTS)
 
 
-def _check_classes(
-    checks: VerificationChecks, of: str, split: str, reported: Score, found: Score, tolerance: float, meaning: str
+def _check_score(
+    checks: Checks,
+    split: str,
+    source: str,
+    reported: Score,
+    found: Score,
+    tolerances: Mapping[str, float],
+    meaning: str,
 ) -> None:
-    """Every class's figures; one figure stands for all that hold."""
-    if [each.name for each in reported.per_class] != [each.name for each in found.per_class]:
-        names = [", ".join(each.name for each in each_score.per_class) for each_score in (reported, found)]
-        checks.check_equal(f"{split} classes {of}".strip(), names[0], names[1], meaning)
+    """Compare a score, metric by metric and class by class; one figure stands for all classes that hold.
+
+    Args:
+        source: of the figures found, as their names end.
+    """
+    checks.equal(f"{split} images{source}", reported.images, found.images, meaning)
+    for metric, tolerance in tolerances.items():
+        name = f"{split} {metric.replace('_', ' ')}{source}"
+        checks.close(name, reported.metric(metric), found.metric(metric), tolerance, meaning)
+    names = [", ".join(each.name for each in score.per_class) for score in (reported, found)]
+    if not checks.equal(f"{split} classes{source}", names[0], names[1], meaning):
         return
-    whole = True
-    for one, other in zip(reported.per_class, found.per_class, strict=True):
-        for name in ("images", "recall", "precision"):
-            a, b = float(getattr(one, name)), float(getattr(other, name))
-            if abs(a - b) > (0 if name == "images" else tolerance):
-                whole = False
-                checks.check_close(f"{split} {name} of class {one.name} {of}".strip(), a, b, tolerance, meaning)
-    if whole:
-        count = len(reported.per_class)
-        checks.check_equal(f"{split} figures of the classes {of}".strip(), count, count, meaning)
+    for ours, theirs in zip(reported.per_class, found.per_class, strict=True):
+        for name, tolerance in (
+            ("images", 0.0),
+            ("recall", tolerances["macro_f1"]),
+            ("precision", tolerances["macro_f1"]),
+        ):
+            values = float(getattr(ours, name)), float(getattr(theirs, name))
+            if abs(values[0] - values[1]) > tolerance:
+                checks.close(f"{split} {name} of class {ours.name}{source}", *values, tolerance, meaning)
 
 
-def _near_ties(logits: Logits, rank: int, tolerance: float) -> npt.NDArray[np.intp]:
-    """The images whose `rank`-th and next best classes are too close to tell which is which on another machine."""
+def _tolerances(found: Score, logits: npt.NDArray[np.float32], tolerance: float) -> dict[str, float]:
+    """How far each metric may move where logits move by `tolerance`: by the images that are so close to a tie."""
+    smallest = min((each.images for each in found.per_class if each.images), default=1)
+    ties = _near_ties(logits, 1, tolerance)
+    moved = {
+        "loss": 2 * tolerance,
+        "accuracy": ties / found.images,
+        "top5": _near_ties(logits, 5, tolerance) / found.images,
+        "balanced_accuracy": 2 * ties / smallest,
+        "macro_f1": 2 * ties / smallest,
+    }
+    return {metric: moved[metric] + EXACT[metric] for metric in METRICS}
+
+
+def _near_ties(logits: npt.NDArray[np.float32], rank: int, tolerance: float) -> int:
+    """The number of images whose `rank`-th and next best classes may change places."""
     if logits.shape[1] <= rank:
-        return np.array([], dtype=np.intp)
+        return 0
     ordered = -np.sort(-logits.astype(np.float64), axis=1)
     with np.errstate(invalid="ignore"):
-        close = ordered[:, rank - 1] - ordered[:, rank] <= 2 * tolerance
-    return np.flatnonzero(close)
+        return int((ordered[:, rank - 1] - ordered[:, rank] <= 2 * tolerance).sum())
 
 
 def _is_valid(saved: Predictions, classes: int) -> bool:
-    """Whether arrays from a file are predictions at all."""
+    """Whether arrays from a file are labels and logits of these classes."""
     return (
         saved.labels.ndim == 1
-        and saved.logits.ndim == 2
         and saved.logits.shape == (len(saved.labels), classes)
         and len(saved.labels) > 0
         and np.issubdtype(saved.labels.dtype, np.integer)
@@ -171,395 +354,23 @@ def _is_valid(saved: Predictions, classes: int) -> bool:
     )
 
 
-def _metric_text(metric: str) -> str:
-    return metric.replace("_", " ")
-
-
-CURVE_FILE = "metrics.jsonl"
-EDITED_MESSAGE = "the recipe or the learning curve was edited, or belongs to another run"
-# A rate is a product of a few numbers, the same on every machine but for the last digit.
-RELATIVE_TOLERANCE = 1e-9
-# What another memory layout or number of threads makes of a mean loss, and of an accuracy at the edge.
-LOSS_ROUNDING = 1e-3
-
-
-def check_curve(
-    checks: VerificationChecks,
-    recipe: Recipe,
-    curve: Sequence[EpochRecord],
-    result: RunResult,
-    precision_config: PrecisionConfig | None,
-) -> None:
-    """Hold steps, rates, choice and end of a training against its recipe, and the result against the curve."""
-    if not curve:
-        checks.check_equal(f"{CURVE_FILE}: points", "1 or more", 0, EDITED_MESSAGE)
-        return
-    last = curve[-1]
-    checks.check_equal("epochs", result.epochs, last.epoch, "result.json and the learning curve do not belong together")
-    images = sum(point.train.images for point in curve)
-    speed = images / result.seconds if result.seconds else 0.0
-    within = 1e-6 * max(speed, 1.0)
-    checks.check_close(
-        "images per second", result.images_per_second, speed, within, "result.json or the curve was edited"
-    )
-    if precision_config is not None and recipe.train.precision != "auto":
-        checks.check_equal(
-            "precision", recipe.train.precision, precision_config.precision, "the recipe or precision.json was edited"
-        )
-    _check_end(checks, recipe, curve, result)
-    if result.train is not None:
-        _check_selection(checks, recipe, curve, result)
-
-
-def check_steps(
-    checks: VerificationChecks, recipe: Recipe, curve: Sequence[EpochRecord], images: int, batches: int
-) -> None:
-    """Hold the curve's steps, images and rates against the recipe.
-
-    Args:
-        images, batches: of the training part, in an epoch.
-    """
-    train = recipe.train
-    steps = -(-batches // train.accumulate)
-    schedule = LRScheduler(train.schedule, train.epochs * steps, steps)
-    seen, wrong = 0, {"steps": 0, "images": 0, "learning rate": 0}
-    shown: dict[str, tuple[float, float]] = {}
-    for point in curve:
-        seen += point.train.images
-        expected: dict[str, tuple[float, float]] = {
-            "steps": (point.step, round(point.epoch * steps)),
-            "images": (seen, round(point.epoch) * images if point.epoch == round(point.epoch) else seen),
-        }
-        if not isinstance(train.budget, TimeBudget):  # by the clock a rate falls otherwise each time
-            epochs, others = divmod(point.step - 1, steps)
-            before = epochs * images + others * train.batch_size * train.accumulate
-            place = TrainingPosition(
-                point.step - 1, train.epochs * steps, steps, train.budget.fraction_used(before, 0.0)
-            )
-            rate = schedule.plateau_factor * lr_multiplier(schedule.config, place)
-            expected["learning rate"] = point.learning_rate, train.optimizer.lr * rate
-        for name, (told, found) in expected.items():
-            if not math.isclose(told, found, rel_tol=RELATIVE_TOLERANCE):
-                wrong[name] += 1
-                shown.setdefault(name, (told, found))
-        if point.validation is not None:
-            schedule.after_validation(point.validation)
-    for name, count in wrong.items():
-        told, found = shown.get(name, (len(curve), len(curve)))
-        what = f"{CURVE_FILE}: {name}" + (
-            f", the first of {count} that differ" if count else ", points that fit the recipe"
-        )
-        checks.check_equal(what, told, found, EDITED_MESSAGE)
-
-
-def _check_end(checks: VerificationChecks, recipe: Recipe, curve: Sequence[EpochRecord], result: RunResult) -> None:
-    """A training ends with its last epoch, unless something ended it before."""
-    train = recipe.train
-    if result.status == "diverged" or not isinstance(train.budget, NoBudget):
-        return
-    stopped = False
-    if isinstance(train.stop, EarlyStoppingConfig) and curve[-1].validation is not None:
-        patience = EarlyStopping(train.stop.metric, train.stop.min_change)
-        ends = [
-            point.epoch
-            for point in curve
-            if point.validation is not None
-            and not patience.update(point.validation)
-            and patience.num_bad_validations >= train.stop.patience
-        ]
-        stopped = bool(ends)
-        if stopped:
-            checks.check_equal("end by early stopping, epoch", curve[-1].epoch, ends[0], EDITED_MESSAGE)
-    if not stopped:
-        checks.check_equal("end of the training, epoch", curve[-1].epoch, float(train.epochs), EDITED_MESSAGE)
-
-
-def _check_selection(
-    checks: VerificationChecks, recipe: Recipe, curve: Sequence[EpochRecord], result: RunResult
-) -> None:
-    """The selected weights are those that the recipe's rule selects, and their figures are those of the curve."""
-    chooser, chosen = EarlyStopping(recipe.train.choose), curve[-1].epoch
-    if recipe.train.weights == "best" and curve[-1].validation is not None:
-        better = [point.epoch for point in curve if point.validation is not None and chooser.update(point.validation)]
-        chosen = better[-1] if better else chosen
-    what = "other weights were selected than the recipe's rule selects, or the curve was edited"
-    checks.check_equal("selected epoch", result.selected_epoch, chosen, what)
-    point = next((point for point in curve if point.epoch == result.selected_epoch), None)
-    if point is None or point.validation is None or result.validation is None:
-        return
-    seen, final = point.validation, result.validation
-    what = "the final figure is not that of the curve at the selected epoch: one of the two was edited"
-    within = LOSS_ROUNDING * (1 + abs(seen.loss))
-    checks.check_close("validation loss, in the curve at the selected epoch", final.loss, seen.loss, within, what)
-    within = max(2 / seen.images, LOSS_ROUNDING)
-    checks.check_close("validation accuracy, in the curve there", final.accuracy, seen.accuracy, within, what)
-
-
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-PURPOSE = "verify"
-# A study writes its look at the test set under its own name, once for all its runs; its result says which they are.
-STUDY_PURPOSE = "study "
-STUDIES = ("studies", "tuning")
-CONFIRMATION_FIELDS = ("runs", "baseline_runs")
-# Means over the same pixels, in another order of adding.
-STATS_TOLERANCE = 1e-5
-MOST_ROWS = 5
-UNREADABLE_MESSAGE = "the file is missing, damaged or edited; what it reports can't be held to anything"
-OTHER_DATA_MESSAGE = "these are not the images that the run was made with, or data.json or the recipe was edited"
-
-
-@dataclass
-class _RunRecords:
-    """What lies in a run folder; None for what is missing or can't be read."""
-
-    recipe: Recipe | None = None
-    data: DataRecord | None = None
-    table: LayerTable | None = None
-    precision_config: PrecisionConfig | None = None
-    environment: Environment | None = None
-    curve: list[EpochRecord] | None = None
-    result: RunResult | None = None
-
-
-@disable_tf32()
-def verify_run(path: str | Path, context: RunContext = LOCAL) -> RunVerification:
-    """Recalculate a run: table, data, curve, weights, predictions, and every figure of its selected weights.
-
-    Nothing in the folder is changed. The test set is looked at only where the run reports test figures, and that look
-    is a line in the ledger beside the run.
-
-    Args:
-        path: a run folder; it need not be whole.
-        context: names the device and the data folder.
-
-    Raises:
-        UsageError: an unknown device.
-    """
-    folder, target, checks = RunFolder(Path(path).resolve()), choose_device(context.device), VerificationChecks()
-    pieces = _read_records(checks, folder)
-    recipe, data, result = pieces.recipe, pieces.data, pieces.result
-    if recipe is not None and data is not None:
-        _check_table(checks, folder, recipe, data, pieces)
-    if recipe is not None and result is not None and pieces.curve is not None:
-        check_curve(checks, recipe, pieces.curve, result, pieces.precision_config)
-    dataset = None
-    if recipe is not None and data is not None:
-        with checks.catch_errors(
-            "data", "the data that the recipe names is not here, or is not what it was: see --data"
-        ):
-            dataset = _open_data(checks, folder, recipe, data, context)
-    if dataset is not None and recipe is not None and pieces.curve:
-        check_steps(checks, recipe, pieces.curve, dataset.num_images("train"), _num_batches(dataset, recipe))
-    if result is not None and data is not None:
-        _check_saved_predictions(checks, folder, result, data, recipe)
-    if result is not None and data is not None and result.train is not None:
-        with checks.catch_errors(
-            "selected weights", "the checkpoint is missing, damaged, or of another network or epoch"
-        ):
-            network = trained_network(folder, target, checks.notes.append)
-            found = sum(parameter.numel() for parameter in network.parameters())
-            checks.check_equal(
-                "parameters, of the weights", result.parameters, found, "the weights are of another network"
-            )
-            if dataset is not None:
-                _check_scores(checks, folder, dataset, network, result, target, pieces.precision_config)
-    checks.notes += _notes(folder, pieces, scored=dataset is not None)
-    return RunVerification(run=folder.name, figures=tuple(checks.figures), notes=tuple(checks.notes))
-
-
-def find_runs(path: Path) -> list[Path]:
-    """The run at a path, or the runs in it; a folder counts that holds any record of a run, whole or not."""
-    if is_run(path):
-        return [path]
-    return sorted(inner for inner in path.iterdir() if inner.is_dir() and is_run(inner)) if path.is_dir() else []
-
-
-def is_run(path: Path) -> bool:
-    """Whether a folder holds a run, or what is left of one."""
-    return any((path / name).is_file() for name in ("recipe.toml", "data.json", "metrics.jsonl", "best.json"))
-
-
-def _read_records(checks: VerificationChecks, folder: RunFolder) -> _RunRecords:
-    """Every record of the folder."""
-    pieces, readers = (
-        _RunRecords(),
-        {
-            "recipe": ("recipe.toml", folder.recipe),
-            "data": ("data.json", folder.data),
-            "table": ("layers.json", folder.table),
-            "precision_config": ("precision.json", folder.precision_config),
-            "environment": ("environment.json", folder.environment),
-            "curve": ("metrics.jsonl", folder.epochs),
-            "result": ("result.json", folder.result),
-        },
-    )
-    for field, (name, read) in readers.items():
-        if not folder.file(name).is_file():
-            what = "the run has not finished" if field == "result" else UNREADABLE_MESSAGE
-            checks.check_equal(name, "there", "missing", what)
-            continue
-        with checks.catch_errors(name, UNREADABLE_MESSAGE):
-            setattr(pieces, field, read())
-    return pieces
-
-
-def _check_table(
-    checks: VerificationChecks, folder: RunFolder, recipe: Recipe, data: DataRecord, records: _RunRecords
-) -> None:
-    """Trace the recipe's table again."""
-    form = data.preprocessing
-    with checks.catch_errors("layer table", "the recipe's table does not fit the data: one of the two was edited"):
-        shape = (form.channels, form.height, form.width)
-        plan = plan_network(recipe.model, shape, len(data.classes), folder.path / BACKBONE_FOLDER)
-        found = summarize(plan.layers, recipe, parameters=plan.parameters, trainable=plan.trainable)
-        edited = "layers.json or the recipe was edited"
-        if records.result is not None:
-            told = records.result.parameters
-            checks.check_equal("parameters", told, found.parameters, "result.json or the recipe was edited")
-        if records.table is None:
-            return
-        checks.check_equal("parameters, in layers.json", records.table.parameters, found.parameters, edited)
-        checks.check_equal("multiply-adds", records.table.macs, found.macs, edited)
-        checks.check_equal("rows of the table", len(records.table.layers), len(found.layers), edited)
-        rows = zip(records.table.layers, found.layers, strict=False)
-        for was, row in [pair for pair in rows if pair[0] != pair[1]][:MOST_ROWS]:
-            name = next(name for name in type(was).model_fields if getattr(was, name) != getattr(row, name))
-            checks.check_equal(f"row {was.name}: {name}", str(getattr(was, name)), str(getattr(row, name)), edited)
-
-
-def _open_data(
-    checks: VerificationChecks,
-    folder: RunFolder,
-    recipe: Recipe,
-    data: DataRecord,
-    context: RunContext,
-) -> Dataset | None:
-    """The run's data, where it is the data that the run tells of; no test image is read."""
-    known = relocate_recipe(folder, context.data_root)
-    dataset = open_dataset(known.data, recipe.train.seed, context)
-    form, kept = dataset.image_spec, data.preprocessing
-    facts: dict[str, tuple[Any, Any]] = {
-        "classes": (", ".join(data.classes), ", ".join(dataset.classes)),
-        **{
-            f"images of the {part} part": (data.splits.get(part, 0), dataset.num_images(part))
-            for part in SPLITS
-            if part in data.splits or part in dataset.splits
-        },
-        "split hash": (data.split_hash, dataset.split_hash),
-        "test set": (data.test_set, dataset.test_set_id() if "test" in dataset.splits else ""),
-        "image shape": (f"{kept.channels}×{kept.height}×{kept.width}", "×".join(map(str, form.shape))),
-        "interpolation": (kept.interpolation, form.interpolation),
-    }
-    # Each is told, also behind one that does not hold.
-    holding = [checks.check_equal(name, told, found, OTHER_DATA_MESSAGE) for name, (told, found) in facts.items()]
-    if not all(holding):
-        checks.notes.append("No figure of the weights was recalculated: the data here is not that of the run.")
-        return None
-    for name, told, found in (("mean", kept.mean, dataset.mean), ("standard deviation", kept.std, dataset.std)):
-        if not checks.check_equal(f"channels of the normalisation {name}", len(told), len(found), OTHER_DATA_MESSAGE):
-            continue
-        for channel, (one, other) in enumerate(zip(told, found, strict=True)):
-            pixels = "the training images are not those of the run, or data.json was edited"
-            checks.check_close(f"normalisation {name}, channel {channel}", one, other, STATS_TOLERANCE, pixels)
-    return dataset
-
-
-def _num_batches(dataset: Dataset, recipe: Recipe) -> int:
-    images, size = dataset.num_images("train"), recipe.train.batch_size
-    # A rest of one image joins the batch before it.
-    return images // size + (images % size > (1 if images >= size else 0))
-
-
-def _check_saved_predictions(
-    checks: VerificationChecks, folder: RunFolder, result: RunResult, data: DataRecord, recipe: Recipe | None
-) -> None:
-    """The figures of result.json must be those of the kept predictions, digit by digit."""
-    for part, told in _scores(result).items():
-        name = f"predictions-{part}.npz"
-        if not folder.file(name).is_file():
-            if part == "train" and recipe is not None and recipe.train.predictions != "all":
-                continue
-            checks.check_equal(name, "there", "missing", "the reported figures can't be held to what was predicted")
-            continue
-        with checks.catch_errors(name, UNREADABLE_MESSAGE):
-            predictions = folder.predictions(part)
-            if predictions is not None:
-                check_saved_predictions(checks, part, told, predictions, data.classes)
-
-
-def _check_scores(
-    checks: VerificationChecks,
-    folder: RunFolder,
-    dataset: Dataset,
-    network: nn.Module,
-    result: RunResult,
-    device: torch.device,
-    precision_config: PrecisionConfig | None,
-) -> None:
-    """Score every split that has reported figures; a look at the test set is written down before it is read."""
-    plain = precision_config or PrecisionConfig(precision="fp32", memory_format="contiguous")
-    for part, told in _scores(result).items():
-        with checks.catch_errors(
-            f"{part} images", "the images can't be read, or the look at them can't be written down"
-        ):
-            if part == "test":
-                feed = open_test_split(folder, dataset, device, plain, PURPOSE)
-            else:
-                feed = make_image_loader(dataset, part, device, plain)
-            found = predict_logits(network, feed)
-            kept = folder.predictions(part) if (folder.path / f"predictions-{part}.npz").is_file() else None
-            check_scores(checks, part, told, found, feed.labels, dataset.classes, kept)
-
-
 def _scores(result: RunResult) -> dict[Split, Score]:
-    found: dict[Split, Score | None] = {part: getattr(result, part) for part in SPLITS}
-    return {part: told for part, told in found.items() if told is not None}
+    scores: dict[Split, Score | None] = {split: getattr(result, split) for split in SPLITS}
+    return {split: score for split, score in scores.items() if score is not None}
 
 
-def _ledger_notes(runs: Path, names: set[str], test_set: str) -> Iterator[str]:
-    """What the ledger tells of the look that gave a run its test figures; nothing where it names the run itself."""
-    looks = [look for look in openings(runs, test_set) if look.purpose != PURPOSE]
-    if any(look.run in names for look in looks):
-        return
-    studies = list(
-        dict.fromkeys(look.run.removeprefix(STUDY_PURPOSE) for look in looks if look.run.startswith(STUDY_PURPOSE))
-    )
-    confirmed = [study for study in studies if names & _confirmation_runs(runs, study)]
-    if confirmed:
-        yield f"Its test figures are of the confirmation of study {', '.join(confirmed)}, as the ledger tells."
-    elif studies:
-        yield (
-            f"It reports test figures, and the ledger beside it has only the confirmation of study "
-            f"{', '.join(studies)}; no result of a study there names this run."
-        )
-    else:
-        yield "It reports test figures, and the ledger beside it has no line of the look that gave them."
-
-
-def _confirmation_runs(runs: Path, study: str) -> set[str]:
-    """The runs with which a study, or a search of that name, confirmed what it chose; none where that can't be read."""
-    found: set[str] = set()
-    for kind in STUDIES:
-        try:
-            confirmation = json.loads((runs / kind / slug(study) / "result.json").read_bytes())["confirmation"]
-            found |= {str(run["run"]) for side in CONFIRMATION_FIELDS for run in confirmation[side]}
-        except (OSError, ValueError, LookupError, TypeError):
-            continue
-    return found
-
-
-def _notes(folder: RunFolder, records: _RunRecords, *, scored: bool) -> list[str]:
-    notes = []
-    result, data, made = records.result, records.data, records.environment
-    if made is not None and made.code != code_hash():
-        notes.append(f"Made by other code of cnnlab ({made.code}) than this ({code_hash()}).")
+def _notes(folder: RunFolder, result: RunResult | None, data: DataRecord | None, *, scored: bool) -> Iterator[str]:
     if result is not None and result.train is None:
-        notes.append("The run diverged: it reports no figures.")
+        yield "The run diverged: it reports no figures."
     if result is not None and result.test is not None and data is not None:
-        notes += _ledger_notes(folder.path.parent, {folder.name, result.run}, data.test_set)
+        entries = [entry for entry in openings(folder.path.parent, data.test_set) if entry.purpose != PURPOSE]
+        # A study records its opening once, for all its runs.
+        studies = list(dict.fromkeys(entry.run for entry in entries if entry.run.startswith("study ")))
+        if not any(entry.run in (folder.name, result.run) for entry in entries):
+            known = f"only {', '.join(studies)}" if studies else "no opening of this test set by this run"
+            yield f"It reports test figures, and the ledger beside it has {known}."
     if scored:
-        notes.append(
-            "What leaves no trace in a run folder (augmentation, loss, weight decay, clipping) is not checked; for "
-            "that, train again: cnnlab train RUN/recipe.toml."
+        yield (
+            "The training itself (augmentation, loss, learning rates, weight decay, clipping) is not checked; "
+            "for that, train again: cnnlab train RUN/recipe.toml."
         )
-    return notes
