@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from cnnlab.interpret.weights.compute import inspect_weights
     from cnnlab.models.build import build
     from cnnlab.models.tracing.trace import network_table
-    from cnnlab.reports.architecture.description import Description
+    from cnnlab.reports.architecture.result import Description
     from cnnlab.runs.final_evaluation import open_test
     from cnnlab.storage.run_folder import RunFolder
     from cnnlab.theory.convolution_by_hand.compute import convolve
@@ -57,7 +57,7 @@ _HOMES = {
     "Claim": "cnnlab.config.claims",
     "CnnlabError": "cnnlab.errors",
     "Data": "cnnlab.config.recipe",
-    "Description": "cnnlab.reports.architecture.description",
+    "Description": "cnnlab.reports.architecture.result",
     "DownloadError": "cnnlab.errors",
     "Model": "cnnlab.config.recipe",
     "Recipe": "cnnlab.config.recipe",

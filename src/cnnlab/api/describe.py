@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from cnnlab.architecture.memory import estimate_memory
 from cnnlab.architecture.warnings import table_warnings
+from cnnlab.config.backbones import LibraryBackbone, format_backbone
 from cnnlab.config.optimizers import AdamConfig
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import summarize
@@ -15,11 +16,8 @@ from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.grammar.toml_files import locate_in_file
 from cnnlab.records import LayerTable
-from cnnlab.reports.architecture.description import Description
-from cnnlab.reports.architecture.pretraining import (
-    describe_initial_weights,
-    late_unfreeze_warning,
-)
+from cnnlab.reports.architecture.pretraining import BACKBONE, late_unfreeze_warning
+from cnnlab.reports.architecture.result import Description, InitialWeights
 from cnnlab.storage.run_folder import BACKBONE_FOLDER
 
 BATCH_SIZE = 64  # where no recipe says: what a recipe's own default is
@@ -148,7 +146,7 @@ def _describe_recipe(
         count = classes or len(known.classes)
         table = _table(recipe, (known.channels, known.height, known.width), count, known.classes, kept)
         if recipe.model.backbone is not None:
-            begins = describe_initial_weights(recipe, table, given, kept)
+            begins = _describe_initial_weights(recipe, table, given, kept)
     except (SpecError, SourceError) as error:
         raise error if isinstance(target, Recipe) else locate_in_file(error, target) from None
     choice = recipe.train.optimizer
@@ -194,6 +192,55 @@ def _table(
 
     plan = plan_network(recipe.model, shape, count, backbone_run_dir)
     return summarize(plan.layers, recipe, named, parameters=plan.parameters, trainable=plan.trainable)
+
+
+def _describe_initial_weights(
+    recipe: Recipe, table: LayerTable, unresolved: Recipe, backbone_run_dir: Path | None = None
+) -> InitialWeights:
+    """Describe the initial weights of a resolved recipe's backbone; nothing is opened or downloaded. This loads torch.
+
+    Args:
+        unresolved: the recipe before it was resolved.
+        backbone_run_dir: what a run kept of the run that its backbone is from.
+
+    Raises:
+        SpecError: nothing has the backbone's name, or there are no such weights.
+        RunError: the run that it is from can't be read.
+    """
+    from cnnlab.models.pretrained.source import backbone_pretrained_config
+    from cnnlab.models.pretrained.weights import locate_weights
+
+    model, backbone = recipe.model, recipe.model.backbone
+    assert backbone is not None
+    pretrained_config = backbone_pretrained_config(backbone, backbone_run_dir)
+    last = [row for row in table.layers if row.name.startswith(BACKBONE)][-1]
+    image = next(row.input for row in table.layers if not row.inputs)
+    size = image[1:] if model.resize in (None, "own") else model.resize
+    is_theirs = recipe.data.normalize == (pretrained_config.mean, pretrained_config.std)
+    named = "weights" if is_theirs else "data" if unresolved.data.normalize == "data" else "recipe"
+    facts: dict[str, object] = {"weights": ""}
+    if not isinstance(backbone, LibraryBackbone):
+        run = PurePath(backbone.path).name
+        facts["weights"] = f"the trained weights of run {run}" if backbone.weights != "none" else ""
+    elif backbone.weights != "none":
+        found = locate_weights(backbone.name, backbone.weights)
+        facts = {
+            "weights": found.label,
+            "file": found.path,
+            "at_hand": found.is_local,
+            "megabytes": found.megabytes,
+        }
+    return InitialWeights.model_validate(
+        {
+            "backbone": format_backbone(backbone),
+            "features": last.name,
+            "features_shape": last.output,
+            "resized": None if size == image[1:] else size,
+            "interpolation": model.interpolation or "",
+            "normalized": named,
+            **facts,
+        }
+    )
 
 
 def _with_images(description: Description, recipe: Recipe, data: Path | None, callbacks: Callbacks) -> Description:

@@ -37,7 +37,14 @@ def test_json_keeps_what_other_programs_rely_on() -> None:
 
 def test_the_terminal_shows_the_table_and_the_sums() -> None:
     shown = cnnlab(LENET).stdout
-    for word in ("conv(32, 5, padding=2)", "5·5·3·32 + 32", "390,410", "45.5 %", "whole image", "Memory to predict"):
+    for word in (
+        "conv(32, 5, padding=2)",
+        "5·5·3·32 + 32",
+        "390,410",
+        "45.5 %",
+        "whole image",
+        "Memory with 64 images at a time",
+    ):
         assert word in shown
 
 

@@ -19,17 +19,17 @@ from cnnlab.errors import RunError, SpecError
 from cnnlab.models.network_plan import plan_run_network
 from cnnlab.models.pretrained.weights import locate_weights
 from cnnlab.records import FeatureCacheRecord, LayerRecord, LayerTable, WeightLoadReport
-from cnnlab.reports.architecture.description import Description
+from cnnlab.reports.architecture.layer_table import layer_table
 from cnnlab.reports.architecture.pretraining import (
-    InitialWeights,
     freeze_state,
     frozen_text,
     has_frozen_layers,
+    initial_weights_facts,
     late_unfreeze_warning,
     loaded_weights_facts,
     trainable_text,
 )
-from cnnlab.reports.run.tables import layer_table
+from cnnlab.reports.architecture.result import Description, InitialWeights
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
 
@@ -118,17 +118,17 @@ def test_the_sums_are_the_published_ones(resnet: Description) -> None:
 
 
 def test_what_it_begins_with_is_told_and_nothing_is_downloaded(resnet: Description) -> None:
-    said = resnet.document().notes[1:4]
+    title, table = resnet.document().tables[-1]
+    facts = dict(table.rows)
+    assert title == "Backbone"
+    assert facts["weights"] == "IMAGENET1K_V1 of torchvision's resnet18"
     assert re.fullmatch(
-        r"The backbone begins with IMAGENET1K_V1 of torchvision's resnet18: resnet18-f37072fd\.pth \(46\.8 MB\), "
-        r"which (is in|training will download to) .*checkpoints\.",
-        said[0],
+        r"resnet18-f37072fd\.pth \(46\.8 MB\), (in|not here yet: training will download it to) .*checkpoints",
+        facts["file"],
     )
-    assert said[1] == "The head's input, 512 numbers, comes from backbone.flatten."
-    assert said[2] == (
-        "Images are resized to 64×64 (bilinear) on the device and normalised with the mean and standard deviation of "
-        "the weights."
-    )
+    assert facts["features"] == "512, from backbone.flatten"
+    assert facts["resized"] == "to 64×64 (bilinear), on the device"
+    assert facts["normalization"] == "that of the weights"
     assert Description.from_json(resnet.to_json()) == resnet
 
 
@@ -144,7 +144,7 @@ def test_a_file_is_at_hand_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert locate_weights("resnet18", "IMAGENET1K_V1").is_local
     mine = tmp_path / "mine.pth"
     found = describe(on_cifar({"backbone": f"resnet18(weights='{mine}')", "resize": "own"})).initial_weights
-    assert found.lines()[0] == f"! The backbone begins with mine.pth, and there is no such file: {mine}."
+    assert dict(initial_weights_facts(found))["file"] == f"mine.pth, no such file in {mine.parent}"
     mine.write_bytes(b"x" * 2_000_000)
     assert locate_weights("resnet18", str(mine))[1:] == (str(mine), True, 2.0)
 
@@ -160,17 +160,18 @@ def test_the_weights_of_timm_are_told_too() -> None:
 @pytest.mark.parametrize(
     ("model", "data", "words"),
     [
-        ({"backbone": "resnet18(weights='none')"}, {}, "begins at random"),
-        ({"backbone": "resnet18(weights='none')"}, {"normalize": "data"}, "deviation of the training images"),
-        ({"backbone": "resnet18(weights='none')"}, {"normalize": [[0.5] * 3, [0.5] * 3]}, "that the recipe gives"),
-        ({"backbone": "resnet18(weights='none')", "cut": "layer1"}, {}, "maps of 64×8×8, comes from backbone.layer1."),
+        ({"backbone": "resnet18(weights='none')"}, {}, "none: all begin at random"),
+        ({"backbone": "resnet18(weights='none')"}, {"normalize": "data"}, "that of the training images"),
+        ({"backbone": "resnet18(weights='none')"}, {"normalize": [[0.5] * 3, [0.5] * 3]}, "given in the recipe"),
+        ({"backbone": "resnet18(weights='none')", "cut": "layer1"}, {}, "64×8×8, from backbone.layer1.1.relu#2"),
     ],
 )
 def test_what_is_done_to_images_is_told(model: dict[str, Any], data: dict[str, Any], words: str) -> None:
     found = describe(on_cifar({"resize": "own", **model}, **data)).initial_weights
-    assert ("deviation that the backbone was made for" in "\n".join(found.lines())) == (not data)
-    assert words in "\n".join(found.lines())
-    assert "resized" not in "\n".join(found.lines())
+    facts = dict(initial_weights_facts(found))
+    assert (facts["normalization"] == "that the backbone was made for") == (not data)
+    assert words in facts.values()
+    assert "resized" not in facts
 
 
 @pytest.mark.full
@@ -246,7 +247,7 @@ def test_a_run_tells_what_it_began_with(recipe: Callable[..., Recipe], trunk: Ru
     made = of_run(recipe, trunk, trainable="gradual(['batchnorm1', 'conv1'])")
     made = made.model_copy(update={"train": made.train.model_copy(update={"optimizer": AdamConfig()})})
     found = describe(made).initial_weights
-    assert found.lines()[0] == f"The backbone begins with the trained weights of run {trunk.name}."
+    assert found.weights == f"the trained weights of run {trunk.name}"
     folder = run(made, RunContext(runs=tmp_path, device="cpu"))
     facts = dict(loaded_weights_facts(folder.recipe(), folder.table(), folder.loaded_weights()))
     weights = trunk.path / f"best-{round(trunk.result().selected_epoch * 3)}.safetensors"

@@ -6,6 +6,7 @@ from pathlib import Path
 from cnnlab.architecture.memory import estimate_memory
 from cnnlab.records import ClassScore, Score
 from cnnlab.render.formatting import format_bytes
+from cnnlab.reports.architecture.layer_table import layer_table
 from cnnlab.reports.claims import claims_table
 from cnnlab.reports.run import tables
 from cnnlab.stats.intervals import wilson_interval
@@ -34,7 +35,7 @@ def column(table: tables.TextTable, title: str) -> list[str]:
 def test_the_tables_of_a_run_are_those_of_the_snapshot(make_view):
     view = make_view()
     made = [
-        tables.layer_table(view.table),
+        layer_table(view.table),
         tables.final_table(view.result, view.data),
         tables.class_table(view.result.test),
         claims_table(view.claims, of=""),
@@ -44,7 +45,7 @@ def test_the_tables_of_a_run_are_those_of_the_snapshot(make_view):
 
 
 def test_the_total_row_adds_up(make_view):
-    table = tables.layer_table(make_view().table)
+    table = layer_table(make_view().table)
     for title in ("parameters", "multiply-adds"):
         *cells, total = [cell.replace(",", "") for cell in column(table, title)]
         assert sum(int(cell) for cell in cells if cell != "–") == int(total)
@@ -53,7 +54,7 @@ def test_the_total_row_adds_up(make_view):
 
 def test_the_shares_are_of_the_sums(make_view):
     known = make_view().table
-    table = tables.layer_table(known)
+    table = layer_table(known)
     for title, field in (("share", "parameters"), ("their share", "macs")):
         whole = getattr(known, field)
         for layer, cell in zip(known.layers, column(table, title), strict=False):
@@ -65,16 +66,16 @@ def test_the_shares_are_of_the_sums(make_view):
 def test_with_a_memory_each_row_has_what_it_keeps(make_view):
     known = make_view().table
     taken = estimate_memory(known.layers, known.parameters, batch_size=64, state_per_parameter=2)
-    *cells, total = column(tables.layer_table(known, taken), "memory")
+    *cells, total = column(layer_table(known, taken), "memory")
     assert cells[:3] == ["768.0 KiB", "8.0 MiB", "4.0 MiB"]
     assert total == format_bytes(taken.activations)
-    assert len({len(row) for row in tables.layer_table(known, taken).rows}) == 1
+    assert len({len(row) for row in layer_table(known, taken).rows}) == 1
 
 
 def test_every_row_has_a_cell_for_every_column(make_view):
     view = make_view(parts=("train",), curve_parts=())
     for table in (
-        tables.layer_table(view.table),
+        layer_table(view.table),
         tables.final_table(view.result, view.data),
         claims_table(view.claims, of=""),
         tables.ledger_table(make_view().openings),
@@ -86,7 +87,7 @@ def test_every_row_has_a_cell_for_every_column(make_view):
 
 def test_rows_within_rows_are_indented_once_for_each_level(make_view):
     layers = ["repeat(2, [residual([conv(3, 3, padding=1)])])", "flatten", "dense(classes)"]
-    table = tables.layer_table(make_view(layers=layers, claims=()).table)
+    table = layer_table(make_view(layers=layers, claims=()).table)
     assert column(table, "name")[:4] == ["repeat1", "    0.residual1", "        body.conv1", "    1.residual1"]
     assert column(table, "layer")[:3] == ["repeat(2, […])", "residual([…])", "conv(3, 3, padding=1)"]
 

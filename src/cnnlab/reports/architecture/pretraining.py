@@ -1,78 +1,21 @@
-"""The initial weights of a network with a backbone, and what of it trains, as text for terminal and pages. No torch."""
+"""A backbone's initial weights, and what of it trains, as text for the terminal and pages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from cnnlab.config.backbones import LibraryBackbone, format_backbone
+from cnnlab.config.backbones import format_backbone
 from cnnlab.config.recipe import Recipe
-from cnnlab.records import FeatureCacheRecord, LayerRecord, LayerTable, Record, WeightLoadReport
+from cnnlab.records import FeatureCacheRecord, LayerRecord, LayerTable, WeightLoadReport
 from cnnlab.render.formatting import format_bytes, format_count, format_shape, pluralize, shorten
+from cnnlab.reports.architecture.result import InitialWeights
 
 MAX_NAMES = 6
 MAX_STEPS = 5  # of a gradual training
 BACKBONE = "backbone."
 RESIZE = "resize"
 FROZEN, TRAINS = "frozen", "trains"
-
-
-class InitialWeights(Record):
-    """The initial weights of a recipe's backbone.
-
-    Attributes:
-        weights: which they are, in words; empty where all begin at random.
-        file: where they are, or will be when training has downloaded them; empty for a run's.
-        at_hand: whether they are there.
-        megabytes: the file's size in 10⁶ bytes, None where it is not known.
-        features: the row whose output are the features, and `features_shape` that output's.
-        resized: (H, W) in front of the backbone; None where images stay as they are.
-        normalized: whose mean and standard deviation images are normalised with: weights, data or recipe.
-    """
-
-    backbone: str
-    weights: str
-    file: str = ""
-    at_hand: bool = True
-    megabytes: float | None = None
-    features: str
-    features_shape: tuple[int, ...]
-    resized: tuple[int, int] | None = None
-    interpolation: str = ""
-    normalized: str
-
-    def lines(self) -> list[str]:
-        """The sentences for the reader."""
-        shape = self.features_shape
-        what = f"{format_count(shape[0])} numbers" if len(shape) == 1 else f"maps of {format_shape(shape)}"
-        resized = ""
-        if self.resized:
-            resized = f"resized to {format_shape(self.resized)} ({self.interpolation}) on the device and "
-        moments = {
-            "weights": "of the weights" if self.weights else "that the backbone was made for",
-            "data": "of the training images",
-            "recipe": "that the recipe gives",
-        }
-        return [
-            self._origin_text(),
-            f"The head's input, {what}, comes from {self.features}.",
-            f"Images are {resized}normalised with the mean and standard deviation {moments[self.normalized]}.",
-        ]
-
-    def _origin_text(self) -> str:
-        if not self.weights:
-            return "The backbone begins at random."
-        text = f"The backbone begins with {self.weights}"
-        if not self.file:
-            return f"{text}."
-        size = f" ({self.megabytes:.1f} MB)" if self.megabytes is not None else ""
-        path = PurePath(self.file)
-        if path.name == self.weights:  # a person's own file
-            return f"{text}{size}." if self.at_hand else f"! {text}, and there is no such file: {self.file}."
-        folder = _home_relative(path.parent if path.suffix else path)
-        named = f"{path.name}{size}" if path.suffix else f"a file{size}"
-        where = f"which is in {folder}" if self.at_hand else f"which training will download to {folder}"
-        return f"{text}: {named}, {where}."
 
 
 def trainable_text(layers: Sequence[LayerRecord]) -> str:
@@ -125,53 +68,27 @@ def has_frozen_layers(table: LayerTable) -> bool:
     return any(row.frozen or row.unfreeze_at for row in table.layers)
 
 
-def describe_initial_weights(
-    recipe: Recipe, table: LayerTable, unresolved: Recipe, backbone_run_dir: Path | None = None
-) -> InitialWeights:
-    """Describe the initial weights of a resolved recipe's backbone; nothing is opened or downloaded. This loads torch.
-
-    Args:
-        unresolved: the recipe before it was resolved.
-        backbone_run_dir: what a run kept of the run that its backbone is from.
-
-    Raises:
-        SpecError: nothing has the backbone's name, or there are no such weights.
-        RunError: the run that it is from can't be read.
-    """
-    from cnnlab.models.pretrained.source import backbone_pretrained_config
-    from cnnlab.models.pretrained.weights import locate_weights
-
-    model, backbone = recipe.model, recipe.model.backbone
-    assert backbone is not None
-    pretrained_config = backbone_pretrained_config(backbone, backbone_run_dir)
-    last = [row for row in table.layers if row.name.startswith(BACKBONE)][-1]
-    image = next(row.input for row in table.layers if not row.inputs)
-    size = image[1:] if model.resize in (None, "own") else model.resize
-    is_theirs = recipe.data.normalize == (pretrained_config.mean, pretrained_config.std)
-    named = "weights" if is_theirs else "data" if unresolved.data.normalize == "data" else "recipe"
-    facts: dict[str, object] = {"weights": ""}
-    if not isinstance(backbone, LibraryBackbone):
-        run = PurePath(backbone.path).name
-        facts["weights"] = f"the trained weights of run {run}" if backbone.weights != "none" else ""
-    elif backbone.weights != "none":
-        found = locate_weights(backbone.name, backbone.weights)
-        facts = {
-            "weights": found.label,
-            "file": found.path,
-            "at_hand": found.is_local,
-            "megabytes": found.megabytes,
-        }
-    return InitialWeights.model_validate(
-        {
-            "backbone": format_backbone(backbone),
-            "features": last.name,
-            "features_shape": last.output,
-            "resized": None if size == image[1:] else size,
-            "interpolation": model.interpolation or "",
-            "normalized": named,
-            **facts,
-        }
-    )
+def initial_weights_facts(initial: InitialWeights) -> list[tuple[str, str]]:
+    """The facts of a description about its backbone: label and text."""
+    facts = [("backbone", initial.backbone), ("weights", initial.weights or "none: all begin at random")]
+    if initial.file:
+        path = PurePath(initial.file)
+        folder = _home_relative(path.parent if path.suffix else path)
+        name = path.name if path.suffix else "a file"
+        size = f" ({initial.megabytes:.1f} MB)" if initial.megabytes is not None else ""
+        own = path.name == initial.weights
+        missing = "no such file in" if own else "not here yet: training will download it to"
+        facts.append(("file", f"{name}{size}, {'in' if initial.at_hand else missing} {folder}"))
+    if initial.resized:
+        facts.append(("resized", f"to {format_shape(initial.resized)} ({initial.interpolation}), on the device"))
+    moments = {
+        "weights": "that of the weights" if initial.weights else "that the backbone was made for",
+        "data": "that of the training images",
+        "recipe": "given in the recipe",
+    }
+    facts.append(("normalization", moments[initial.normalized]))
+    facts.append(("features", f"{format_shape(initial.features_shape)}, from {initial.features}"))
+    return facts
 
 
 def loaded_weights_facts(

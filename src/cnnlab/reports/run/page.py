@@ -29,6 +29,7 @@ from cnnlab.render.formatting import (
 from cnnlab.render.palette import style_sheet
 from cnnlab.render.plots import to_svg
 from cnnlab.reports.architecture.drawing import draw_architecture
+from cnnlab.reports.architecture.layer_table import layer_table
 from cnnlab.reports.architecture.pretraining import loaded_weights_facts
 from cnnlab.reports.claims import claims_table
 from cnnlab.reports.run import captions, figures, tables
@@ -58,7 +59,7 @@ def render_run(view: RunView) -> str:
             final=tables.final_table(view.result, view.data),
             final_caption=captions.selection_note(view),
             switched_off=captions.disabled_warnings_text(view.recipe),
-            layers=tables.layer_table(view.table),
+            layers=layer_table(view.table),
             architecture=Markup(draw_architecture(view.table, "the network").to_svg()),
             image=format_shape(_image_shape(view)),
             initial_weights=loaded_weights_facts(view.recipe, view.table, view.loaded, view.features)
