@@ -69,7 +69,7 @@ def _check_opcodes(data: bytes) -> None:
         if opcode.name not in allowed:
             raise _UnexpectedContentError(f"the opcode {opcode.name}")
         # The unpickler allocates memory for so many entries.
-        if opcode.name == "LONG_BINPUT" and argument > len(data):
+        if opcode.name == "LONG_BINPUT" and (argument is None or argument > len(data)):
             raise _UnexpectedContentError(f"memo index {argument} in {len(data)} bytes")
 
 
