@@ -75,12 +75,12 @@ def skipped_rows_warning(graph: LayerGraph) -> WarningRecord | None:
 
     A strided 1×1 shortcut steps over pixels, too, beside a body that sees them.
     """
-    skipping = [(record, seen) for record in graph.records if (seen := _covered_size(graph, record)) is not None]
+    skipping = [(record, covered) for record in graph.records if (covered := _covered_size(graph, record)) is not None]
     if not skipping:
         return None
     texts = [
-        f"{record.name} sees {seen[0]} of {record.input[1]} rows and {seen[1]} of {record.input[2]} columns"
-        for record, seen in skipping
+        f"{record.name} sees {covered[0]} of {record.input[1]} rows and {covered[1]} of {record.input[2]} columns"
+        for record, covered in skipping
     ]
     return WarningRecord(
         name="skipped-rows",

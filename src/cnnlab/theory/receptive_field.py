@@ -93,4 +93,4 @@ class ReceptiveField1d:
 
 def widest(fields: Sequence[ReceptiveField1d]) -> ReceptiveField1d:
     """The view of a node that several paths lead to: the largest."""
-    return max(fields, key=lambda seen: (seen.size, seen.jump))
+    return max(fields, key=lambda field: (field.size, field.jump))

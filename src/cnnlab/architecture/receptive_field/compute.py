@@ -174,14 +174,14 @@ def _fractions(sides: tuple[str, str] | None) -> tuple[Fraction, Fraction] | Non
 
 def _size_rules(tracer: SpanTracer) -> dict[str, SizeRules | None]:
     """Each map's sides as functions of the image's; None where they don't give the size that the map has."""
-    found: dict[str, SizeRules | None] = {"": (SizeExpression(), SizeExpression())}
+    rules: dict[str, SizeRules | None] = {"": (SizeExpression(), SizeExpression())}
     for name in tracer.position:
         row = tracer.rows[name]
-        before = found[tracer.widest_input(row)]
+        before = rules[tracer.widest_input(row)]
         rule = None if before is None or len(row.output) != 3 else _next_rules(row, tracer.graph.layer(row), before)
         sizes = None if rule is None else tuple(rule[axis].size(tracer.image[1 + axis]) for axis in (0, 1))
-        found[name] = rule if sizes == tracer.map_size(name) else None
-    return found
+        rules[name] = rule if sizes == tracer.map_size(name) else None
+    return rules
 
 
 def _next_rules(row: LayerRecord, layer: Layer | None, before: SizeRules) -> SizeRules:

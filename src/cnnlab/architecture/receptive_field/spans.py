@@ -47,7 +47,7 @@ class SpanTracer:
     def position(self) -> dict[str, int]:
         """Each row's number in an order in which it comes after its inputs."""
         graph = {record.name: record.inputs for record in self.records}
-        return {name: place for place, name in enumerate(TopologicalSorter(graph).static_order())}
+        return {name: number for number, name in enumerate(TopologicalSorter(graph).static_order())}
 
     def last_map(self) -> LayerRecord:
         """The last row with a map whose nodes don't all see everything; where there is none, the last row."""
@@ -90,11 +90,11 @@ class SpanTracer:
         del spans[name]
         nearest = sorted(spans, key=lambda source: -1 if source == _IMAGE_KEY else self.position[source], reverse=True)
         maps = [source for source in nearest if source == _IMAGE_KEY or _is_map(self.rows[source])]
-        found = [(source, spans[source], self.map_size(source)) for source in maps]
+        views = [(source, spans[source], self.map_size(source)) for source in maps]
         # A node that sees everything sees the maps without padding.
         return tuple(
             _map_span(source or IMAGE_NAME, _clip(span, sides) if whole and sides else span)
-            for source, span, sides in found
+            for source, span, sides in views
             if span is not None
         )
 
@@ -108,20 +108,20 @@ class SpanTracer:
         """A row's input with the largest receptive field; "" for the image."""
 
         def area(name: str) -> int:
-            seen = self.rows[name].receptive_field
-            return seen[0] * seen[1] if seen else 0
+            field = self.rows[name].receptive_field
+            return field[0] * field[1] if field else 0
 
         return max(record.inputs, key=area, default=_IMAGE_KEY)
 
     def windows_to(self, name: str) -> list[LayerRecord]:
         """The rows on the widest path from the image to a row that widen or move the view, in order."""
-        found = []
+        windows = []
         while name != _IMAGE_KEY:
             record = self.rows[name]
             if record.receptive_field is not None and self.window(record) is not None:
-                found.append(record)
+                windows.append(record)
             name = self.widest_input(record)
-        return found[::-1]
+        return windows[::-1]
 
     def window(self, record: LayerRecord) -> Pair | None:
         """Rows and columns of its input that a node takes; None where it takes the node of its own position."""
@@ -134,30 +134,30 @@ class SpanTracer:
     @cached_property
     def _known_sizes(self) -> dict[tuple[str, str], set[Pair]]:
         """At each jump, the sizes of maps known to be C×H×W: the image's, and those of windows."""
-        found = {("1", "1"): {self.image[1:]}}
+        sizes = {("1", "1"): {self.image[1:]}}
         for record in self.records:
             layer = self.graph.layer(record)
-            sure = layer is not None and (layer.window() is not None or isinstance(layer, _CHANNELS_FIRST))
-            if sure and record.jump is not None and len(record.output) == 3:
-                found.setdefault(record.jump, set()).add((record.output[1], record.output[2]))
-        return found
+            known = layer is not None and (layer.window() is not None or isinstance(layer, _CHANNELS_FIRST))
+            if known and record.jump is not None and len(record.output) == 3:
+                sizes.setdefault(record.jump, set()).add((record.output[1], record.output[2]))
+        return sizes
 
     def _ancestors(self, name: str) -> list[LayerRecord]:
         """A row and all in front of it, each after all that read it."""
-        found, waiting = {name}, [name]
+        names, waiting = {name}, [name]
         while waiting:
-            fresh = set(self.rows[waiting.pop()].inputs) - found
-            found |= fresh
+            fresh = set(self.rows[waiting.pop()].inputs) - names
+            names |= fresh
             waiting += fresh
-        return [self.rows[known] for known in sorted(found, key=lambda known: -self.position[known])]
+        return [self.rows[row] for row in sorted(names, key=lambda row: -self.position[row])]
 
     def _input_spans(self, record: LayerRecord, span: SpanPair | None) -> list[tuple[str, SpanPair | None]]:
         back = self._span_maps(record)
         sources = record.inputs or (_IMAGE_KEY,)
         if back is not None and span is not None:
-            seen = back[0](span[0]), back[1](span[1])
+            view = back[0](span[0]), back[1](span[1])
             # A gate that sees everything is left out, as in the receptive field.
-            return [(source, seen) for source in sources if source == _IMAGE_KEY or self.rows[source].receptive_field]
+            return [(source, view) for source in sources if source == _IMAGE_KEY or self.rows[source].receptive_field]
         wholes = [(source, self.map_size(source)) for source in sources]
         return [(source, sides and ((0, sides[0] - 1), (0, sides[1] - 1))) for source, sides in wholes]
 

@@ -94,7 +94,7 @@ def effective_field(
     row = tracer.rows.get(layer)
     last = row is not None and tracer.channels_last(row)
     device = next((tensor.device for tensor in network.parameters()), torch.device("cpu"))
-    gradient, place = np.zeros(shape[1:]), node
+    gradient = np.zeros(shape[1:])
     with eval_mode(network), torch.enable_grad():
         for start in range(0, images, batch):
             numbers = range(start, min(start + batch, images))
@@ -102,17 +102,17 @@ def effective_field(
             noise = noise.to(device).requires_grad_(True)
             maps = _maps(network, noise, layer, last)
             height, width = maps.shape[2:]
-            place = validated_node(place or (height // 2, width // 2), (height, width), layer)
-            at_node = maps[:, :, place[0], place[1]]
+            node = validated_node(node or (height // 2, width // 2), (height, width), layer)
+            at_node = maps[:, :, node[0], node[1]]
             signs = np.stack([_signs(seed, number, at_node.shape[1]) for number in numbers])
             (image_gradient,) = torch.autograd.grad((at_node * torch.from_numpy(signs).to(device)).sum(), noise)
             gradient += image_gradient.abs().mean(dim=1).cpu().double().sum(dim=0).numpy()
-    assert place is not None
-    span = tracer.spans(layer, place)[-1] if row is not None and row.receptive_field is not None else None
+    assert node is not None
+    span = tracer.spans(layer, node)[-1] if row is not None and row.receptive_field is not None else None
     return EffectiveField(
         network=name,
         layer=layer,
-        node=place,
+        node=node,
         images=images,
         gradient=gradient / images,
         rows=span and span.rows,

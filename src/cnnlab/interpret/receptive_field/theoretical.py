@@ -34,18 +34,18 @@ def target_receptive_fields(
         SpecError, SourceError, RunError: it can't be used, or nothing of this name is known.
         UsageError: a layer or a node that is not there.
     """
-    found = resolve_target(target)
-    if isinstance(found, LayerRows):
-        return receptive_field(*found.texts, size=size, channels=channels or 3, layer=layer, node=node)
-    if isinstance(found, NamedBackbone):
+    resolved = resolve_target(target)
+    if isinstance(resolved, LayerRows):
+        return receptive_field(*resolved.texts, size=size, channels=channels or 3, layer=layer, node=node)
+    if isinstance(resolved, NamedBackbone):
         from cnnlab.models.tracing.trace import backbone_table
 
-        shape = input_shape(found.shape, size, channels)
+        shape = input_shape(resolved.shape, size, channels)
         return fields_from_records(
-            backbone_table(found.name, shape).layers, shape, layer=layer, node=node, title=found.name
+            backbone_table(resolved.name, shape).layers, shape, layer=layer, node=node, title=resolved.name
         )
-    if isinstance(found, RunFolder):
-        table, title = trace_run(found, size, channels), found.name
+    if isinstance(resolved, RunFolder):
+        table, title = trace_run(resolved, size, channels), resolved.name
     else:
-        table, title = trace_recipe(found, size, channels, data), found.path.stem
+        table, title = trace_recipe(resolved, size, channels, data), resolved.path.stem
     return fields_from_records(table.rows, table.input, layer=layer, node=node, title=title)

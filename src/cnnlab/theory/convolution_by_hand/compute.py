@@ -59,7 +59,7 @@ def convolve(
     padded = [_padded(setup, channel) for channel in setup.image]
     high, wide = setup.output_size
     places = all_pairs(range(len(setup.kernels)), range(high), range(wide))
-    steps = tuple(_step(setup, padded, *place) for place in places)
+    steps = tuple(_step(setup, padded, *index) for index in places)
     sums = [step.sum for step in steps]
     rows = [sums[start : start + wide] for start in range(0, len(sums), wide)]
     maps = [rows[start : start + high] for start in range(0, len(rows), high)]
@@ -83,21 +83,21 @@ def convolve(
 def _padded(setup: ConvolutionSetup, channel: Map) -> Map:
     """A channel with its padding."""
     rows, columns = (
-        [_source(place, size, setup.padding_mode) for place in range(-before, size + behind)]
+        [_source(index, size, setup.padding_mode) for index in range(-before, size + behind)]
         for size, (before, behind) in zip(setup.image_size, setup.margins, strict=True)
     )
     return [[0 if row is None or column is None else channel[row][column] for column in columns] for row in rows]
 
 
-def _source(place: int, size: int, padding_mode: str) -> int | None:
-    """The row (column) of the image whose pixels stand at a place in or around it; None for zeros."""
-    if 0 <= place < size:
-        return place
+def _source(index: int, size: int, padding_mode: str) -> int | None:
+    """The row (column) of the image whose pixels an index in or around it has; None for zeros."""
+    if 0 <= index < size:
+        return index
     if padding_mode == "zeros":
         return None
     if padding_mode == "replicate":
-        return min(max(place, 0), size - 1)
-    return -place if place < 0 else 2 * (size - 1) - place
+        return min(max(index, 0), size - 1)
+    return -index if index < 0 else 2 * (size - 1) - index
 
 
 def _step(setup: ConvolutionSetup, padded: list[Map], kernel: int, row: int, column: int) -> ConvolutionStep:

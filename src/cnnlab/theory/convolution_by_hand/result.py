@@ -18,7 +18,7 @@ class Product(Record):
     """One pixel times one weight.
 
     `row` and `column` count from the image's first pixel; with `padding` they lie outside it. `weight_row` and
-    `weight_column` are the weight's place in the kernel as written.
+    `weight_column` locate the weight in the kernel as written.
     """
 
     channel: int

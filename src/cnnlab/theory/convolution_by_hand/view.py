@@ -148,7 +148,7 @@ class _Grid:
 
     def cropped(self, limit: int) -> _Grid:
         """The cells around the marked ones, where there are more than `limit` rows or columns."""
-        starts = [min((place[axis] for place in self.marked), default=0) for axis in (0, 1)]
+        starts = [min((cell[axis] for cell in self.marked), default=0) for axis in (0, 1)]
         rows, columns = (
             _crop(numbers, start, limit) for numbers, start in zip((self.rows, self.columns), starts, strict=True)
         )
@@ -264,7 +264,7 @@ def _(result: Convolution) -> str:
     step = result.steps[0]
     lines = [_channel_grids(result, step, channel) for channel in range(min(len(result.image), _MAX_CHANNELS))]
     output = _grid("output", result.outputs[step.kernel], {(step.row, step.column)}).cropped(_MAX_CELLS)
-    widths = [max(line[place].width for line in lines) for place in range(3)]
+    widths = [max(line[number].width for line in lines) for number in range(3)]
     heading = f"{result.operation.capitalize()}: {step_name(result, step)}"
     if len(result.image) > _MAX_CHANNELS:
         heading += f" (channels 0 to {_MAX_CHANNELS - 1} of {len(result.image)} are drawn)"

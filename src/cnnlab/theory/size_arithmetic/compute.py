@@ -152,8 +152,8 @@ def solve_stride(
 
 def _axis_output(window: Window, axis: Axis) -> AxisOutput:
     uncovered = window.uncovered()
-    inner = runs(place for place in uncovered if 0 <= place < window.num_pixels)
-    outer = runs(place for place in uncovered if not 0 <= place < window.num_pixels)
+    inner = runs(pixel for pixel in uncovered if 0 <= pixel < window.num_pixels)
+    outer = runs(pixel for pixel in uncovered if not 0 <= pixel < window.num_pixels)
     return AxisOutput(
         axis=axis,
         exact=str(window.exact),

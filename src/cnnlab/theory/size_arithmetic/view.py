@@ -282,42 +282,42 @@ class _PixelRow:
         return _TITLE + self.cell + 6 + self.lanes * _LANE + 12
 
     def draw(self, drawing: SvgDrawing, top: float) -> None:
-        for place in self.shown:
-            self._draw_pixel(drawing, place, top)
+        for pixel in self.shown:
+            self._draw_pixel(drawing, pixel, top)
         for order, number in enumerate(self.numbers):
             self._draw_window(drawing, number, top + self.cell + 6 + order % self.lanes * _LANE)
 
-    def _left(self, place: int) -> float:
-        return _MARGIN + (place - self.shown.start) * self.cell
+    def _left(self, pixel: int) -> float:
+        return _MARGIN + (pixel - self.shown.start) * self.cell
 
-    def _draw_pixel(self, drawing: SvgDrawing, place: int, top: float) -> None:
-        inner = 0 <= place < self.window.num_pixels
-        if place >= self.window.num_pixels + self.window.padding:
+    def _draw_pixel(self, drawing: SvgDrawing, pixel: int, top: float) -> None:
+        inner = 0 <= pixel < self.window.num_pixels
+        if pixel >= self.window.num_pixels + self.window.padding:
             return  # only a window that sticks out reaches here
-        shape = (self._left(place) + 1, top, self.cell - 2, self.cell - 2)
+        shape = (self._left(pixel) + 1, top, self.cell - 2, self.cell - 2)
         if inner:
             drawing.rectangle(*shape, fill="train", opacity=0.22)
-        if place in self.uncovered:
+        if pixel in self.uncovered:
             drawing.rectangle(*shape, fill="bad", opacity=0.35)
-        colour = "bad" if place in self.uncovered else "train" if inner else "muted"
+        colour = "bad" if pixel in self.uncovered else "train" if inner else "muted"
         drawing.rectangle(*shape, stroke=colour)
-        if inner and (place % 5 == 0 or place == self.window.num_pixels - 1 or self.cell > 20):
-            middle = self._left(place) + self.cell / 2
-            drawing.text(middle, top - 5, str(place), size=9, colour="muted", anchor="middle")
+        if inner and (pixel % 5 == 0 or pixel == self.window.num_pixels - 1 or self.cell > 20):
+            middle = self._left(pixel) + self.cell / 2
+            drawing.text(middle, top - 5, str(pixel), size=9, colour="muted", anchor="middle")
 
     def _draw_window(self, drawing: SvgDrawing, number: int, top: float) -> None:
         pixels = self.window.pixels(number)
-        shown = [place for place in pixels if place >= self.shown.start]
+        shown = [pixel for pixel in pixels if pixel >= self.shown.start]
         name = "input" if self.window.transposed else "output"
         title = f"{name} {number}: pixels {pixels[0]} to {pixels[-1]}"
-        reached = any(0 <= place < self.window.num_pixels for place in pixels)
+        reached = any(0 <= pixel < self.window.num_pixels for pixel in pixels)
         colour = "muted" if self.window.transposed and not reached else "train"
         ends = [(self._left(shown[0]) + 2, top + 6), (self._left(shown[-1]) + self.cell - 2, top + 6)]
         drawing.line(ends, stroke=colour)
-        for place in shown:
+        for pixel in shown:
             # Neighbours touch, so that a window without gaps is one bar.
-            gap = 2.0 if pixels.step > 1 or place == shown[0] else 0.0
-            room = self.cell - gap - (2.0 if pixels.step > 1 or place == shown[-1] else 0.0)
-            drawing.rectangle(self._left(place) + gap, top, room, _LANE - 2, fill=colour, title=title)
+            gap = 2.0 if pixels.step > 1 or pixel == shown[0] else 0.0
+            room = self.cell - gap - (2.0 if pixels.step > 1 or pixel == shown[-1] else 0.0)
+            drawing.rectangle(self._left(pixel) + gap, top, room, _LANE - 2, fill=colour, title=title)
         middle = self._left(shown[0]) + self.cell / 2
         drawing.text(middle, top + 9, str(number), size=9, colour="paper", anchor="middle")

@@ -94,7 +94,7 @@ class Window:
         for number in range(self.num_windows):
             first = number * self.stride
             covered[first : first + self.extent : self.dilation] = b"\x01" * self.kernel
-        return [place - self.padding for place in range(end) if not covered[place]]
+        return [pixel - self.padding for pixel in range(end) if not covered[pixel]]
 
     def cut_off(self) -> list[int]:
         """The windows that cover padding only."""
@@ -111,10 +111,10 @@ def runs(positions: Iterable[int]) -> tuple[tuple[int, int], ...]:
     >>> runs([1, 2, 4, 7, 8])
     ((1, 2), (4, 4), (7, 8))
     """
-    found: list[tuple[int, int]] = []
-    for place in positions:
-        if found and found[-1][1] == place - 1:
-            found[-1] = (found[-1][0], place)
+    spans: list[tuple[int, int]] = []
+    for pixel in positions:
+        if spans and spans[-1][1] == pixel - 1:
+            spans[-1] = (spans[-1][0], pixel)
         else:
-            found.append((place, place))
-    return tuple(found)
+            spans.append((pixel, pixel))
+    return tuple(spans)

@@ -95,11 +95,11 @@ def _parse_numbers(option: str, text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
+        position = f"line {error.lineno}, column {error.colno}"
         near = text[max(error.pos - 12, 0) : error.pos + 12]
         raise UsageError(
             f"this is not JSON: {error.msg}",
-            where=f"{where}, {place}",
+            where=f"{where}, {position}",
             received=" ".join(near.split()) or "nothing",
             allowed="nested lists of numbers, or the path of a .json file",
             next_step="quote it for the shell, as in '[[1, 2], [3, 4]]'",
