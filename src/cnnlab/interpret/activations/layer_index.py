@@ -114,7 +114,7 @@ class LayerIndex:
             return tuple(self.refs.values())[:1]
         front = self._num_convolutions_before()
         last = max(enumerate(candidates), key=lambda each: (front[each[1].name], each[0]))[1]
-        return tuple(dict.fromkeys((candidates[0], last)))
+        return (last,) if last is candidates[0] else (candidates[0], last)
 
     def as_feature_maps(self, layer_ref: LayerRef, output: Tensor) -> Tensor | None:
         """A layer's output as N×C×H×W: of a vector H = W = 1, of tokens W = 1; None for other shapes."""
