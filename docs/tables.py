@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.architecture.layers import layers
-from cnnlab.config.averaging_and_mixing import averaging, mixing
 from cnnlab.config.backbones import cache_policies, trainable_choices
 from cnnlab.config.corruptions import REFERENCE_SIDE, corruptions, read_corruptions
-from cnnlab.config.image_changes import augmentations
+from cnnlab.config.image_changes import augmentations, mixing
 from cnnlab.config.losses import losses
-from cnnlab.config.optimizers import optimizers
+from cnnlab.config.optimizers import averaging, optimizers
 from cnnlab.config.schedules import schedules
 from cnnlab.config.stopping import budgets, stopping_rules
 from cnnlab.config.study import Study

@@ -32,7 +32,7 @@ OLD_NAMES = """
 """
 # Modules whose names end like a gerund or a participle, and which are nouns of the field.
 NOUNS = """
-    training tuning stopping decoding tracing formatting mixing averaging loading early_stopping averaging_and_mixing
+    training tuning stopping decoding tracing formatting mixing averaging loading early_stopping
     multiple_testing ranking embedding drawing pretraining pretrained distributed published paired
 """
 

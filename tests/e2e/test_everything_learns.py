@@ -19,11 +19,10 @@ from PIL import Image
 from torch import nn
 
 from cnnlab.architecture.layers import layers
-from cnnlab.config.averaging_and_mixing import averaging, mixing
-from cnnlab.config.image_changes import augmentations
+from cnnlab.config.image_changes import augmentations, mixing
 from cnnlab.config.losses import losses
 from cnnlab.config.model import Model
-from cnnlab.config.optimizers import optimizers
+from cnnlab.config.optimizers import averaging, optimizers
 from cnnlab.config.recipe import Recipe, Train
 from cnnlab.config.schedules import schedules
 from cnnlab.config.stopping import budgets, stopping_rules

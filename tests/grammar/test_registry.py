@@ -11,7 +11,6 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from cnnlab.architecture.layers import LayerRow, ReLU, Rows, layers
-from cnnlab.config.averaging_and_mixing import averaging, mixing
 from cnnlab.config.image_changes import (
     Angle,
     Augmentations,
@@ -26,9 +25,10 @@ from cnnlab.config.image_changes import (
     Sigma,
     Strength,
     augmentations,
+    mixing,
 )
 from cnnlab.config.losses import ClassWeights, losses
-from cnnlab.config.optimizers import AnyOptimizer, optimizers
+from cnnlab.config.optimizers import AnyOptimizer, averaging, optimizers
 from cnnlab.config.schedules import AnySchedule, Divisor, OpenFraction, schedules
 from cnnlab.config.stopping import ImageCount, budgets, stopping_rules
 from cnnlab.errors import Problem, SpecError

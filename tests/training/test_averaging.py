@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn, update_bn
 
-from cnnlab.config.averaging_and_mixing import averaging
+from cnnlab.config.optimizers import averaging
 from cnnlab.evaluation.logits import predict_logits
 from cnnlab.evaluation.metrics import compute_score
 from cnnlab.models.pretrained.transfer import TransferModel

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from cnnlab.config.averaging_and_mixing import mixing
+from cnnlab.config.image_changes import mixing
 from cnnlab.config.losses import losses
 from cnnlab.randomness import generator
 from cnnlab.training.losses import Loss, loss_function

@@ -13,11 +13,10 @@ from typing import Any, TypeAlias
 
 from pydantic import field_validator
 
-from cnnlab.config.averaging_and_mixing import averaging, mixing
 from cnnlab.config.backbones import cache_policies, trainable_choices
-from cnnlab.config.image_changes import augmentations
+from cnnlab.config.image_changes import augmentations, mixing
 from cnnlab.config.losses import losses
-from cnnlab.config.optimizers import optimizers
+from cnnlab.config.optimizers import averaging, optimizers
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.schedules import schedules
 from cnnlab.config.stopping import budgets, stopping_rules

@@ -1,4 +1,4 @@
-"""Changes of images: as augmentations, whose strength is sampled for each image, and at a fixed strength.
+"""Changes of images: augmentations, whose strength is sampled for each image, the same at a fixed strength, mixtures.
 
 Each change is declared once: its name, its arguments with the allowed values, and, where networks are tested under it,
 how it is used at one strength for all images (`fixed`), which makes it a corruption (`cnnlab.config.corruptions`).
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import BeforeValidator, Field
 
 from cnnlab.errors import Problem, SpecError
-from cnnlab.grammar.arguments import Border, Count, Probability
+from cnnlab.grammar.arguments import Border, Count, Positive, Probability
 from cnnlab.grammar.calls import Call, parse_call
 from cnnlab.grammar.registry import Choice, Registry
 from cnnlab.grammar.validation_errors import format_received, value_error
 
 augmentations: Registry[Any] = Registry("augmentation")
+mixing: Registry[Any] = Registry("mixture")
 
 
 def read_augmentations(value: Any) -> tuple[Any, ...]:
@@ -310,8 +311,7 @@ class Greyscale(ImageChange):
     """Remove the colours with probability `p`; the image keeps three channels."""
 
     fixed: ClassVar[FixedStrength] = FixedStrength(
-        "Remove the colours; the image keeps three channels.",
-        needs_colour=True,
+        "Remove the colours; the image keeps three channels.", needs_colour=True
     )
     p: Probability = 0.1
 
@@ -320,9 +320,7 @@ class Greyscale(ImageChange):
 class Invert(ImageChange):
     """Invert all values with probability `p`."""
 
-    fixed: ClassVar[FixedStrength] = FixedStrength(
-        "Invert each channel.",
-    )
+    fixed: ClassVar[FixedStrength] = FixedStrength("Invert each channel.")
     p: Probability = 0.5
 
 
@@ -419,3 +417,22 @@ class OneOf(ImageChange):
     """Apply one of `body`, all with equal probability."""
 
     body: Augmentations
+
+
+@mixing.register("none")
+class NoMixing(Choice):
+    """Images are not mixed."""
+
+
+@mixing.register("mixup")
+class MixUp(Choice):
+    """Weighted sums of two images and of their labels, the weight from Beta(alpha, alpha) (Zhang et al., 2018)."""
+
+    alpha: Positive = 0.2
+
+
+@mixing.register("cutmix")
+class CutMix(Choice):
+    """A rectangle of another image with its share of the label, from Beta(alpha, alpha) (Yun et al., 2019)."""
+
+    alpha: Positive = 1.0

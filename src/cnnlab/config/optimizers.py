@@ -1,4 +1,4 @@
-"""The optimizers of recipes; `cnnlab.training.optimizers` builds them."""
+"""The optimizers of recipes, and averages of the weights; `cnnlab.training` builds them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from cnnlab.grammar.arguments import Momentum, NonNegative, Positive
 from cnnlab.grammar.registry import Choice, Registry
 
 optimizers: Registry[Any] = Registry("optimizer")
+averaging: Registry[Any] = Registry("average")
 
 
 @optimizers.register("sgd")
@@ -179,3 +180,22 @@ class MuonConfig(Choice):
     def __post_init__(self) -> None:
         if isinstance(self.companion, MuonConfig):
             raise SpecError("muon can't be its own companion", received="companion=muon(…)")
+
+
+@averaging.register("never")
+class NoAveraging(Choice):
+    """No average is kept."""
+
+
+@averaging.register("ema")
+class EMA(Choice):
+    """An exponential moving average of the weights, updated by 1 - `decay` each step; buffers are the latest."""
+
+    decay: Momentum = 0.999
+
+
+@averaging.register("swa")
+class SWA(Choice):
+    """The mean of the weights at the ends of epochs, from the fraction `start` of all epochs (Izmailov, 2018)."""
+
+    start: Momentum = 0.75

@@ -11,13 +11,12 @@ import tomli_w
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from cnnlab.architecture.warnings import check_warning_names
-from cnnlab.config.averaging_and_mixing import NoAveraging, averaging, mixing
 from cnnlab.config.backbones import cache_policies
 from cnnlab.config.claims import Claim, recipe_claim_problems
-from cnnlab.config.image_changes import augmentations
+from cnnlab.config.image_changes import augmentations, mixing
 from cnnlab.config.losses import losses
 from cnnlab.config.model import Interpolation, Model
-from cnnlab.config.optimizers import optimizers
+from cnnlab.config.optimizers import NoAveraging, averaging, optimizers
 from cnnlab.config.schedules import schedules
 from cnnlab.config.stopping import Metric, budgets, stopping_rules
 from cnnlab.errors import Problem, SpecError

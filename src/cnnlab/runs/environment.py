@@ -39,7 +39,7 @@ NUMERIC_SOURCES = (
         "config/losses.py",
         "config/stopping.py",
     ),
-    *("config/averaging_and_mixing.py", "config/image_changes.py"),
+    "config/image_changes.py",
 )
 
 _DOCSTRING_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

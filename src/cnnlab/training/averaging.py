@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from cnnlab.config.averaging_and_mixing import EMA, SWA
+from cnnlab.config.optimizers import EMA, SWA
 from cnnlab.data.loader import Batch
 from cnnlab.models.train_mode import set_epoch
 

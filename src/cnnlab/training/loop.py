@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from cnnlab.config.averaging_and_mixing import NoAveraging, NoMixing
+from cnnlab.config.image_changes import NoMixing
+from cnnlab.config.optimizers import NoAveraging
 from cnnlab.config.recipe import Data, Train
 from cnnlab.config.stopping import EarlyStoppingConfig, TimeBudget
 from cnnlab.context import StepCallback

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cnnlab.config.averaging_and_mixing import CutMix, MixUp
+from cnnlab.config.image_changes import CutMix, MixUp
 from cnnlab.training.losses import Loss, TotalWeight
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from cnnlab.config import backbones
-from cnnlab.config.averaging_and_mixing import NoMixing
+from cnnlab.config.image_changes import NoMixing
 from cnnlab.config.recipe import Recipe, Train
 from cnnlab.config.stopping import ImageBudget
 from cnnlab.data.augmentation.views import FlippedViews, only_flips
