@@ -1,4 +1,4 @@
-"""Examples of augmented images: what a network is shown of the same images, epoch after epoch."""
+"""Examples of augmented images: the same images in several epochs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnnlab.data.augmentation.augment import augment, sample_params
 from cnnlab.data.contact_sheet import MAX_SHOWN_CLASSES, SheetRow, render_sheet, sample_per_class
 from cnnlab.data.sources.base import DataSource, ImageSpec
 
-# About so many images are shown where there are few classes.
+# The number of images where there are few classes.
 NUM_PREVIEW_IMAGES = 8
 
 
@@ -27,10 +27,10 @@ def augmented_sheet(
     epochs: int = 8,
     per_class: int | None = None,
 ) -> Image.Image:
-    """A picture with one row per image: its class, the image as it is, and what it becomes in the first epochs.
+    """Draw one row per image: its class, the unaugmented image, and the image in the first epochs.
 
     Args:
-        image_spec: how the images are decoded before they are augmented.
+        image_spec: of the decoded images, before augmentation.
         per_class: training images of each class (the first 20); None: one, or more where there are few classes.
     """
     per_class = per_class or max(1, NUM_PREVIEW_IMAGES // min(len(source.classes), MAX_SHOWN_CLASSES))
@@ -40,10 +40,10 @@ def augmented_sheet(
     pixels = np.asarray(source.pixels("train", wanted, image_spec))[np.searchsorted(wanted, images)]
     versions = [pixels]
     for epoch in range(epochs):
-        draws = sample_params(augmentations, seed, epoch, images.astype(np.int64))
-        versions.append(augment(torch.from_numpy(pixels), augmentations, draws).numpy())
+        params = sample_params(augmentations, seed, epoch, images.astype(np.int64))
+        versions.append(augment(torch.from_numpy(pixels), augmentations, params).numpy())
     names = [name for name, indices in chosen for _ in indices]
     rows = [SheetRow(name, [version[n] for version in versions]) for n, name in enumerate(names)]
-    heads = ["as it is", *(f"epoch {epoch}" for epoch in range(epochs))]
+    heads = ["unaugmented", *(f"epoch {epoch}" for epoch in range(epochs))]
     notes = [str(registry.to_call(choice, defaults=True)) for choice in augmentations]
     return render_sheet(rows, image_spec, 1 + epochs, heads, notes)

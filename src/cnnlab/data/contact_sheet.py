@@ -1,4 +1,4 @@
-"""A sheet of example images, to see what a network is going to be shown. No torch."""
+"""Contact sheets of example images. No torch."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _GAP = 4
 _MARGIN = 150
 _LINE = 16
 _LETTER = 6.5
-# Narrower columns have no room for what stands above them.
+# Narrower columns have no room for a title.
 _HEAD = 44
 _PAPER, _INK, _FAINT = "white", "black", "#595959"
 
 
 @dataclass(frozen=True)
 class SheetRow:
-    """What stands in front of a row, and its pictures: uint8, C×H×W."""
+    """A row of images, uint8, C×H×W, with its name."""
 
     name: str
     images: Sequence[npt.NDArray[np.uint8]]
 
 
 def contact_sheet(source: DataSource, image_spec: ImageSpec, per_class: int = 8) -> Image.Image:
-    """A picture with one row per class (the first 20): its name, and training images spread over the class.
+    """Draw one row per class (the first 20): its name, and training images evenly spaced over the class.
 
-    The images are decoded in `image_spec`, as a network gets them; smaller ones are drawn larger, without smoothing.
+    The images are decoded by `image_spec`, as for a network; small ones are enlarged without smoothing.
     """
     chosen = sample_per_class(source, per_class)
     wanted = np.unique(np.concatenate([indices for _, indices in chosen]))
@@ -44,14 +44,14 @@ def contact_sheet(source: DataSource, image_spec: ImageSpec, per_class: int = 8)
 
 
 def sample_per_class(source: DataSource, per_class: int) -> list[tuple[str, npt.NDArray[np.int64]]]:
-    """The first 20 classes, each with the indices of some of its training images, spread over the class."""
+    """The first 20 classes, each with indices of training images, evenly spaced over the class."""
     labels = source.labels("train")
-    found = []
+    samples = []
     for label, name in enumerate(source.classes[:MAX_SHOWN_CLASSES]):
-        row = np.flatnonzero(labels == label)
-        spread = np.unique(np.linspace(0, len(row) - 1, per_class).astype(int))
-        found.append((name, row[spread] if len(row) else row))
-    return found
+        indices = np.flatnonzero(labels == label)
+        spaced = np.unique(np.linspace(0, len(indices) - 1, per_class).astype(int))
+        samples.append((name, indices[spaced] if len(indices) else indices))
+    return samples
 
 
 def render_sheet(
@@ -61,7 +61,7 @@ def render_sheet(
     column_titles: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Image.Image:
-    """Rows of images of one shape, under `column_titles` and above `notes`, where there are any."""
+    """Draw rows of images of one shape, with optional column titles above and notes below."""
     scale = max(1, round(_TILE / max(image_spec.height, image_spec.width)))
     height, width = image_spec.height * scale + _GAP, image_spec.width * scale + _GAP
     across = _MARGIN + columns * width
@@ -69,21 +69,21 @@ def render_sheet(
     column_titles = column_titles if width >= _HEAD else ()
     above = _LINE + _GAP if column_titles else 0
     below = len(lines) * _LINE + _GAP if lines else 0
-    made = Image.new("RGB", (across, above + len(rows) * height + _GAP + below), _PAPER)
-    draw = ImageDraw.Draw(made)
+    sheet = Image.new("RGB", (across, above + len(rows) * height + _GAP + below), _PAPER)
+    draw = ImageDraw.Draw(sheet)
     for column, head in enumerate(column_titles):
         middle = _MARGIN + column * width + (width - _GAP) / 2
         draw.text((middle, _GAP + _LINE / 2), head, fill=_FAINT, anchor="mm")
-    for place, row in enumerate(rows):
-        top = above + _GAP + place * height
+    for position, row in enumerate(rows):
+        top = above + _GAP + position * height
         draw.text((_GAP, top + height / 2), row.name[:24], fill=_INK, anchor="lm")
         for column, pixels in enumerate(row.images):
             tile = _to_pil(pixels)
             tile = tile.resize((image_spec.width * scale, image_spec.height * scale), Image.Resampling.NEAREST)
-            made.paste(tile, (_MARGIN + column * width, top))
-    for place, line in enumerate(lines):
-        draw.text((_GAP, above + len(rows) * height + _GAP + (place + 0.5) * _LINE), line, fill=_FAINT, anchor="lm")
-    return made
+            sheet.paste(tile, (_MARGIN + column * width, top))
+    for position, line in enumerate(lines):
+        draw.text((_GAP, above + len(rows) * height + _GAP + (position + 0.5) * _LINE), line, fill=_FAINT, anchor="lm")
+    return sheet
 
 
 def _to_pil(pixels: npt.NDArray[np.uint8]) -> Image.Image:

@@ -16,10 +16,10 @@ from cnnlab.models.train_mode import eval_mode
 def predict_logits(
     network: nn.Module, loader: Loader, process_group: ProcessGroup = SINGLE_PROCESS
 ) -> npt.NDArray[np.float32]:
-    """N×K logits, in the order of the split's images; where there are several processes each computes its shard.
+    """Compute the N×K logits in the order of the split's images; several processes each compute their shard.
 
-    In eval mode and 32-bit floats whatever the training used, so that the figures of a run hold on every machine.
-    The network is left in the mode in which it was.
+    In eval mode and 32-bit floats whatever the training used, so that figures are comparable between machines.
+    The network's mode is restored.
     """
     with eval_mode(network), torch.inference_mode():
         batches = loader.with_input_size(max_resize(network)).eval_batches(shard=process_group.shard)

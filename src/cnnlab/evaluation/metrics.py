@@ -1,4 +1,4 @@
-"""Logits and labels to a Score."""
+"""Metrics of logits and labels."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cnnlab.records import ClassScore, Score
 
 
 def compute_score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classes: Sequence[str]) -> Score:
-    """Every metric of one split of the data.
+    """Compute all metrics of one split of the data.
 
-    The macro averages are over the classes that occur, among the labels or, for F1, among the predictions, as
-    scikit-learn has it; a class without predictions has precision 0. A row of logits that are not all finite counts
-    as wrong in every metric, and makes the loss NaN.
+    The macro averages are over the classes that occur, among the labels or, for F1, among the predictions, as in
+    scikit-learn; a class without predictions has precision 0. A row of logits that are not all finite counts as wrong
+    in every metric, and makes the loss NaN.
 
     Args:
         logits: N×K.
@@ -33,17 +33,17 @@ def compute_score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
     # The rank of the true class; a tie counts against it, so that a constant network gets no credit.
     rank = (exact_logits >= true_logits[:, None]).sum(axis=1) - 1
     images = np.bincount(labels, minlength=num_classes)
-    called = np.bincount(predicted[finite], minlength=num_classes)
+    positives = np.bincount(predicted[finite], minlength=num_classes)
     right = np.bincount(labels[hits], minlength=num_classes)
-    recall, precision = _safe_divide(right, images), _safe_divide(right, called)
-    f1 = _safe_divide(2 * right, images + called)
+    recall, precision = _safe_divide(right, images), _safe_divide(right, positives)
+    f1 = _safe_divide(2 * right, images + positives)
     return Score(
         images=count,
         loss=float((logsumexp(exact_logits, axis=1) - true_logits).mean()) if finite.all() else math.nan,
         accuracy=float(hits.mean()),
         top5=float((finite & (rank < 5)).mean()),
         balanced_accuracy=float(recall[images > 0].mean()),
-        macro_f1=float(f1[images + called > 0].mean()),
+        macro_f1=float(f1[images + positives > 0].mean()),
         per_class=tuple(
             ClassScore(name=name, images=int(images[k]), recall=float(recall[k]), precision=float(precision[k]))
             for k, name in enumerate(classes)

@@ -1,4 +1,4 @@
-"""CIFAR-10-C: CIFAR-10's test images under 19 corruptions of 5 severities, as NumPy arrays that a person has. No torch.
+"""CIFAR-10-C: CIFAR-10's test images under 19 corruptions of 5 severities, in local NumPy arrays. No torch.
 
 D. Hendrycks, T. Dietterich: Benchmarking neural network robustness to common corruptions and perturbations, ICLR 2019.
 """
@@ -25,7 +25,7 @@ HOMEPAGE = "https://zenodo.org/records/2535967"
 
 @dataclass(frozen=True)
 class Cifar10CCorruption:
-    """One corruption of one severity, from 1 to 5; it has what a shift has."""
+    """One corruption of one severity, from 1 to 5, with the attributes of a `Corruption`."""
 
     name: str
     severity: int
@@ -40,13 +40,13 @@ class Cifar10CCorruption:
         return f"{self.name} {self.severity}"
 
     def as_call(self) -> str:
-        """What names it in an answer."""
+        """Its name in results."""
         return f"{self.name}({self.severity})"
 
 
 @dataclass(frozen=True)
 class Cifar10C:
-    """A folder of CIFAR-10-C's arrays; `labels` are of the N test images."""
+    """A folder of CIFAR-10-C's arrays, with the labels of the N test images."""
 
     folder: Path
     names: tuple[str, ...]
@@ -54,21 +54,21 @@ class Cifar10C:
 
     @property
     def corruptions(self) -> tuple[Cifar10CCorruption, ...]:
-        """Each corruption in each severity."""
+        """All corruptions at all severities."""
         return tuple(Cifar10CCorruption(name, severity) for name in self.names for severity in range(1, SEVERITIES + 1))
 
     def pixels(self, corruption: Cifar10CCorruption) -> Pixels:
-        """The N images under a corruption, uint8, N×3×32×32."""
+        """Read the N images under a corruption, uint8, N×3×32×32."""
         images = _open_array(self.folder / f"{corruption.name}.npy")
         first = (corruption.severity - 1) * len(self.labels)
         return np.ascontiguousarray(images[first : first + len(self.labels)].transpose(0, 3, 1, 2))
 
 
 def open_cifar10c(folder: Path) -> Cifar10C:
-    """The arrays in a folder; nothing but their headers and the labels is read, and no pickle.
+    """Open the arrays in a folder, without pickle; only headers and labels are read.
 
     Raises:
-        SourceError: there are none, or they are not of this shape.
+        SourceError: no arrays, or arrays of another shape.
     """
     if not (folder / LABELS_FILE).is_file():
         raise SourceError(
@@ -100,24 +100,24 @@ def _corruption_names(folder: Path, shape: tuple[int, ...]) -> Iterator[str]:
     for path in sorted(folder.glob("*.npy")):
         if path.name == LABELS_FILE:
             continue
-        found = _open_array(path)
-        if found.shape != shape or found.dtype != np.uint8:
-            raise _shape_error(path, found, f"{' × '.join(map(str, shape))} numbers of 8 bits")
+        array = _open_array(path)
+        if array.shape != shape or array.dtype != np.uint8:
+            raise _shape_error(path, array, f"{' × '.join(map(str, shape))} numbers of 8 bits")
         yield path.stem
 
 
 def _open_array(path: Path) -> npt.NDArray[Any]:
     try:
-        found: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-        reason = "" if isinstance(found, np.ndarray) else "an archive of arrays"
+        array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+        reason = "" if isinstance(array, np.ndarray) else "an archive of arrays"
         if reason:
-            found.close()
+            array.close()
     except (OSError, ValueError, EOFError) as error:
-        found, reason = None, str(error) or "it ends too early"
-    if found is None or reason:
+        array, reason = None, str(error) or "it ends too early"
+    if array is None or reason:
         step = f"unpack it again from {HOMEPAGE}"
         raise SourceError("this array can't be read", where=str(path), received=reason, next_step=step)
-    return np.asarray(found)
+    return np.asarray(array)
 
 
 def _shape_error(path: Path, array: npt.NDArray[Any], allowed: str) -> SourceError:
