@@ -11,9 +11,16 @@ import pytest
 
 from cnnlab.config.recipe import Data
 from cnnlab.context import Callbacks, RunContext
-from cnnlab.data import channel_stats, dataset
-from cnnlab.data.channel_stats import mean_and_std
-from cnnlab.data.dataset import data_roots, find_files, input_spec, open_dataset, open_source, preview_spec
+from cnnlab.data import dataset
+from cnnlab.data.dataset import (
+    data_roots,
+    find_files,
+    input_spec,
+    mean_and_std,
+    open_dataset,
+    open_source,
+    preview_spec,
+)
 from cnnlab.data.sources.base import ImageSpec
 from cnnlab.data.splits import split_hash
 from cnnlab.errors import SourceError
@@ -171,7 +178,7 @@ def test_mean_and_std_are_those_of_the_training_images(opened):
 
 @pytest.mark.parametrize(("chunk", "count", "channels"), [(1, 1, 1), (1, 7, 3), (5, 20, 3), (9, 20, 1), (9, 9, 3)])
 def test_mean_and_std_are_exact_however_the_images_are_cut_up(chunk, count, channels, monkeypatch):
-    monkeypatch.setattr(channel_stats, "_CHUNK", chunk)
+    monkeypatch.setattr(dataset, "_CHUNK", chunk)
     pixels = np.random.default_rng(count).integers(0, 256, (count, channels, 3, 2), dtype=np.uint8)
     mean, std = mean_and_std(pixels)
     np.testing.assert_allclose(mean, pixels.mean(axis=(0, 2, 3)) / 255, rtol=1e-12)

@@ -17,13 +17,12 @@ import numpy as np
 
 from cnnlab.config.recipe import Data
 from cnnlab.context import LOCAL, ProgressCallback, RunContext, no_op
-from cnnlab.data.channel_stats import mean_and_std
 from cnnlab.data.sources import catalogue
 from cnnlab.data.sources.base import DataSource, ImageSpec, Indices, Labels, Pixels, Split
 from cnnlab.data.sources.file_readers import expand_home
 from cnnlab.data.sources.image_folder import ImageFolder, open_folder
 from cnnlab.data.sources.releases import CATALOGUE
-from cnnlab.data.split_assignment import SplitIndices, assign_splits, remap_labels
+from cnnlab.data.splits import SplitIndices, assign_splits, remap_labels
 from cnnlab.errors import SourceError, comma_separated, did_you_mean
 from cnnlab.settings import cache_dir
 
@@ -32,6 +31,9 @@ from cnnlab.settings import cache_dir
 MAX_SHARED_BYTES = 2**30
 
 PREVIEW_SIZE = 64
+
+# So many images at a time are summed up.
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,24 @@ class Dataset:
     @cached_property
     def _computed_stats(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return mean_and_std(self.pixels("train"))
+
+
+def mean_and_std(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and (population) standard deviation of each channel, of pixels scaled to 0–1, from exact sums.
+
+    A constant channel gets 1 as its standard deviation, so that it can be divided by.
+    """
+    channels = pixels.shape[1]
+    total, squares = [0] * channels, [0] * channels
+    for start in range(0, len(pixels), _CHUNK):
+        for channel in range(channels):
+            values = pixels[start : start + _CHUNK, channel]
+            total[channel] += int(values.sum(dtype=np.uint64))
+            squares[channel] += int(np.square(values, dtype=np.uint16).sum(dtype=np.uint64))
+    count = pixels.size // channels
+    mean = tuple(value / count / 255 for value in total)
+    variance = [square * count - value**2 for square, value in zip(squares, total, strict=True)]
+    return mean, tuple(value**0.5 / count / 255 if value else 1.0 for value in variance)
 
 
 def open_dataset(data: Data, seed: int, context: RunContext = LOCAL) -> Dataset:

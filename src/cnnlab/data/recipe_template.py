@@ -13,8 +13,7 @@ import tomli_w
 from cnnlab.data.sources.base import Indices, Split
 from cnnlab.data.sources.image_folder import ImageFolder
 from cnnlab.data.sources.releases import CATALOGUE
-from cnnlab.data.split_assignment import TEST_FRACTION
-from cnnlab.data.splits import held_out_counts
+from cnnlab.data.splits import TEST_FRACTION, held_out_counts
 
 # Larger images cost much and help little in a network this small.
 MAX_IMAGE_SIDE = 128

@@ -1,14 +1,109 @@
-"""Stratified, seeded splits, and a hash of their indices. No torch."""
+"""Assign the images of a recipe's data to its splits: stratified and seeded. No torch; no file of images is opened.
+
+Where a published set is narrowed to some classes, its labels decide which test images remain, and they are in the
+test set's own file: they are read only when the test images are asked for.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 import numpy as np
 
-from cnnlab.data.sources.base import Indices, Labels
+from cnnlab.config.recipe import Data
+from cnnlab.data.sources.base import SPLITS, DataSource, Indices, Labels, Split
 from cnnlab.randomness import generator
+
+TEST_FRACTION = 0.2
+# One test set for every seed, so that no run of a study trains on the test images of another.
+TEST_SEED = 0
+
+SplitSource: TypeAlias = tuple[Split, Indices]
+
+
+class SplitIndices(Mapping[Split, SplitSource]):
+    """For each split that holds images: the source's split that they are in, and their sorted indices there."""
+
+    def __init__(
+        self, source: DataSource, classes: tuple[str, ...], assigned: Mapping[Split, SplitSource | None]
+    ) -> None:
+        """A split that is None in `assigned` is the source's own; its images are determined when they are asked for."""
+        self._source = source
+        self._classes = classes
+        self._assigned = dict(assigned)
+
+    def __getitem__(self, split: Split) -> SplitSource:
+        chosen = self._assigned[split]
+        if chosen is None:
+            labels = remap_labels(self._source, self._classes, split)
+            chosen = self._assigned[split] = (split, np.flatnonzero(labels >= 0))
+        return chosen
+
+    def __iter__(self) -> Iterator[Split]:
+        return (split for split in SPLITS if split in self._assigned)
+
+    def __len__(self) -> int:
+        return len(self._assigned)
+
+    def __contains__(self, split: object) -> bool:
+        return split in self._assigned
+
+    def split_hash(self) -> str:
+        """SHA-256 in hex over all splits' indices; the same before and after the test images are asked for.
+
+        A fixed source's own test split that is narrowed to some classes counts by what decides it instead: its size
+        and the names of the classes, sorted.
+        """
+        return split_hash(dict(self._hash_entry(split) for split in self))
+
+    def _hash_entry(self, split: Split) -> tuple[str, Indices]:
+        if split == "test" and needs_test_labels(self._source, self._classes):
+            return f"test of {sorted(self._classes)}", np.array([self._source.num_images("test")])
+        return split, self[split][1]
+
+
+def assign_splits(data: Data, source: DataSource, classes: tuple[str, ...], seed: int) -> SplitIndices:
+    """The source's own splits, and fractions of its train split for those that it lacks.
+
+    Classes are identified by the source's numbers, so that the order of `classes` changes no split.
+    """
+    assigned: dict[Split, SplitSource | None] = {}
+    for split in source.splits:
+        if split == "test" and source.is_fixed:
+            unread = needs_test_labels(source, classes)
+            assigned[split] = None if unread else (split, np.arange(source.num_images(split)))
+        elif split != "train":
+            assigned[split] = (split, np.flatnonzero(remap_labels(source, classes, split) >= 0))
+    labels = source.labels("train")
+    train = np.flatnonzero(remap_labels(source, classes, "train") >= 0)
+    if "test" not in assigned:
+        fraction = TEST_FRACTION if data.test is None else data.test
+        kept, held_out = stratified_split(labels[train], fraction, TEST_SEED, "test part")
+        assigned["test"], train = ("train", train[held_out]), train[kept]
+    if "validation" not in assigned:
+        kept, held_out = stratified_split(labels[train], data.validation, seed, "validation part")
+        assigned["validation"], train = ("train", train[held_out]), train[kept]
+    if data.per_class is not None:
+        train = train[per_class_subset(labels[train], data.per_class, seed, "per class")]
+    if data.limit is not None:
+        train = train[stratified_subset(labels[train], data.limit, seed, "limit")]
+    assigned["train"] = ("train", train)
+    not_empty = {split: chosen for split, chosen in assigned.items() if chosen is None or len(chosen[1])}
+    return SplitIndices(source, classes, not_empty)
+
+
+def remap_labels(source: DataSource, classes: tuple[str, ...], split: Split) -> Labels:
+    """The labels of a source's split as indices into `classes`; -1 for an image of no chosen class."""
+    number = {name: index for index, name in enumerate(classes)}
+    table = np.array([number.get(name, -1) for name in source.classes], dtype=np.int64)
+    return table[source.labels(split)]
+
+
+def needs_test_labels(source: DataSource, classes: tuple[str, ...]) -> bool:
+    """Whether labels must be read to know which of a source's own test images are of these classes."""
+    return source.is_fixed and "test" in source.splits and set(classes) != set(source.classes)
 
 
 def stratified_split(labels: Labels, fraction: float, seed: int, purpose: str) -> tuple[Indices, Indices]:

@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from cnnlab.data.channel_stats import mean_and_std
 from cnnlab.data.checks import IMBALANCE_RATIO
-from cnnlab.data.dataset import Dataset
+from cnnlab.data.dataset import Dataset, mean_and_std
 from cnnlab.data.sources.base import Pixels, Split
 from cnnlab.records import WarningRecord
 

@@ -65,11 +65,11 @@ def fetch(
         return destination
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _exclusive_file(folder / f"{file.name}.part") as part:
+        with _exclusive_file(folder / f"{file.name}.part") as partial_file:
             if not is_verified(destination, file.checksum):
-                _require_free_space(file, folder, _file_length(part))
-                _Download(file, part, progress, retry).from_mirrors(folder)
-                Path(part.name).replace(destination)
+                _require_free_space(file, folder, _file_length(partial_file))
+                _Download(file, partial_file, progress, retry).from_mirrors(folder)
+                Path(partial_file.name).replace(destination)
     except OSError as failed:
         what = "the disk is full" if failed.errno == errno.ENOSPC else "the file can't be written"
         raise DownloadError(
@@ -142,10 +142,10 @@ class _MirrorError(Exception):
 
 @dataclass(frozen=True)
 class _Download:
-    """Fills `part`, an open file that may hold the beginning, with the verified file."""
+    """Fills `partial_file`, an open file that may hold the beginning, with the verified file."""
 
     file: RemoteFile
-    part: IO[bytes]
+    partial_file: IO[bytes]
     progress: ProgressCallback
     retry: RetryPolicy
 
@@ -174,23 +174,23 @@ class _Download:
         )
 
     def _from_mirror(self, url: str, min_bytes_per_s: float) -> None:
-        start = _file_length(self.part)
+        start = _file_length(self.partial_file)
         if start < self.file.size:
             with _open_url(url, start, self.retry.read_timeout_s) as response:
                 self._check_response(response, start)
                 self._copy(response, min_bytes_per_s)
-        self.part.flush()
-        os.fsync(self.part.fileno())
-        if is_verified(Path(self.part.name), self.file.checksum):
+        self.partial_file.flush()
+        os.fsync(self.partial_file.fileno())
+        if is_verified(Path(self.partial_file.name), self.file.checksum):
             return
-        self.part.truncate(0)
+        self.partial_file.truncate(0)
         if start == 0:
             raise _MirrorError("sent another file (its checksum is wrong)", final=True)
         # What was there before may have been the fault: this mirror gets a clean start.
         self._from_mirror(url, min_bytes_per_s)
 
     def _check_response(self, response: Any, start: int) -> None:
-        """Refuse another file; empty `part` where the right one is sent from its beginning."""
+        """Refuse another file; empty the partial file where the right one is sent from its beginning."""
         size, length = self.file.size, _length_header(response)
         if response.status == http.client.PARTIAL_CONTENT:
             span = response.headers.get("Content-Range", "")
@@ -201,16 +201,16 @@ class _Download:
             raise _MirrorError("sent a web page instead of the file", final=True)
         if length is not None and length != size:
             raise _MirrorError(f"offers another file of {length:,} bytes", final=True)
-        self.part.truncate(0)
+        self.partial_file.truncate(0)
 
     def _copy(self, response: Any, min_bytes_per_s: float) -> None:
-        size, done = self.file.size, _file_length(self.part)
+        size, done = self.file.size, _file_length(self.partial_file)
         window_began, window_bytes = time.monotonic(), 0
         while done < size:
             chunk = _read_chunk(response)
             if not chunk:
                 raise _MirrorError(f"stopped after {done:,} of {size:,} bytes")
-            self.part.write(chunk[: size - done])
+            self.partial_file.write(chunk[: size - done])
             done, window_bytes = min(size, done + len(chunk)), window_bytes + len(chunk)
             self.progress(f"downloading {self.file.name}", done, size, "bytes")
             elapsed = time.monotonic() - window_began
