@@ -155,10 +155,10 @@ def broken_start(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (junk_picture, "PATH/example.png: this picture can't be read"),
-        (other_size, "PATH/example.png: the kept image is not as this run's network"),
-        (other_channels, "PATH/example.png: the kept image is not as this run's"),
-        (no_class, "PATH/example.json: the kept image is none of this run's data"),
+        (junk_picture, "PATH/example.png: the example image can't be read"),
+        (other_size, "PATH/example.png: the example image does not have the network"),
+        (other_channels, "PATH/example.png: the example image does not have"),
+        (no_class, "PATH/example.json: the example image is none of this run's data"),
         (broken_start, "the initial weights of RUN are not verified: initial_weights.json is damaged"),
     ],
 )

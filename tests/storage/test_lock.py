@@ -80,7 +80,7 @@ def test_a_file_system_without_locks_is_told_and_used(
     with locked(tmp_path, said.append):
         assert (tmp_path / "lock").read_text() == str(os.getpid())
     why = os.strerror(number)
-    assert said == [f"{tmp_path} can't be locked ({why}): take care that no other process works in this run"]
+    assert said == [f"{tmp_path} can't be locked ({why}): make sure that no other process writes to this run"]
 
 
 def test_another_fault_of_the_lock_is_a_run_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

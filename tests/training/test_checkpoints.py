@@ -201,9 +201,9 @@ def test_a_kill_between_the_two_writes_leaves_the_older_state(
 @pytest.mark.parametrize(
     ("make", "difference"),
     [
-        (lambda: [nn.Linear(12, 4)], "'0.weight' is 5×12 there, and 4×12 here"),
-        (lambda: [nn.Linear(12, 5, bias=False)], "'0.bias' is 5 there, and missing here"),
-        (lambda: [nn.Linear(12, 5), nn.BatchNorm1d(5)], "'1.weight' is missing there, and 5 here"),
+        (lambda: [nn.Linear(12, 4)], "'0.weight' is 5×12 in the file and 4×12 in the network"),
+        (lambda: [nn.Linear(12, 5, bias=False)], "'0.bias' is 5 in the file and missing in the network"),
+        (lambda: [nn.Linear(12, 5), nn.BatchNorm1d(5)], "'1.weight' is missing in the file and 5 in the network"),
     ],
 )
 def test_weights_of_another_network_are_refused_with_the_first_difference(
@@ -283,7 +283,7 @@ def test_no_others_do_for_the_weights_of_one_epoch(tmp_path: Path) -> None:
     damage(tmp_path / "best-8.safetensors", "half")
     with pytest.raises(RunError, match=r"best-8\.safetensors is damaged: .*\n  next:     train it again"):
         load_weights(tmp_path, "best", never, 2)
-    with pytest.raises(RunError, match=r"no weights of epoch 1\.5 are kept, of which the run's figures are\n  next: "):
+    with pytest.raises(RunError, match=r"there are no weights of epoch 1\.5, which the run's figures are of\n  next: "):
         load_weights(tmp_path, "best", never, 1.5)
 
 

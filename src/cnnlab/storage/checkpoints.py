@@ -1,11 +1,11 @@
-"""Weights on disk: safetensors for the numbers, JSON for the rest; no pickle.
+"""Checkpoints on disk: safetensors for the tensors, JSON for the rest; no pickle.
 
     best-3515.safetensors     the tensors, named by the step
-    best.json                 which file is meant, its SHA-256, and the state beside the tensors
+    best.json                 the name of that file, its SHA-256, and the state beside the tensors
 
-The JSON file is replaced last and in one go: it names the new file or the old one, both whole. The state before the
-newest is kept, and used, aloud, when the newest is damaged. `last.json` says which best weights belong to its state:
-a training that goes on from there goes on with those, whatever was kept after them.
+The JSON file is replaced last, atomically: it names the new file or the old one, both complete. The checkpoint before
+the newest is kept, and used, with a warning, if the newest is damaged. `last.json` also holds `best.json` as it was
+then, so that a resumed training has the best weights of that time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WEIGHTS = "network/"
 
 
 class TrainingProgress(Record):
-    """What a training needs beside its tensors to go on. `best` is what `best.json` held at that time."""
+    """The state of a training beside its tensors; `best` is the content of `best.json` at that time."""
 
     epoch: int
     step: int
@@ -47,7 +47,7 @@ class TrainingProgress(Record):
 
 
 class CheckpointFile(Record):
-    """One file of tensors."""
+    """A file of tensors."""
 
     file: SafeFilename
     sha256: str
@@ -56,7 +56,7 @@ class CheckpointFile(Record):
 
 
 class CheckpointIndex(Record):
-    """What `best.json` and `last.json` hold."""
+    """The content of `best.json` and `last.json`."""
 
     newest: CheckpointFile
     before: CheckpointFile | None = None
@@ -65,20 +65,20 @@ class CheckpointIndex(Record):
 def load_weights(
     folder: Path, kind: CheckpointKind, warn: Callable[[str], None], epoch: float | None = None
 ) -> tuple[dict[str, Tensor], CheckpointFile]:
-    """The network's tensors of a checkpoint, on the CPU.
+    """Read the network's tensors of a checkpoint, on the CPU.
 
     Args:
-        epoch: the only one whose weights will do; None: the newest, or else, aloud, those before them.
+        epoch: of the weights to read; None: the newest, or with a warning those before them if they are damaged.
 
     Raises:
-        RunError: there is none, or none of those that will do is whole.
+        RunError: there is no such checkpoint, or it is damaged.
     """
     tensors, saved = load_checkpoint(folder, kind, warn, epoch)
     return strip_prefix(WEIGHTS, tensors), saved
 
 
 def completed_epochs(folder: Path) -> int:
-    """How many whole epochs a resumed training need not make again.
+    """The number of whole epochs that a resumed training skips.
 
     Raises:
         RunError: `last.json` is damaged.
@@ -88,16 +88,16 @@ def completed_epochs(folder: Path) -> int:
 
 
 def load_network_state(network: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Fill a network with tensors of the same names and shapes.
+    """Load tensors of the same names and shapes into a network.
 
     Raises:
-        RunError: they are those of another network; the first difference is named.
+        RunError: they are of another network; the first difference is named.
     """
     own = network.state_dict()
     for name in [*own, *tensors]:
         here, there = own.get(name), tensors.get(name)
         if here is None or there is None or here.shape != there.shape:
-            shapes = f"{_shape_text(there)} there, and {_shape_text(here)} here"
+            shapes = f"{_shape_text(there)} in the file and {_shape_text(here)} in the network"
             raise RunError(
                 f"these weights are of another network: '{name}' is {shapes}",
                 where=where,
@@ -109,11 +109,12 @@ def load_network_state(network: torch.nn.Module, tensors: Mapping[str, Tensor], 
 def save_checkpoint(
     folder: Path, kind: CheckpointKind, step: int, tensors: Mapping[str, Tensor], saved: CheckpointFile
 ) -> None:
+    """Write tensors and their index; `saved` is completed with the name and checksum of the file."""
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     file = f"{kind}-{step}.safetensors"
     newest = saved.model_copy(update={"file": file, "sha256": hashlib.sha256(content).hexdigest()})
     older = read_index_or_none(folder, kind)
-    # A resumed training comes to the same step again: what it writes anew is no state before itself.
+    # A resumed training reaches the same step again; that file is not the one before itself.
     others = [kept for kept in (older.newest, older.before) if kept and kept.file != file] if older else []
     before = others[0] if others else None
     atomic_write(folder / file, content)
@@ -122,9 +123,9 @@ def save_checkpoint(
 
 
 def delete_unreferenced(folder: Path) -> None:
-    """Remove the tensors that neither `best.json` nor `last.json` names; nothing while one of them can't be read.
+    """Remove the tensors that neither `best.json` nor `last.json` names, and files that were left half written.
 
-    What a process that was killed had half written goes, too: one process at a time works in a run.
+    Nothing is removed if one of the two can't be read.
     """
     try:
         best, last = _read_index(folder, "best"), _read_index(folder, "last")
@@ -146,6 +147,7 @@ def _referenced_files(index: CheckpointIndex | None) -> list[str]:
 
 
 def write_best_index(folder: Path, best: CheckpointIndex | None) -> None:
+    """Write `best.json`, or remove it."""
     if best is None:
         (folder / "best.json").unlink(missing_ok=True)
     elif best != read_index_or_none(folder, "best"):
@@ -153,7 +155,7 @@ def write_best_index(folder: Path, best: CheckpointIndex | None) -> None:
 
 
 def read_index_or_none(folder: Path, kind: CheckpointKind) -> CheckpointIndex | None:
-    """The same as `_read_index`, where a damaged one is as good as none."""
+    """Read an index; None if there is none, or it is damaged."""
     try:
         return _read_index(folder, kind)
     except RunError:
@@ -174,6 +176,7 @@ def _read_index(folder: Path, kind: CheckpointKind) -> CheckpointIndex | None:
 def load_checkpoint(
     folder: Path, kind: CheckpointKind, warn: Callable[[str], None], epoch: float | None = None
 ) -> tuple[dict[str, Tensor], CheckpointFile]:
+    """Read all tensors of a checkpoint; arguments and errors as `load_weights`."""
     index = _read_index(folder, kind)
     if index is None:
         raise RunError(f"this run has no '{kind}' checkpoint", where=str(folder), next_step="train it again")
@@ -190,7 +193,7 @@ def load_checkpoint(
             damage.append(f"{folder / saved.file} is damaged: its checksum is not the one written beside it")
         except (OSError, SafetensorError) as error:
             damage.append(f"{folder / saved.file} can't be read: {error}")
-    what = "; ".join(damage) or f"no weights of epoch {epoch:g} are kept, of which the run's figures are"
+    what = "; ".join(damage) or f"there are no weights of epoch {epoch:g}, which the run's figures are of"
     raise RunError(what, where=str(folder), next_step="train it again")
 
 
@@ -203,4 +206,4 @@ def strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def _shape_text(tensor: Tensor | None) -> str:
-    return "missing" if tensor is None else "×".join(map(str, tensor.shape)) or "one number"
+    return "missing" if tensor is None else "×".join(map(str, tensor.shape)) or "a scalar"

@@ -1,4 +1,4 @@
-"""One process writes to a run folder at a time."""
+"""The lock of a run folder: one process writes to it at a time."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import TextIO
 
 from cnnlab.errors import RunError
 
-# What file systems without locks answer: some network ones, and those that are mounted without a lock service.
+# The errors of file systems without locks: some network ones, and those that are mounted without a lock service.
 NO_LOCK_ERRNOS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class LockedError(RunError):
-    """Another process works there."""
+    """Another process holds the lock."""
 
 
 @contextmanager
 def locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
-    """Hold a run folder; the lock goes with the process, however that ends.
+    """Hold the lock of a folder; it is released when the process ends, however it ends.
 
     On a file system without locks the folder is not locked, and `log` is called with a warning.
 
@@ -43,7 +43,7 @@ def locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
         except OSError as error:
             if error.errno not in NO_LOCK_ERRNOS:
                 raise _unwritable_error(folder, error) from None
-            log(f"{folder} can't be locked ({error.strerror}): take care that no other process works in this run")
+            log(f"{folder} can't be locked ({error.strerror}): make sure that no other process writes to this run")
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -1,15 +1,22 @@
-"""The run folder: what a run leaves behind, and reading it again. No torch.
+"""The run folder: the files of a run, written and read. No torch.
 
-recipe.toml          the resolved recipe, defaults spelled out
-provenance.json      the recipe's file, and what was set otherwise
-environment.json     where it was made             data.json      classes, split hash, preprocessing
-layers.json          the traced table              precision.json precision and memory format, with the benchmark
-loaded.json          the weights that a backbone began with, where it has any; backbone/: the run that it is from
-initial_weights.json the digest of the state that training began with; the oldest runs have none
-metrics.jsonl        one EpochRecord a line        result.json    the final figures: only a finished run has it
-best.* and last.*    checkpoints                   predictions-SPLIT.npz  labels and logits, image by image
-example.png          one image that the page shows  example.json  which one it is
-report.html          the page                      lock           held by the process that writes here
+recipe.toml          the resolved recipe, with defaults
+provenance.json      the recipe's file, and the settings that differ from it
+environment.json     versions and machine
+data.json            classes, split hash, preprocessing
+layers.json          the layer table
+precision.json       precision and memory format, with the benchmark
+loaded.json          the pretrained weights of a backbone, if it has any
+backbone/            records of the run that a backbone is from
+features.json        how the features of a frozen trunk were cached
+initial_weights.json the digest of the initial weights
+metrics.jsonl        the learning curve, an EpochRecord a line
+result.json          the final figures, once the run has finished
+best.*, last.*       checkpoints
+predictions-*.npz    labels and logits of a split
+example.png, .json   one image, for the report
+report.html          the report
+lock                 held by the process that writes to the folder
 """
 
 from __future__ import annotations
@@ -47,17 +54,17 @@ from cnnlab.records import (
 
 R = TypeVar("R", bound=Record)
 MAX_NAME = 80
-# What a run keeps of the run that its backbone is from, so that its network can be made again without that run.
+# Records of the run that a backbone is from, so that the network can be built without that run.
 BACKBONE_FOLDER = "backbone"
 INITIAL_WEIGHTS_FILE = "initial_weights.json"
-# An earlier version named a folder by the time and the recipe, and by a number where two began in one second; a run
-# of a study by the study and the arm, its seed and its id.
+# Folders of earlier versions are named TIME-RECIPE, with a number where two began in one second; those of studies
+# STUDY-ARM-sSEED-ID.
 _EARLIER_NAMES = (
     re.compile(r"\d{8}-\d{6}-(?P<recipe>.+?)(?P<number>-\d+)?"),
     re.compile(r"(?P<recipe>.+)-s\d+-[0-9a-f]{12}-[0-9a-f]{6}(?P<number>)"),
 )
-# What files were called in runs of earlier versions.
-_OLD_FILES = {"precision.json": "way.json", INITIAL_WEIGHTS_FILE: "start.json"}
+# The names of files in runs of earlier versions.
+_EARLIER_FILES = {"precision.json": "way.json", INITIAL_WEIGHTS_FILE: "start.json"}
 
 
 @dataclass(frozen=True)
@@ -72,27 +79,25 @@ class Predictions:
         return np.asarray(np.isfinite(self.logits).all(axis=1))
 
     def correct(self) -> npt.NDArray[np.bool_]:
-        """Whether each image was named right, shape N; logits that are not all finite name none."""
-        found: npt.NDArray[np.bool_] = self.is_finite() & (self.logits.argmax(axis=1) == self.labels)
-        return found
+        """Whether each image is classified correctly, shape N; never where a logit is not finite."""
+        return np.asarray(self.is_finite() & (self.logits.argmax(axis=1) == self.labels))
 
     def confusion(self) -> npt.NDArray[np.int64]:
-        """K×K counts: row = true class, column = predicted class; logits that are not all finite name none."""
-        classes = self.logits.shape[1]
-        named = self.is_finite()
-        pairs = self.labels[named] * classes + self.logits[named].argmax(axis=1)
+        """K×K counts, row = true class, column = predicted class, without images that have a logit not finite."""
+        classes, finite = self.logits.shape[1], self.is_finite()
+        pairs = self.labels[finite] * classes + self.logits[finite].argmax(axis=1)
         return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run's folder. Its methods read what is there; a missing or damaged piece is a RunError that names it."""
+    """The folder of a run. A missing or damaged file is a RunError that names it."""
 
     path: Path
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """A folder that holds a run; `path` in it is absolute, so that it has a name and a parent wherever it is used.
+        """Open a folder that holds a run, by its absolute path.
 
         Raises:
             RunError: there is no run there.
@@ -113,10 +118,10 @@ class RunFolder:
 
     def provenance(self) -> Provenance | None:
         """What the run was made from; None in a run of an earlier version."""
-        return self._record("provenance.json", Provenance) if (self.path / "provenance.json").exists() else None
+        return self._optional_record("provenance.json", Provenance)
 
     def recipe_names(self) -> tuple[str, ...]:
-        """What the run's recipe may be called: one name; in a run of an earlier version, two by its folder's name."""
+        """The name of the run's recipe; for a run of an earlier version the names that its folder's name may mean."""
         provenance = self.provenance()
         return _names_by_folder(self.name) if provenance is None else (provenance.name,)
 
@@ -134,30 +139,26 @@ class RunFolder:
 
     def result(self) -> RunResult | None:
         """The final figures; None while the run has not finished."""
-        return self._record("result.json", RunResult) if (self.path / "result.json").exists() else None
+        return self._optional_record("result.json", RunResult)
 
     def loaded_weights(self) -> WeightLoadReport | None:
-        """The weights that a backbone began with; None where all began at random."""
-        return self._record("loaded.json", WeightLoadReport) if (self.path / "loaded.json").exists() else None
+        """The pretrained weights of its backbone; None if all weights were random."""
+        return self._optional_record("loaded.json", WeightLoadReport)
 
     def initial_weights(self) -> InitialWeightsRecord | None:
-        """The state that its training began with; None where that was not written down."""
-        return (
-            self._record(INITIAL_WEIGHTS_FILE, InitialWeightsRecord)
-            if self.file(INITIAL_WEIGHTS_FILE).exists()
-            else None
-        )
+        """The digest of its initial weights; None in the oldest runs."""
+        return self._optional_record(INITIAL_WEIGHTS_FILE, InitialWeightsRecord)
 
     def features(self) -> FeatureCacheRecord | None:
-        """How it got the features of its frozen trunk; None where nothing is frozen."""
-        return self._record("features.json", FeatureCacheRecord) if (self.path / "features.json").exists() else None
+        """How the features of its frozen trunk were cached; None if nothing is frozen."""
+        return self._optional_record("features.json", FeatureCacheRecord)
 
     def has_progress(self) -> bool:
-        """Whether a state is kept from which a training could go on."""
+        """Whether there is a checkpoint to resume from."""
         return (self.path / "last.json").exists()
 
     def epochs(self) -> list[EpochRecord]:
-        """The learning curve. A last line that was cut off in writing is left out."""
+        """The learning curve, without a last line that was cut off in writing."""
         path = self.path / "metrics.jsonl"
         # Bytes: a line that was cut off may end within a character.
         lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
@@ -167,22 +168,22 @@ class RunFolder:
             raise _damaged_error(path, error) from None
 
     def predictions(self, split: str) -> Predictions | None:
-        """The predictions on a split; None where it was not evaluated."""
+        """The predictions on a split; None if it was not evaluated."""
         path = self.path / f"predictions-{split}.npz"
         if not path.exists():
             return None
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
                 return Predictions(stored["labels"], stored["logits"])
-        # The readers of zip and NumPy answer damaged bytes with exceptions of many kinds.
+        # The readers of zip and NumPy raise exceptions of many kinds for damaged bytes.
         except Exception as error:
             raise RunError(f"these predictions can't be read: {error}", where=str(path)) from None
 
     def example(self) -> tuple[ExampleRecord, npt.NDArray[np.uint8]] | None:
-        """The image that the run keeps to be looked at, uint8, C×H×W; None in a run that keeps none.
+        """The example image, uint8, C×H×W; None in a run without one.
 
         Raises:
-            RunError: it is damaged, or none of this run's data: of another size, of other channels, or of no class.
+            RunError: it is damaged, or of another size, other channels or no class of this run's data.
         """
         path = self.path / "example.png"
         if not path.exists() or not (self.path / "example.json").exists():
@@ -193,33 +194,33 @@ class RunFolder:
         if about.split not in data.splits or not 0 <= about.label < len(data.classes):
             where = str(self.path / "example.json")
             raise RunError(
-                "the kept image is none of this run's data", where=where, received=str(about), next_step=step
+                "the example image is none of this run's data", where=where, received=str(about), next_step=step
             )
         preprocessing = data.preprocessing
         expected = ("L" if preprocessing.channels == 1 else "RGB", preprocessing.width, preprocessing.height)
         try:
             with Image.open(io.BytesIO(path.read_bytes())) as opened:
-                # Before its pixels are read: a foreign file may hold very many.
+                # Checked before its pixels are read, of which a file from elsewhere may hold very many.
                 found = (opened.mode, *opened.size)
                 pixels = np.asarray(opened) if found == expected else None
-        # Pillow answers damaged bytes with exceptions of many kinds.
+        # Pillow raises exceptions of many kinds for damaged bytes.
         except Exception as error:
-            raise RunError(f"this picture can't be read: {error}", where=str(path), next_step=step) from None
+            raise RunError(f"the example image can't be read: {error}", where=str(path), next_step=step) from None
         if pixels is None:
             descriptions = ["{}, {} px wide, {} px high".format(*each) for each in (found, expected)]
-            what = "the kept image is not as this run's network takes images"
+            what = "the example image does not have the network's input shape"
             raise RunError(what, where=str(path), received=descriptions[0], allowed=descriptions[1], next_step=step)
         return about, pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def write_example(self, about: ExampleRecord, pixels: npt.NDArray[np.uint8]) -> None:
-        """Keep an image to be looked at, bit by bit; uint8, C×H×W, grey or red, green and blue."""
+        """Write the example image; uint8, C×H×W, C = 1 or 3."""
         content = io.BytesIO()
         Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(content, "PNG")
         atomic_write(self.path / "example.png", content.getvalue())
         self.write("example.json", about.to_json(indent=2))
 
     def truncate_after(self, epoch: float) -> None:
-        """Drop the points of the learning curve that a resumed training will make again."""
+        """Drop the points of the learning curve after an epoch."""
         kept = [record.to_json() + "\n" for record in self.epochs() if record.epoch <= epoch]
         self.write("metrics.jsonl", "".join(kept))
 
@@ -230,18 +231,21 @@ class RunFolder:
         atomic_write(self.path / f"predictions-{split}.npz", content.getvalue())
 
     def write(self, name: str, text: str) -> None:
-        """Write a text file whole or not at all."""
+        """Write a text file, atomically."""
         atomic_write(self.path / name, text.encode("utf-8"))
 
     def append(self, record: EpochRecord) -> None:
-        """Add a line to the learning curve."""
+        """Append a point to the learning curve."""
         append_line(self.path / "metrics.jsonl", record.to_json())
 
     def file(self, name: str) -> Path:
-        """A file of the run; in one of an earlier version the file of its older name."""
+        """The path of a file; in a run of an earlier version that of its earlier name."""
         path = self.path / name
-        old = self.path / _OLD_FILES.get(name, name)
-        return old if old.exists() and not path.exists() else path
+        earlier = self.path / _EARLIER_FILES.get(name, name)
+        return earlier if earlier.exists() and not path.exists() else path
+
+    def _optional_record(self, name: str, kind: type[R]) -> R | None:
+        return self._record(name, kind) if self.file(name).exists() else None
 
     def _record(self, name: str, kind: type[R]) -> R:
         path = self.file(name)
@@ -254,9 +258,13 @@ class RunFolder:
 
 
 def create_run(runs: Path, recipe_name: str, folder_path: Path | None = None) -> RunFolder:
-    """A new folder in `runs`, named by the time and the recipe; two processes never get the same one.
+    """Make a run folder in `runs`, named by the time and the recipe; two processes never get the same one.
 
-    Its path is absolute. With `folder_path` it is that folder, which may be there without a run in it.
+    Args:
+        folder_path: the folder itself, instead; it must not hold a run.
+
+    Raises:
+        RunError: the folder can't be made, or holds a run.
     """
     if folder_path is not None:
         return _open_exactly(folder_path)
@@ -277,12 +285,12 @@ def create_run(runs: Path, recipe_name: str, folder_path: Path | None = None) ->
 
 
 def list_runs(runs: Path) -> list[RunFolder]:
-    """The runs in a folder, by name, and so by time."""
+    """The runs in a folder, sorted by name, and so by time."""
     return [RunFolder(path.parent) for path in sorted(runs.glob("*/recipe.toml"))]
 
 
 def slug(name: str) -> str:
-    """A name that is safe as a file's: letters, digits, '-', '_' and '.'."""
+    """A safe file name: letters, digits, '-', '_' and '.'."""
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:MAX_NAME] or "run"
 
 
@@ -293,7 +301,7 @@ def _open_exactly(path: Path) -> RunFolder:
         step = "choose another with --runs"
         raise RunError(f"a run folder can't be made: {error.strerror}", where=str(path), next_step=step) from None
     if (path / "recipe.toml").exists():
-        raise RunError("there is a run here already", where=str(path), next_step="go on with it: train --resume")
+        raise RunError("there is a run here already", where=str(path), next_step="resume it: train --resume")
     return RunFolder(path.resolve())
 
 

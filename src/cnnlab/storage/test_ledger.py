@@ -14,13 +14,13 @@ LEDGER = "test-ledger.jsonl"
 
 
 def record_opening(runs: Path, run: str, test_set: str, purpose: str) -> None:
-    """Write down that a run looks at a test set, before it does."""
+    """Record that a run opens a test set, before it does."""
     opening = LedgerEntry(time=time.strftime("%Y-%m-%dT%H:%M:%S%z"), run=run, test_set=test_set, purpose=purpose)
     append_line(runs / LEDGER, opening.to_json())
 
 
 def openings(runs: Path, test_set: str) -> list[LedgerEntry]:
-    """Every look at a test set that the ledger tells of, oldest first; a line that was cut off is left out."""
+    """The openings of a test set, oldest first, without lines that were cut off."""
     path = runs / LEDGER
     found = []
     for line in path.read_bytes().split(b"\n") if path.exists() else []:
