@@ -1,8 +1,6 @@
-"""Write the tables of docs/results.md anew, from a folder of runs.
+"""Write the tables of docs/results.md from a folder of runs: `python docs/results.py RUNS`.
 
-python docs/results.py RUNS
-
-They are what `cnnlab runs --claims --format markdown --runs RUNS` prints; the words around them stay.
+They are what `cnnlab runs --claims --format markdown --runs RUNS` prints; the text around them stays.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ BEGIN, END = "<!-- results -->\n", "<!-- /results -->\n"
 
 
 def with_results(page: str, found: ExperimentResults) -> str:
-    """The page with the tables of these runs between its two marks."""
+    """Replace the tables between the two marks of the page."""
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{found.document().to_markdown()}\n{END}{after}"
