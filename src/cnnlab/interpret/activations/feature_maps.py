@@ -52,8 +52,7 @@ def inspect_activations(
     """
     model = as_loaded_model(model)
     validate_count("--maps", maps)
-    shape = (model.image_spec.channels, model.image_spec.height, model.image_spec.width)
-    layer_index = LayerIndex(model.network, model.layers, shape)
+    layer_index = LayerIndex(model.network, model.layers, model.image_spec.shape)
     refs = [layer_index.find(name) for name in dict.fromkeys(as_tuple(layers))] or layer_index.first_and_last()
     # Last of all checks: an image of the test split is an opening of it, which the ledger records.
     input_image = image if isinstance(image, InputImage) else _input_image(model, image)

@@ -67,8 +67,7 @@ def inspect_patches(
             allowed="1 or more",
             next_step="--limit 1",
         )
-    shape = (model.image_spec.channels, model.image_spec.height, model.image_spec.width)
-    layer_index = LayerIndex(model.network, model.layers, shape)
+    layer_index = LayerIndex(model.network, model.layers, model.image_spec.shape)
     layer_ref = layer_index.find(layer, "--patches")
     num_filters = layer_index.num_units(layer_ref)
     if num_filters is not None:

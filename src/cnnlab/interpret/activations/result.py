@@ -37,7 +37,7 @@ class MapStatistics(Record):
     """Statistics of one map of one image.
 
     Attributes:
-        std: over the places of the map.
+        std: over the positions of the map.
         zeros, negative: shares of its numbers that are 0, and below 0.
         brightness, edges: Pearson's correlation with the brightness of the image, and with the size of its gradient;
             None where either is constant.
@@ -133,7 +133,7 @@ class LayerUnits(Record):
     """The units behind one activation function; a tuple has one number a unit.
 
     Attributes:
-        cases: how often each unit was seen: places of all images.
+        cases: how often each unit was seen: positions of all images.
         dead_by: "output": dead where it was never above 0; "derivative": dead where `steep` is 0.
         above: share of cases above 0.
         steep: share of cases in which the |derivative| of the function was 0.001 or more.

@@ -45,10 +45,10 @@ def inspect_units(
 ) -> UnitActivity:
     """Find the dead and saturated units over a split, and how often each unit is active.
 
-    A unit is a channel of a map, or one number of a vector; its cases are all places of all images. Behind a ReLU it is
-    dead if it is never above 0, behind another function if the |derivative| is below 0.001 in every case. Behind a
-    tanh or a sigmoid it is saturated if it is farther from the middle of the range than 0.99 of half the range in more
-    than 99 % of its cases.
+    A unit is a channel of a map, or one number of a vector; its cases are all positions of all images. Behind a ReLU
+    it is dead if it is never above 0, behind another function if the |derivative| is below 0.001 in every case. Behind
+    a tanh or a sigmoid it is saturated if it is farther from the middle of the range than 0.99 of half the range in
+    more than 99 % of its cases.
 
     Args:
         model: of `load_model`, or a name as it takes them; its network is left unchanged.
@@ -66,8 +66,7 @@ def inspect_units(
         raise UsageError(
             "no image would be used", where="--limit", received=str(limit), allowed="1 or more", next_step="--limit 1"
         )
-    shape = (model.image_spec.channels, model.image_spec.height, model.image_spec.width)
-    layer_index = LayerIndex(model.network, model.layers, shape)
+    layer_index = LayerIndex(model.network, model.layers, model.image_spec.shape)
     layer_refs = _selected_layers(layer_index, as_tuple(layers), log)
     loader = model.open_split(split, "inspect activations --units", limit, log)
     counts = count_activations(model.network, layer_index, layer_refs, loader)
@@ -84,7 +83,7 @@ class ActivationCounts:
     """Counts of the F units of a layer over the images so far; tensors are on the device.
 
     Attributes:
-        num_cases: places of all images.
+        num_cases: positions of all images.
         sums: 3×F counts of cases above 0, with a derivative, and far from the middle of the range.
         maximum: F.
     """

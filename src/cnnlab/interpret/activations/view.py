@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cnnlab.render.plots import CaptionedFigure
 
 UNITS_NOTE = (
-    "Units are channels of maps, or numbers of vectors, from 0; a unit's cases are all places of all images. Dead: "
+    "Units are channels of maps, or numbers of vectors, from 0; a unit's cases are all positions of all images. Dead: "
     "behind a ReLU never above 0, behind another function |derivative| below 0.001 in every case. Saturated: farther "
     "from the middle of the range than 0.99 of half the range in more than 99 % of the cases. Share: of the cases "
     "above 0 or, of a function with two ends, away from them."
@@ -201,7 +201,7 @@ def reading_notes(layers: Sequence[LayerMaps]) -> list[str]:
             "from 0, the name of a class, and its value."
         )
     if any(len(layer.shape) == 2 for layer in layers):
-        notes.append("Of a layer that gives tokens each map is a column, one place for each token.")
+        notes.append("Of a layer that gives tokens each map is a column, one position for each token.")
     return notes
 
 

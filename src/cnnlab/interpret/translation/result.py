@@ -29,7 +29,7 @@ class MapShift(Record):
     Attributes:
         shift: of the image, in pixels.
         steps: nodes by which the map is moved, (down, right): of the whole numbers next to shift / jump the best fit.
-        nodes: places compared: those whose receptive field lies inside both images.
+        nodes: nodes compared: those whose receptive field lies inside both images.
         difference: the largest one, as a share of the map's largest number.
     """
 

@@ -71,8 +71,12 @@ def _common_scale(sides: Sequence[tuple[str, Floats]], scale: WeightScale) -> np
     """The largest absolute weight of each filter before and after training; None where each side has its own scale."""
     if scale == "own" or len(sides) == 1:
         return None
-    sizes = [np.abs(nan_to_zero(weights)).reshape(len(weights), -1).max(axis=1) for _, weights in sides]
-    return np.asarray(np.max(sizes, axis=0), dtype=np.float64)
+    return np.asarray(np.max([_largest_weights(weights) for _, weights in sides], axis=0))
+
+
+def _largest_weights(weights: Floats) -> npt.NDArray[np.float64]:
+    """The largest absolute weight of each filter."""
+    return np.asarray(np.abs(nan_to_zero(weights)).reshape(len(weights), -1).max(axis=1), dtype=np.float64)
 
 
 def _filters_figure(result: LayerWeights, scale: WeightScale) -> CaptionedFigure:
@@ -81,13 +85,10 @@ def _filters_figure(result: LayerWeights, scale: WeightScale) -> CaptionedFigure
     row = [_panel(result, heading, weights_to_rgb(weights, largest), len(sides)) for heading, weights in sides]
     colours = "red, green and blue as in an image" if result.filters.in_colour else "grey"
     description = f"{_count_text(result)}, {colours}: mid-grey is weight 0."
-    scale_text = (
-        "Each has its own scale: its largest absolute weight."
-        if largest is None
-        else "A filter has one scale before and after training: the largest absolute weight of both."
-    )
     title = f"{result.filters.noun.capitalize()}s of {_name(result)}"
-    return CaptionedFigure(draw_gallery(title, [row], [f"{description} {scale_text}"]), f"{title}. {description}")
+    return CaptionedFigure(
+        draw_gallery(title, [row], [f"{description} {_scale_text(largest)}"]), f"{title}. {description}"
+    )
 
 
 def _channels_figure(result: LayerWeights, scale: WeightScale) -> CaptionedFigure:
@@ -106,43 +107,41 @@ def _channels_figure(result: LayerWeights, scale: WeightScale) -> CaptionedFigur
         for channel, colour in enumerate(CHANNEL_NAMES)
     ]
     description = f"{_count_text(result)}, each channel alone: black is a negative weight, mid-grey 0, white positive."
-    both = "" if largest is None else ", before and after training together"
-    scale_text = f"The channels of a filter have one scale: its largest absolute weight{both}."
     title = f"Red, green and blue alone: {_name(result)}"
-    return CaptionedFigure(draw_gallery(title, rows, [f"{description} {scale_text}"]), f"{title}. {description}")
+    return CaptionedFigure(
+        draw_gallery(title, rows, [f"{description} {_scale_text(largest)}"]), f"{title}. {description}"
+    )
 
 
 def _kernels_figure(result: LayerWeights, scale: WeightScale) -> CaptionedFigure:
     filters, sides = result.filters, _sides(result)
     largest = _common_scale(sides, scale)
     num_kernels = min(KERNELS_BESIDE if len(sides) > 1 else KERNELS_ALONE, int(filters.after.shape[1]))
+    # For each filter the largest absolute weight on each side, or of both.
+    ranges = np.stack([_largest_weights(weights) if largest is None else largest for _, weights in sides], axis=1)
     rows = []
     for position, number in enumerate(result.shown_filters):
         norms = np.linalg.norm(nan_to_zero(filters.after[number]), axis=(1, 2))
         channels = np.argsort(-norms, kind="stable")[:num_kernels]
         lines = [(str(filters.channel(number, int(channel))),) for channel in channels]
-        full = None if largest is None else float(largest[position])
         rows.append(
             [
                 GalleryPanel(
                     ", ".join(filter(None, (f"{filters.noun} {number}", heading))),
-                    tuple(map(Tile, to_diverging_rgb(weights[position][channels], full), lines)),
+                    tuple(map(Tile, to_diverging_rgb(nan_to_zero(weights[position])[channels], full), lines)),
                     KERNELS_BESIDE if len(sides) > 1 else KERNELS_ALONE,
                 )
-                for heading, weights in sides
+                for (heading, weights), full in zip(sides, ranges[position], strict=True)
             ]
         )
     description = (
         f"{_count_text(result)}, each with its {num_kernels} kernels of the largest norm, under the number of the "
         "input channel: orange is a positive weight, blue a negative one, white 0."
     )
-    scale_text = (
-        "The scale is the largest absolute weight of the kernels shown."
-        if largest is None
-        else "A filter has one scale before and after training: the largest absolute weight of both."
-    )
     title = f"Kernels of {_name(result)}"
-    return CaptionedFigure(draw_gallery(title, rows, [f"{description} {scale_text}"]), f"{title}. {description}")
+    return CaptionedFigure(
+        draw_gallery(title, rows, [f"{description} {_scale_text(largest)}"]), f"{title}. {description}"
+    )
 
 
 def _matrix_figure(result: LayerWeights) -> CaptionedFigure:
@@ -176,6 +175,11 @@ def _norms_figure(result: LayerWeights) -> CaptionedFigure:
     )
     images = [("", to_viridis_rgb(norms[rows][:, columns], 0))]
     return _heatmap_figure(f"Norms of the kernels of {_name(result)}", images, rows, columns, filters.noun, description)
+
+
+def _scale_text(largest: npt.NDArray[np.float64] | None) -> str:
+    when = "" if largest is None else ", of before and after training together"
+    return f"Full range is the filter's largest absolute weight{when}."
 
 
 def _heatmap_figure(

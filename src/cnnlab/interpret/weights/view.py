@@ -35,7 +35,7 @@ def _(result: LayerWeights) -> Document:
     return Document(
         title=f"Weights of {filters.layer} in {result.network}: {size}",
         lines=tuple(filter(None, (initial_weights_note(filters), headline(result)))),
-        tables=((f"{noun.capitalize()}s to look at", _summary_table(result)), (caption, _filter_table(result))),
+        tables=((f"Unchanged, dead and twin {noun}s", _summary_table(result)), (caption, _filter_table(result))),
         notes=(note,),
     )
 

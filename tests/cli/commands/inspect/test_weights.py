@@ -114,8 +114,8 @@ def test_a_wrong_word_is_told_with_what_is_right(
 def test_one_scale_for_before_and_after(known: RunFolder, recipe_file: Path, tmp_path: Path) -> None:
     done = inspect(known.path, "--scale", "common", "-o", tmp_path / "shown.svg")
     assert done.exit_code == 0, done.stderr
-    for name, told in (("", "one scale before and after"), ("-channels", "together")):
-        assert told in (tmp_path / f"shown{name}.svg").read_text(encoding="utf-8")
+    for name in ("", "-channels"):
+        assert "before and after training" in (tmp_path / f"shown{name}.svg").read_text(encoding="utf-8")
     alone = inspect(recipe_file, "--scale", "common", "--no-pictures")
     assert alone.exit_code == 2
     assert "the initial weights are not known" in " ".join(alone.stderr.split())
