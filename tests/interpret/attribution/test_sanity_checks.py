@@ -18,7 +18,6 @@ from cnnlab.interpret.attribution.result import AttributionMap, Completeness, Pe
 from cnnlab.interpret.attribution.sanity_checks import (
     NUM_CURVE_STEPS,
     converged_integrated_gradients,
-    curve_auc,
     perturbation_curves,
     pixel_ranking,
     random_rankings,
@@ -67,7 +66,7 @@ def test_curves_are_those_of_a_loop_that_exchanges_pixel_by_pixel() -> None:
     ("curve", "expected"), [([1.0, 1.0, 1.0], 1.0), ([1.0, 0.0], 0.5), ([0.0, 0.0, 1.0], 0.25), ([0.2, 0.6, 0.4], 0.45)]
 )
 def test_the_area_is_that_of_trapezia(curve: list[float], expected: float) -> None:
-    assert curve_auc(np.array(curve)) == pytest.approx(expected)
+    assert PerturbationCurve(np.array(curve)).auc == pytest.approx(expected)
 
 
 def test_the_highest_come_first_and_equal_ones_in_a_drawn_order() -> None:
@@ -189,7 +188,7 @@ def test_a_map_of_edges_is_told_from_a_map_of_the_network() -> None:
         return np.hypot(*np.gradient(grey))
 
     def saliency(of: nn.Module) -> np.ndarray:
-        return to_heatmap("saliency", METHODS["saliency"](of, image, mine), (10, 10)).numpy()
+        return to_heatmap("saliency", METHODS["saliency"](of, image, mine), (10, 10))
 
     copies = [randomize_weights(network, 0, draw) for draw in range(4)]
     assert [rank_correlation(edges(network), edges(copy)) for copy in copies] == [1.0] * 4
@@ -197,7 +196,7 @@ def test_a_map_of_edges_is_told_from_a_map_of_the_network() -> None:
 
 
 def test_the_mean_of_randomization_correlations() -> None:
-    curve, heatmap = PerturbationCurve(np.zeros(2), 0.0), np.ones((8, 8))
+    curve, heatmap = PerturbationCurve(np.zeros(2)), np.ones((8, 8))
     one = AttributionMap("occlusion", heatmap, curve, curve, (0.2, None, 0.4))
     assert one.mean_randomization_correlation == pytest.approx(0.3)
     assert AttributionMap("occlusion", heatmap, curve, curve).mean_randomization_correlation is None

@@ -20,14 +20,12 @@ from cnnlab.interpret.attribution.methods import METHODS, AttributionConfig, loa
 from cnnlab.interpret.attribution.result import (
     AttributionMap,
     Attributions,
-    Completeness,
     ImageAttributions,
     PerturbationCurve,
 )
 from cnnlab.interpret.attribution.sanity_checks import (
     MAX_STEPS,
     converged_integrated_gradients,
-    curve_auc,
     perturbation_curves,
     pixel_ranking,
     random_rankings,
@@ -293,9 +291,14 @@ def _attribute_image(
     size = (image.shape[1], image.shape[2])
     maps = []
     for name in methods:
-        heatmap, sums = _attribution_map(network, inputs, name)
+        completeness = None
+        if name == "integrated-gradients":
+            attribution, completeness = converged_integrated_gradients(network, image, config)
+        else:
+            attribution = METHODS[name](network, image, config)
+        heatmap = to_heatmap(name, attribution, size)
         deletion, insertion = _curves(network, image, config, pixel_ranking(heatmap, seed, number))
-        maps.append(AttributionMap(name, heatmap, deletion, insertion, (), sums))
+        maps.append(AttributionMap(name, heatmap, deletion, insertion, (), completeness))
     random = [
         _curves(network, image, config, order) for order in random_rankings(size[0] * size[1], seed, number, orders)
     ]
@@ -311,15 +314,6 @@ def _attribute_image(
         random_deletion=tuple(deleted for deleted, _ in random),
         random_insertion=tuple(inserted for _, inserted in random),
     )
-
-
-def _attribution_map(network: nn.Module, inputs: _AttributionInput, name: str) -> tuple[Floats, Completeness | None]:
-    image, config, sums = inputs.image, inputs.config, None
-    if name == "integrated-gradients":
-        attribution, sums = converged_integrated_gradients(network, image, config)
-    else:
-        attribution = METHODS[name](network, image, config)
-    return _to_numpy(to_heatmap(name, attribution, (image.shape[1], image.shape[2]))), sums
 
 
 def _with_randomization(
@@ -341,7 +335,7 @@ def _with_randomization(
             for attribution in image.maps:
                 method = attribution.method
                 redrawn = METHODS[method](randomized, one_input.image, one_input.config)
-                correlation = rank_correlation(attribution.heatmap, _to_numpy(to_heatmap(method, redrawn, size)))
+                correlation = rank_correlation(attribution.heatmap, to_heatmap(method, redrawn, size))
                 correlations.setdefault((number, method), []).append(correlation)
     if times:
         progress("redrawn weights", times, times, "draws")
@@ -363,9 +357,4 @@ def _curves(
     network: nn.Module, image: Tensor, config: AttributionConfig, order: npt.NDArray[np.int64]
 ) -> tuple[PerturbationCurve, PerturbationCurve]:
     deleted, inserted = perturbation_curves(network, image, config, order)
-    return PerturbationCurve(deleted, curve_auc(deleted)), PerturbationCurve(inserted, curve_auc(inserted))
-
-
-def _to_numpy(tensor: Tensor) -> Floats:
-    # To the CPU first: MPS has no float64.
-    return tensor.cpu().double().numpy()
+    return PerturbationCurve(deleted), PerturbationCurve(inserted)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +23,7 @@ from cnnlab.errors import UsageError
 from cnnlab.interpret.attribution.grad_cam_layers import find_hook_point
 from cnnlab.models.pretrained.transfer import max_resize
 
+Floats = npt.NDArray[np.float64]
 # A backward pass takes several times the memory of a forward pass.
 GRADIENT_BATCH_DIVISOR = 4
 
@@ -126,19 +129,22 @@ METHODS: Mapping[str, Method] = {
 }
 
 
-def to_heatmap(name: str, attribution: Tensor, size: tuple[int, int]) -> Tensor:
-    """Reduce a method's output to one number a pixel, H×W.
+def to_heatmap(name: str, attribution: Tensor, size: tuple[int, int]) -> Floats:
+    """Reduce a method's output to one number a pixel, H×W, on the CPU.
 
     The maximum over the channels for saliency (Simonyan et al., section 3.1), the sum for integrated gradients, which
     keeps completeness; occlusion has one number for all channels; the map of Grad-CAM is enlarged.
     """
     if name == "saliency":
-        return attribution.amax(dim=0)
-    if name == "integrated-gradients":
-        return attribution.sum(dim=0)
-    if name == "occlusion":
-        return attribution.mean(dim=0)
-    return F.interpolate(attribution[None], size, mode="bilinear", align_corners=False)[0, 0]
+        heatmap = attribution.amax(dim=0)
+    elif name == "integrated-gradients":
+        heatmap = attribution.sum(dim=0)
+    elif name == "occlusion":
+        heatmap = attribution.mean(dim=0)
+    else:
+        heatmap = F.interpolate(attribution[None], size, mode="bilinear", align_corners=False)[0, 0]
+    # To the CPU first: MPS has no float64.
+    return heatmap.cpu().double().numpy()
 
 
 def max_batch_size(network: nn.Module, image: Tensor) -> int:

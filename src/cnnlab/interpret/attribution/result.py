@@ -40,10 +40,14 @@ class Completeness:
 
 @dataclass(frozen=True)
 class PerturbationCurve:
-    """A class's probability while pixels are exchanged, in even steps from none to all, and the area under it."""
+    """A class's probability while pixels are exchanged, in even steps from none to all."""
 
     values: Floats
-    auc: float
+
+    @property
+    def auc(self) -> float:
+        """The area under the curve over [0, 1]."""
+        return float(np.trapezoid(self.values) / (len(self.values) - 1))
 
 
 @dataclass(frozen=True)

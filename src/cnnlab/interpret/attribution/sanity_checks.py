@@ -95,11 +95,6 @@ def class_probabilities(network: nn.Module, images: Iterator[Tensor], config: At
     return torch.cat(batches).cpu().double().numpy()
 
 
-def curve_auc(curve: Floats) -> float:
-    """The area under a curve of even steps over [0, 1]."""
-    return float(np.trapezoid(curve) / (len(curve) - 1))
-
-
 def randomize_weights(network: nn.Module, seed: int, number: int) -> nn.Module:
     """A copy of a network with redrawn weights, on its device.
 
