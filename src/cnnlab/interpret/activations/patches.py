@@ -75,6 +75,21 @@ def inspect_patches(
     loader = model.open_split(split, "inspect activations --patches", limit, log)
     top = top_activations(model, layer_index, layer_ref, loader, count)
     image_indices = model.split_indices(split, limit)
+
+    def patch(number: int, rank: int) -> Patch:
+        image, position = int(top.images[rank, number]), int(top.positions[rank, number])
+        node, label = divmod(position, top.map_width), int(loader.labels[image])
+        rows, columns = layer_index.receptive_field(layer_ref, node) or (None, None)
+        return Patch(
+            value=float(top.values[rank, number]),
+            image=int(image_indices[image]),
+            label=model.classes[label] if label < len(model.classes) else f"class {label}",
+            node=node,
+            rows=rows,
+            columns=columns,
+            pixels=np.array(loader.pixels[image]),
+        )
+
     return Patches(
         network=model.name,
         layer=layer,
@@ -83,13 +98,7 @@ def inspect_patches(
         split=split,
         images=len(loader),
         filters=tuple(
-            FilterPatches(
-                number=number,
-                patches=tuple(
-                    _patch(layer_index, layer_ref, loader, top, number, rank, image_indices, model.classes)
-                    for rank in top.ranks(number)
-                ),
-            )
+            FilterPatches(number=number, patches=tuple(patch(number, rank) for rank in top.ranks(number)))
             for number in _selected_filters(layer, filters, top.values.shape[1])
         ),
     )
@@ -121,13 +130,13 @@ def top_activations(
 
     Of equal activations the earlier image comes first, and the first position, row by row.
     """
-    network, tracker, map_width = model.network, _TopActivationTracker(count), 1
-    num_images = 0
+    best: tuple[Tensor, ...] | None = None
+    num_images, map_width = 0, 1
 
     def record(_: LayerRef, output: Tensor) -> None:
-        nonlocal map_width
+        nonlocal best, map_width
         maps = layer_index.as_feature_maps(layer_ref, output)
-        if maps is None or len(maps) != at_once:
+        if maps is None or len(maps) != batch_size:
             raise UsageError(
                 f"the output of '{layer_ref.name}' has no maps for each image",
                 where="--patches",
@@ -135,67 +144,35 @@ def top_activations(
                 next_step="choose another layer",
             )
         map_width = maps.shape[3]
-        tracker.update(maps, num_images)
-
-    with eval_mode(network), torch.no_grad():
-        for images, _ in loader.with_input_size(max_resize(network)).eval_batches():
-            at_once = len(images)
-            with capture_outputs(network, [layer_ref], record):
-                network(images)
-            num_images += at_once
-    return tracker.result(layer_ref.name, map_width)
-
-
-class _TopActivationTracker:
-    """The highest values of each filter over the batches so far, as K×F tensors on the device."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.best: tuple[Tensor, Tensor, Tensor] | None = None
-
-    def update(self, maps: Tensor, first: int) -> None:
-        """Take in a batch whose first image has the index `first`."""
-        flat = torch.nan_to_num(maps.detach().flatten(2), nan=-torch.inf)
-        values = flat.amax(dim=2)
-        numbers = torch.arange(flat.shape[2], device=flat.device, dtype=torch.int32)
-        positions = torch.where(flat == values[..., None], numbers, flat.shape[2]).amin(dim=2).long()
-        images = torch.arange(first, first + len(flat), device=flat.device)[:, None].expand_as(positions)
-        if self.best is not None:
-            values, images, positions = map(torch.cat, zip(self.best, (values, images, positions), strict=True))
+        candidates = _highest_activations(maps, num_images)
+        if best is not None:
+            candidates = tuple(map(torch.cat, zip(best, candidates, strict=True)))
         # Stable: of equal values the earlier image stays.
-        order = values.sort(dim=0, descending=True, stable=True).indices[: self.count]
-        self.best = values.gather(0, order), images.gather(0, order), positions.gather(0, order)
+        order = candidates[0].sort(dim=0, descending=True, stable=True).indices[:count]
+        best = tuple(each.gather(0, order) for each in candidates)
 
-    def result(self, name: str, map_width: int) -> TopActivations:
-        if self.best is None:
-            raise UsageError(f"'{name}' did not run", where="--patches", next_step="choose another layer")
-        values, images, positions = (tensor.cpu().numpy() for tensor in self.best)
-        return TopActivations(values.astype(np.float64), images, positions, map_width)
+    with eval_mode(model.network), torch.no_grad():
+        for images, _ in loader.with_input_size(max_resize(model.network)).eval_batches():
+            batch_size = len(images)
+            with capture_outputs(model.network, [layer_ref], record):
+                model.network(images)
+            num_images += batch_size
+    if best is None:
+        raise UsageError(f"'{layer_ref.name}' did not run", where="--patches", next_step="choose another layer")
+    values, image_numbers, positions = (tensor.cpu().numpy() for tensor in best)
+    return TopActivations(values.astype(np.float64), image_numbers, positions, map_width)
 
 
-def _patch(
-    layer_index: LayerIndex,
-    layer_ref: LayerRef,
-    loader: ImageLoader,
-    top: TopActivations,
-    number: int,
-    rank: int,
-    image_indices: npt.NDArray[np.int64],
-    classes: tuple[str, ...],
-) -> Patch:
-    image = int(top.images[rank, number])
-    node = divmod(int(top.positions[rank, number]), top.map_width)
-    label = int(loader.labels[image])
-    rows, columns = layer_index.receptive_field(layer_ref, node) or (None, None)
-    return Patch(
-        value=float(top.values[rank, number]),
-        image=int(image_indices[image]),
-        label=classes[label] if label < len(classes) else f"class {label}",
-        node=node,
-        rows=rows,
-        columns=columns,
-        pixels=np.array(loader.pixels[image]),
-    )
+def _highest_activations(maps: Tensor, first: int) -> tuple[Tensor, ...]:
+    """The highest value of each filter on each image, the image's number from `first` on, and the first position of
+    that value; N×F each.
+    """
+    flat = torch.nan_to_num(maps.detach().flatten(2), nan=-torch.inf)
+    values = flat.amax(dim=2)
+    numbers = torch.arange(flat.shape[2], device=flat.device, dtype=torch.int32)
+    positions = torch.where(flat == values[..., None], numbers, flat.shape[2]).amin(dim=2).long()
+    images = torch.arange(first, first + len(flat), device=flat.device)[:, None].expand_as(positions)
+    return values, images, positions
 
 
 def _selected_filters(layer: str, filters: Sequence[int] | None, total: int) -> list[int]:
