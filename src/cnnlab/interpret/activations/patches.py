@@ -130,11 +130,11 @@ def top_activations(
 
     Of equal activations the earlier image comes first, and the first position, row by row.
     """
-    best: tuple[Tensor, ...] | None = None
+    best: list[Tensor] = []
     num_images, map_width = 0, 1
 
     def record(_: LayerRef, output: Tensor) -> None:
-        nonlocal best, map_width
+        nonlocal map_width
         maps = layer_index.as_feature_maps(layer_ref, output)
         if maps is None or len(maps) != batch_size:
             raise UsageError(
@@ -145,11 +145,11 @@ def top_activations(
             )
         map_width = maps.shape[3]
         candidates = _highest_activations(maps, num_images)
-        if best is not None:
-            candidates = tuple(map(torch.cat, zip(best, candidates, strict=True)))
+        if best:
+            candidates = [torch.cat(each) for each in zip(best, candidates, strict=True)]
         # Stable: of equal values the earlier image stays.
         order = candidates[0].sort(dim=0, descending=True, stable=True).indices[:count]
-        best = tuple(each.gather(0, order) for each in candidates)
+        best[:] = [each.gather(0, order) for each in candidates]
 
     with eval_mode(model.network), torch.no_grad():
         for images, _ in loader.with_input_size(max_resize(model.network)).eval_batches():
@@ -157,13 +157,13 @@ def top_activations(
             with capture_outputs(model.network, [layer_ref], record):
                 model.network(images)
             num_images += batch_size
-    if best is None:
+    if not best:
         raise UsageError(f"'{layer_ref.name}' did not run", where="--patches", next_step="choose another layer")
     values, image_numbers, positions = (tensor.cpu().numpy() for tensor in best)
     return TopActivations(values.astype(np.float64), image_numbers, positions, map_width)
 
 
-def _highest_activations(maps: Tensor, first: int) -> tuple[Tensor, ...]:
+def _highest_activations(maps: Tensor, first: int) -> list[Tensor]:
     """The highest value of each filter on each image, the image's number from `first` on, and the first position of
     that value; N×F each.
     """
@@ -172,7 +172,7 @@ def _highest_activations(maps: Tensor, first: int) -> tuple[Tensor, ...]:
     numbers = torch.arange(flat.shape[2], device=flat.device, dtype=torch.int32)
     positions = torch.where(flat == values[..., None], numbers, flat.shape[2]).amin(dim=2).long()
     images = torch.arange(first, first + len(flat), device=flat.device)[:, None].expand_as(positions)
-    return values, images, positions
+    return [values, images, positions]
 
 
 def _selected_filters(layer: str, filters: Sequence[int] | None, total: int) -> list[int]:
