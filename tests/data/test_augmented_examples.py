@@ -7,8 +7,7 @@ import torch
 
 from cnnlab.config.recipe import Data
 from cnnlab.data.augmentation.augment import augment, sample_params
-from cnnlab.data.augmented_examples import augmented_sheet
-from cnnlab.data.contact_sheet import sample_per_class
+from cnnlab.data.contact_sheet import augmented_sheet, sample_per_class
 from cnnlab.data.sources.base import ImageSpec
 from cnnlab.data.sources.image_folder import open_folder
 

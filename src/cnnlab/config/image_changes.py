@@ -113,6 +113,10 @@ class FixedStrength:
     needs_colour: bool = False
 
 
+def _factor(summary: str, *defaults: float, limits: Any = FixedFactor, needs_colour: bool = False) -> FixedStrength:
+    return FixedStrength(summary, "factor", limits, "×", 1.0, defaults, needs_colour)
+
+
 class ImageChange(Choice):
     """Base class of the changes."""
 
@@ -167,12 +171,8 @@ class VerticalFlip(ImageChange):
 class Translation(ImageChange):
     """Move by whole pixels, up to `fraction` of the width and of the height; black fills the gap."""
 
-    fixed: ClassVar[FixedStrength] = FixedStrength(
-        "Move by whole pixels to the left, to the right, up or down; black fills the gap.",
-        "pixels",
-        Pixels,
-        unit="px",
-        defaults=(1, 2, 3, 4, 8),
+    fixed = FixedStrength(
+        "Move left, right, up or down; black fills the gap.", "pixels", Pixels, unit="px", defaults=(1, 2, 3, 4, 8)
     )
     fraction: Probability = 0.1
 
@@ -181,8 +181,8 @@ class Translation(ImageChange):
 class Rotation(ImageChange):
     """Rotate about the centre by up to `degrees` in either direction; black fills the corners."""
 
-    fixed: ClassVar[FixedStrength] = FixedStrength(
-        "Rotate about the centre, clockwise or counterclockwise; black fills the corners.",
+    fixed = FixedStrength(
+        "Rotate in either direction; black fills the corners.",
         "degrees",
         FixedAngle,
         unit="°",
@@ -196,14 +196,7 @@ class Rotation(ImageChange):
 class Scale(ImageChange):
     """Enlarge or shrink about the centre by a factor from `low` to `high`; the image keeps its size."""
 
-    fixed: ClassVar[FixedStrength] = FixedStrength(
-        "Enlarge (above 1) or shrink about the centre; the image keeps its size, and black fills the border.",
-        "factor",
-        Factor,
-        unit="×",
-        identity=1.0,
-        defaults=(0.5, 0.75, 1.25, 1.5, 2),
-    )
+    fixed = _factor("Enlarge or shrink; black fills the border.", 0.5, 0.75, 1.25, 1.5, 2, limits=Factor)
     low: Factor = 0.8
     high: Factor = 1.2
     interpolation: Interpolation = "bilinear"
@@ -231,14 +224,7 @@ class Affine(ImageChange):
 class Brightness(ImageChange):
     """Multiply by a factor from 1 - `strength` (at least 0) to 1 + `strength`."""
 
-    fixed: ClassVar[FixedStrength] = FixedStrength(
-        "Multiply each value by the factor.",
-        "factor",
-        FixedFactor,
-        unit="×",
-        identity=1.0,
-        defaults=(0.25, 0.5, 0.75, 1.25, 1.5),
-    )
+    fixed = _factor("Multiply each value by the factor.", 0.25, 0.5, 0.75, 1.25, 1.5)
     strength: Strength
 
 
@@ -246,14 +232,7 @@ class Brightness(ImageChange):
 class Contrast(ImageChange):
     """Scale the differences to the mean grey of the image by a factor from 1 - `strength` to 1 + `strength`."""
 
-    fixed: ClassVar[FixedStrength] = FixedStrength(
-        "Scale the differences to the mean grey of the image by the factor; at 0 only the mean grey is left.",
-        "factor",
-        FixedFactor,
-        unit="×",
-        identity=1.0,
-        defaults=(0.25, 0.5, 0.75, 1.25, 1.5),
-    )
+    fixed = _factor("Blend with the mean grey, which a factor of 0 leaves.", 0.25, 0.5, 0.75, 1.25, 1.5)
     strength: Strength
 
 
@@ -261,15 +240,7 @@ class Contrast(ImageChange):
 class Saturation(ImageChange):
     """Scale the differences to grey by a factor from 1 - `strength` to 1 + `strength`."""
 
-    fixed: ClassVar[FixedStrength] = FixedStrength(
-        "Scale the differences to grey by the factor; at 0 no colour is left.",
-        "factor",
-        FixedFactor,
-        unit="×",
-        identity=1.0,
-        defaults=(0.25, 0.5, 1.5, 2, 3),
-        needs_colour=True,
-    )
+    fixed = _factor("Blend with grey, which a factor of 0 leaves.", 0.25, 0.5, 1.5, 2, 3, needs_colour=True)
     strength: Strength
 
 
@@ -277,7 +248,7 @@ class Saturation(ImageChange):
 class Hue(ImageChange):
     """Rotate the hue circle by up to the fraction `strength` in either direction; 0.5 reaches all hues."""
 
-    fixed: ClassVar[FixedStrength] = FixedStrength(
+    fixed = FixedStrength(
         "Rotate the hue circle in either direction.",
         "degrees",
         FixedAngle,
@@ -310,9 +281,7 @@ class Jitter(ImageChange):
 class Greyscale(ImageChange):
     """Remove the colours with probability `p`; the image keeps three channels."""
 
-    fixed: ClassVar[FixedStrength] = FixedStrength(
-        "Remove the colours; the image keeps three channels.", needs_colour=True
-    )
+    fixed = FixedStrength("Remove the colours; the image keeps three channels.", needs_colour=True)
     p: Probability = 0.1
 
 
@@ -320,7 +289,7 @@ class Greyscale(ImageChange):
 class Invert(ImageChange):
     """Invert all values with probability `p`."""
 
-    fixed: ClassVar[FixedStrength] = FixedStrength("Invert each channel.")
+    fixed = FixedStrength("Invert each channel.")
     p: Probability = 0.5
 
 
@@ -328,12 +297,8 @@ class Invert(ImageChange):
 class Blur(ImageChange):
     """Gaussian blur over `kernel` pixels with a standard deviation from `low` to `high` pixels."""
 
-    fixed: ClassVar[FixedStrength] = FixedStrength(
-        "Gaussian blur of this standard deviation; the border is reflected.",
-        "sigma",
-        Sigma,
-        unit="px",
-        defaults=(0.5, 1.0, 1.5, 2.0, 3.0),
+    fixed = FixedStrength(
+        "Gaussian blur of this standard deviation.", "sigma", Sigma, unit="px", defaults=(0.5, 1.0, 1.5, 2.0, 3.0)
     )
     kernel: Kernel = 3
     low: Sigma = 0.1
@@ -347,11 +312,8 @@ class Blur(ImageChange):
 class Noise(ImageChange):
     """Add Gaussian noise of standard deviation `std` to each value, on a scale from 0 to 1."""
 
-    fixed: ClassVar[FixedStrength] = FixedStrength(
-        "Add Gaussian noise of this standard deviation to each value, on a scale from 0 to 1.",
-        "std",
-        Share,
-        defaults=(0.02, 0.05, 0.1, 0.15, 0.2),
+    fixed = FixedStrength(
+        "Add Gaussian noise, on a scale from 0 to 1.", "std", Share, defaults=(0.02, 0.05, 0.1, 0.15, 0.2)
     )
     std: Probability = 0.05
 

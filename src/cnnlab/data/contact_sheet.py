@@ -1,10 +1,11 @@
-"""Contact sheets of example images. No torch."""
+"""Contact sheets of example images, and of augmented ones; only the latter load torch."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from PIL import Image, ImageDraw
 from cnnlab.data.sources.base import DataSource, ImageSpec
 
 MAX_SHOWN_CLASSES = 20
+# The number of augmented images where there are few classes.
+NUM_PREVIEW_IMAGES = 8
 _TILE = 64
 _GAP = 4
 _MARGIN = 150
@@ -41,6 +44,42 @@ def contact_sheet(source: DataSource, image_spec: ImageSpec, per_class: int = 8)
     pixels = source.pixels("train", wanted, image_spec)
     rows = [SheetRow(name, [pixels[np.searchsorted(wanted, index)] for index in indices]) for name, indices in chosen]
     return render_sheet(rows, image_spec, per_class)
+
+
+def augmented_sheet(
+    source: DataSource,
+    image_spec: ImageSpec,
+    augmentations: Sequence[Any],
+    *,
+    seed: int = 0,
+    epochs: int = 8,
+    per_class: int | None = None,
+) -> Image.Image:
+    """Draw one row per image: its class, the unaugmented image, and the image in the first epochs.
+
+    Args:
+        image_spec: of the decoded images, before augmentation.
+        per_class: training images of each class (the first 20); None: one, or more where there are few classes.
+    """
+    import torch
+
+    from cnnlab.config.image_changes import augmentations as registry
+    from cnnlab.data.augmentation.augment import augment, sample_params
+
+    per_class = per_class or max(1, NUM_PREVIEW_IMAGES // min(len(source.classes), MAX_SHOWN_CLASSES))
+    chosen = sample_per_class(source, per_class)
+    images = np.array([index for _, indices in chosen for index in indices])
+    wanted = np.unique(images)
+    pixels = np.asarray(source.pixels("train", wanted, image_spec))[np.searchsorted(wanted, images)]
+    versions = [pixels]
+    for epoch in range(epochs):
+        params = sample_params(augmentations, seed, epoch, images.astype(np.int64))
+        versions.append(augment(torch.from_numpy(pixels), augmentations, params).numpy())
+    names = [name for name, indices in chosen for _ in indices]
+    rows = [SheetRow(name, [version[n] for version in versions]) for n, name in enumerate(names)]
+    heads = ["unaugmented", *(f"epoch {epoch}" for epoch in range(epochs))]
+    notes = [str(registry.to_call(choice, defaults=True)) for choice in augmentations]
+    return render_sheet(rows, image_spec, 1 + epochs, heads, notes)
 
 
 def sample_per_class(source: DataSource, per_class: int) -> list[tuple[str, npt.NDArray[np.int64]]]:

@@ -157,7 +157,7 @@ def show(
     picture = BytesIO()
     image_spec = _image_spec(preview_spec(opened), chosen)
     if choices:
-        from cnnlab.data.augmented_examples import augmented_sheet
+        from cnnlab.data.contact_sheet import augmented_sheet
 
         seed = chosen.train.seed if chosen else 0
         sheet = augmented_sheet(opened, image_spec, choices, seed=seed, epochs=epochs, per_class=per_class)

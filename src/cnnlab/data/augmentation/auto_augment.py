@@ -38,39 +38,28 @@ _GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 _ENHANCEMENTS = ("Brightness", "Color", "Contrast", "Sharpness")
 
 
-def randaugment(images: Tensor, operation_uniforms: Uniforms, sign_uniforms: Uniforms, magnitude: int) -> Tensor:
-    """One step of RandAugment (Cubuk et al., 2020): one of 14 operations for each image, all of one magnitude.
+def randaugment(images: Tensor, uniforms: Uniforms, magnitude: int) -> Tensor:
+    """RandAugment (Cubuk et al., 2020): one of 14 operations for each image, several times, all of one magnitude.
 
     Args:
-        operation_uniforms, sign_uniforms: uniform in [0, 1), shape N: the operation, and its direction, for those that
-            have two.
+        uniforms: N×2S for S steps: of each step the operation and its direction.
         magnitude: 0 to 30.
     """
-    return apply_operations(
-        images,
-        _choose_operations(operation_uniforms),
-        sign_uniforms < 0.5,
-        np.full(len(operation_uniforms), magnitude),
-        wide=False,
-    )
+    bins = np.full(len(uniforms), magnitude)
+    for operation, sign in zip(uniforms.T[::2], uniforms.T[1::2], strict=True):
+        images = apply_operations(images, _choose_operations(operation), sign < 0.5, bins, wide=False)
+    return images
 
 
-def trivialaugment(
-    images: Tensor, operation_uniforms: Uniforms, sign_uniforms: Uniforms, magnitude_uniforms: Uniforms
-) -> Tensor:
+def trivialaugment(images: Tensor, uniforms: Uniforms) -> Tensor:
     """TrivialAugment (Müller, Hutter, 2021): one operation for each image, with a magnitude from a wide range.
 
     Args:
-        operation_uniforms, sign_uniforms, magnitude_uniforms: uniform in [0, 1), shape N: the operation, its
-            direction, the magnitude.
+        uniforms: N×3: the operation, its direction, the magnitude.
     """
-    return apply_operations(
-        images,
-        _choose_operations(operation_uniforms),
-        sign_uniforms < 0.5,
-        (magnitude_uniforms * BINS).astype(np.int64),
-        wide=True,
-    )
+    operation, sign, magnitude = uniforms.T
+    bins = (magnitude * BINS).astype(np.int64)
+    return apply_operations(images, _choose_operations(operation), sign < 0.5, bins, wide=True)
 
 
 def magnitudes(name: str, wide: bool, height: int, width: int) -> FloatArray:

@@ -116,22 +116,6 @@ def _signs(uniforms: Uniforms) -> FloatArray:
     return np.where(uniforms[:, 0] < 0.5, -1.0, 1.0)
 
 
-def _below(uniforms: Uniforms, probability: float) -> Params:
-    return {"mask": uniforms[:, 0] < probability}
-
-
-def _every(uniforms: Uniforms) -> Params:
-    return {"mask": np.ones(len(uniforms), bool)}
-
-
-def _random_blend(augmentation: Any, uniforms: Uniforms, _size: Size) -> Params:
-    return {"factors": _random_factors(uniforms[:, 0], augmentation.strength)}
-
-
-def _fixed_blend(strength: float, uniforms: Uniforms, _size: Size) -> Params:
-    return {"factors": np.full(len(uniforms), strength)}
-
-
 def _random_translation(uniforms: Uniforms, fraction: float, size: Size) -> Params:
     """Whole pixels to the right and down, up to a fraction of the width and of the height."""
     height, width = size
@@ -178,7 +162,7 @@ def _random_noise(augmentation: Any, uniforms: Uniforms, _size: Size) -> Params:
 
 def _random_erasing(augmentation: Any, uniforms: Uniforms, size: Size) -> Params:
     rectangles = erasing_rectangles(uniforms[:, 1:], augmentation.low, augmentation.high, *size)
-    return {"rectangles": rectangles, **_below(uniforms, augmentation.p)}
+    return {"rectangles": rectangles, "mask": uniforms[:, 0] < augmentation.p}
 
 
 def _random_cutout(augmentation: Any, uniforms: Uniforms, size: Size) -> Params:
@@ -197,15 +181,6 @@ def _fixed_occlusion(strength: float, uniforms: Uniforms, size: Size) -> Params:
 
 
 # Parameters to images.
-
-
-def _where(change: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A transform that changes the images of a mask; further parameters are passed to `change`."""
-
-    def apply(images: Tensor, mask: BoolArray, **params: Any) -> Tensor:
-        return apply_where(mask, images, lambda selected, _: change(selected, **params))
-
-    return apply
 
 
 def _flip(images: Tensor, dim: int) -> Tensor:
@@ -248,17 +223,44 @@ def _solarize(images: Tensor, threshold: int) -> Tensor:
     return color.solarize(images, np.full(len(images), threshold))
 
 
-def _randaugment(images: Tensor, uniforms: Uniforms, magnitude: int) -> Tensor:
-    for operation, sign in zip(uniforms.T[::2], uniforms.T[1::2], strict=True):
-        images = randaugment(images, operation, sign, magnitude)
-    return images
+# Transforms that are built alike.
+
+
+def _blend(change: Callable[..., Tensor]) -> Transform:
+    """A change by a factor: random around 1, or fixed."""
+    return Transform(
+        change,
+        lambda choice, uniforms, _: {"factors": _random_factors(uniforms[:, 0], choice.strength)},
+        lambda strength, uniforms, _: {"factors": np.full(len(uniforms), strength)},
+    )
+
+
+def _masked(change: Callable[..., Tensor], *fields: str, fixed: bool = False, **params: Any) -> Transform:
+    """A change of each image with a probability; at a fixed strength, where it has one, of all images.
+
+    Args:
+        fields: of the augmentation, which are passed to `change`, as `params` are.
+    """
+
+    def apply(images: Tensor, mask: BoolArray, **params: Any) -> Tensor:
+        return apply_where(mask, images, lambda selected, _: change(selected, **params))
+
+    return Transform(
+        apply,
+        lambda choice, uniforms, _: {
+            "mask": uniforms[:, 0] < getattr(choice, "p", 0.5),
+            **{field: getattr(choice, field) for field in fields},
+            **params,
+        },
+        (lambda _strength, uniforms, _: {"mask": np.ones(len(uniforms), bool)}) if fixed else None,
+    )
 
 
 TRANSFORMS: dict[str, Transform] = {
     "crop": Transform(_crop, _random_crop, num_uniforms=2),
-    "flip": Transform(_where(_flip), lambda choice, uniforms, _: {"dim": 3, **_below(uniforms, choice.p)}),
-    "alternating_flip": Transform(_where(_flip), lambda _choice, uniforms, _: {"dim": 3, **_below(uniforms, 0.5)}),
-    "vertical_flip": Transform(_where(_flip), lambda choice, uniforms, _: {"dim": 2, **_below(uniforms, choice.p)}),
+    "flip": _masked(_flip, dim=3),
+    "alternating_flip": _masked(_flip, dim=3),
+    "vertical_flip": _masked(_flip, dim=2),
     "translation": Transform(
         _affine,
         lambda choice, uniforms, size: {
@@ -286,37 +288,17 @@ TRANSFORMS: dict[str, Transform] = {
         lambda strength, _uniforms, _: {"scale": strength},
     ),
     "affine": Transform(_affine, _random_affine, num_uniforms=5),
-    "brightness": Transform(
-        color.brightness,
-        _random_blend,
-        _fixed_blend,
-    ),
-    "contrast": Transform(
-        color.contrast,
-        _random_blend,
-        _fixed_blend,
-    ),
-    "saturation": Transform(
-        color.saturation,
-        _random_blend,
-        _fixed_blend,
-    ),
+    "brightness": _blend(color.brightness),
+    "contrast": _blend(color.contrast),
+    "saturation": _blend(color.saturation),
     "hue": Transform(
         color.hue,
         lambda choice, uniforms, _: {"shifts": _between(uniforms[:, 0], -choice.strength, choice.strength)},
         lambda strength, uniforms, _: {"shifts": strength / 360 * _signs(uniforms)},
     ),
     "jitter": Transform(_jitter, _random_jitter, num_uniforms=4),
-    "greyscale": Transform(
-        _where(color.greyscale),
-        lambda choice, uniforms, _: _below(uniforms, choice.p),
-        lambda _strength, uniforms, _: _every(uniforms),
-    ),
-    "invert": Transform(
-        _where(color.invert),
-        lambda choice, uniforms, _: _below(uniforms, choice.p),
-        lambda _strength, uniforms, _: _every(uniforms),
-    ),
+    "greyscale": _masked(color.greyscale, fixed=True),
+    "invert": _masked(color.invert, fixed=True),
     "blur": Transform(
         filters.blur,
         lambda choice, uniforms, _: {
@@ -336,26 +318,14 @@ TRANSFORMS: dict[str, Transform] = {
     ),
     "erasing": Transform(_erase, _random_erasing, num_uniforms=3 + 2 * ERASING_ATTEMPTS),
     "cutout": Transform(geometry.erase, _random_cutout, num_uniforms=2),
-    "posterize": Transform(
-        _where(_posterize), lambda choice, uniforms, _: {"bits": choice.bits, **_below(uniforms, choice.p)}
-    ),
-    "solarize": Transform(
-        _where(_solarize), lambda choice, uniforms, _: {"threshold": choice.threshold, **_below(uniforms, choice.p)}
-    ),
+    "posterize": _masked(_posterize, "bits"),
+    "solarize": _masked(_solarize, "threshold"),
     "randaugment": Transform(
-        _randaugment,
+        randaugment,
         lambda choice, uniforms, _: {"uniforms": uniforms, "magnitude": choice.magnitude},
         num_uniforms=lambda choice: 2 * choice.operations,
     ),
-    "trivialaugment": Transform(
-        trivialaugment,
-        lambda _choice, uniforms, _: {
-            "operation_uniforms": uniforms[:, 0],
-            "sign_uniforms": uniforms[:, 1],
-            "magnitude_uniforms": uniforms[:, 2],
-        },
-        num_uniforms=3,
-    ),
+    "trivialaugment": Transform(trivialaugment, lambda _choice, uniforms, _: {"uniforms": uniforms}, num_uniforms=3),
     "jpeg": Transform(filters.jpeg, fixed=lambda strength, _uniforms, _: {"quality": int(strength)}),
     "occlusion": Transform(geometry.erase, fixed=_fixed_occlusion),
     "resolution": Transform(filters.downsample, fixed=lambda strength, _uniforms, _: {"side": int(strength)}),
