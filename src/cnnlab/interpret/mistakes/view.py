@@ -103,12 +103,12 @@ def _tables(result: Mistakes) -> Iterator[TitledTable]:
         )
         yield (
             _with_count("Most confused pairs", len(result.pairs), MAX_PAIRS),
-            TextTable.from_rows(("true class", "predicted", "#images", "#share of the class"), pairs),
+            TextTable.from_rows(("true class", "predicted", "#images", "#share of class"), pairs),
         )
     if result.calibration is not None:
         yield _calibration_table(result.calibration)
     if result.confident_errors:
-        heads = ("`image", "true class", "predicted", "#probability", "#of its own class")
+        heads = ("`image", "true class", "predicted", "#probability", "#own class")
         yield (
             _with_count("Most confident errors", len(result.confident_errors), MAX_ERRORS),
             TextTable.from_rows(heads, map(_error_row, result.confident_errors[:MAX_ERRORS])),

@@ -68,5 +68,5 @@ def mistakes(
             data=data,
             callbacks=progress.callbacks(),
         )
-    optional = ("of its own class", "share of the class", "mean probability")
+    optional = ("own class", "share of class", "mean probability")
     show_with_figures(result, output_format, partial(result.figures, equal_mass=equal_mass), path, optional)
