@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -278,32 +278,26 @@ def _trained_weights(folder: RunFolder, log: LogFn) -> PretrainedWeights:
 
 
 def _trained_sha256(folder: RunFolder) -> str:
-    """The SHA-256 of a run's weights, which are read again only when its files change."""
-    return _read_sha256(folder.path, tuple(_file_stamps(folder)))
+    """The SHA-256 of a run's weights."""
+    files = [path for path in (*folder.path.glob("best*"), folder.path / "result.json") if path.is_file()]
+    return _cached_digest(_read_trained_sha256, folder.path, files)
 
 
-@lru_cache(maxsize=64)
-def _read_sha256(path: Path, _states: tuple[object, ...]) -> str:
+def _read_trained_sha256(path: Path) -> str:
     return _trained_weights(RunFolder(path), lambda _: None).sha256
 
 
-def _file_stamps(folder: RunFolder) -> Iterator[object]:
-    """Stamps of a run's result and weights, one of which changes with them."""
-    for path in sorted((*folder.path.glob("best*"), folder.path / "result.json")):
-        if path.is_file():
-            yield _file_stamp(path)
-
-
 def _sha256(path: Path) -> str:
-    """The SHA-256 of a file, which is read again only when it changes."""
-    return _cached_sha256(path.resolve(), _file_stamp(path))
+    """The SHA-256 of a file."""
+    return _cached_digest(file_sha256, path.resolve(), [path])
+
+
+def _cached_digest(read: Callable[[Path], str], path: Path, files: Sequence[Path]) -> str:
+    """The digest that `read` finds, computed again only when one of the files changes."""
+    stats = ((file.name, file.stat()) for file in sorted(files))
+    return _read_digest(read, path, tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in stats))
 
 
 @lru_cache(maxsize=64)
-def _cached_sha256(path: Path, _state: object) -> str:
-    return file_sha256(path)
-
-
-def _file_stamp(path: Path) -> tuple[str, int, int, int]:
-    stat = path.stat()
-    return path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino
+def _read_digest(read: Callable[[Path], str], path: Path, _stats: object) -> str:
+    return read(path)
