@@ -192,44 +192,17 @@ def _column(values: FloatImages) -> FloatImages:
 
 
 # Signed distances to the figures' edges, negative inside, for figures of about radius 1. The constructions are
-# the usual ones: intersections are maxima, unions minima, a star one edge seen in ten mirrors.
+# the usual ones: intersections are maxima, unions minima, a star one edge mirrored ten times.
 
 
-def _bar(x: FloatImages, y: FloatImages) -> FloatImages:
-    return _box(x, y, 0.95, 0.27)
-
-
-def _circle(x: FloatImages, y: FloatImages) -> FloatImages:
-    distance: FloatImages = np.hypot(x, y) - np.float32(0.85)
-    return distance
-
-
-def _crescent(x: FloatImages, y: FloatImages) -> FloatImages:
-    distance: FloatImages = np.maximum(np.hypot(x, y) - 0.95, 0.78 - np.hypot(x - 0.48, y))
-    return distance
-
-
-def _cross(x: FloatImages, y: FloatImages) -> FloatImages:
-    return np.minimum(_box(x, y, 0.95, 0.26), _box(x, y, 0.26, 0.95))
-
-
-def _half_circle(x: FloatImages, y: FloatImages) -> FloatImages:
-    distance: FloatImages = np.maximum(np.hypot(x, y - 0.4) - 0.98, y - 0.4)
-    return distance
+def _box(x: FloatImages, y: FloatImages, half_width: float, half_height: float) -> FloatImages:
+    return np.maximum(np.abs(x) - np.float32(half_width), np.abs(y) - np.float32(half_height))
 
 
 def _heart(x: FloatImages, y: FloatImages) -> FloatImages:
     lobes = np.minimum(np.hypot(x - 0.62, y + 0.05), np.hypot(x + 0.05, y - 0.62)) - 0.5
     distance: FloatImages = np.minimum(lobes, _box(x + 0.05, y + 0.05, 0.5, 0.5))
     return distance
-
-
-def _ring(x: FloatImages, y: FloatImages) -> FloatImages:
-    return np.abs(np.hypot(x, y) - np.float32(0.70)) - np.float32(0.22)
-
-
-def _square(x: FloatImages, y: FloatImages) -> FloatImages:
-    return _box(x, y, 0.72, 0.72)
 
 
 def _star(x: FloatImages, y: FloatImages) -> FloatImages:
@@ -246,19 +219,15 @@ def _triangle(x: FloatImages, y: FloatImages) -> FloatImages:
     return np.maximum(np.maximum(slope * x - y / 2, -slope * x - y / 2), y) - np.float32(0.5)
 
 
-def _box(x: FloatImages, y: FloatImages, half_width: float, half_height: float) -> FloatImages:
-    return np.maximum(np.abs(x) - np.float32(half_width), np.abs(y) - np.float32(half_height))
-
-
 _FIGURES: dict[str, Callable[[FloatImages, FloatImages], FloatImages]] = {
-    "bar": _bar,
-    "circle": _circle,
-    "crescent": _crescent,
-    "cross": _cross,
-    "half_circle": _half_circle,
+    "bar": lambda x, y: _box(x, y, 0.95, 0.27),
+    "circle": lambda x, y: np.hypot(x, y) - np.float32(0.85),
+    "crescent": lambda x, y: np.maximum(np.hypot(x, y) - 0.95, 0.78 - np.hypot(x - 0.48, y)),
+    "cross": lambda x, y: np.minimum(_box(x, y, 0.95, 0.26), _box(x, y, 0.26, 0.95)),
+    "half_circle": lambda x, y: np.maximum(np.hypot(x, y - 0.4) - 0.98, y - 0.4),
     "heart": _heart,
-    "ring": _ring,
-    "square": _square,
+    "ring": lambda x, y: np.abs(np.hypot(x, y) - np.float32(0.70)) - np.float32(0.22),
+    "square": lambda x, y: _box(x, y, 0.72, 0.72),
     "star": _star,
     "triangle": _triangle,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from cnnlab.errors import RunError
 from cnnlab.models.pretrained.tensor_files import abbreviate
 from cnnlab.models.pretrained.weights import PretrainedWeights
 from cnnlab.records import WeightLoadReport
-from cnnlab.render.formatting import format_count, shorten
+from cnnlab.render.formatting import format_count, pluralize, shorten
 
 # Attributes that the libraries set with the weights: these networks replace ImageNet's normalisation by their own.
 _ATTRIBUTES_SET_WITH_WEIGHTS = {"googlenet": ("transform_input", True), "inception_v3": ("transform_input", True)}
@@ -48,12 +48,8 @@ def load_state_dict_report(
     file_state = {name: tensor for name, tensor in weights.tensors.items() if not _is_within_any(name, reinitialized)}
     shared = [name for name in model_state if name in file_state]
     assert not any(tensor.is_meta for tensor in model_state.values())
-    where = weights.file or weights.source
-    _check_any_match(model_state, file_state, shared, where)
-    _check_shapes(model_state, file_state, shared, where)
-    _check_finite(file_state, shared, where)
     ignored = tuple(name for name in file_state if name not in model_state and name not in full_shapes)
-    _check_unexpected(ignored, file_state, where)
+    _check_weights(model_state, file_state, shared, ignored, weights.file or weights.source)
     with torch.no_grad():
         for name in shared:
             model_state[name].copy_(file_state[name])
@@ -80,15 +76,15 @@ def report_lines(report: WeightLoadReport) -> list[str]:
     """
     label = Path(report.file).name if report.file else report.source
     behind = f", {format_count(len(report.behind))} behind the cut left out" if report.behind else ""
-    lines = [f"{label}: {_count_tensors_text(report.loaded)} loaded{behind}"]
+    lines = [f"{label}: {pluralize(report.loaded, 'tensor')} loaded{behind}"]
     if report.missing:
         verbs = "is missing and begins" if len(report.missing) == 1 else "are missing and begin"
         lines.append(
-            f"! {label}: {_count_tensors_text(len(report.missing))} {verbs} at random: {abbreviate(report.missing)}"
+            f"! {label}: {pluralize(len(report.missing), 'tensor')} {verbs} at random: {abbreviate(report.missing)}"
         )
     if report.ignored:
         verb = "belongs" if len(report.ignored) == 1 else "belong"
-        ignored = _count_tensors_text(len(report.ignored))
+        ignored = pluralize(len(report.ignored), "tensor")
         lines.append(f"! {label}: {ignored} {verb} to nothing here: {abbreviate(report.ignored)}")
     return lines
 
@@ -106,56 +102,39 @@ def set_published_attributes(network: nn.Module, name: str) -> None:
         setattr(network, attribute, value)
 
 
-def _check_any_match(
-    model_state: Mapping[str, Tensor], file_state: Mapping[str, Tensor], shared: list[str], where: str
+def _check_weights(
+    model_state: Mapping[str, Tensor],
+    file_state: Mapping[str, Tensor],
+    shared: Sequence[str],
+    unexpected: Sequence[str],
+    where: str,
 ) -> None:
-    if shared:
-        return
+    step = "use weights of this network"
     if not model_state:
         raise RunError(
             "nothing is left to load: the backbone has no weights that are not reinitialised",
             where=where,
             next_step="cut the network at a later layer, or begin without weights",
         )
-    raise RunError(
-        f"0 of {_count_tensors_text(len(file_state))} loaded: none belongs to this network",
-        where=where,
-        received=abbreviate(file_state, 3),
-        allowed=abbreviate(model_state, 3),
-        next_step="use weights of this network",
-    )
-
-
-def _check_shapes(
-    model_state: Mapping[str, Tensor], file_state: Mapping[str, Tensor], shared: list[str], where: str
-) -> None:
+    tensors = pluralize(len(file_state), "tensor")
+    if not shared:
+        what = f"0 of {tensors} loaded: none belongs to this network"
+        received, allowed = abbreviate(file_state, 3), abbreviate(model_state, 3)
+        raise RunError(what, where=where, received=received, allowed=allowed, next_step=step)
     unlike = [name for name in shared if model_state[name].shape != file_state[name].shape]
     if unlike:
         first = unlike[0]
-        there, here = _shape_text(file_state[first]), _shape_text(model_state[first])
-        counts = f"{format_count(len(unlike))} of the {_count_tensors_text(len(shared))}"
-        raise RunError(
-            f"these are the weights of another network: '{shorten(first)}' is {there} there and {here} here",
-            where=where,
-            received=f"another shape in {counts} that both have",
-            next_step="use weights of this network",
-        )
-
-
-def _check_unexpected(unexpected: Collection[str], file_state: Mapping[str, Tensor], where: str) -> None:
-    """Refuse a file of a larger network, whose first blocks fit by name and shape."""
+        shapes = f"{_shape_text(file_state[first])} there and {_shape_text(model_state[first])} here"
+        what = f"these are the weights of another network: '{shorten(first)}' is {shapes}"
+        counts = f"{format_count(len(unlike))} of the {pluralize(len(shared), 'tensor')}"
+        raise RunError(what, where=where, received=f"another shape in {counts} that both have", next_step=step)
     if len(unexpected) > MAX_UNEXPECTED_SHARE * len(file_state):
-        share = f"{format_count(len(unexpected))} of {_count_tensors_text(len(file_state))} have no place here"
-        raise RunError(
-            f"these are the weights of another network: {share}",
-            where=where,
-            received=abbreviate(unexpected, 3),
-            next_step="use weights of this network",
+        # A file of a larger network, whose first blocks fit by name and shape.
+        what = (
+            f"these are the weights of another network: {format_count(len(unexpected))} of {tensors} have no place here"
         )
-
-
-def _check_finite(file_state: Mapping[str, Tensor], shared: list[str], where: str) -> None:
-    # Tensors behind the cut don't matter: torchvision's vgg16 for features alone has NaN there.
+        raise RunError(what, where=where, received=abbreviate(unexpected, 3), next_step=step)
+    # Tensors behind the cut are not checked: torchvision's vgg16 for features alone has NaN there.
     for name in shared:
         tensor = file_state[name]
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -173,10 +152,6 @@ def _is_within_any(name: str, modules: Collection[str]) -> bool:
 
 def _is_batch_counter(name: str) -> bool:
     return name.rpartition(".")[2] == _BATCH_COUNTER
-
-
-def _count_tensors_text(number: int) -> str:
-    return f"{format_count(number)} tensor" + ("" if number == 1 else "s")
 
 
 def _shape_text(tensor: Tensor) -> str:
