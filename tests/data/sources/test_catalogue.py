@@ -24,18 +24,16 @@ from cnnlab.data.sources.catalogue import (
     open_catalogue,
     open_published,
 )
-from cnnlab.data.sources.download import RetryPolicy
 from cnnlab.data.sources.releases import CATALOGUE, DatasetInfo, RemoteFile
 from cnnlab.data.sources.shapes import ShapesSource
 from cnnlab.errors import DownloadError, SourceError
 from cnnlab.settings import is_offline
 
-HASTE = RetryPolicy(read_timeout_s=0.2, min_bytes_per_s=0, window_s=1, rounds=1, pause_s=0)
-
 
 @pytest.fixture(autouse=True)
 def online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CNNLAB_OFFLINE", raising=False)
+    monkeypatch.setattr("cnnlab.data.sources.download.ROUNDS", 1)
 
 
 def remote_files() -> list[RemoteFile]:
@@ -208,7 +206,7 @@ def test_a_download_is_read_and_found_again(tmp_path: Path) -> None:
     known = with_archive(known, archive, (tmp_path / "mirror").as_uri())
     message: list[str] = []
     roots = [tmp_path / "first", tmp_path / "second"]
-    source = open_published(known, roots, progress=lambda *report: message.append(report[0]), retry=HASTE)
+    source = open_published(known, roots, progress=lambda *report: message.append(report[0]))
     assert source.labels("train").tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert "downloading cifar-10-binary.tar.gz" in message
     assert find_local("cifar10", roots) == tmp_path / "first" / "cifar10" / "cifar-10-binary.tar.gz"
@@ -222,7 +220,7 @@ def test_the_other_form_is_tried_and_all_failures_are_told(tmp_path: Path) -> No
     binary = with_archive(known, archive, absent).releases[0]
     python = replace(known.releases[1], archive=replace(known.releases[1].archive, size=7, mirrors=(absent,)))
     with pytest.raises(DownloadError, match=r"(?s)2 problems.*gave cifar-10-binary.*gave cifar-10-python"):
-        open_published(replace(known, releases=(binary, python)), [tmp_path / "data"], retry=HASTE)
+        open_published(replace(known, releases=(binary, python)), [tmp_path / "data"])
 
 
 def test_download_seconds_is_size_over_rate(monkeypatch: pytest.MonkeyPatch) -> None:

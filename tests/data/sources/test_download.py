@@ -7,7 +7,7 @@ import http.server
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,19 @@ import numpy as np
 import pytest
 
 from cnnlab.data.sources import download
-from cnnlab.data.sources.download import RetryPolicy, fetch, is_verified, measure_bandwidth
+from cnnlab.data.sources.download import fetch, is_verified, measure_bandwidth
 from cnnlab.data.sources.releases import RemoteFile
 from cnnlab.errors import DownloadError
 
 CONTENT = np.random.default_rng(0).bytes(400_000)
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
-CALM = RetryPolicy(read_timeout_s=30, min_bytes_per_s=0, window_s=1, rounds=2, pause_s=0)
-# For mirrors that are slow on purpose: a busy machine must not make a good one look like them.
-HASTE = RetryPolicy(read_timeout_s=0.4, min_bytes_per_s=50_000, window_s=0.2, rounds=2, pause_s=0)
-SLOW = ("stalls", "silent", "crawls")
+SLOW = ("stalls", "silent")
+
+
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "ROUNDS", 2)
+    monkeypatch.setattr(download, "PAUSE_S", 0)
 
 
 @dataclass
@@ -163,12 +166,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def test_a_good_mirror_with_progress(server: Server, tmp_path: Path) -> None:
     message: list[tuple[str, int, int, str]] = []
-    path = fetch(server.file("good"), tmp_path / "new" / "folder", lambda *report: message.append(report), CALM)
+    path = fetch(server.file("good"), tmp_path / "new" / "folder", lambda *report: message.append(report))
     assert path.read_bytes() == CONTENT
     assert list(path.parent.iterdir()) == [path]
     assert message[-1] == ("downloading data.bin", len(CONTENT), len(CONTENT), "bytes")
     assert [done for _, done, _, _ in message] == sorted(done for _, done, _, _ in message)
-    fetch(server.file("good"), path.parent, retry=CALM)
+    fetch(server.file("good"), path.parent)
     assert server.paths == ["/good"], "a verified file is not asked for again"
 
 
@@ -177,7 +180,7 @@ def test_more_than_the_file_is_left_unread_and_a_redirect_followed(
     server: Server, tmp_path: Path, path: str, asked: int
 ) -> None:
     (tmp_path / "data.bin").write_bytes(b"other content is replaced")
-    assert fetch(server.file(path), tmp_path, retry=CALM).read_bytes() == CONTENT
+    assert fetch(server.file(path), tmp_path).read_bytes() == CONTENT
     assert len(server.requests) == asked
 
 
@@ -186,7 +189,6 @@ def test_more_than_the_file_is_left_unread_and_a_redirect_followed(
     [
         ("stalls", "was silent too long"),
         ("silent", "was silent too long"),
-        ("crawls", "is slow"),
         ("half", "stopped after 150,000 of 400,000 bytes"),
         ("wrong", "sent another file"),
         ("longer", "offers another file of 400,005 bytes"),
@@ -199,53 +201,47 @@ def test_more_than_the_file_is_left_unread_and_a_redirect_followed(
     ],
 )
 def test_a_bad_mirror_is_left_for_the_next_and_named_when_alone(
-    server: Server, tmp_path: Path, bad: str, reason: str
+    server: Server, tmp_path: Path, bad: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patience = HASTE if bad in SLOW else CALM
-    assert fetch(server.file(bad, "good"), tmp_path, retry=patience).read_bytes() == CONTENT
+    if bad in SLOW:  # else a busy machine could make a good mirror look silent
+        monkeypatch.setattr(download, "READ_TIMEOUT_S", 0.4)
+    assert fetch(server.file(bad, "good"), tmp_path).read_bytes() == CONTENT
     (tmp_path / "data.bin").unlink()
-    if bad == "crawls":
-        reason = "stopped after 10,000"  # in the last round a slow mirror is borne with
+    monkeypatch.setattr(download, "ROUNDS", 1)
     with pytest.raises(DownloadError, match=rf"no mirror gave data\.bin(.|\n)*{bad}: {reason}") as raised:
-        fetch(server.file(bad), tmp_path, retry=replace(patience, rounds=1))
+        fetch(server.file(bad), tmp_path)
     message = raised.value.problems[0].next_step
     assert all(word in message for word in (server.address + bad, SHA256.split(":")[1], str(tmp_path), "400,000"))
     assert not (tmp_path / "data.bin").exists()
-
-
-def test_a_slow_mirror_is_left_before_its_end(server: Server, tmp_path: Path) -> None:
-    fetch(server.file("crawls", "good"), tmp_path, retry=HASTE)
-    (_, (path, asked)) = server.requests
-    assert path == "/good"
-    assert 0 < int(asked.removeprefix("bytes=").removesuffix("-")) < 10_000
 
 
 def test_refused_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
     file = RemoteFile("data.bin", SHA256, len(CONTENT), ("http://127.0.0.1:1/data.bin",))
     with pytest.raises(DownloadError, match="no connection: Connection refused"):
-        fetch(file, tmp_path, retry=CALM)
+        fetch(file, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_address(tmp_path: Path) -> None:
     (tmp_path / "there").write_bytes(CONTENT)
     file = RemoteFile("data.bin", SHA256, len(CONTENT), ((tmp_path / "there").as_uri(),))
-    assert fetch(file, tmp_path / "here", retry=CALM).read_bytes() == CONTENT
+    assert fetch(file, tmp_path / "here").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("between", [[], ["page"], ["longer"], ["other_range"], ["missing"]])
 def test_a_part_is_resumed_from_another_mirror_and_a_liar_costs_nothing(
     server: Server, tmp_path: Path, between: list[str]
 ) -> None:
-    fetch(server.file("half", *between, "good"), tmp_path, retry=CALM)
+    fetch(server.file("half", *between, "good"), tmp_path)
     assert server.requests[0] == ("/half", "")
     assert server.requests[-1] == ("/good", "bytes=150000-")
     assert is_verified(tmp_path / "data.bin", SHA256)
 
 
-def test_rounds_resume_until_the_file_is_whole(server: Server, tmp_path: Path) -> None:
-    assert fetch(server.file("half"), tmp_path, retry=replace(CALM, rounds=3)).read_bytes() == CONTENT
+def test_rounds_resume_until_the_file_is_whole(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "ROUNDS", 3)
+    assert fetch(server.file("half"), tmp_path).read_bytes() == CONTENT
     assert [asked for _, asked in server.requests] == ["", "bytes=150000-", "bytes=300000-"]
 
 
@@ -255,9 +251,9 @@ def test_an_interrupted_download_goes_on_in_the_next_call(server: Server, tmp_pa
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch(server.file("good"), tmp_path, interrupt, CALM)
+        fetch(server.file("good"), tmp_path, interrupt)
     assert not (tmp_path / "data.bin").exists()
-    fetch(server.file("good"), tmp_path, retry=CALM)
+    fetch(server.file("good"), tmp_path)
     start = int(server.requests[1][1].removeprefix("bytes=").removesuffix("-"))
     assert 100_000 < start < len(CONTENT)
     assert is_verified(tmp_path / "data.bin", SHA256)
@@ -266,19 +262,19 @@ def test_an_interrupted_download_goes_on_in_the_next_call(server: Server, tmp_pa
 @pytest.mark.parametrize("path", ["good", "rangeless", "other_range"])
 def test_a_part_of_another_file_is_begun_anew(server: Server, tmp_path: Path, path: str) -> None:
     (tmp_path / "data.bin.part").write_bytes(b"rubbish" * 1000)
-    fetch(server.file(path, "good"), tmp_path, retry=CALM)
+    fetch(server.file(path, "good"), tmp_path)
     assert (tmp_path / "data.bin").read_bytes() == CONTENT
 
 
 def test_a_whole_part_needs_no_server(tmp_path: Path) -> None:
     (tmp_path / "data.bin.part").write_bytes(CONTENT)
     file = RemoteFile("data.bin", SHA256, len(CONTENT), ("http://127.0.0.1:1/",))
-    assert fetch(file, tmp_path, retry=CALM).read_bytes() == CONTENT
+    assert fetch(file, tmp_path).read_bytes() == CONTENT
 
 
 def test_a_final_no_is_asked_once_and_a_passing_one_again(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DownloadError):
-        fetch(server.file("missing", "broken"), tmp_path, retry=CALM)
+        fetch(server.file("missing", "broken"), tmp_path)
     assert server.paths == ["/missing", "/broken", "/broken"]
 
 
@@ -288,7 +284,7 @@ def test_a_full_disk_is_said_before_anything_is_written(
     usage = download.shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DownloadError, match=r"the disk is full(.|\n)*1,000 bytes are free, 400,000 are needed"):
-        fetch(server.file("good"), tmp_path, retry=CALM)
+        fetch(server.file("good"), tmp_path)
     assert server.requests == []
     assert list(tmp_path.iterdir()) == []
 
@@ -296,14 +292,14 @@ def test_a_full_disk_is_said_before_anything_is_written(
 def test_a_folder_that_is_a_file(server: Server, tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("no folder")
     with pytest.raises(DownloadError, match=r"can't be written(.|\n)*folder(.|\n)*give another data folder"):
-        fetch(server.file("good"), tmp_path / "folder", retry=CALM)
+        fetch(server.file("good"), tmp_path / "folder")
 
 
 def test_threads_that_ask_for_the_same_file_download_it_once(server: Server, tmp_path: Path) -> None:
     found: list[bytes] = []
 
     def one() -> None:
-        found.append(fetch(server.file("good"), tmp_path, lambda *_: time.sleep(0.01), CALM).read_bytes())
+        found.append(fetch(server.file("good"), tmp_path, lambda *_: time.sleep(0.01)).read_bytes())
 
     threads = [threading.Thread(target=one) for _ in range(4)]
     for thread in threads:
@@ -320,7 +316,7 @@ def test_who_waits_goes_on_where_the_first_gave_up(server: Server, tmp_path: Pat
 
     def first() -> None:
         try:
-            fetch(server.file("missing_at_first"), tmp_path, retry=CALM)
+            fetch(server.file("missing_at_first"), tmp_path)
         except DownloadError as error:
             errors.append(error)
 
@@ -328,7 +324,7 @@ def test_who_waits_goes_on_where_the_first_gave_up(server: Server, tmp_path: Pat
     thread.start()
     while not server.requests:
         time.sleep(0.005)
-    assert fetch(server.file("missing_at_first"), tmp_path, retry=CALM).read_bytes() == CONTENT
+    assert fetch(server.file("missing_at_first"), tmp_path).read_bytes() == CONTENT
     thread.join()
     assert len(errors) == 1
 

@@ -17,7 +17,6 @@ from cnnlab.settings import is_offline
 if TYPE_CHECKING:
     from cnnlab.context import ProgressCallback
     from cnnlab.data.sources.base import DataSource
-    from cnnlab.data.sources.download import RetryPolicy
 
 GENERATED = "shapes"
 
@@ -59,14 +58,9 @@ def open_catalogue(
 
 
 def open_published(
-    info: DatasetInfo,
-    roots: Sequence[Path],
-    *,
-    download: bool = True,
-    progress: ProgressCallback | None = None,
-    retry: RetryPolicy | None = None,
+    info: DatasetInfo, roots: Sequence[Path], *, download: bool = True, progress: ProgressCallback | None = None
 ) -> DataSource:
-    """As `open_catalogue`, for a data set of any `DatasetInfo`; `retry` says how long to wait for mirrors."""
+    """As `open_catalogue`, for a data set of any `DatasetInfo`."""
     from cnnlab.data.sources.published import PublishedSource
     from cnnlab.data.sources.shapes import ShapesSource
 
@@ -75,7 +69,7 @@ def open_published(
     if next(_local_copies(info, roots), None) is None:
         if not download or is_offline():
             raise _offline_error(info, roots)
-        _download(info, roots[0], progress, retry)
+        _download(info, roots[0], progress)
     return PublishedSource(info, *next(_local_copies(info, roots)))
 
 
@@ -126,16 +120,16 @@ def _required_files(release: Release) -> tuple[RemoteFile, ...]:
     return (release.archive,) if release.archive else release.downloads
 
 
-def _download(info: DatasetInfo, root: Path, progress: ProgressCallback | None, retry: RetryPolicy | None) -> None:
+def _download(info: DatasetInfo, root: Path, progress: ProgressCallback | None) -> None:
     """Download the first release that can be had into the data set's own folder."""
     from cnnlab.context import no_op
-    from cnnlab.data.sources.download import RetryPolicy, fetch
+    from cnnlab.data.sources.download import fetch
 
     problems: list[Problem] = []
     for release in info.releases:
         try:
             for file in _required_files(release):
-                fetch(file, root / info.name, progress or no_op, retry or RetryPolicy())
+                fetch(file, root / info.name, progress or no_op)
             return
         except DownloadError as failed:
             problems += failed.problems

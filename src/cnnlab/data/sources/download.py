@@ -1,7 +1,7 @@
 """Download a file from several mirrors: resumed where it broke off, used only with the right checksum.
 
-A file grows as NAME.part and gets its name once it is whole and verified. A mirror that fails, sends another file,
-stalls or is slow is left for the next one; in the last round a slow one is better than none.
+A file grows as NAME.part and gets its name once it is whole and verified. A mirror that fails, stalls or sends another
+file is left for the next one.
 """
 
 from __future__ import annotations
@@ -32,27 +32,14 @@ _CHUNK = 1 << 16
 _HEADERS = {"User-Agent": "cnnlab (urllib)", "Accept-Encoding": "identity"}
 
 
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How long to wait for a mirror.
-
-    Attributes:
-        read_timeout_s: seconds without a byte after which it is left; without an answer at all it isn't asked again.
-        min_bytes_per_s: bytes per second, over `window_s` seconds, below which it is left; not in the last round.
-        rounds: how often all mirrors are tried; a mirror without the right file is tried once.
-        pause_s: seconds between rounds.
-    """
-
-    read_timeout_s: float = 10.0
-    min_bytes_per_s: float = 300_000.0
-    window_s: float = 10.0
-    rounds: int = 3
-    pause_s: float = 2.0
+# Seconds without a byte after which a mirror is left; without any response it isn't asked again.
+READ_TIMEOUT_S = 10.0
+# How often all mirrors are tried; one without the right file is tried once.
+ROUNDS = 3
+PAUSE_S = 2.0
 
 
-def fetch(
-    file: RemoteFile, folder: Path, progress: ProgressCallback = no_op, retry: RetryPolicy = RetryPolicy()
-) -> Path:
+def fetch(file: RemoteFile, folder: Path, progress: ProgressCallback = no_op) -> Path:
     """The path of the file in `folder`, downloaded unless it is there with the right checksum.
 
     Several processes may ask for the same file: one downloads, the others wait for it.
@@ -68,7 +55,7 @@ def fetch(
         with _exclusive_file(folder / f"{file.name}.part") as partial_file:
             if not is_verified(destination, file.checksum):
                 _require_free_space(file, folder, _file_length(partial_file))
-                _Download(file, partial_file, progress, retry).from_mirrors(folder)
+                _Download(file, partial_file, progress).from_mirrors(folder)
                 Path(partial_file.name).replace(destination)
     except OSError as failed:
         what = "the disk is full" if failed.errno == errno.ENOSPC else "the file can't be written"
@@ -147,24 +134,20 @@ class _Download:
     file: RemoteFile
     partial_file: IO[bytes]
     progress: ProgressCallback
-    retry: RetryPolicy
 
     def from_mirrors(self, folder: Path) -> None:
         reasons: dict[str, str] = {}
         left = list(self.file.mirrors)
-        for turn in range(self.retry.rounds):
-            is_last = turn == self.retry.rounds - 1
+        for turn in range(ROUNDS):
+            if turn and left:
+                time.sleep(PAUSE_S)
             for url in list(left):
                 try:
-                    return self._from_mirror(url, 0.0 if is_last else self.retry.min_bytes_per_s)
+                    return self._from_mirror(url)
                 except _MirrorError as failed:
                     reasons[url] = str(failed)
                     if failed.final:
                         left.remove(url)
-            if not left:
-                break
-            if not is_last:
-                time.sleep(self.retry.pause_s)
         raise DownloadError(
             f"no mirror gave {self.file.name}",
             where=str(folder),
@@ -173,12 +156,12 @@ class _Download:
             next_step=manual_download_text(self.file, folder),
         )
 
-    def _from_mirror(self, url: str, min_bytes_per_s: float) -> None:
+    def _from_mirror(self, url: str) -> None:
         start = _file_length(self.partial_file)
         if start < self.file.size:
-            with _open_url(url, start, self.retry.read_timeout_s) as response:
+            with _open_url(url, start, READ_TIMEOUT_S) as response:
                 self._check_response(response, start)
-                self._copy(response, min_bytes_per_s)
+                self._copy(response)
         self.partial_file.flush()
         os.fsync(self.partial_file.fileno())
         if is_verified(Path(self.partial_file.name), self.file.checksum):
@@ -187,7 +170,7 @@ class _Download:
         if start == 0:
             raise _MirrorError("sent another file (its checksum is wrong)", final=True)
         # What was there before may have been the fault: this mirror gets a clean start.
-        self._from_mirror(url, min_bytes_per_s)
+        self._from_mirror(url)
 
     def _check_response(self, response: Any, start: int) -> None:
         """Refuse another file; empty the partial file where the right one is sent from its beginning."""
@@ -203,21 +186,15 @@ class _Download:
             raise _MirrorError(f"offers another file of {length:,} bytes", final=True)
         self.partial_file.truncate(0)
 
-    def _copy(self, response: Any, min_bytes_per_s: float) -> None:
+    def _copy(self, response: Any) -> None:
         size, done = self.file.size, _file_length(self.partial_file)
-        window_began, window_bytes = time.monotonic(), 0
         while done < size:
             chunk = _read_chunk(response)
             if not chunk:
                 raise _MirrorError(f"stopped after {done:,} of {size:,} bytes")
             self.partial_file.write(chunk[: size - done])
-            done, window_bytes = min(size, done + len(chunk)), window_bytes + len(chunk)
+            done = min(size, done + len(chunk))
             self.progress(f"downloading {self.file.name}", done, size, "bytes")
-            elapsed = time.monotonic() - window_began
-            if elapsed >= self.retry.window_s:
-                if window_bytes < min_bytes_per_s * elapsed:
-                    raise _MirrorError(f"is slow: {window_bytes / elapsed / 1000:,.0f} kB/s")
-                window_began, window_bytes = time.monotonic(), 0
 
 
 def _open_url(url: str, start: int, timeout_s: float) -> Any:
