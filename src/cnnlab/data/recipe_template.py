@@ -27,7 +27,7 @@ MIN_VALIDATION_IMAGES = 200
 
 
 PHOTO_BACKBONE_HINT = (
-    "# Photographs: a network that has learned from others may do better, instead of `layers` and of `size` above:",
+    "# Photographs: a pretrained network may do better, in place of `layers` and of `size` above:",
     "# backbone = \"resnet18(weights='imagenet')\"",
 )
 
@@ -66,82 +66,50 @@ def summarize_source(files: ImageFolder) -> SourceSummary:
 
 def recipe_template(summary: SourceSummary) -> str:
     """A recipe as TOML, each choice with its reason in a comment."""
-    size, why = _choose_size(summary.sizes)
-    shares = _split_fractions(summary)
-    return (
-        "\n\n".join(
-            [
-                "\n".join(_header_lines(summary)),
-                _data_section(summary, shares, size, why),
-                _model_section(size, summary),
-                _train_section(summary, shares),
-            ]
-        )
-        + "\n"
-    )
-
-
-def _header_lines(summary: SourceSummary) -> Sequence[str]:
+    size, size_reason = _choose_size(summary.sizes)
+    split_rows, train_counts = _split_rows(summary)
     splits = ", ".join(f"{count:,} in {split}" for split, count in summary.split_sizes.items())
-    return (
-        f"# A first recipe for {len(summary.per_class)} classes of images: {splits}.",
-        "# `cnnlab describe` shows its layers, `cnnlab train` trains it. Change what you like; --set tries a change.",
+    header = (
+        f"# A first recipe for {len(summary.per_class)} classes of images: {splits}.\n"
+        "# `cnnlab describe` shows its layers, `cnnlab train` trains it. Change what you like; --set tries a change."
     )
-
-
-def _data_section(summary: SourceSummary, fractions: _SplitFractions, size: tuple[int, int], reason: str) -> str:
-    padding = max(1, round(min(size) / 12))
-    colours = "every image is grey" if summary.channels == 1 else "there are colours"
-    return _table(
+    data = _table(
         "data",
         [
-            ("source", summary.source, "a path, seen from where the command is run"),
-            *fractions.rows,
-            ("size", list(size), f"[height, width]: {reason}"),
-            ("channels", summary.channels, colours),
+            ("source", summary.source, "a path, relative to where the command is run"),
+            *split_rows,
+            ("size", list(size), f"[height, width]: {size_reason}"),
+            ("channels", summary.channels, "every image is grey" if summary.channels == 1 else "there are colours"),
             (
                 "augment",
-                [f"crop(padding={padding})", "flip(0.5)"],
+                [f"crop(padding={max(1, round(min(size) / 12))})", "flip(0.5)"],
                 "shifts by up to 1/12; no flip for letters or digits",
             ),
         ],
     )
+    held_out = {split: fraction for split, fraction, _ in split_rows}
+    train = _train_section(summary, int(train_counts.sum()), held_out.get("validation") != 0)
+    return "\n\n".join([header, data, _model_section(size, summary), train]) + "\n"
 
 
-@dataclass(frozen=True)
-class _SplitFractions:
-    """The recipe's rows about splits that the source lacks, and the number of training images that are left."""
-
-    rows: tuple[tuple[str, float, str], ...]
-    train: int
-    has_validation: bool
-
-
-def _split_fractions(summary: SourceSummary) -> _SplitFractions:
-    left = np.array(summary.per_class)
-    rows: list[tuple[str, float, str]] = []
-    if "test" not in summary.split_sizes:
-        reason = "the source has no test folder; the same images are held out for every seed"
-        row, left = _split_fraction("test", TEST_FRACTION, left, reason)
-        rows.append(row)
-    if "validation" not in summary.split_sizes:
-        few = summary.split_sizes["train"] < 2000
-        reason = "few images: a smaller share would judge by chance" if few else "enough images to judge by"
-        row, left = _split_fraction(
-            "validation", 0.15 if few else 0.1, left, f"held out of train, of each class alike; {reason}"
-        )
-        rows.insert(0, row)
-    return _SplitFractions(tuple(rows), int(left.sum()), "validation" in summary.split_sizes or rows[0][1] > 0)
-
-
-def _split_fraction(
-    split: Split, fraction: float, counts: Indices, reason: str
-) -> tuple[tuple[str, float, str], Indices]:
-    """The row for a split that is held out, and what is left of each class."""
-    held = held_out_counts(counts, fraction)
-    if not held.any():
-        return (split, 0.0, "no class has an image to spare for it: add images"), counts
-    return (split, fraction, reason), counts - held
+def _split_rows(summary: SourceSummary) -> tuple[list[tuple[Split, float, str]], Indices]:
+    """The rows for splits that the source lacks, and how many images of each class are left to train on."""
+    few = summary.split_sizes["train"] < 2000
+    reason = "few images: a smaller share would judge by chance" if few else "enough images to judge by"
+    fractions: dict[Split, tuple[float, str]] = {
+        "test": (TEST_FRACTION, "the source has no test folder; the same images are held out for every seed"),
+        "validation": (0.15 if few else 0.1, f"held out of train, of each class alike; {reason}"),
+    }
+    rows: list[tuple[Split, float, str]] = []
+    counts = np.array(summary.per_class)
+    for split, (fraction, why) in fractions.items():
+        if split not in summary.split_sizes:
+            held_out = held_out_counts(counts, fraction)
+            counts = counts - held_out
+            spare = bool(held_out.any())
+            row = (split, fraction, why) if spare else (split, 0.0, "no class has an image to spare for it: add images")
+            rows.insert(0, row)
+    return rows, counts
 
 
 def _model_section(size: tuple[int, int], summary: SourceSummary) -> str:
@@ -169,34 +137,27 @@ def num_blocks(size: tuple[int, int]) -> int:
     return min(MAX_BLOCKS, max(0, round(math.log2(min(size) / LAST_MAP_SIDE))))
 
 
-def _train_section(summary: SourceSummary, fractions: _SplitFractions) -> str:
-    images = fractions.train
-    batch, epochs = (min(16, images), 60) if images < 1000 else (32, 40) if images < 5000 else (64, 20)
+def _train_section(summary: SourceSummary, num_train: int, has_validation: bool) -> str:
+    batch, epochs = (min(16, num_train), 60) if num_train < 1000 else (32, 40) if num_train < 5000 else (64, 20)
     small = "a small batch: many steps in spite of few images" if batch < 64 else "fast, and still many steps an epoch"
     rows: list[tuple[str, object, str]] = [
-        ("epochs", epochs, f"about {epochs * math.ceil(images / batch):,} steps in all"),
+        ("epochs", epochs, f"about {epochs * math.ceil(num_train / batch):,} steps in all"),
         ("batch_size", batch, small),
         ("optimizer", "adamw(lr=1e-3)", "works without tuning"),
         ("schedule", "cosine", "small steps at the end"),
-        *_weights_rows(summary, fractions),
-        ("test", "end", "the test set is opened once, at the end"),
     ]
+    if not has_validation:
+        rows.append(("weights", "last", "there is no validation split to choose by"))
+    elif summary.split_sizes.get("validation", summary.split_sizes["train"] - num_train) < MIN_VALIDATION_IMAGES:
+        rows.append(("weights", "best", "of the epoch that does best on the validation split"))
+        rows.append(("choose", "loss", "so few images are often all right: their accuracy ties, their loss does not"))
+    else:
+        rows.append(("weights", "best", "of the epoch with the best validation accuracy"))
+    rows.append(("test", "end", "the test set is opened once, at the end"))
     if min(summary.per_class) < 10:
         note = f"# The smallest class has {min(summary.per_class)} training images: look at balanced_accuracy too."
         return f"{note}\n{_table('train', rows)}"
     return _table("train", rows)
-
-
-def _weights_rows(summary: SourceSummary, fractions: _SplitFractions) -> list[tuple[str, object, str]]:
-    if not fractions.has_validation:
-        return [("weights", "last", "there is no validation split to choose by")]
-    held_out = summary.split_sizes.get("validation", summary.split_sizes["train"] - fractions.train)
-    if held_out < MIN_VALIDATION_IMAGES:
-        return [
-            ("weights", "best", "of the epoch that does best on the validation split"),
-            ("choose", "loss", "so few images are often all right: their accuracy ties, their loss does not"),
-        ]
-    return [("weights", "best", "of the epoch with the best validation accuracy")]
 
 
 def _table(name: str, rows: Sequence[tuple[str, object, str]]) -> str:
