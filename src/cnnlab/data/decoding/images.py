@@ -6,8 +6,10 @@ Bytes are untrusted: formats are an allow-list, and size is capped before anythi
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
@@ -137,15 +139,25 @@ def _to_opaque_8bit(image: Image.Image) -> Image.Image:
 
 def _open_and_use(file: ImageFile, use: Callable[[Image.Image], T]) -> T | ImageFault:
     """Call `use` with the opened image, whose header has been read and whose size is allowed."""
+    head = b""
     try:
-        if isinstance(file, Path):
-            with file.open("rb") as opened:
-                return _use_opened(opened, file.stat().st_size, use)
-        if isinstance(file, bytes):
-            return _use_opened(io.BytesIO(file), len(file), use)
-        return _use_opened(file, None, use)
+        with _opened(file) as opened, warnings.catch_warnings():
+            size = opened.seek(0, os.SEEK_END)
+            if size == 0:
+                return ImageFault("empty", "0 bytes")
+            if size > MAX_BYTES:
+                return ImageFault("too large", f"{size:,} bytes, where {MAX_BYTES:,} are allowed")
+            opened.seek(0)
+            head = opened.read(16)
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(opened, formats=tuple(FORMATS)) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    return ImageFault("too large", f"{width:,}×{height:,} pixels, where {MAX_PIXELS:,} are allowed")
+                return use(image)
     except UnidentifiedImageError:
-        return ImageFault("not an image", f"it is of no known format; {_first_bytes(file)}")
+        return ImageFault("not an image", f"it is of no known format; its first bytes are {head!r}")
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         return ImageFault("too large", f"its header promises more than {MAX_PIXELS:,} pixels")
     # Pillow's readers raise almost any exception for damaged bytes.
@@ -154,28 +166,8 @@ def _open_and_use(file: ImageFile, use: Callable[[Image.Image], T]) -> T | Image
         return ImageFault("truncated" if "truncated" in text.lower() else "unreadable", text)
 
 
-def _use_opened(opened: IO[bytes], size: int | None, use: Callable[[Image.Image], T]) -> T | ImageFault:
-    if size == 0:
-        return ImageFault("empty", "0 bytes")
-    if size is not None and size > MAX_BYTES:
-        return ImageFault("too large", f"{size:,} bytes, where {MAX_BYTES:,} are allowed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(opened, formats=tuple(FORMATS)) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                return ImageFault("too large", f"{width:,}×{height:,} pixels, where {MAX_PIXELS:,} are allowed")
-            return use(image)
-
-
-def _first_bytes(file: ImageFile) -> str:
-    if isinstance(file, bytes):
-        head = file[:16]
-    elif isinstance(file, Path):
-        with file.open("rb") as opened:
-            head = opened.read(16)
-    else:
-        file.seek(0)
-        head = file.read(16)
-    return f"its first bytes are {head!r}"
+def _opened(file: ImageFile) -> AbstractContextManager[IO[bytes]]:
+    """The file, open for reading; one that was given open stays open."""
+    if isinstance(file, Path):
+        return file.open("rb")
+    return nullcontext(io.BytesIO(file) if isinstance(file, bytes) else file)

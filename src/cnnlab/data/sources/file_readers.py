@@ -7,7 +7,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,13 +104,30 @@ class FolderReader:
         entries: list[FileEntry] = []
         folders: set[str] = set()
         issues: list[SourceIssue] = []
-        for found in _walk(root, root, "", (root,)):
-            if isinstance(found, FileEntry):
-                entries.append(found)
-            elif isinstance(found, SourceIssue):
-                issues.append(found)
-            else:
-                folders.add(found)
+        # (folder, the start of its files' paths, all folders above it)
+        pending: deque[tuple[Path, str, tuple[Path, ...]]] = deque([(root, "", (root,))])
+        while pending:
+            folder, prefix, ancestors = pending.popleft()
+            try:
+                children = sorted(os.scandir(folder), key=lambda child: child.name)
+            except OSError as error:
+                issues.append(SourceIssue("unreadable", prefix or ".", error.strerror or str(error), fatal=True))
+                continue
+            for child in children:
+                path = f"{prefix}{child.name}"
+                if is_ignored(child.name):
+                    continue
+                if child.is_symlink() and (refusal := _link_error(root, Path(child.path), ancestors)):
+                    issues.append(SourceIssue("link", sanitize(path), refusal, fatal=True))
+                elif child.is_dir():
+                    folders.add(path)
+                    pending.append((Path(child.path), f"{path}/", (*ancestors, Path(child.path).resolve())))
+                elif child.is_file():
+                    about = child.stat()
+                    stamp = file_stamp(about)
+                    entries.append(FileEntry(path, about.st_size, stamp, child.path, str(about.st_mtime_ns)))
+                else:
+                    issues.append(SourceIssue("not an image", sanitize(path), "it is no plain file"))
         return FileListing(tuple(entries), frozenset(folders), tuple(issues))
 
     def read(self, entries: Sequence[FileEntry]) -> Iterator[tuple[int, bytes | Path | ImageFault]]:
@@ -282,31 +299,6 @@ def _damaged_error(path: Path, error: Exception) -> SourceError:
         allowed=", ".join((*ZIP_EXTENSIONS, *TAR_EXTENSIONS)),
         next_step="fetch or pack it again",
     )
-
-
-def _walk(
-    root: Path, folder: Path, prefix: str, ancestors: tuple[Path, ...]
-) -> Iterator[FileEntry | SourceIssue | str]:
-    """Files as entries, folders as their paths, and what is wrong on the way."""
-    try:
-        children = sorted(os.scandir(folder), key=lambda child: child.name)
-    except OSError as error:
-        yield SourceIssue("unreadable", prefix or ".", error.strerror or str(error), fatal=True)
-        return
-    for child in children:
-        path = f"{prefix}{child.name}"
-        if is_ignored(child.name):
-            continue
-        if child.is_symlink() and (refusal := _link_error(root, Path(child.path), ancestors)):
-            yield SourceIssue("link", sanitize(path), refusal, fatal=True)
-        elif child.is_dir():
-            yield path
-            yield from _walk(root, Path(child.path), f"{path}/", (*ancestors, Path(child.path).resolve()))
-        elif child.is_file():
-            about = child.stat()
-            yield FileEntry(path, about.st_size, file_stamp(about), child.path, str(about.st_mtime_ns))
-        else:
-            yield SourceIssue("not an image", sanitize(path), "it is no plain file")
 
 
 def _link_error(root: Path, link: Path, ancestors: tuple[Path, ...]) -> str:
