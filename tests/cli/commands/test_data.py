@@ -137,8 +137,8 @@ def test_show_writes_a_picture(folder, tmp_path):
         assert sheet.size == (150 + 3 * 68, 2 * 68 + 4)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["sheet.png"]
     failed = call("data", "show", folder, "--output", tmp_path / "none" / "sheet.png")
-    assert failed.exit_code == 2
-    assert "the picture can't be written" in failed.stderr
+    assert failed.exit_code == 1
+    assert "this file can't be written" in failed.stderr
     assert "choose another file with --output" in failed.stderr
 
 

@@ -56,8 +56,8 @@ def test_new_never_replaces_a_file_unless_forced(folder, tmp_path):
 
 def test_new_where_nothing_can_be_written_or_read(folder, tmp_path):
     failed = call("new", tmp_path / "none" / "pets.toml", "--source", folder)
-    assert failed.exit_code == 2
-    assert "the recipe can't be written" in failed.stderr
+    assert failed.exit_code == 1
+    assert "this file can't be written" in failed.stderr
     failed = call("new", tmp_path / "pets.toml", "--source", tmp_path / "nothing")
     assert failed.exit_code == 2
     assert "no data is found here" in failed.stderr
@@ -73,7 +73,7 @@ def test_new_leaves_the_old_file_whole_when_the_new_can_not_be_written(folder, t
 
     monkeypatch.setattr("os.fsync", full)
     failed = call("new", path, "--source", folder, "--force")
-    assert failed.exit_code == 2
+    assert failed.exit_code == 1
     assert "No space left on device" in failed.stderr
     assert path.read_text() == "mine"
     assert [found.name for found in tmp_path.iterdir() if found.is_file()] == ["pets.toml"]

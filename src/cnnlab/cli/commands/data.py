@@ -140,7 +140,7 @@ def show(
     from cnnlab.context import RunContext
     from cnnlab.data.contact_sheet import contact_sheet
     from cnnlab.data.dataset import open_source, preview_spec
-    from cnnlab.errors import RunError, UsageError
+    from cnnlab.errors import UsageError
 
     if output.suffix.lower() != ".png":
         raise UsageError(
@@ -164,16 +164,7 @@ def show(
     else:
         sheet = contact_sheet(opened, image_spec, per_class or 8)
     sheet.save(picture, format="PNG")
-    try:
-        atomic_write(output, picture.getvalue())
-    except RunError as error:
-        raise UsageError(
-            "the picture can't be written",
-            where=str(output),
-            received=error.problems[0].what,
-            allowed="a file in a folder that can be written",
-            next_step="choose another file with --output",
-        ) from None
+    atomic_write(output, picture.getvalue(), next_step="choose another file with --output")
     if json:
         calls = [str(augmentations.to_call(choice, defaults=True)) for choice in choices]
         show_json({"file": str(output), "classes": opened.classes, "augment": calls})

@@ -26,7 +26,7 @@ def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = 
     from cnnlab.cli.output.console import log, show_json
     from cnnlab.data.recipe_template import recipe_template, summarize_source
     from cnnlab.data.sources.image_folder import open_folder
-    from cnnlab.errors import RunError, UsageError
+    from cnnlab.errors import UsageError
     from cnnlab.render.formatting import escape_control
 
     text = recipe_template(summarize_source(open_folder(source)))
@@ -46,16 +46,7 @@ def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = 
             allowed="a new file, or --force to replace it",
             next_step=f"choose another name, or: cnnlab new {file} --source {source} --force",
         )
-    try:
-        atomic_write(file, text.encode())
-    except RunError as error:
-        raise UsageError(
-            "the recipe can't be written",
-            where=str(file),
-            received=error.problems[0].what,
-            allowed="a file in a folder that can be written",
-            next_step="choose another file",
-        ) from None
+    atomic_write(file, text.encode(), next_step="choose another file")
     if json:
         show_json({"file": str(file), "source": source})
     else:
