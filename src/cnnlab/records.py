@@ -95,6 +95,9 @@ class LayerRecord(Record):
     frozen: bool = False
     unfreeze_at: Annotated[int, also_read_as("unfreeze_at", "begins")] = 0
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.text))  # its arguments are a dictionary, which has no hash
+
 
 class WarningRecord(Record):
     """Something that is allowed but may be a mistake.
