@@ -24,8 +24,8 @@ def test_every_wrong_row_and_value_is_told() -> None:
     with pytest.raises(SpecError) as caught:
         read_table(["cnov(3, 3)", "relu", "conv(0, q)", "conv(3 3)"], {"relu": 1, "r": 2, "classes": 3}, classes=7)
     assert {problem.where: problem.what for problem in caught.value.problems} == {
-        "values.relu": "'relu' has a meaning already",
-        "values.classes": "'classes' has a meaning already",
+        "values.relu": "'relu' is a reserved name",
+        "values.classes": "'classes' is a reserved name",
         "layers[0]": "unknown layer 'cnov'",
         "layers[2].filters": "'filters' can't be 0",
         "layers[2].kernel": "'q' has no value",

@@ -26,9 +26,19 @@ def _refusal(texts: list[str], shape: tuple[int, ...] = (3, 8, 8), classes: int 
 @pytest.mark.parametrize(
     ("texts", "where", "what", "step"),
     [
-        (["relu", "dense(10)"], "[1]", "dense needs a vector, but gets an image of 3×8×8", "'flatten' or 'globalpool'"),
-        (["flatten", "conv(4, 3)"], "[1]", "conv needs an image, but gets 192 numbers", "move this row in front of"),
-        (["globalpool", "dropout2d"], "[1]", "dropout2d needs an image, but gets 3 numbers", "move this row"),
+        (
+            ["relu", "dense(10)"],
+            "[1]",
+            "dense needs a vector, but its input is an image of 3×8×8",
+            "'flatten' or 'globalpool'",
+        ),
+        (
+            ["flatten", "conv(4, 3)"],
+            "[1]",
+            "conv needs an image, but its input is 192 numbers",
+            "move this row in front of",
+        ),
+        (["globalpool", "dropout2d"], "[1]", "dropout2d needs an image, but its input is 3 numbers", "move this row"),
         (["maxpool(2)", "conv(4, [3, 5])"], "[1]", "a 3×5 window does not fit on the 4×4 image", "add padding"),
         (["maxpool(9, padding=4)", "avgpool(4, padding=1)"], "[1]", "a 4×4 window does not fit on the 1×1", "smaller"),
         (["conv(4, 3, stride=2, padding='same')"], "[0]", "padding='same' needs stride 1", "write padding=1,"),
@@ -36,10 +46,10 @@ def _refusal(texts: list[str], shape: tuple[int, ...] = (3, 8, 8), classes: int 
         (["conv(4, 3, groups=2)"], "[0]", "3 incoming channels can't be split into 2 groups", ""),
         (["conv(4, 3, groups=3)"], "[0]", "4 filters can't be split into 3 groups", ""),
         (["groupnorm(2)"], "[0]", "3 channels can't be split into 2 groups", ""),
-        (["globalpool", "groupnorm(3)"], "[1]", "each group of this groupnorm holds one number", "choose fewer groups"),
+        (["globalpool", "groupnorm(3)"], "[1]", "each group of this groupnorm has one number", "choose fewer groups"),
         (["maxpool(3, padding=2)"], "[0]", "a pool's padding may be half its kernel at most", ""),
         (["a: relu", "conv(4, 3)", "a: relu"], "[2]", "two rows have the name 'a'", "rename one"),
-        (["residual([relu, conv(4, 3), dense(3)])"], "[0].body[2]", "but gets an image of 4×6×6", "'flatten'"),
+        (["residual([relu, conv(4, 3), dense(3)])"], "[0].body[2]", "but its input is an image of 4×6×6", "'flatten'"),
         (["repeat(2, [conv(8, 5)])"], "[0].body[0]", "a 5×5 window does not fit on the 4×4 image", "add padding"),
     ],
 )
@@ -52,7 +62,7 @@ def test_a_table_that_can_not_be_is_refused(texts: list[str], where: str, what: 
 
 def test_a_window_that_does_not_fit_is_told_with_those_that_do() -> None:
     assert _refusal(["maxpool(2)", "conv(4, [3, 5])"]) == Problem(
-        "a 3×5 window does not fit on the 4×4 image that it gets",
+        "a 3×5 window does not fit on the 4×4 image in front of it",
         "layers[1]",
         "conv(4, [3, 5])",
         "windows up to 4×4, with padding",
@@ -63,27 +73,27 @@ def test_a_window_that_does_not_fit_is_told_with_those_that_do() -> None:
 @pytest.mark.parametrize(
     ("row", "words", "remedy"),
     [
-        ("residual([conv(8, 3, padding=1)])", "the body ends with 8×8×8, the shortcut with 3×8×8", "conv(8, 1)"),
+        ("residual([conv(8, 3, padding=1)])", "the body has 8×8×8, the shortcut 3×8×8", "conv(8, 1)"),
         (
             "residual([conv(8, 3, stride=2, padding=1)])",
-            "the body ends with 8×4×4, the shortcut with 3×8×8",
+            "the body has 8×4×4, the shortcut 3×8×8",
             "conv(8, 1, stride=2)",
         ),
-        ("residual([flatten, dense(5)])", "the body ends with 5 numbers, the shortcut with 3×8×8", "flatten, dense(5)"),
-        ("residual([conv(3, 3)])", "the body ends with 3×6×6, the shortcut with 3×8×8", None),
-        ("residual([relu], shortcut=[conv(5, 1)])", "the body ends with 3×8×8, the shortcut with 5×8×8", "conv(3, 1)"),
+        ("residual([flatten, dense(5)])", "the body has 5 numbers, the shortcut 3×8×8", "flatten, dense(5)"),
+        ("residual([conv(3, 3)])", "the body has 3×6×6, the shortcut 3×8×8", None),
+        ("residual([relu], shortcut=[conv(5, 1)])", "the body has 3×8×8, the shortcut 5×8×8", "conv(3, 1)"),
     ],
 )
 def test_paths_that_end_differently_are_refused_with_a_remedy_that_works(
     row: str, words: str, remedy: str | None
 ) -> None:
     problem = _refusal([row])
-    assert problem.what == f"the two paths of a residual must end alike: {words}"
+    assert problem.what == f"the two paths of a residual must have the same output shape: {words}"
     assert problem.received == row
     if remedy is None:
-        assert problem.next_step == "let the body keep the image's size, as padding='same' does"
+        assert problem.next_step == "keep the image's size in the body, as with padding='same'"
         return
-    assert problem.next_step == f"bring the shortcut to the same shape, as in shortcut=[{remedy}]"
+    assert problem.next_step == f"give the shortcut the same shape, as in shortcut=[{remedy}]"
     body = row.split(", shortcut")[0].removesuffix(")")
     assert _trace([f"{body}, shortcut=[{remedy}])"]).rows[0].output
 
@@ -98,9 +108,9 @@ def test_the_remedy_for_same_with_a_stride_works() -> None:
 @pytest.mark.parametrize(
     ("texts", "what", "next_step"),
     [
-        (["flatten", "dense(9)"], "the last layer gives 9 numbers, but there are 10 classes", "end the table with 'dense(classes)'"),  # noqa: E501
-        (["conv(10, 3)"], "the last layer gives 10×6×6, but there are 10 classes", "end the table with 'dense(classes)' after 'flatten'"),  # noqa: E501
-        (["conv(10, 8)"], "the last layer gives 10×1×1, but there are 10 classes", "end the table with 'dense(classes)' after 'flatten'"),  # noqa: E501
+        (["flatten", "dense(9)"], "the output of the last layer is 9 numbers, but there are 10 classes", "end the table with 'dense(classes)'"),  # noqa: E501
+        (["conv(10, 3)"], "the output of the last layer is 10×6×6, but there are 10 classes", "end the table with 'dense(classes)' after 'flatten'"),  # noqa: E501
+        (["conv(10, 8)"], "the output of the last layer is 10×1×1, but there are 10 classes", "end the table with 'dense(classes)' after 'flatten'"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_the_last_layer_gives_as_many_numbers_as_there_are_classes(texts: list[str], what: str, next_step: str) -> None:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.table_warnings import table_warnings
 from cnnlab.architecture.trace import trace
-from cnnlab.architecture.warnings import WARNINGS, format_warning, table_warnings
+from cnnlab.architecture.warnings import WARNINGS, format_warning
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import recipe_warnings, summarize
 from cnnlab.errors import SpecError
@@ -159,7 +160,7 @@ def test_there_is_a_case_for_every_name_of_a_table() -> None:
 
 def test_another_width_than_classes_speaks_of_networks_that_are_no_tables() -> None:
     warning = found(["flatten", "dense(1000)"], classes=10)["width-not-classes"]
-    assert (warning.where, warning.message) == ("dense1", "1,000 numbers come out, but there are 10 classes")
+    assert (warning.where, warning.message) == ("dense1", "the output has 1,000 numbers, but there are 10 classes")
     assert "width-not-classes" not in found(["flatten", "dense(10)"], classes=10)
     assert "width-not-classes" not in found(["flatten", "dense(1000)"])
 

@@ -75,7 +75,7 @@ def test_a_copy_differs_in_what_is_said() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("resnet18", "it is not said which weights resnet18 begins with(?s:.*)write resnet18\\(weights='imagenet'\\)"),
+        ("resnet18", "the weights of resnet18 are missing(?s:.*)write resnet18\\(weights='imagenet'\\)"),
         ("resnet18(cut='layer3')", "resnet18 needs 'weights'"),
         ("resnet18(weight='none')", "resnet18 has no argument 'weight'(?s:.*)resnet18\\(weights='imagenet'"),
         ("resnet18(weights='none', stem='tiny')", "stem(?s:.*)'own'(?s:.*)'small'"),

@@ -106,7 +106,7 @@ def test_a_change_of_policy_is_one_change() -> None:
             "a table of layers or a",
         ),
         ({"backbone": "resnet18('none', cut='layer3')", "cut": "layer2"}, "model.cut", "the cut is given twice"),
-        ({"backbone": "resnet18"}, "model.backbone", "it is not said which weights resnet18 begins with"),
+        ({"backbone": "resnet18"}, "model.backbone", "the weights of resnet18 are missing"),
         ({"backbone": 18}, "model.backbone", "a text such as resnet18"),
         ({"backbone": NETWORK, "trainable": "som"}, "model.trainable", "unknown choice of what trains 'som'"),
         ({"backbone": NETWORK, "head": ["dens(classes)"]}, "model.head[0]", "did you mean 'dense'"),

@@ -76,7 +76,7 @@ def _read(path: Path) -> Problem:
         ("model.layers", ["residual([relu, conv(0, 3)])"], "[0].body[1].filters", "can't be 0", "from 1 to 1,000,000"),
         ("model.layers", [], "", "the table has no rows", ""),
         ("model.values", {"p": 0.5}, ".p", "'p' is not used in the table", ""),
-        ("model.values", {"classes": 3}, ".classes", "'classes' has a meaning already", ""),
+        ("model.values", {"classes": 3}, ".classes", "'classes' is a reserved name", ""),
         ("model.values", {"p": float("nan")}, ".p", "'p' can't be nan", ""),
     ],
 )  # fmt: skip

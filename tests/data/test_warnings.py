@@ -13,7 +13,7 @@ from PIL import Image
 from cnnlab.config.recipe import Data
 from cnnlab.data.checks import IMBALANCE_RATIO, check_source
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.warnings import data_warnings, leak_warning, leakage_warnings
+from cnnlab.data.warnings import data_warnings, find_leak, leakage_warnings
 from cnnlab.records import WarningRecord
 
 IMAGENET = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]
@@ -118,7 +118,7 @@ def test_a_part_that_is_not_there_shares_nothing(tmp_path: Path) -> None:
     write(tmp_path / "images" / "train" / "cat", 4)
     write(tmp_path / "images" / "train" / "dog", 4)
     dataset = opened(tmp_path / "images", validation=0.0, test=0.0)
-    assert leak_warning(dataset, ("train", "validation")) is None
+    assert find_leak(dataset, ("train", "validation")) is None
     assert leakage_warnings(dataset) == ()
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.table_warnings import table_warnings
 from cnnlab.architecture.trace import Trace, trace
-from cnnlab.architecture.warnings import table_warnings
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
 from cnnlab.records import WarningRecord

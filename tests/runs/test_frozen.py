@@ -21,7 +21,7 @@ from cnnlab.models.pretrained.transfer import TransferModel
 from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.runs.run import run
 from cnnlab.runs.setup import TrainingSetup
-from cnnlab.runs.warnings import initial_loss_warning
+from cnnlab.runs.warnings import initial_loss
 from cnnlab.storage.run_folder import RunFolder
 
 CPU = torch.device("cpu")
@@ -152,7 +152,7 @@ def test_a_trial_of_the_way_and_the_first_loss_leave_the_network_as_it_was(trans
     made = transferring.recipe(policy, precision="auto")
     bench = TrainingSetup.prepare(made, RunContext(device="cpu"))
     assert bench.precision_config.tried
-    initial_loss_warning(made, bench.network, bench.train_loader, 3)
+    initial_loss(made, bench.network, bench.train_loader, 3)
     assert transferring.trained(bench.network.state_dict()) == set()
     trains = {name.partition(".")[0] for name, one in bench.network.named_parameters() if one.requires_grad}
     assert trains == ({"backbone", "head"} if policy == "all" else {"head"})

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cnnlab.architecture.warnings import format_warning
+from cnnlab.architecture.warnings import Finding, format_warning
 from cnnlab.config.recipe import Recipe
 from cnnlab.context import Callbacks, RunContext
 from cnnlab.data.dataset import open_dataset
@@ -22,7 +22,7 @@ from cnnlab.records import WarningRecord
 from cnnlab.runs.final_evaluation import open_test
 from cnnlab.runs.run import run
 from cnnlab.runs.setup import make_image_loader
-from cnnlab.runs.warnings import image_warnings, initial_loss_warning
+from cnnlab.runs.warnings import image_warnings, initial_loss
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.torch_rng import fork_rng
 from cnnlab.training.precision import FP32
@@ -49,7 +49,7 @@ def leaky(picture_folder: Path, part: str) -> Path:
     return picture_folder
 
 
-def first_loss(recipe: Recipe, scale: float = 1.0) -> tuple[WarningRecord | None, float, float]:
+def first_loss(recipe: Recipe, scale: float = 1.0) -> tuple[Finding | None, float, float]:
     """The warning, the loss of all training images in train mode, and that of guessing."""
     dataset = open_dataset(recipe.data, seed=recipe.train.seed)
     network = build(recipe.model.trace(dataset.image_spec.shape, len(dataset.classes)))
@@ -59,7 +59,7 @@ def first_loss(recipe: Recipe, scale: float = 1.0) -> tuple[WarningRecord | None
     feed = make_image_loader(dataset, "train", CPU, FP32)
     images, labels = next(feed.eval_batches(len(feed)))
     before, drawn = deepcopy(network.state_dict()), torch.get_rng_state()
-    warning = initial_loss_warning(recipe, network, feed, len(dataset.classes))
+    warning = initial_loss(recipe, network, feed, len(dataset.classes))
     torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0, equal_nan=True)
     assert torch.equal(torch.get_rng_state(), drawn)
     with torch.no_grad(), fork_rng():
@@ -90,9 +90,9 @@ def test_a_loss_that_is_low_before_the_first_step_speaks(recipe: MakeRecipe) -> 
     network = build(made.model.trace(dataset.image_spec.shape, 3))
     with torch.no_grad():
         network.get_submodule("dense1").weight.copy_(torch.eye(3).flip(0) * 50)
-    warning = initial_loss_warning(made, network, make_image_loader(dataset, "train", CPU, FP32), 3)
+    warning = initial_loss(made, network, make_image_loader(dataset, "train", CPU, FP32), 3)
     assert warning is not None
-    assert warning.fix == "look at the labels: nothing has been learned yet"
+    assert warning.fix == "check the labels: nothing has been learned yet"
 
 
 def test_dropout_and_augmentation_are_no_reason_to_speak(recipe: MakeRecipe) -> None:

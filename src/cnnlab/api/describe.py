@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from cnnlab.architecture.memory import estimate_memory
-from cnnlab.architecture.warnings import table_warnings
+from cnnlab.architecture.table_warnings import table_warnings
 from cnnlab.config.backbones import LibraryBackbone, format_backbone
 from cnnlab.config.optimizers import AdamConfig
 from cnnlab.config.recipe import Recipe

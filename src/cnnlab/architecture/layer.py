@@ -1,4 +1,4 @@
-"""What every layer of a table tells of itself before training.
+"""The base class of layers: shapes, parameters, multiply-adds and receptive fields before training.
 
 A shape is (channels, height, width) for an image and (features,) for a vector.
 """
@@ -30,7 +30,7 @@ class SlidingWindow:
 
     @classmethod
     def for_convolution(cls, kernel: Pair, stride: Pair, padding: Pair | Literal["same"], dilation: Pair) -> Self:
-        """A convolution's window; 'same' is torch's: it keeps the size, and so needs stride 1.
+        """The window of a convolution; 'same' keeps the size, as in torch, and needs stride 1.
 
         Raises:
             SpecError: 'same' with another stride.
@@ -50,10 +50,10 @@ class SlidingWindow:
 
     @classmethod
     def for_pool(cls, kernel: Pair, stride: Pair | None, padding: Pair) -> Self:
-        """A pool's window, whose stride is its kernel unless given.
+        """The window of a pool, whose stride is its kernel unless given.
 
         Raises:
-            SpecError: more padding than torch takes.
+            SpecError: more padding than torch allows.
         """
         if any(2 * padding[axis] > kernel[axis] for axis in (0, 1)):
             raise SpecError(
@@ -63,7 +63,7 @@ class SlidingWindow:
         return cls(kernel, stride or kernel, (2 * padding[0], 2 * padding[1]))
 
     def output_sizes(self, shape: Shape) -> tuple[OutputSize, OutputSize]:
-        """How it fits on an image.
+        """The sizes of the output, vertically and horizontally, for an image of this shape.
 
         Raises:
             SpecError: it is larger than the image with its padding.
@@ -78,19 +78,19 @@ class SlidingWindow:
             padded = tuple(shape[1 + axis] + self.total_padding[axis] for axis in (0, 1))
             raise SpecError(
                 f"a {format_shape(self.kernel)} window does not fit on the "
-                f"{format_shape(shape[1:])} image that it gets",
+                f"{format_shape(shape[1:])} image in front of it",
                 allowed=f"windows up to {format_shape(padded)}, with padding",
                 next_step="make the kernel smaller, add padding, or pool less in front of it",
             )
         return high, wide
 
     def output_shape(self, channels: int, shape: Shape) -> Shape:
-        """The image that it makes; errors as `output_sizes`."""
+        """The shape of the output; errors as `output_sizes`."""
         high, wide = self.output_sizes(shape)
         return (channels, high.size, wide.size)
 
     def receptive_field(self, fields: ReceptiveFieldPair) -> ReceptiveFieldPair:
-        """What a node sees of the input through it."""
+        """The receptive field of an output node, given that of an input node."""
         high, wide = (
             fields[axis].after_window(
                 self.kernel[axis], self.stride[axis], self.dilation[axis], self.total_padding[axis] // 2
@@ -107,11 +107,11 @@ class Layer:
     input_kind: ClassVar[Literal["image", "vector", "any"]] = "any"
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The shape that comes out for the shape that goes in."""
+        """The output shape for an input shape."""
         return shape
 
     def parameter_shapes(self, shape: Shape) -> ParameterShapes:
-        """The learned tensors, by their names in the module, with their shapes."""
+        """The shapes of the learned tensors, by their names in the module."""
         return {}
 
     def macs(self, shape: Shape) -> int:
@@ -119,11 +119,11 @@ class Layer:
         return 0
 
     def window(self) -> SlidingWindow | None:
-        """The window that slides, where one does."""
+        """The sliding window, if the layer has one."""
         return None
 
     def receptive_field(self, fields: ReceptiveFieldPair) -> ReceptiveFieldPair | None:
-        """What a node sees of the input, vertically and horizontally; None: all of it."""
+        """The receptive field of an output node, vertically and horizontally; None: the whole image."""
         window = self.window()
         return fields if window is None else window.receptive_field(fields)
 
@@ -133,18 +133,18 @@ def weight_shapes(shape: Shape, *, bias: bool, weightnorm: bool = False) -> Para
     biases: ParameterShapes = {"bias": shape[:1]} if bias else {}
     if not weightnorm:
         return {"weight": shape, **biases}
-    # T. Salimans, D. Kingma, 2016: a length for each filter beside its direction; the names are torch's.
+    # T. Salimans, D. Kingma, 2016: a length and a direction for each filter; the names are torch's.
     length = (shape[0], *(1 for _ in shape[1:]))
     return {"parametrizations.weight.original0": length, "parametrizations.weight.original1": shape, **biases}
 
 
 def format_shape(sizes: Shape) -> str:
-    """Sizes as people write them: `3×32×32`."""
+    """Sizes as text: `3×32×32`."""
     return "×".join(map(str, sizes))
 
 
 def parameter_formula(shapes: Iterable[Shape]) -> str:
-    """Each tensor's sizes multiplied, the window first as people say it.
+    """The number of parameters as a formula: each tensor's sizes multiplied, the window first.
 
     >>> parameter_formula([(32, 3, 5, 5), (32,)])
     '5·5·3·32 + 32'
@@ -153,7 +153,7 @@ def parameter_formula(shapes: Iterable[Shape]) -> str:
 
 
 def macs_formula(weight: Shape, positions: Shape) -> str:
-    """The weights, each used once at every place of the output.
+    """The number of multiply-adds as a formula: each weight is used once at every output position.
 
     >>> macs_formula((32, 3, 5, 5), (28, 28))
     '5·5·3·32 × 28·28'

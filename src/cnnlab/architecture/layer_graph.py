@@ -1,6 +1,6 @@
-"""The graph of a layer table: which rows are in front of a row, and which behind it, by the flow of the data.
+"""The graph of a layer table: each row's predecessors and successors.
 
-It is read from records, so that it is the same for a table of ours and for a network that was traced.
+It is made from records, so that it is the same for a table and for a traced network.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError
 from cnnlab.records import LayerRecord
 
-# Rows with rows in them. A repeat passes on what its last row gives; a residual's sum is a step of its own.
+# Rows that contain rows. The output of a repeat is that of its last row; a residual computes a sum.
 CONTAINER_KINDS = ("repeat", "residual")
 LayerPredicate = Callable[[LayerRecord], bool]
 
@@ -37,7 +37,7 @@ def _layer_from_text(text: str) -> Layer:
 
 
 def execution_order(rows: Sequence[LayerRecord]) -> list[LayerRecord]:
-    """The rows in the order of the data: a row with rows inside comes after them, as it is what becomes of them."""
+    """The rows in the order in which they are computed: a row that contains others comes after them."""
     found: list[LayerRecord] = []
     waiting: list[LayerRecord] = []
     for row in rows:
@@ -48,13 +48,13 @@ def execution_order(rows: Sequence[LayerRecord]) -> list[LayerRecord]:
 
 
 def is_inside(name: str, outer: str) -> bool:
-    """Whether a row of this name is inside another one."""
+    """Whether a row is inside another one, by their names."""
     return name.startswith(outer + ".")
 
 
 @dataclass(frozen=True)
 class LayerGraph:
-    """The rows of a table with what leads to them and what they lead to."""
+    """The rows of a table with their predecessors and successors."""
 
     records: Sequence[LayerRecord]
 
@@ -73,27 +73,27 @@ class LayerGraph:
         return self.layers[record.name]
 
     def predecessors(self, record: LayerRecord, skip: LayerPredicate) -> Iterator[LayerRecord]:
-        """The first rows in front of a row that are not passed over; the image is none."""
+        """The nearest predecessors of a row that are not skipped; the image is none."""
         return self._first_matches(record, lambda row: row.inputs, skip)
 
     def successors(self, record: LayerRecord, skip: LayerPredicate) -> Iterator[LayerRecord]:
-        """The first rows behind a row that are not passed over."""
+        """The nearest successors of a row that are not skipped."""
         return self._first_matches(record, lambda row: self._consumers.get(row.name, ()), skip)
 
     def has_consumers(self, record: LayerRecord) -> bool:
-        """Whether another row takes what a row gives."""
+        """Whether another row reads the output of a row."""
         return record.name in self._consumers
 
     def consumers(self, name: str) -> tuple[str, ...]:
-        """The rows that take what a row of this name gives."""
+        """The rows that read the output of the row of this name."""
         return tuple(self._consumers.get(name, ()))
 
     def input_consumers(self) -> tuple[str, ...]:
-        """The rows that take the image itself."""
+        """The rows that read the image itself."""
         return tuple(record.name for record in self.records if not record.inputs and record.kind not in CONTAINER_KINDS)
 
     def reaches_output(self, record: LayerRecord, skip: LayerPredicate) -> bool:
-        """Whether nothing but passed rows is between a row and the network's end."""
+        """Whether there are only skipped rows between a row and the network's output."""
         return not any(self.successors(record, skip))
 
     @cached_property

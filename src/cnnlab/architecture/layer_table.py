@@ -1,4 +1,4 @@
-"""A layer table as a person writes it, read into rows; and rows chosen by a pattern of their names."""
+"""Read a layer table into rows, and select rows by patterns of their names."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ CLASSES_NAME = "classes"
 
 
 def read_table(texts: Sequence[str], values: Mapping[str, Value], classes: int) -> tuple[LayerRow, ...]:
-    """The rows of a table, with its names filled in.
+    """The rows of a table, with the values of its names substituted.
 
     Args:
         texts: one call a row, such as "first: conv(32, 5)".
-        values: what the names in the table stand for.
-        classes: the number of classes, which the name `classes` stands for.
+        values: the values of the names in the table.
+        classes: the number of classes, the value of the name `classes`.
 
     Raises:
         SpecError: every wrong row and every value that is not used, at once; `where` is `layers[i]` or `values.name`.
@@ -56,7 +56,7 @@ def _read_row(call: Call, values: Mapping[str, Value], classes: int) -> LayerRow
     try:
         return LayerRow(layers.read(filled), filled.label)
     except SpecError as error:
-        # The row as it was written, with the names that stand in it.
+        # The row as it was written, with its names.
         written = {format_received(filled): format_received(call)}
         raise SpecError.from_problems(
             replace(problem, received=written.get(problem.received, problem.received)) for problem in error.problems
@@ -66,7 +66,7 @@ def _read_row(call: Call, values: Mapping[str, Value], classes: int) -> LayerRow
 def _value_problems(values: Mapping[str, Value]) -> list[Problem]:
     taken = [name for name in values if name == CLASSES_NAME or name in layers.kinds]
     return [
-        Problem(f"'{name}' has a meaning already", f"values.{name}", next_step="choose another name") for name in taken
+        Problem(f"'{name}' is a reserved name", f"values.{name}", next_step="choose another name") for name in taken
     ]
 
 
@@ -85,7 +85,7 @@ T = TypeVar("T")
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether a pattern names a row, or one around it; `*` stands for any text, dots included.
+    """Whether a pattern matches a row or one that contains it; `*` is any text, dots included.
 
     >>> matches("residual1", "residual1.body.conv1"), matches("*.conv1", "residual1.body.conv1")
     (True, True)
@@ -95,6 +95,6 @@ def matches(pattern: str, name: str) -> bool:
 
 
 def last_match(patterns: Mapping[str, T], name: str, default: T) -> T:
-    """What the last of the patterns that name a row says; `default` where none does."""
+    """The value of the last pattern that matches a row; `default` if none does."""
     found = [value for pattern, value in patterns.items() if matches(pattern, name)]
     return found[-1] if found else default

@@ -1,7 +1,6 @@
-"""The layers that a table may name, and its rows: what each layer makes of a shape, and the tensors that it learns.
+"""The layers of a layer table, and its rows.
 
-Everything known of a layer before training comes from its methods here; the module is built from the same row
-(`cnnlab.models.build`).
+A layer's methods give its output shape, parameters and cost; `cnnlab.models.build` makes its module.
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ RESERVED_MODULE_NAMES = frozenset(
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One row of a table. `label` is empty where the person gave no name."""
+    """One row of a table. `label` is empty for a row without a name."""
 
     layer: Layer
     label: str = ""
 
     def as_call(self) -> Call:
-        """The row as a person writes it."""
+        """The row as a call."""
         call = layers.to_call(self.layer)
         return Call(call.name, call.positional, call.named, self.label)
 
@@ -69,7 +68,7 @@ def layer_arguments(layer: Layer) -> dict[str, Any]:
 
 
 def read_rows(value: Any, registry: Registry[Layer]) -> tuple[LayerRow, ...]:
-    """Rows from texts, calls or rows; every wrong one is reported."""
+    """Rows from texts, calls or rows; the error lists every wrong one."""
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise SpecError("rows are a list of layers", received=format_received(value), allowed="[conv(…), relu, …]")
     rows: list[LayerRow] = []
@@ -85,11 +84,11 @@ def read_rows(value: Any, registry: Registry[Layer]) -> tuple[LayerRow, ...]:
 
 
 def row_names(rows: Sequence[LayerRow], prefix: str, where: str) -> list[str]:
-    """The names of a table's rows: a person's labels, and `kind` with a running number for the rest.
+    """The names of a table's rows: their labels, and `kind` with a running number for rows without one.
 
     Args:
-        prefix: what stands in front of each name: where the table is within another one.
-        where: what an error calls the table.
+        prefix: the name of the outer row, for a table within another one.
+        where: the name of the table in errors.
 
     Raises:
         SpecError: two rows of one name, or a name that a module can't have.
@@ -166,7 +165,7 @@ class Conv(Layer):
 
 @layers.register("depthwise")
 class Depthwise(Layer):
-    """Depthwise convolution: each channel has a window of its own (`multiplier` of them)."""
+    """Depthwise convolution: each channel has its own `multiplier` windows."""
 
     input_kind = "image"
     kernel: Size
@@ -194,7 +193,7 @@ class Depthwise(Layer):
 
 @layers.register("dense")
 class Dense(Layer):
-    """Fully connected layer: every unit sees every number."""
+    """Fully connected layer: every unit is connected to every input."""
 
     input_kind = "vector"
     units: Count
@@ -216,7 +215,7 @@ class Dense(Layer):
 
 @layers.register("maxpool")
 class MaxPool(Layer):
-    """Max pooling: the largest number of each window. The stride is the kernel unless given."""
+    """Max pooling: the maximum of each window. The stride is the kernel unless given."""
 
     input_kind = "image"
     kernel: Size
@@ -262,7 +261,7 @@ class GlobalPool(Layer):
 
 @layers.register("adaptivepool")
 class AdaptivePool(Layer):
-    """Adaptive pooling: windows chosen so that the result has the wanted size."""
+    """Adaptive pooling: windows chosen so that the output has this size."""
 
     input_kind = "image"
     size: Size
@@ -300,7 +299,7 @@ class Flatten(Layer):
 
 @layers.register("batchnorm")
 class BatchNorm(Layer):
-    """Batch normalisation, for images (2-d) or vectors (1-d) by its place."""
+    """Batch normalisation of images (2-d) or vectors (1-d), whichever is its input."""
 
     eps: Positive = 1e-5
     momentum: Momentum = 0.1
@@ -312,7 +311,7 @@ class BatchNorm(Layer):
 
 @layers.register("layernorm")
 class LayerNorm(Layer):
-    """Layer normalisation over all numbers of one image, each with a scale and shift of its own."""
+    """Layer normalisation over all numbers of one image, with a scale and a shift for each."""
 
     eps: Positive = 1e-5
     affine: bool = True
@@ -334,7 +333,7 @@ class GroupNorm(Layer):
             raise SpecError(f"{shape[0]} channels can't be split into {self.groups} groups")
         if prod(shape) == self.groups:
             raise SpecError(
-                "each group of this groupnorm holds one number, which leaves nothing to compare it with",
+                "each group of this groupnorm has one number, which can't be normalised",
                 next_step="choose fewer groups, or put this row where the image is larger",
             )
         return shape
@@ -410,12 +409,12 @@ class Sigmoid(Layer):
 
 @layers.register("softmax")
 class Softmax(Layer):
-    """exp(x) as a share of its sum. As a table's last row it says what the output means: the loss works on logits."""
+    """exp(x) / Σ exp(x). As a table's last row it only says what the output means: the loss takes logits."""
 
 
 @layers.register("residual")
 class Residual(Layer):
-    """The sum of the input (or what `shortcut` makes of it) and `body`'s part, left out with probability `drop`."""
+    """`body`, dropped with probability `drop`, added to the input, or to `shortcut`'s output where one is given."""
 
     body: Rows
     shortcut: Rows = ()
@@ -424,7 +423,7 @@ class Residual(Layer):
 
 @layers.register("repeat")
 class Repeat(Layer):
-    """The rows of `body`, `times` times over, each time with weights of their own."""
+    """The rows of `body`, `times` times in sequence, each time with new weights."""
 
     times: Count
     body: Rows

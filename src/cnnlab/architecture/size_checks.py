@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from cnnlab.architecture.layer import Pair, SlidingWindow, format_shape
 from cnnlab.architecture.layer_graph import LayerGraph
+from cnnlab.architecture.warnings import Finding
 from cnnlab.errors import SpecError
-from cnnlab.records import LayerRecord, WarningRecord
+from cnnlab.records import LayerRecord
 from cnnlab.theory.output_size import OutputSize
 
 MAX_LISTED = 3
@@ -54,7 +55,7 @@ class _Mismatch:
         return f"{self.record.name} fits exactly with {' or '.join(fitting)}"
 
 
-def cut_off_warning(graph: LayerGraph, *, include_padding: bool) -> WarningRecord | None:
+def cut_off_warning(graph: LayerGraph, *, include_padding: bool) -> Finding | None:
     """The warning of windows that don't fit; without `include_padding` only of those that leave out pixels."""
     mismatches = [mismatch for record in graph.records if (mismatch := _mismatch(graph, record)) is not None]
     mismatches = [one for one in mismatches if include_padding or any(one.uncovered)]
@@ -62,15 +63,14 @@ def cut_off_warning(graph: LayerGraph, *, include_padding: bool) -> WarningRecor
         return None
     # What costs pixels first.
     mismatches.sort(key=lambda one: not any(one.uncovered))
-    return WarningRecord(
-        name="cut-off-rows",
+    return Finding(
         where=_listed([one.record.name for one in mismatches], ", "),
         message="the window does not fit: " + _listed([_with_name(one, mismatches) for one in mismatches], "; "),
         fix=mismatches[0].fix,
     )
 
 
-def skipped_rows_warning(graph: LayerGraph) -> WarningRecord | None:
+def skipped_rows_warning(graph: LayerGraph) -> Finding | None:
     """The warning of windows that step over rows or columns, where no other row reads the same map.
 
     A strided 1×1 shortcut steps over pixels, too, beside a body that sees them.
@@ -82,8 +82,7 @@ def skipped_rows_warning(graph: LayerGraph) -> WarningRecord | None:
         f"{record.name} sees {covered[0]} of {record.input[1]} rows and {covered[1]} of {record.input[2]} columns"
         for record, covered in skipping
     ]
-    return WarningRecord(
-        name="skipped-rows",
+    return Finding(
         where=", ".join(record.name for record, _ in skipping[:MAX_LISTED]),
         message=f"the stride steps over pixels that no other layer reads: {_listed(texts, '; ')}",
         fix="make the stride no larger than the kernel, and let it share no factor with a dilation",

@@ -1,7 +1,7 @@
-"""A layer table followed from the input to the last layer: every name, shape, parameter and receptive field.
+"""Trace a layer table from the input to the last layer: names, shapes, parameters and receptive fields.
 
-The trace is a tree of what `cnnlab.models.build` builds: a residual or repeat row has branches of rows, and the name
-of a traced layer is the name of its module.
+The trace is a tree: a residual or repeat row has branches of rows. The name of a traced layer is the name of the module
+that `cnnlab.models.build` makes of it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from cnnlab.records import LayerRecord
 from cnnlab.theory.output_size import output_size
 from cnnlab.theory.receptive_field import ReceptiveField1d, widest
 
-# Far above any network that a table is written for; it keeps nested repeats from running for hours.
+# Far above any network that is written as a table; it keeps nested repeats from running for hours.
 MAX_ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class TracedLayer:
-    """One row in its place. `receptive_field` is None where a node sees the whole image."""
+    """One traced row. `receptive_field` is None where a node sees the whole image."""
 
     name: str
     layer: Layer
@@ -36,12 +36,12 @@ class TracedLayer:
 
     @property
     def parameters(self) -> int:
-        """The learned numbers of this row, its branches included."""
+        """The number of parameters of this row, its branches included."""
         inner = sum(row.parameters for _, rows in self.branches for row in rows)
         return inner + sum(map(prod, self.parameter_shapes.values()))
 
     def walk(self) -> Iterator[TracedLayer]:
-        """This row and all rows within it, outer ones first."""
+        """This row and all rows within it, the outer one first."""
         yield self
         for _, rows in self.branches:
             for row in rows:
@@ -50,7 +50,7 @@ class TracedLayer:
 
 @dataclass(frozen=True)
 class Trace:
-    """A whole table in its place."""
+    """A traced table."""
 
     input: Shape
     rows: tuple[TracedLayer, ...]
@@ -68,26 +68,26 @@ class Trace:
         return sum(row.macs for row in self.walk())
 
     def walk(self) -> Iterator[TracedLayer]:
-        """All rows at all depths, in the order of the data."""
+        """All rows at all depths, in their order."""
         for row in self.rows:
             yield from row.walk()
 
     def records(self) -> list[LayerRecord]:
-        """The table as `describe` and the report show it; a row with branches stands without its sums."""
+        """The rows as records; a row with branches has none of the parameters and costs within them."""
         return _records(self.rows, ())
 
 
 def trace(rows: Sequence[LayerRow], shape: Shape, classes: int | None = None) -> Trace:
-    """Follow a table.
+    """Trace a table.
 
     Args:
         rows: the table.
         shape: (channels, height, width) of an image.
-        classes: when given, the last layer must give this many numbers.
+        classes: when given, the last layer must have this many outputs.
 
     Raises:
-        SpecError: a layer that can't take what it gets, two rows of one name, or another number of classes at the
-            end; `where` is `layers[i]`. Or more than 10,000 layers, repeats counted.
+        SpecError: a layer that doesn't fit its input, two rows of one name, or another number of outputs than
+            classes; `where` is `layers[i]`. Or more than 10,000 layers, repeats counted.
     """
     count = _count_rows(rows)
     if count > MAX_ROWS:
@@ -97,7 +97,7 @@ def trace(rows: Sequence[LayerRow], shape: Shape, classes: int | None = None) ->
     traced = _trace_rows(rows, shape, (ReceptiveField1d(), ReceptiveField1d()), prefix="", where="layers")
     if classes is not None and traced[-1].output != (classes,):
         raise SpecError(
-            f"the last layer gives {_shape_text(traced[-1].output)}, but there are {classes} classes",
+            f"the output of the last layer is {_shape_text(traced[-1].output)}, but there are {classes} classes",
             where=f"layers[{len(rows) - 1}]",
             received=str(rows[-1]),
             allowed=f"{classes} numbers",
@@ -108,7 +108,7 @@ def trace(rows: Sequence[LayerRow], shape: Shape, classes: int | None = None) ->
 
 
 def _count_rows(rows: Sequence[LayerRow]) -> int:
-    """How many rows `_trace_rows` goes through."""
+    """The number of rows with all rows within them, repeats counted."""
     inner = 0
     for row in rows:
         if isinstance(row.layer, Residual):
@@ -150,8 +150,8 @@ def _trace_residual(layer: Residual, name: str, shape: Shape, fields: ReceptiveF
     ends = [path[-1].output if path else shape for path in (body, shortcut)]
     if ends[0] != ends[1]:
         raise SpecError(
-            f"the two paths of a residual must end alike: the body ends with {_shape_text(ends[0])}, "
-            f"the shortcut with {_shape_text(ends[1])}",
+            f"the two paths of a residual must have the same output shape: the body has {_shape_text(ends[0])}, "
+            f"the shortcut {_shape_text(ends[1])}",
             next_step=_shortcut_hint(shape, ends[0]),
         )
     views = [path[-1].receptive_field if path else fields for path in (body, shortcut)]
@@ -160,15 +160,15 @@ def _trace_residual(layer: Residual, name: str, shape: Shape, fields: ReceptiveF
 
 
 def _shortcut_hint(start: Shape, end: Shape) -> str:
-    """The shortcut that leads from `start` to `end`, or, where no stride does, what to do with the body."""
-    fitting = "bring the shortcut to the same shape, as in shortcut="
+    """The shortcut from the shape `start` to `end`, or, where no stride gives that, what to do with the body."""
+    fitting = "give the shortcut the same shape, as in shortcut="
     if len(end) == 1:
         return f"{fitting}[{'flatten, ' if len(start) == 3 else ''}dense({end[0]})]"
     if len(start) == 3:
         for stride in range(1, max(start[1:]) + 1):
             if all(output_size(start[axis], 1, stride).size == end[axis] for axis in (1, 2)):
                 return f"{fitting}[conv({end[0]}, 1{f', stride={stride}' if stride > 1 else ''})]"
-    return "let the body keep the image's size, as padding='same' does"
+    return "keep the image's size in the body, as with padding='same'"
 
 
 def _trace_repeat(layer: Repeat, name: str, shape: Shape, fields: ReceptiveFieldPair | None) -> TracedLayer:
@@ -185,14 +185,14 @@ def _trace_repeat(layer: Repeat, name: str, shape: Shape, fields: ReceptiveField
 def _check_rank(layer: Layer, shape: Shape) -> None:
     if layer.input_kind == "image" and len(shape) != 3:
         raise SpecError(
-            f"{layer.kind} needs an image, but gets {_shape_text(shape)}",
+            f"{layer.kind} needs an image, but its input is {_shape_text(shape)}",
             allowed="channels×height×width",
             next_step="move this row in front of the layer that ends the image (flatten, globalpool)",
         )
     if layer.input_kind == "vector" and len(shape) != 1:
         raise SpecError(
-            f"{layer.kind} needs a vector, but gets an image of {_shape_text(shape)}",
-            allowed="one row of numbers",
+            f"{layer.kind} needs a vector, but its input is an image of {_shape_text(shape)}",
+            allowed="a vector",
             next_step="put 'flatten' or 'globalpool' in front of it",
         )
 
@@ -203,7 +203,7 @@ def _locate_problem(problem: Problem, row: LayerRow, place: str) -> Problem:
 
 
 def _records(rows: Sequence[TracedLayer], inputs: tuple[str, ...]) -> list[LayerRecord]:
-    """The rows and those within them, each with the names of the rows in front of it."""
+    """The records of rows and of those within them, each with the names of its inputs."""
     found: list[LayerRecord] = []
     for row in rows:
         inner: list[LayerRecord] = []
@@ -211,7 +211,7 @@ def _records(rows: Sequence[TracedLayer], inputs: tuple[str, ...]) -> list[Layer
         for number, (_, branch) in enumerate(row.branches):
             inner += _records(branch, start)
             end = (branch[-1].name,) if branch else start
-            if isinstance(row.layer, Repeat):  # its branches follow one another; a residual's stand side by side
+            if isinstance(row.layer, Repeat):  # its branches are in sequence, those of a residual in parallel
                 start = ends = end
             else:
                 ends = (*ends, *end) if number else end

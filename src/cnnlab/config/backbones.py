@@ -1,4 +1,4 @@
-"""A backbone as a recipe says it: which network, what of it trains, and whether its features are cached."""
+"""The choices about a backbone: which network, which part of it trains, and whether its features are cached."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Backbone: TypeAlias = LibraryBackbone | RunBackbone
 
 
 def read_backbone(value: Any) -> Backbone:
-    """The backbone that a text names.
+    """Read a backbone from its text.
 
     >>> read_backbone("resnet18(weights='imagenet')").name
     'resnet18'
@@ -71,7 +71,7 @@ def read_backbone(value: Any) -> Backbone:
         return found
     if not call.positional and not call.named:
         step = f"write {call.name}(weights='imagenet'), or weights='none' to begin at random"
-        raise SpecError(f"it is not said which weights {call.name} begins with", received=value, next_step=step)
+        raise SpecError(f"the weights of {call.name} are missing", received=value, next_step=step)
     try:
         found = _kinds.read(replace(call, name="network", positional=(call.name, *call.positional)))
     except SpecError as error:
@@ -89,14 +89,14 @@ def with_weights(backbone: LibraryBackbone, weights: str) -> LibraryBackbone:
 
 
 def with_path(backbone: RunBackbone, path: str) -> RunBackbone:
-    """The same of the run at another path."""
+    """The same backbone, of the run at another path."""
     made: Any = backbone
     changed: RunBackbone = replace(made, path=path)
     return changed
 
 
 def format_backbone(backbone: Backbone) -> str:
-    """The text that `read_backbone` reads back, defaults spelled out."""
+    """The text of a backbone, with defaults spelled out; `read_backbone` reads it."""
     call = _kinds.to_call(backbone, defaults=True)
     if isinstance(backbone, RunBackbone):
         return str(call)
@@ -106,7 +106,7 @@ def format_backbone(backbone: Backbone) -> str:
 
 
 def _parse_call(text: str) -> Call:
-    """timm's names hold dots, and stand behind its own; a name of the grammar holds neither."""
+    """Parse a backbone's call. A name of timm has dots and a prefix, which names in the grammar don't."""
     if not text.startswith(TIMM):
         return parse_call(text)
     name, bracket, rest = text.partition("(")
@@ -126,24 +126,24 @@ _KEY = "model.trainable"
 
 @trainable_choices.register("all")
 class TrainAll(Choice):
-    """Everything: the backbone's weights are where training begins."""
+    """Everything, starting from the backbone's weights."""
 
     def unfreeze_at(self, module_names: Sequence[str], conv_names: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
-        """For each module that trains the epoch from which on it does, counted from 0.
+        """The epoch (from 0) from which on a module trains, for each module that does.
 
         Args:
             module_names: the backbone's modules with parameters of their own, by name, in their order.
             conv_names: its convolutions, in the order of the data.
 
         Raises:
-            SpecError: a name or a number that the backbone does not have.
+            SpecError: the backbone has no such module, or fewer convolutions.
         """
         return dict.fromkeys(module_names, 0)
 
 
 @trainable_choices.register("none")
 class TrainHeadOnly(Choice):
-    """Nothing of the backbone: the head alone trains, on features that stay as they are."""
+    """Nothing of the backbone: only the head trains, on fixed features."""
 
     def unfreeze_at(self, module_names: Sequence[str], conv_names: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
         """As for `all`."""
@@ -152,7 +152,7 @@ class TrainHeadOnly(Choice):
 
 @trainable_choices.register("last_convs")
 class TrainLastConvs(Choice):
-    """The last `count` convolutions, without their norms, which stay as they are."""
+    """The last `count` convolutions; their norms stay frozen."""
 
     count: Count
 
@@ -166,7 +166,7 @@ class TrainLastConvs(Choice):
 
 @trainable_choices.register("rows")
 class TrainModules(Choice):
-    """The modules of these names, or of these patterns such as 'layer4.*.conv1', with all that is in them."""
+    """The modules of these names or patterns, such as 'layer4.*.conv1', with all modules within them."""
 
     names: tuple[str, ...]
 
@@ -177,9 +177,9 @@ class TrainModules(Choice):
 
 @trainable_choices.register("gradual")
 class GradualUnfreezing(Choice):
-    """The head alone at first; every `every` epochs the next of `parts` joins in (Howard, Ruder, 2018).
+    """Only the head at first; every `every` epochs the next of `parts` unfreezes (Howard, Ruder, 2018).
 
-    Without `parts` these are the backbone's own parts, the last one first.
+    By default the parts are the backbone's stages, the last one first.
     """
 
     parts: tuple[str, ...] = ()
@@ -196,7 +196,7 @@ class GradualUnfreezing(Choice):
 
 
 def _stage_name(name: str) -> str:
-    """A module's part of the network: its first name, or its first two where that holds numbered modules."""
+    """A module's stage: its first name, or its first two names in a numbered list of modules."""
     pieces = name.split(".")
     return ".".join(pieces[:2]) if len(pieces) > 1 and pieces[1].isdigit() and pieces[0] == "features" else pieces[0]
 
@@ -221,16 +221,16 @@ def _name_prefixes(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(".".join(piece[:size]) for piece in pieces for size in range(1, len(piece) + 1)))
 
 
-cache_policies: Registry[Any] = Registry("way of keeping features")
+cache_policies: Registry[Any] = Registry("cache policy")
 
 
 @cache_policies.register("auto")
 class AutoCache(Choice):
-    """Keep them where that changes nothing and saves time: without augmentation, or with flips alone."""
+    """Cache features if that gives the same training and saves time: without augmentation, or with flips only."""
 
     dtype: Literal["fp32", "bf16"] = "fp32"
 
 
 @cache_policies.register("never")
 class NoCache(Choice):
-    """Compute them anew for each batch."""
+    """Compute the features for each batch."""

@@ -1,4 +1,4 @@
-"""The network as a recipe says it: a table of layers, or a backbone with a head behind it."""
+"""The [model] section of a recipe: a table of layers, or a backbone with a head."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ else:
 
 
 class Model(Section):
-    """The network: a table of layers, or a backbone with a head; the values of its names, and how new weights begin.
+    """The network: a table of layers, or a backbone with a head; the values of its names, and the initialization.
 
     `cut` names the backbone's layer whose output are the features. `resize` is the size to which images are brought in
     front of it, on the device: that of its weights by default, and "own" leaves them as they are.

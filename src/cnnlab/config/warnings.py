@@ -4,40 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnnlab.architecture.warnings import filter_disabled, table_warnings
+from cnnlab.architecture.table_warnings import table_warnings
+from cnnlab.architecture.warnings import Finding, WarningChecks
 from cnnlab.config.image_changes import horizontal_flips
-from cnnlab.config.model import Model
-from cnnlab.config.recipe import Data, Recipe, Train
+from cnnlab.config.recipe import Recipe
 from cnnlab.records import LayerRecord, LayerTable, WarningRecord
 
 # A rate is warned about where it is so many times above or below the typical ones.
 LR_TOLERANCE = 10
 
 
+checks = WarningChecks()
+
+
 def recipe_warnings(
     recipe: Recipe, records: Sequence[LayerRecord] = (), classes: Sequence[str] = ()
 ) -> list[WarningRecord]:
-    """What deserves a look in a recipe.
+    """The warnings about a recipe's choices but those that it switches off.
 
     Args:
         records: the rows of its network.
         classes: the names of the classes, by which digits, letters and left and right are known.
     """
-    found = (
-        _single_image(recipe.train, records),
-        _frozen_at_random(recipe.model, records),
-        _learning_rate(recipe.train),
-        _label_changing(recipe.data, classes),
-    )
-    return [warning for warning in found if warning is not None]
+    return checks.find(recipe, records, classes, disabled=recipe.warnings.off)
 
 
-def _single_image(train: Train, records: Sequence[LayerRecord]) -> WarningRecord | None:
+@checks.register("batchnorm-single-image")
+def _single_image(recipe: Recipe, records: Sequence[LayerRecord], _classes: Sequence[str]) -> Finding | None:
     rows = [record.name for record in records if record.kind == "batchnorm" and not record.frozen]
-    if train.batch_size > 1 or not rows:
+    if recipe.train.batch_size > 1 or not rows:
         return None
-    return WarningRecord(
-        name="batchnorm-single-image",
+    return Finding(
         where="train.batch_size",
         message=f"with batches of 1 image {rows[0]} normalises each image by itself while training, and by the mean "
         "of many in evaluation",
@@ -45,30 +42,32 @@ def _single_image(train: Train, records: Sequence[LayerRecord]) -> WarningRecord
     )
 
 
-def _frozen_at_random(model: Model, records: Sequence[LayerRecord]) -> WarningRecord | None:
+@checks.register("frozen-at-random")
+def _frozen_at_random(recipe: Recipe, records: Sequence[LayerRecord], _classes: Sequence[str]) -> Finding | None:
     frozen = [record for record in records if record.frozen]
-    if model.backbone is None or model.backbone.weights != "none" or not frozen:
+    backbone = recipe.model.backbone
+    if backbone is None or backbone.weights != "none" or not frozen:
         return None
-    return WarningRecord(
-        name="frozen-at-random",
+    return Finding(
         where="model.trainable",
         message=f"the backbone begins at random, and {sum(record.parameters for record in frozen):,} of its parameters "
-        f"({frozen[0].name} and {len(frozen) - 1} more rows) stay as they are drawn",
-        fix='set trainable = "all", or begin with weights that know something',
+        f"({frozen[0].name} and {len(frozen) - 1} more rows) keep their random values",
+        fix='set trainable = "all", or begin with pretrained weights',
     )
 
 
-def _learning_rate(train: Train) -> WarningRecord | None:
-    rate, usual = getattr(train.optimizer, "lr", None), getattr(train.optimizer, "typical_lr", None)
+@checks.register("learning-rate")
+def _learning_rate(recipe: Recipe, _records: Sequence[LayerRecord], _classes: Sequence[str]) -> Finding | None:
+    optimizer = recipe.train.optimizer
+    rate, usual = getattr(optimizer, "lr", None), getattr(optimizer, "typical_lr", None)
     if rate is None or usual is None or usual[0] / LR_TOLERANCE <= rate <= usual[1] * LR_TOLERANCE:
         return None
     low, high = usual
     times = rate / high if rate > high else low / rate
     far = f"{_format_factor(times)} times {'above the highest' if rate > high else 'below the lowest'}"
-    return WarningRecord(
-        name="learning-rate",
+    return Finding(
         where="train.optimizer",
-        message=f"a learning rate of {rate:g} is {far} that is usual for {train.optimizer.kind}",
+        message=f"a learning rate of {rate:g} is {far} that is usual for {optimizer.kind}",
         fix=f"begin between {low:g} and {high:g}",
     )
 
@@ -77,13 +76,13 @@ def _format_factor(times: float) -> str:
     return f"{times:,.0f}" if times < 1e6 else f"{times:.0e}"
 
 
-def _label_changing(data: Data, classes: Sequence[str]) -> WarningRecord | None:
-    mirrors = horizontal_flips(data.augment)
+@checks.register("label-changing-augmentation")
+def _label_changing(recipe: Recipe, _records: Sequence[LayerRecord], classes: Sequence[str]) -> Finding | None:
+    mirrors = horizontal_flips(recipe.data.augment)
     reason = _flip_reason(classes)
     if not mirrors or not reason:
         return None
-    return WarningRecord(
-        name="label-changing-augmentation",
+    return Finding(
         where="data.augment",
         message=f"{mirrors[0].kind} turns left into right, and {reason}",
         fix=f"leave {mirrors[0].kind} out, unless these are only names",
@@ -115,7 +114,7 @@ def summarize(
     parameters: int | None = None,
     trainable: int | None = None,
 ) -> LayerTable:
-    """Every layer, the sums, and what deserves a look.
+    """A network's table with its sums and its warnings.
 
     Args:
         recipe: adds the warnings of its choices, and leaves out those that it switches off.
@@ -125,7 +124,10 @@ def summarize(
     """
     is_backbone = recipe is not None and recipe.model.backbone is not None
     known = "backbone." if is_backbone else ""
-    warnings = table_warnings(layers, len(classes) or None, backbone=is_backbone, backbone_prefix=known)
+    disabled = recipe.warnings.off if recipe is not None else ()
+    warnings = table_warnings(
+        layers, len(classes) or None, backbone=is_backbone, backbone_prefix=known, disabled=disabled
+    )
     if recipe is not None:
         warnings += recipe_warnings(recipe, layers, classes)
     return LayerTable(
@@ -133,5 +135,5 @@ def summarize(
         trainable=trainable,
         macs=sum(row.macs for row in layers),
         layers=tuple(layers),
-        warnings=filter_disabled(warnings, recipe.warnings.off if recipe is not None else ()),
+        warnings=tuple(warnings),
     )

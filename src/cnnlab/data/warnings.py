@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from cnnlab.architecture.warnings import Finding, WarningChecks
 from cnnlab.data.checks import IMBALANCE_RATIO
 from cnnlab.data.dataset import Dataset, mean_and_std
 from cnnlab.data.sources.base import Pixels, Split
@@ -22,14 +23,16 @@ MEAN_TOLERANCE = 0.5
 STD_RATIO = 2.0
 
 
+checks = WarningChecks()
+
+
 def data_warnings(dataset: Dataset, disabled: Sequence[str] = ()) -> list[WarningRecord]:
     """The warnings about the training and validation splits; the test split is not touched.
 
     Args:
         disabled: names of checks that are skipped.
     """
-    warnings = [check(dataset) for name, check in _CHECKS.items() if name not in disabled]
-    return [warning for warning in warnings if warning is not None]
+    return checks.find(dataset, disabled=disabled)
 
 
 def leakage_warnings(dataset: Dataset, disabled: Sequence[str] = ()) -> tuple[WarningRecord, ...]:
@@ -37,12 +40,12 @@ def leakage_warnings(dataset: Dataset, disabled: Sequence[str] = ()) -> tuple[Wa
     if "leak" in disabled:
         return ()
     pairs: tuple[tuple[Split, Split], ...] = (("train", "test"), ("validation", "test"))
-    warnings = (leak_warning(dataset, pair) for pair in pairs)
-    return tuple(warning for warning in warnings if warning is not None)
+    findings = (find_leak(dataset, pair) for pair in pairs)
+    return tuple(finding.named("leak") for finding in findings if finding is not None)
 
 
-def leak_warning(dataset: Dataset, splits: tuple[Split, Split]) -> WarningRecord | None:
-    """A warning where the second split has images of the first; None where it has none, or a split does not exist."""
+def find_leak(dataset: Dataset, splits: tuple[Split, Split]) -> Finding | None:
+    """The images of the second split that the first has, too; None where it has none, or a split does not exist."""
     if not set(splits) <= set(dataset.splits):
         return None
     known = {name: row for row, name in reversed(list(enumerate(_hashes(dataset.pixels(splits[0])))))}
@@ -51,8 +54,7 @@ def leak_warning(dataset: Dataset, splits: tuple[Split, Split]) -> WarningRecord
         return None
     there, here = (dataset.image_names(split)[row] for split, row in zip(splits, shared[0], strict=True))
     count = dataset.num_images(splits[1])
-    return WarningRecord(
-        name="leak",
+    return Finding(
         where=f"{splits[0]}, {splits[1]}",
         message=f"{len(shared):,} of {count:,} {splits[1]} images are {splits[0]} images, too, pixel for pixel: "
         f"{here} is {there}",
@@ -64,13 +66,18 @@ def _hashes(pixels: Pixels) -> list[bytes]:
     return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pixels]
 
 
-def _imbalance(dataset: Dataset) -> WarningRecord | None:
+@checks.register("leak")
+def _leak(dataset: Dataset) -> Finding | None:
+    return find_leak(dataset, ("train", "validation"))
+
+
+@checks.register("class-imbalance")
+def _imbalance(dataset: Dataset) -> Finding | None:
     counts = np.bincount(dataset.labels("train"), minlength=len(dataset.classes))
     most, least = int(counts.argmax()), int(counts.argmin())
     if counts[most] < IMBALANCE_RATIO * counts[least]:
         return None
-    return WarningRecord(
-        name="class-imbalance",
+    return Finding(
         where=dataset.classes[least],
         message=f"{counts[most]:,} training images of {dataset.classes[most]!r}, {counts[least]:,} of "
         f"{dataset.classes[least]!r}: a network can be right most of the time without ever naming it",
@@ -78,7 +85,8 @@ def _imbalance(dataset: Dataset) -> WarningRecord | None:
     )
 
 
-def _normalization_mismatch(dataset: Dataset) -> WarningRecord | None:
+@checks.register("normalization-mismatch")
+def _normalization_mismatch(dataset: Dataset) -> Finding | None:
     """Compare the recipe's normalisation with the mean and standard deviation of the training images."""
     if dataset.given_stats is None:
         return None
@@ -95,17 +103,9 @@ def _normalization_mismatch(dataset: Dataset) -> WarningRecord | None:
     if far <= 1:
         return None
     spread = "" if own[1][channel] == 1 else f" and standard deviation {scaled:.2f} instead of 1"
-    return WarningRecord(
-        name="normalization-mismatch",
+    return Finding(
         where="data.normalize",
         message=f"with these numbers channel {channel} of the training images has mean {shifted:.2f} instead "
         f"of 0{spread}: their own are {own[0][channel]:.4f} and {own[1][channel]:.4f}",
         fix='write normalize = "data", or the numbers of these images',
     )
-
-
-_CHECKS: Mapping[str, Callable[[Dataset], WarningRecord | None]] = {
-    "class-imbalance": _imbalance,
-    "normalization-mismatch": _normalization_mismatch,
-    "leak": lambda dataset: leak_warning(dataset, ("train", "validation")),
-}

@@ -1,4 +1,4 @@
-"""What deserves a look before a run: of its table, its recipe, its images, and its network's first loss."""
+"""The warnings of a run before it starts: about its table, recipe and images, and the first loss of its network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cnnlab.architecture.warnings import format_warning
+from cnnlab.architecture.warnings import Finding, WarningChecks, format_warning
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import summarize
 from cnnlab.context import LOCAL, RunContext
@@ -34,28 +34,29 @@ INITIAL_LOSS_IMAGES = 256
 # In losses of guessing. Of the house's recipes torch's own start, orthogonal and dirac give 1.0 to 1.4, xavier up to
 # 1.6 and kaiming 1.3 to 2.8; only the last of these is far out.
 MAX_LOSS_RATIO, MIN_LOSS_RATIO = 2.0, 0.5
-# Rows that draw while training, beside those with an argument `drop`.
+# Layers with random draws in training, beside those with an argument `drop`.
 _RANDOM_LAYERS = ("dropout", "dropout2d", "stochastic_depth")
 
 
+checks = WarningChecks()
+
+
 def table_with_warnings(setup: TrainingSetup, network: nn.Module, train_loader: Loader) -> LayerTable:
-    """The table of a run with all that deserves a look before its first step; the test split stays shut.
+    """The table of a run with all warnings before its first step; the test split is not read.
 
     Args:
-        network: as it takes what it is trained on.
-        train_loader: what that is.
+        network: a network that takes what `train_loader` gives: images, or cached features.
     """
     recipe, dataset = setup.recipe, setup.dataset
     plan = setup.plan
     table = summarize(plan.layers, recipe, dataset.classes, parameters=plan.parameters, trainable=plan.trainable)
     off = _disabled_warnings(recipe)
-    first = None if "initial-loss" in off else initial_loss_warning(recipe, network, train_loader, len(dataset.classes))
-    found = (*table.warnings, *data_warnings(dataset, off), *([first] if first is not None else []))
-    return table.model_copy(update={"warnings": found})
+    first = checks.find(recipe, network, train_loader, len(dataset.classes), disabled=off)
+    return table.model_copy(update={"warnings": (*table.warnings, *data_warnings(dataset, off), *first)})
 
 
 def image_warnings(recipe: Recipe, context: RunContext = LOCAL) -> tuple[WarningRecord, ...]:
-    """What the images of a recipe add to the warnings of its table, test images that are trained on among them.
+    """The warnings that need the images of a recipe, also about test images that are trained on.
 
     This is no opening of the test set: its pixels are compared with those of the other splits, without labels or a
     model.
@@ -69,29 +70,24 @@ def image_warnings(recipe: Recipe, context: RunContext = LOCAL) -> tuple[Warning
     plan = plan_network(recipe.model, dataset.image_spec.shape, len(dataset.classes))
     off, cpu = _disabled_warnings(recipe), torch.device("cpu")
     found = [*data_warnings(dataset, off), *leakage_warnings(dataset, off)]
-    # Of weights that are loaded only training knows the first loss.
-    if (
-        "initial-loss" not in off
-        and plan.load_weights is None
-        and plan.parameters * BYTES_PER_PARAMETER < memory_bytes(cpu)
-    ):
+    # The first loss of loaded weights is found when training has loaded them.
+    if plan.load_weights is None and plan.parameters * BYTES_PER_PARAMETER < memory_bytes(cpu):
         network = plan.build(recipe.train.seed, "cpu")
         train = make_image_loader(dataset, "train", cpu, FP32)
-        first = initial_loss_warning(recipe, network, train, len(dataset.classes))
-        found += [first] if first is not None else []
+        found += checks.find(recipe, network, train, len(dataset.classes), disabled=off)
     return tuple(found)
 
 
 def _disabled_warnings(recipe: Recipe) -> tuple[str, ...]:
-    """The warnings that are not wanted; images are meant to be normalised as a backbone's weights ask for it."""
+    """The warnings that the recipe switches off; with a backbone, normalisation is that of its weights on purpose."""
     own = recipe.warnings.off
     return own if recipe.model.backbone is None else (*own, "normalization-mismatch")
 
 
 def check_test_leaks(folder: RunFolder, dataset: Dataset, log: Callable[[str], None]) -> None:
-    """Compare a test split that was opened and scored with the others; say and keep what is found.
+    """Compare an opened test split with the others; log the warnings, and add them to the run.
 
-    The figures stand already: a training image that can't be read any more is no reason to lose them.
+    The scores are written before: an image that can't be read any more does not lose them.
     """
     try:
         found = leakage_warnings(dataset, folder.recipe().warnings.off)
@@ -106,13 +102,13 @@ def check_test_leaks(folder: RunFolder, dataset: Dataset, log: Callable[[str], N
 
 
 def log_warnings(warnings: Iterable[WarningRecord], log: Callable[[str], None]) -> None:
-    """Say each warning, a line each."""
+    """Log each warning, a line each."""
     for warning in warnings:
         log(f"! {format_warning(warning)}")
 
 
 def distributed_messages(setup: TrainingSetup) -> Iterator[str]:
-    """What several processes make of a recipe, and where it is not what one would make of it."""
+    """Messages about a training in several processes, and where it differs from that in one."""
     train, process_group = setup.recipe.train, setup.process_group
     if process_group.world_size == 1:
         return
@@ -129,9 +125,8 @@ def distributed_messages(setup: TrainingSetup) -> Iterator[str]:
         yield "! dropout draws for each process's own images: other units than in one process, as many of them"
 
 
-def initial_loss_warning(
-    recipe: Recipe, network: nn.Module, train_loader: Loader, classes: int
-) -> WarningRecord | None:
+@checks.register("initial-loss")
+def initial_loss(recipe: Recipe, network: nn.Module, train_loader: Loader, classes: int) -> Finding | None:
     """The mean loss of the first training batches before the first step, where it is far from that of guessing.
 
     It is computed with a copy of the network in train mode; neither its statistics nor any random state changes.
@@ -142,12 +137,11 @@ def initial_loss_warning(
         return None
     loss_text = f"{loss:.3g}" if math.isfinite(loss) else "infinite" if loss == math.inf else "not a number"
     low = loss < guessing
-    return WarningRecord(
-        name="initial-loss",
+    return Finding(
         where="model.init",
         message=f"the loss of the first {images} training images is {loss_text} before the first step; guessing among "
         f"{classes} classes gives ln {classes} = {guessing:.3g}",
-        fix="look at the labels: nothing has been learned yet" if low else "choose another init, or put batchnorm in",
+        fix="check the labels: nothing has been learned yet" if low else "choose another init, or add batchnorm",
     )
 
 

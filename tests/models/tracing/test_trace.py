@@ -18,8 +18,8 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.layers import LayerRow, layers
+from cnnlab.architecture.table_warnings import table_warnings
 from cnnlab.architecture.trace import Trace, trace
-from cnnlab.architecture.warnings import table_warnings
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import SpecError
 from cnnlab.models.build import build
