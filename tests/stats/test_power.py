@@ -121,21 +121,3 @@ def test_what_no_spread_can_be_planned_with(error, images):
         planning_sd(error, images)
     for word in ("error, images", f"{error:g}, {images}", "an error from 0 to 1", "0.25 for 25 %"):
         assert word in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"sd": -1.0}, ("sd: no number of runs", "-1", "0 or above", "standard deviation")),
-        ({"sd": inf}, ("sd:", "inf")),
-        ({"difference": 0.0}, ("difference:", "a finite number above 0", "smallest of interest")),
-        ({"power": 80}, ("power:", "80", "use 0.8 for 80 %")),
-        ({"alpha": 5}, ("alpha:", "between 0 and 0.5", "use 0.05 for 5 %")),
-        ({"sd": -1.0, "alpha": 5}, ("2 problems", "sd:", "alpha:")),
-    ],
-)
-def test_numbers_that_no_plan_can_be_made_with(arguments, words):
-    with pytest.raises(UsageError) as caught:
-        seeds_to_detect(**{"sd": 0.003, "difference": 0.002, **arguments})
-    for word in words:
-        assert word in str(caught.value)

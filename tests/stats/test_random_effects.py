@@ -11,7 +11,6 @@ from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
-from cnnlab.errors import UsageError
 from cnnlab.stats.random_effects import random_effects_interval
 
 
@@ -102,22 +101,3 @@ def test_swapping_the_arms_turns_the_interval_round():
     a, b = right(6, 5, 7)
     low, high = interval(a, b)
     assert interval(b, a) == pytest.approx((-high, -low))
-
-
-@pytest.mark.parametrize(("first", "second"), [((1, 9), (5, 9)), ((5, 9), (1, 9)), ((5, 9), (5, 8)), ((5, 1), (5, 1))])
-def test_tables_that_have_no_such_variances(first, second):
-    with pytest.raises(UsageError) as caught:
-        interval(np.ones(first, dtype=bool), np.ones(second, dtype=bool))
-    shapes = f"shapes {first[0]}×{first[1]} and {second[0]}×{second[1]}"
-    for word in (
-        "a, b: the variances of runs and images can't be told apart",
-        shapes,
-        "two runs or more",
-        "a row for each run",
-    ):
-        assert word in str(caught.value)
-
-
-def test_a_single_row_is_no_table():
-    with pytest.raises(UsageError, match="shapes 9 and 9"):
-        interval(np.ones(9, dtype=bool), np.ones(9, dtype=bool))

@@ -98,6 +98,14 @@ class DecisionRules(NamedTuple):
         if problems:
             raise UsageError.from_problems(problems)
 
+    def verdict(self, difference: float, p: float, p_equal: float) -> Judgement:
+        """The verdict on a difference, by the adjusted p-values of its test and of equivalence."""
+        if p_equal < self.alpha:
+            return "practically equal"
+        if p < self.alpha:
+            return "better" if (difference > 0) == self.higher_is_better else "worse"
+        return "undecided"
+
 
 class FamilyLevels(NamedTuple):
     """Adjusted p-values and levels of one comparison of a family.
@@ -166,7 +174,9 @@ def make_comparison(
     low, high = test.interval(1 - levels.alpha_difference) if test else (None, None)
     has_delta = rules.delta is not None
     equal_low, equal_high = test.interval(1 - 2 * levels.alpha_equivalence) if test and has_delta else (None, None)
-    verdict = _verdict(a, b, test, rules, levels)
+    verdict: Judgement = "no verdict"
+    if test and levels.p is not None and levels.p_equal is not None and min(a.n, b.n) >= MIN_RUNS:
+        verdict = rules.verdict(test.difference, levels.p, levels.p_equal)
     return Comparison(
         a=a.name,
         b=b.name,
@@ -224,16 +234,6 @@ def superiority(a: Sample, b: Sample, *, higher_is_better: bool = True) -> float
 @lru_cache(maxsize=16)
 def _permutations(runs: int, first: int) -> npt.NDArray[np.intp]:
     return np.array(list(combinations(range(runs), first)), dtype=np.intp)
-
-
-def _verdict(a: Sample, b: Sample, test: WelchResult | None, rules: DecisionRules, levels: FamilyLevels) -> Judgement:
-    if test is None or levels.p is None or levels.p_equal is None or min(a.n, b.n) < MIN_RUNS:
-        return "no verdict"
-    if levels.p_equal < rules.alpha:
-        return "practically equal"
-    if levels.p < rules.alpha:
-        return "better" if (test.difference > 0) == rules.higher_is_better else "worse"
-    return "undecided"
 
 
 def _runs_needed(a: Sample, b: Sample, rules: DecisionRules, size: int) -> int | None:

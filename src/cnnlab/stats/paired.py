@@ -7,19 +7,18 @@ one-sided ones. A single network is compared by its images; the result then hold
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import copysign, fsum, inf, isfinite, sqrt
+from math import copysign, inf, sqrt
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
-from cnnlab.errors import UsageError
 from cnnlab.records import Record
 from cnnlab.stats.ablation import MAX_ARMS
 from cnnlab.stats.comparison import DecisionRules, Judgement
 from cnnlab.stats.multiple_testing import benjamini_hochberg, holm, per_test_levels
-from cnnlab.stats.sample import MIN_RUNS, Interval
+from cnnlab.stats.sample import MIN_RUNS, Interval, Sample
 from cnnlab.stats.welch import WelchResult
 
 BoolArray = npt.NDArray[np.bool_]
@@ -68,11 +67,8 @@ def mcnemar_test(
     """Compare two models on the same images.
 
     Args:
-        a, b: whether each model was right on each image, shape N.
+        a, b: whether each model was right on each of the same images, shape N.
         level: the confidence of the interval, between 0 and 1.
-
-    Raises:
-        UsageError: no images, or not the same number.
 
     Source of the interval: T. Tango: Equivalence test and confidence interval for the difference in proportions for
     the paired-sample design, Statistics in Medicine 17, 1998.
@@ -83,14 +79,7 @@ def mcnemar_test(
     """
     from scipy.stats import binomtest
 
-    if a.shape != b.shape or a.ndim != 1 or not len(a):
-        raise UsageError(
-            "two models are compared image by image",
-            where="a, b",
-            received=f"shapes {a.shape} and {b.shape}",
-            allowed="one value for each image, as many in both, one image or more",
-            next_step="give whether each model was right on each of the same images",
-        )
+    assert a.shape == b.shape == (len(a),), (a.shape, b.shape)
     first, second = a.astype(bool), b.astype(bool)
     only_a, only_b = int((first & ~second).sum()), int((second & ~first).sum())
     low, high = paired_interval(only_a, only_b, len(a), level)
@@ -229,14 +218,7 @@ def _family(
     """The verdict on each condition, and the level of its equivalence test."""
     screening = len(p) > MAX_ARMS
     adjusted = benjamini_hochberg if screening else holm
-    verdicts: list[Judgement] = []
-    for differs, equal, difference in zip(adjusted(p), adjusted(p_equal), differences, strict=True):
-        if equal < rules.alpha:
-            verdicts.append("practically equal")
-        elif differs < rules.alpha:
-            verdicts.append("better" if (difference > 0) == rules.higher_is_better else "worse")
-        else:
-            verdicts.append("undecided")
+    verdicts = list(map(rules.verdict, differences, adjusted(p), adjusted(p_equal)))
     return verdicts, per_test_levels(p_equal, rules.alpha, screening=screening)
 
 
@@ -254,14 +236,10 @@ def _effect(n: int, difference: float, interval: Interval, equal: Interval, verd
 
 def _paired_t_test(differences: Sequence[float]) -> WelchResult | None:
     """The paired t-test; None for fewer than two differences, or one that is not finite."""
-    n = len(differences)
-    if n < 2 or not all(map(isfinite, differences)):
+    sample = Sample(name="", values=tuple(differences))
+    if sample.failures or sample.mean is None or sample.sd is None:
         return None
-    # Relative to the lowest, equal differences have a spread of exactly 0.
-    lowest = min(differences)
-    mean = fsum(value - lowest for value in differences) / n
-    variance = fsum((value - lowest - mean) ** 2 for value in differences) / (n - 1)
-    return WelchResult(lowest + mean, sqrt(variance / n), n - 1)
+    return WelchResult(sample.mean, sample.sd / sqrt(sample.n), sample.n - 1)
 
 
 def _p_zero(gained: int, lost: int) -> float:

@@ -21,7 +21,6 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.errors import UsageError
 from cnnlab.stats.ablation import Ablation
 from cnnlab.stats.sample import Interval
 from cnnlab.stats.welch import WelchResult, family_level
@@ -33,13 +32,11 @@ def random_effects_interval(a: BoolArray, b: BoolArray, *, level: float = 0.95) 
     """The interval of the difference in accuracy, A − B, for new seeds and new images, (low, high) as fractions.
 
     Args:
-        a, b: whether each run (row) was right on each image (column), shapes S_a×N and S_b×N; the same N images.
+        a, b: whether each run (row) was right on each image (column), shapes S_a×N and S_b×N: two runs or more each,
+            on the same N images, two or more.
         level: the confidence, between 0 and 1.
-
-    Raises:
-        UsageError: tables of different images, or fewer than two runs per arm or two images.
     """
-    _check_tables(a, b)
+    assert a.shape[1] == b.shape[1], (a.shape, b.shape)
     runs_a, runs_b = a.mean(axis=1), b.mean(axis=1)
     gaps = a.mean(axis=0) - b.mean(axis=0)
     of_images = max(float(gaps.var(ddof=1)) - _residual_variance(a) - _residual_variance(b), 0.0)
@@ -84,15 +81,3 @@ def _residual_variance(right: BoolArray) -> float:
     runs, images = right.shape
     residual = right - right.mean(axis=1, keepdims=True) - right.mean(axis=0, keepdims=True) + right.mean()
     return float(np.sum(residual**2) / ((runs - 1) * (images - 1) * runs))
-
-
-def _check_tables(a: BoolArray, b: BoolArray) -> None:
-    fits = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[1]
-    if not fits or min(*a.shape, *b.shape) < 2:
-        raise UsageError(
-            "the variances of runs and images can't be told apart in these",
-            where="a, b",
-            received=f"shapes {'×'.join(map(str, a.shape))} and {'×'.join(map(str, b.shape))}",
-            allowed="runs × images, the same images in both; two runs or more an arm, two images or more",
-            next_step="give a row for each run, a column for each image",
-        )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from functools import cached_property
-from math import fsum, isfinite, sqrt
+from math import isfinite, sqrt
 
 from scipy.special import stdtrit
 
@@ -52,18 +53,12 @@ class Sample(Record):
     @cached_property
     def mean(self) -> float | None:
         """Of the finite values; None where there are none."""
-        if not self.finite:
-            return None
-        # Relative to the lowest, the mean of equal values is exactly their value.
-        lowest = min(self.finite)
-        return lowest + fsum(value - lowest for value in self.finite) / self.n
+        return statistics.mean(self.finite) if self.finite else None
 
     @cached_property
     def sd(self) -> float | None:
         """The standard deviation of the finite values, with n − 1; None for fewer than two."""
-        if self.mean is None or self.n < 2:
-            return None
-        return sqrt(fsum((value - self.mean) ** 2 for value in self.finite) / (self.n - 1))
+        return statistics.stdev(self.finite) if self.n > 1 else None
 
     def interval(self, level: float = LEVEL) -> Interval | None:
         """Student's interval of the mean, (low, high); None for fewer than two finite values.

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from cnnlab.errors import Problem, UsageError
 from cnnlab.records import Record, also_read_as
-from cnnlab.stats.comparison import DecisionRules
 from cnnlab.stats.multiple_testing import holm
 from cnnlab.stats.sample import MIN_RUNS, Sample
 from cnnlab.stats.welch import size_of_test, welch_test
@@ -80,14 +77,11 @@ def sweep_curve(
 
     Args:
         values: finite and distinct.
-        samples: the runs at each value.
+        samples: the runs at each value, as many.
         alpha: significance level, below 0.5.
         higher_is_better: False for a loss.
-
-    Raises:
-        UsageError: values that are not finite or not distinct, another number of samples, or an invalid alpha.
     """
-    _check(values, samples, alpha)
+    assert len(values) == len(samples) == len(set(values)), values
     enough = sum(sample.n >= MIN_RUNS for sample in samples) >= MIN_VALUES
     best = _best(samples, MIN_RUNS if enough else 1, higher_is_better)
     against_best = _p_against_best(samples, best)
@@ -186,19 +180,3 @@ def _plateau(samples: Sequence[Sample], p: Sequence[float | None], alpha: float)
     return tuple(
         place for place, (arm, value) in enumerate(arms) if arm.n >= MIN_RUNS and value is not None and value >= alpha
     )
-
-
-def _check(values: Sequence[float], samples: Sequence[Sample], alpha: float) -> None:
-    DecisionRules(delta=1.0, alpha=alpha).validate()
-    problems = []
-    if len(values) != len(samples):
-        received = f"{len(values)} values, {len(samples)} samples"
-        problems.append(Problem("each value has its runs", "values, samples", received, "as many", "give one for each"))
-    if not all(isfinite(value) for value in values) or len(set(values)) < len(values):
-        received = ", ".join(f"{value:g}" for value in values)
-        allowed = "finite numbers, each once"
-        problems.append(
-            Problem("these values make no curve", "values", received, allowed, "put the runs of one value together")
-        )
-    if problems:
-        raise UsageError.from_problems(problems)

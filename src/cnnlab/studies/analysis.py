@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from cnnlab.config.arms import RECIPE_KEY, format_override
 from cnnlab.config.study import Study
-from cnnlab.records import Environment, RunResult, Score
+from cnnlab.records import Environment, Score
+from cnnlab.runs.claims import measured_value
 from cnnlab.runs.index.run_index import FinishedRun, RunIndex
 from cnnlab.stats.ablation import Ablation, analyze_ablation
 from cnnlab.stats.random_effects import with_new_images
@@ -29,7 +30,7 @@ ACCURACY = "accuracy"
 
 
 class CollectedResults:
-    """The runs of a study, each read once."""
+    """The finished runs of a study, and what failed."""
 
     def __init__(self, plan: StudyPlan, index: RunIndex, failures: Mapping[str, str]) -> None:
         self.plan, self.study, self.index = plan, plan.study, index
@@ -46,7 +47,7 @@ class CollectedResults:
         self.failures |= self.index.damaged
 
     def seed_record(self, task: StudyTask, metric: str) -> SeedRecord:
-        """The record of one run."""
+        """The record of a task's run."""
         found = self.finished_runs.get(task.id)
         if found is None:
             failed = task.id in self.failures
@@ -58,8 +59,8 @@ class CollectedResults:
             seed=task.seed,
             run=found.folder.name,
             status=result.status,
-            value=_metric_value(result, metric),
-            train=_metric_value(result, f"train_{figure}"),
+            value=measured_value(metric, result),
+            train=measured_value(f"train_{figure}", result),
             epochs=result.epochs,
             seconds=result.seconds,
             message=result.message,
@@ -67,7 +68,7 @@ class CollectedResults:
         )
 
     def arm_record(self, arm: PlannedArm) -> ArmRecord:
-        """One arm with all its runs."""
+        """The record of an arm with all its runs."""
         seeds = tuple(self.seed_record(task, self.study.metric) for task in arm.tasks)
         times = [seed.seconds for seed in seeds if seed.seconds is not None]
         return ArmRecord(
@@ -119,7 +120,7 @@ class CollectedResults:
 
 
 def sample(name: str, seeds: Sequence[SeedRecord]) -> Sample:
-    """The metric of an arm's runs: NaN where one diverged or failed; one that has not started is left out."""
+    """The metric of an arm's runs, NaN for a diverged or failed one; runs that have not started are left out."""
     return Sample(name=name, values=tuple(_nan_if_none(seed.value) for seed in seeds if seed.status != "not run"))
 
 
@@ -135,18 +136,12 @@ def _format_change(key: str, value: Any) -> str:
     return format_override(key, value).partition("=")[2]
 
 
-def _metric_value(result: RunResult, metric: str) -> float | None:
-    split, _, figure = metric.partition("_")
-    score = getattr(result, split)
-    return score.metric(figure) if score is not None else None
-
-
 def _nan_if_none(value: float | None) -> float:
     return math.nan if value is None else value
 
 
 def analyse(collected: CollectedResults, *, budget_exhausted: bool) -> StudyResult:
-    """The result of a study, from the runs that exist.
+    """Analyse the finished runs of a study.
 
     Args:
         budget_exhausted: whether its budget ended it.
@@ -182,7 +177,7 @@ def analyse(collected: CollectedResults, *, budget_exhausted: bool) -> StudyResu
 def make_confirmation(
     collected: CollectedResults, winner: PlannedArm, baseline: PlannedArm, looks: int
 ) -> Confirmation:
-    """The second stage: fresh runs of both arms on the test set, which has been opened, for the `looks`th time."""
+    """The confirmation by fresh runs of both arms on the test set, which was opened for the `looks`th time."""
     study = collected.study
     metric = f"test_{study.split_metric}"
     runs, baseline_runs = ([collected.seed_record(task, metric) for task in arm.tasks] for arm in (winner, baseline))

@@ -166,7 +166,8 @@ class RunIndex:
             if isinstance(run, FinishedRun):
                 return run
             if run.reason != "unfinished":
-                self.damaged[task] = f"{run.run}: {run.reason}; remove it to have it made again"
+                reason = run.reason.removeprefix("damaged: ")
+                self.damaged[task] = f"{run.run}: {reason}; remove it to have it made again"
         return None
 
     def _load(self, folder: RunFolder) -> FinishedRun | SkippedRun:

@@ -1,4 +1,4 @@
-"""The runs of a folder at a glance. No torch."""
+"""Summaries of the runs of a folder, cached in the folder. No torch."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from cnnlab.errors import CnnlabError
 from cnnlab.records import Record
 
 SUMMARIES_FILE = ".summaries.json"
-# What a summary is read from; a folder with the first of them holds a run.
+# The files that a summary is read from; a folder with the first of them is a run.
 RECORD_FILES = ("recipe.toml", "result.json")
-# Two changes in so short a time may leave the same stamp on a file.
+# Two changes of a file within this time may leave the same stamp.
 SETTLED_NS = 2 * 10**9
 DAMAGED = "damaged: "
 
 
 class RunSummary(Record):
-    """One run; figures are None where it has not finished or did not look."""
+    """One run; figures are None if it has not finished or did not evaluate them."""
 
     run: str
     status: str
@@ -37,7 +37,7 @@ class RunSummary(Record):
     seed: int | None = None
 
 
-# How each column sorts: accuracies with the best first, the rest with the smallest first; None: there is no figure.
+# The sort key of each column: accuracies in descending order, others in ascending order; None: no figure.
 SORT_KEYS: dict[str, Callable[[RunSummary], Any]] = {
     "name": lambda run: run.run,
     "test": lambda run: None if run.test is None else -run.test,
@@ -49,11 +49,10 @@ SORT_KEYS: dict[str, Callable[[RunSummary], Any]] = {
 
 
 def summarize_runs(runs: Path) -> list[RunSummary]:
-    """Every run in a folder, by name, and so by time.
+    """Summarize every run in a folder, by name, and so by time.
 
-    What was read is kept in the folder's `.summaries.json`, with the stamps of the files that it is from; only runs
-    whose files are others are read again. The file may be deleted at any time, and one that can't be read or written
-    costs time alone.
+    Summaries are cached in the folder's `.summaries.json` with the stamps of the files that they are read from; runs
+    whose files have changed are read again. The cache may be deleted, unreadable or not writable.
     """
     kept: dict[str, _Entry] = _read_cache(runs / SUMMARIES_FILE)
     found: dict[str, _Entry] = {}
@@ -64,25 +63,25 @@ def summarize_runs(runs: Path) -> list[RunSummary]:
             continue  # no run
         entry = kept.get(name)
         if entry is None or entry.stamps != stamps:
-            # The stamps were taken first: a file that changes while it is read has others afterwards.
+            # The stamps are taken before reading: a file that changes meanwhile has other stamps.
             entry = _Entry(stamps=stamps, summary=_summarize_run(runs / name))
         found[name] = entry
     lasting = {name: entry for name, entry in found.items() if entry is kept.get(name) or entry.is_settled(now)}
     if lasting != kept:
-        with suppress(CnnlabError):  # a folder that can't be written to is listed all the same
+        with suppress(CnnlabError):  # the folder may be read-only
             atomic_write(runs / SUMMARIES_FILE, _File(runs=lasting).to_json().encode("utf-8"))
     return [entry.summary for entry in found.values()]
 
 
 def sort_runs(found: Iterable[RunSummary], column: str, reverse: bool = False) -> list[RunSummary]:
-    """Runs sorted by one of `SORT_KEYS`; those without the figure stand last, either way round."""
+    """Sort runs by one of `SORT_KEYS`; runs without the figure are last, also in reverse."""
     runs, figure = list(found), SORT_KEYS[column]
     known = sorted((run for run in runs if figure(run) is not None), key=figure, reverse=reverse)
     return [*known, *(run for run in runs if figure(run) is None)]
 
 
 def _summarize_run(path: Path) -> RunSummary:
-    # What reads a run takes longer to load than thousands of kept summaries.
+    # This import takes longer than reading thousands of cached summaries.
     from cnnlab.storage.run_folder import RunFolder
 
     folder = RunFolder(path)
@@ -106,19 +105,19 @@ def _summarize_run(path: Path) -> RunSummary:
 
 
 class _Entry(Record):
-    """A summary, and the stamps of the files that it was read from."""
+    """A summary, with the stamps of the files that it was read from."""
 
     stamps: tuple[tuple[int, ...] | None, ...]
     summary: RunSummary
 
     def is_settled(self, now: int) -> bool:
-        """Whether any later change of the files shows in their stamps; a damaged run may be readable to other code."""
+        """Whether later changes of the files show in their stamps; a damaged run may be readable by other versions."""
         times = [stamp[0] for stamp in self.stamps if stamp is not None]
         return now - max(times) > SETTLED_NS and not self.summary.status.startswith(DAMAGED)
 
 
 class _File(Record):
-    """The summaries of a folder's runs, by the names of their folders."""
+    """The cache file: summaries by the names of run folders."""
 
     version: Literal[1] = 1
     runs: dict[str, _Entry]
@@ -140,12 +139,9 @@ def _subfolders(runs: Path) -> list[str]:
 
 
 def _stamp(path: str) -> tuple[int, ...] | None:
-    """What changes with a file: when it was changed, by the system's clock, and written to, its size, and which it is.
-
-    None where there is no file.
-    """
+    """The change and modification times, size and inode of a file; None if there is none."""
     try:
-        found = os.stat(path)  # noqa: PTH116 (a Path for each of 20,000 files takes longer than the look at them)
+        found = os.stat(path)  # noqa: PTH116 (creating 20,000 Paths takes longer than the calls)
     except OSError:
         return None
     return (found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino)
