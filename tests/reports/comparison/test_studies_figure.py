@@ -10,17 +10,15 @@ def test_arms_are_matched_by_name(make_study):
     two = make_study({"flips": 0.0, "wide": 0.02, "plain": 0.0}, runs=3, seed=1, failed={"wide": 1})
     rows = overlay_rows([one, two])
     assert [row.name for row in rows] == ["plain", "flips", "wide"]
-    assert [[mark.study for mark in row.marks] for row in rows] == [[0, 1], [0, 1], [1]]
-    assert rows[1].marks[0].mean == one.arm("flips").sample.mean
-    assert rows[1].marks[1].mean == two.arm("flips").sample.mean
-    assert rows[1].marks[1].interval == two.arm("flips").sample.interval()
-    assert rows[2].marks[0].remark == "1 of 3 failed"
+    assert [list(row.samples) for row in rows] == [[0, 1], [0, 1], [1]]
+    assert rows[1].samples == {0: one.arm("flips").sample, 1: two.arm("flips").sample}
+    assert "1 of 3 failed" in [text.get_text() for text in overlay_figure([one, two]).axes[0].texts]
 
 
 def test_sweeps_share_an_axis(make_study):
     rows = overlay_rows([make_study(sweep=SWEEP[1:], runs=5), make_study(sweep=SWEEP[::-1], runs=5, seed=1)])
     assert [row.sweep_value for row in rows] == list(SWEEP)
-    assert [len(row.marks) for row in rows] == [1, 2, 2, 2]
+    assert [len(row.samples) for row in rows] == [1, 2, 2, 2]
 
 
 def test_every_study_is_named_and_seen(make_study):

@@ -38,35 +38,24 @@ STYLES = (("train", "o"), ("validation", "s"), ("test", "^"), ("ink", "D"), ("mu
 
 
 @dataclass(frozen=True)
-class OverlayMark:
-    """An arm, or a value, in one study; `study` is its index."""
-
-    study: int
-    values: tuple[float, ...]
-    mean: float | None
-    interval: Interval | None
-    remark: str
-
-
-@dataclass(frozen=True)
 class OverlayRow:
-    """An arm, or the value of a sweep, in the studies that have it."""
+    """An arm, or the value of a sweep; `samples` are of the studies that have it, by the index of the study."""
 
     name: str
     sweep_value: float | None
-    marks: tuple[OverlayMark, ...]
+    samples: dict[int, Sample]
 
 
-def overlay_rows(results: Sequence[StudyResult]) -> tuple[OverlayRow, ...]:
+def overlay_rows(results: Sequence[StudyResult]) -> list[OverlayRow]:
     """The arms of all studies, each once, in the order of the studies; the values of sweeps in ascending order."""
     rows: dict[str | float, OverlayRow] = {}
-    for number, result in enumerate(results):
+    for study, result in enumerate(results):
         for arm in result.arms:
             key = arm.name if arm.sweep_value is None else arm.sweep_value
-            known = rows.get(key, OverlayRow(arm.name, arm.sweep_value, ()))
-            rows[key] = OverlayRow(known.name, known.sweep_value, (*known.marks, _mark(number, arm.sample)))
-    found = list(rows.values())
-    return tuple(sorted(found, key=lambda row: row.sweep_value or 0.0) if results[0].curve is not None else found)
+            rows.setdefault(key, OverlayRow(arm.name, arm.sweep_value, {})).samples[study] = arm.sample
+    if results[0].curve is None:
+        return list(rows.values())
+    return sorted(rows.values(), key=lambda row: row.sweep_value or 0.0)
 
 
 def overlay_figure(results: Sequence[StudyResult]) -> Figure:
@@ -81,17 +70,18 @@ def _arms_figure(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> 
     canvas = new_canvas(figure)
     _legend(canvas, results, text.metric_name(results[0].metric))
     names = text.short_names([row.name for row in rows], MAX_NAME_LENGTH)
-    left, right = names_width(names, MAX_NAMES_WIDTH), 92.0 if any(m.remark for r in rows for m in r.marks) else 8.0
+    left, right = names_width(names, MAX_NAMES_WIDTH), 92.0 if any(map(missing_runs_text, _samples(rows))) else 8.0
     axes = row_axes(figure, left, head, WIDTH - left - right, len(rows), row)
     axes.set_xlim(_value_range(rows))
     for number, each in enumerate(rows):
         write_text(canvas, left - 10, head + row * (number + 0.5), names[number], ha="right")
         if number:
             axes.axhline(number - 0.5, color=COLOURS["line"], linewidth=0.8)
-        for mark in each.marks:
-            height = (mark.study - (len(results) - 1) / 2) * MARK_HEIGHT
-            _draw(axes, mark, number + height / row, along=True)
-            write_text(canvas, WIDTH - right + 8, head + row * (number + 0.5) + height, mark.remark, colour="muted")
+        for study, sample in each.samples.items():
+            height = (study - (len(results) - 1) / 2) * MARK_HEIGHT
+            _draw(axes, study, sample, number + height / row, horizontal=True)
+            y = head + row * (number + 0.5) + height
+            write_text(canvas, WIDTH - right + 8, y, missing_runs_text(sample), colour="muted")
     set_ticks(axes, axes.bbox.width)
     return figure
 
@@ -104,16 +94,16 @@ def _sweeps_figure(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -
     sweep_values = [row.sweep_value for row in rows if row.sweep_value is not None]
     set_sweep_axis(axes, sweep_values)
     axes.set_ylim(_value_range(rows))
-    for number in range(len(results)):
+    for study in range(len(results)):
         # Side by side, so that studies don't cover each other.
-        offset = 5.0 * (number - (len(results) - 1) / 2)
+        offset = 5.0 * (study - (len(results) - 1) / 2)
         moved = offset_copy(axes.transData, axes.get_figure(root=True), x=offset, units="points")
-        points = [(row.sweep_value or 0.0, mark) for row in rows for mark in row.marks if mark.study == number]
-        means = [(value, mark.mean) for value, mark in points if mark.mean is not None]
+        points = [(row.sweep_value or 0.0, row.samples[study]) for row in rows if study in row.samples]
+        means = [(value, sample.mean) for value, sample in points if sample.mean is not None]
         if means:
-            axes.plot(*zip(*means, strict=True), color=COLOURS[STYLES[number][0]], linewidth=1.4, transform=moved)
-        for value, mark in points:
-            _draw(axes, mark, value, along=False, transform=moved)
+            axes.plot(*zip(*means, strict=True), color=COLOURS[STYLES[study][0]], linewidth=1.4, transform=moved)
+        for value, sample in points:
+            _draw(axes, study, sample, value, horizontal=False, transform=moved)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=TICK_STEPS))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
     name = text.sweep_key(results[0])
@@ -121,20 +111,21 @@ def _sweeps_figure(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -
     return figure
 
 
-def _draw(axes: Axes, mark: OverlayMark, position: float, *, along: bool, **style: Any) -> None:
-    """Draw runs, interval and mean, horizontally (`along`) or vertically."""
+def _draw(axes: Axes, study: int, sample: Sample, position: float, *, horizontal: bool, **style: Any) -> None:
+    """Draw the runs, the interval and the mean of an arm at a position of the other axis."""
+    colour, marker = STYLES[study]
 
     def plot(values: Sequence[float], kind: str, **own: Any) -> None:
         positions = [position] * len(values)
-        axes.plot(*((values, positions) if along else (positions, values)), kind, color=COLOURS[colour], **own, **style)
+        points = (values, positions) if horizontal else (positions, values)
+        axes.plot(*points, kind, color=COLOURS[colour], **own, **style)
 
-    colour, marker = STYLES[mark.study]
-    plot(mark.values, "o", markersize=4, alpha=0.4, markeredgewidth=0)
-    if mark.interval is not None:
-        low, high = axes.get_xlim() if along else axes.get_ylim()
-        plot([max(mark.interval[0], low), min(mark.interval[1], high)], "-", linewidth=2)
-    if mark.mean is not None:
-        plot([mark.mean], marker, markersize=7.5, markeredgewidth=0)
+    plot(sample.finite, "o", markersize=4, alpha=0.4, markeredgewidth=0)
+    if (interval := sample.interval()) is not None:
+        low, high = axes.get_xlim() if horizontal else axes.get_ylim()
+        plot([max(interval[0], low), min(interval[1], high)], "-", linewidth=2)
+    if sample.mean is not None:
+        plot([sample.mean], marker, markersize=7.5, markeredgewidth=0)
 
 
 def _legend(canvas: Axes, results: Sequence[StudyResult], title: str) -> None:
@@ -149,11 +140,11 @@ def _legend(canvas: Axes, results: Sequence[StudyResult], title: str) -> None:
         write_text(canvas, 28 + BOLD_WIDTH * text_width(name, SMALL), height, note, colour="muted")
 
 
+def _samples(rows: Sequence[OverlayRow]) -> list[Sample]:
+    return [sample for row in rows for sample in row.samples.values()]
+
+
 def _value_range(rows: Sequence[OverlayRow]) -> Interval:
-    marks = [mark for row in rows for mark in row.marks]
-    values = [value for mark in marks for value in mark.values]
-    return axis_limits(values, [mark.interval for mark in marks if mark.interval is not None])
-
-
-def _mark(study: int, sample: Sample) -> OverlayMark:
-    return OverlayMark(study, sample.finite, sample.mean, sample.interval(), missing_runs_text(sample))
+    samples = _samples(rows)
+    intervals = [interval for sample in samples if (interval := sample.interval()) is not None]
+    return axis_limits([value for sample in samples for value in sample.finite], intervals)
