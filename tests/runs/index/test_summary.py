@@ -6,6 +6,7 @@ import multiprocessing
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock, call
 
 import pytest
 
@@ -36,6 +37,14 @@ def test_a_finished_an_unfinished_and_a_damaged_run(own: RunFolder) -> None:
     assert found[1] == RunSummary(run="x-unfinished", status="unfinished", source=own.recipe().data.source, seed=0)
     assert found[2].status.startswith("damaged: result.json is damaged: ")
     assert found[3].status.startswith("damaged: ")
+
+
+def test_only_reading_has_progress(own: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "SETTLED_NS", -1)
+    for expected in ([call("reading runs", 1, 1, "runs")], []):
+        progress = Mock()
+        summarize_runs(own.path.parent, progress)
+        assert progress.mock_calls == expected
 
 
 RUNS = [

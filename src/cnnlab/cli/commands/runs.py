@@ -56,7 +56,7 @@ def list_runs(
 
 
 def _show_list(runs: Path, sort: str, reverse: bool, output_format: OutputFormat) -> None:
-    from cnnlab.cli.output.console import show, show_json, write
+    from cnnlab.cli.output.console import progress_reporter, show, show_json, write
     from cnnlab.cli.output.text_tables import plain_text, rich_table
     from cnnlab.render.document import Document
     from cnnlab.reports.runs_table import runs_table
@@ -69,7 +69,8 @@ def _show_list(runs: Path, sort: str, reverse: bool, output_format: OutputFormat
             allowed=", ".join(SORT_KEYS),
             next_step=did_you_mean(sort, SORT_KEYS),
         )
-    found = sort_runs(summarize_runs(runs), sort, reverse)
+    with progress_reporter() as progress:
+        found = sort_runs(summarize_runs(runs, progress), sort, reverse)
     if output_format == "json":
         show_json([summary.model_dump() for summary in found])
     elif output_format in ("markdown", "latex"):

@@ -48,16 +48,18 @@ SORT_KEYS: dict[str, Callable[[RunSummary], Any]] = {
 }
 
 
-def summarize_runs(runs: Path) -> list[RunSummary]:
+def summarize_runs(runs: Path, progress: Callable[[str, int, int, str], None] | None = None) -> list[RunSummary]:
     """Summarize every run in a folder, by name, and so by time.
 
     Summaries are cached in the folder's `.summaries.json` with the stamps of the files that they are read from; runs
-    whose files have changed are read again. The cache may be deleted, unreadable or not writable.
+    whose files have changed are read again, with calls of `progress`. The cache may be deleted, unreadable or not
+    writable.
     """
     kept: dict[str, _Entry] = _read_cache(runs / SUMMARIES_FILE)
     found: dict[str, _Entry] = {}
     now = time.time_ns()
-    for name in sorted(_subfolders(runs)):
+    names = sorted(_subfolders(runs))
+    for number, name in enumerate(names, 1):
         stamps = tuple(_stamp(f"{runs}/{name}/{record}") for record in RECORD_FILES)
         if stamps[0] is None:
             continue  # no run
@@ -65,6 +67,8 @@ def summarize_runs(runs: Path) -> list[RunSummary]:
         if entry is None or entry.stamps != stamps:
             # The stamps are taken before reading: a file that changes meanwhile has other stamps.
             entry = _Entry(stamps=stamps, summary=_summarize_run(runs / name))
+            if progress is not None:
+                progress("reading runs", number, len(names), "runs")
         found[name] = entry
     lasting = {name: entry for name, entry in found.items() if entry is kept.get(name) or entry.is_settled(now)}
     if lasting != kept:
