@@ -163,7 +163,7 @@ def test_predict_report_runs_and_test_on_a_run(told: dict[str, Any], colours: Pa
     opened = cnnlab("test", run)
     assert opened.exit_code == 0
     assert len(ledger.read_text(encoding="utf-8").splitlines()) == before + 1
-    assert f"looked at {before + 1} times" in opened.stderr
+    assert f"opened {before + 1} times" in opened.stderr
 
 
 def test_a_quick_start_trains_and_says_what_is_next(

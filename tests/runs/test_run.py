@@ -223,7 +223,7 @@ def test_open_test_adds_one_opening_and_the_figures(recipe: Callable[..., Recipe
 def test_open_test_refuses_a_run_without_a_test_part(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     folder = run(recipe(test=0.0, epochs=1), RunContext(runs=tmp_path))
     assert folder.data().test_set == ""
-    with pytest.raises(RunError, match=r"this run's data has no test part\n  next:     give data.test a share"):
+    with pytest.raises(RunError, match=r"this run's data has no test split\n  next:     give data.test a share"):
         open_test(folder.path)
     assert ledger(folder) == []
 
@@ -274,7 +274,7 @@ def test_the_listener_hears_of_every_validation_and_of_the_folder(
     assert said[1] == "computing in fp32, contiguous (as the recipe says)"
     assert said[2].startswith("! bias-before-batchnorm (conv1): ")
     # The validation part was scored when the weights were selected.
-    assert said[3:] == ["scoring the train part: 27 images", "scoring the test part: 12 images"]
+    assert said[3:] == ["scoring the train split: 27 images", "scoring the test split: 12 images"]
 
 
 def test_a_disk_that_fills_up_is_a_run_error(recipe: Callable[..., Recipe], tmp_path: Path) -> None:

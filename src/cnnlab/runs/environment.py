@@ -1,4 +1,4 @@
-"""Where a run is made: versions, machine, the code's own hash, and the folder from which its source is seen."""
+"""The environment of a run: versions, machine, a digest of the code; and a run's paths seen from here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.device import device_name, processor_name
 from cnnlab.version import __version__
 
-# What users write is not here: a default stands in the recipe, whose digest is another.
+# The code that decides a run's numbers. Defaults of a recipe are not here, since they are in the recipe's own digest.
 NUMERIC_SOURCES = (
     *("data", "evaluation", "models", "training", "randomness.py", "torch_rng.py", "distributed.py"),
     "storage/checkpoints.py",
@@ -46,7 +46,7 @@ _DOCSTRING_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunction
 
 
 def environment(device: torch.device, processes: int = 1) -> Environment:
-    """What must be said for another person to repeat a run."""
+    """The environment of this process."""
     return Environment(
         cnnlab=__version__,
         python=platform.python_version(),
@@ -62,7 +62,7 @@ def environment(device: torch.device, processes: int = 1) -> Environment:
 
 
 def relocate_recipe(folder: RunFolder, root: Path | None) -> Recipe:
-    """A run's recipe; relative paths that lead nowhere from here are followed from where the run was started."""
+    """A run's recipe; relative paths that do not exist here are taken from the folder that the run was started in."""
     recipe = folder.recipe()
     recipe = _relocate_backbone(recipe, folder)
     source = recipe.data.source
@@ -95,10 +95,9 @@ def _relocate_backbone(recipe: Recipe, folder: RunFolder) -> Recipe:
 
 @cache
 def code_hash() -> str:
-    """A digest of what a run computes by, in those source files that decide it; drawing and statistics do not.
+    """A digest of `NUMERIC_SOURCES`, without comments, docstrings and layout.
 
-    Comments, docstrings and layout do not count. It takes a second or more, so it is kept for files of these sizes and
-    times of change.
+    It takes a second or more, so it is cached by the sizes and modification times of the files.
     """
     root = Path(__file__).parents[1]
     parts = (root / part for part in NUMERIC_SOURCES)
@@ -119,8 +118,8 @@ def _code_hash(root: Path, files: Sequence[Path]) -> str:
 def normalize_source(source: bytes) -> str:
     """A Python file's syntax tree as text, without docstrings.
 
-    Not `ast.dump`, whose text for one tree differs between versions of Python. Here a field that is empty is left out,
-    as one that an older Python does not know is.
+    Not `ast.dump`, whose text differs between versions of Python: empty fields are left out here, since newer versions
+    add fields.
     """
     return _dump_tree(ast.parse(source))
 

@@ -1,6 +1,6 @@
 """The final figures of a run: of its selected weights, in eval mode, on un-augmented images.
 
-The test split is opened here and nowhere else but for a curve; the ledger has the line before the first look.
+The test split is opened only here and for a test curve; each opening is recorded in the ledger first.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ from cnnlab.training.device import choose_device, disable_tf32
 from cnnlab.training.loop import TrainingState
 from cnnlab.training.precision import torch_memory_format
 
-# How the message of a run begins, or ends, whose test split was asked for and could not be read.
-TEST_UNREADABLE = "the test part can't be read: "
+# The message of a run whose test split could not be read; "part" in runs of earlier versions.
+TEST_UNREADABLE = "the test split can't be read: "
+EARLIER_TEST_UNREADABLE = "the test part can't be read: "
 
 
 @disable_tf32()
@@ -49,11 +50,11 @@ def open_test(
     already_recorded: bool = False,
     dataset_factory: DatasetFactory = open_dataset,
 ) -> RunResult:
-    """Open the test set of a finished run, write that down, and add the figures to the run.
+    """Evaluate a finished run on its test set; the opening is recorded in the ledger, the figures in the run.
 
     Args:
         context: names the device and the data folder.
-        already_recorded: True where the opening has been written down already, for several runs at once.
+        already_recorded: True if the opening has been recorded already, for several runs at once.
 
     Raises:
         RunError: the run has not finished, its data has no test split, or its weights are not those of its figures.
@@ -69,31 +70,33 @@ def open_test(
         check_same_data(folder, dataset)
         if "test" not in dataset.splits:
             step = "give data.test a share, and train again"
-            raise RunError("this run's data has no test part", where=str(path), next_step=step)
+            raise RunError("this run's data has no test split", where=str(path), next_step=step)
         network = trained_network(folder, target, log)
         purpose = "" if already_recorded else "test command"
         loader = open_test_split(folder, dataset, target, folder.precision_config(), purpose)
-        found = _predict(network, loader)
-        folder.write_predictions("test", found)
-        tested = compute_score(found.logits, found.labels, dataset.classes)
-        message = result.message.partition(TEST_UNREADABLE)[0].removesuffix("; ")
-        result = result.model_copy(update={"test": tested, "message": message})
+        predictions = _predict(network, loader)
+        folder.write_predictions("test", predictions)
+        score = compute_score(predictions.logits, predictions.labels, dataset.classes)
+        message = result.message
+        for unreadable in (TEST_UNREADABLE, EARLIER_TEST_UNREADABLE):
+            message = message.partition(unreadable)[0].removesuffix("; ")
+        result = result.model_copy(update={"test": score, "message": message})
         folder.write("result.json", result.to_json(indent=2))
         check_test_leaks(folder, dataset, log)
     return result
 
 
 def trained_network(folder: RunFolder, device: torch.device, log: LogFn) -> nn.Module:
-    """A run's network with its selected weights, in eval mode and in the memory format of its training.
+    """Load a run's network with its selected weights, in eval mode and in the memory format of its training.
 
     Raises:
-        RunError: the weights are damaged or missing; for a finished run no others will do than those of its figures.
+        RunError: the weights are damaged or missing; for a finished run, those of its figures are.
     """
     return selected_network(folder, device, log)[0]
 
 
 def selected_network(folder: RunFolder, device: torch.device, log: LogFn) -> tuple[nn.Module, float]:
-    """The same, and the epoch that its weights are of; errors as there."""
+    """Load the network as `trained_network`, and the epoch of its weights."""
     result = folder.result()
     return _load_selected(folder, device, log, result.selected_epoch if result else None)
 
@@ -101,18 +104,18 @@ def selected_network(folder: RunFolder, device: torch.device, log: LogFn) -> tup
 def write_final_result(
     folder: RunFolder, setup: TrainingSetup, training: TrainingState, inputs: TrainingInputs, log: LogFn
 ) -> None:
-    """The final figures: of the selected weights, in eval mode, on un-augmented images."""
+    """Evaluate the selected weights, in eval mode, on un-augmented images, and write result.json."""
     scores: dict[Split, Score] = {}
     selected, message = training.selected_epoch, ""
     if not training.diverged:
-        # Where the selected weights are damaged, those before them are used, aloud: the figures say of which they are.
+        # If the selected weights are damaged those before them are used, with a warning; `selected` is their epoch.
         network, selected = _load_selected_everywhere(folder, setup, log)
-        found = training.selected_logits if selected == training.selected_epoch else None
-        scores, message = _final_scores(folder, setup, network, inputs, found, log)
+        logits = training.selected_logits if selected == training.selected_epoch else None
+        scores, message = _final_scores(folder, setup, network, inputs, logits, log)
         training.diverged = not scores
     if training.average is not None and not training.average.num_averaged:
-        never = "the training ended before an average began: these are its last weights"
-        message = f"{never}; {message}" if message else never
+        no_average = "the training ended before an average began: these are its last weights"
+        message = f"{no_average}; {message}" if message else no_average
     if not setup.process_group.is_main:
         return
     _save_example(folder, setup)
@@ -149,7 +152,7 @@ def open_test_split(
     purpose: str,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> ImageLoader:
-    """The test split. That it is looked at is written down before it is read, unless it has no purpose of its own."""
+    """Open the test split. The opening is recorded in the ledger before it is read, unless `purpose` is empty."""
     if process_group.is_main and purpose:
         record_opening(folder.path.parent, folder.name, dataset.test_set_id(), purpose)
     with process_group.main_process_first():
@@ -159,15 +162,15 @@ def open_test_split(
 def _load_selected(
     folder: RunFolder, device: torch.device, log: LogFn, epoch: float | None = None
 ) -> tuple[nn.Module, float]:
-    """The network with the best weights that are whole, or with those of `epoch`; and the epoch that they are of."""
-    network = plan_run_network(folder).build(0, "cpu")  # every number of it is then replaced
+    """Load the network with its newest undamaged best weights, or with those of `epoch`; and their epoch."""
+    network = plan_run_network(folder).build(0, "cpu")  # all its weights are then replaced
     tensors, saved = load_weights(folder.path, "best", log, epoch)
     load_network_state(network, tensors, str(folder.path / saved.file))
     return network.to(device).to(memory_format=torch_memory_format(folder.precision_config())).eval(), saved.epoch
 
 
 def _load_selected_everywhere(folder: RunFolder, setup: TrainingSetup, log: LogFn) -> tuple[nn.Module, float]:
-    """The same in every process: the writer reads the weights, and the others have them from it."""
+    """Load the selected network in every process: the main process reads the weights and broadcasts them."""
     process_group = setup.process_group
     if process_group.is_main:
         network, epoch = _load_selected(folder, setup.device, log)
@@ -187,10 +190,10 @@ def _final_scores(
     validation_logits: npt.NDArray[np.float32] | None,
     log: LogFn,
 ) -> tuple[dict[Split, Score], str]:
-    """A score for each split that may be looked at, and a word on what is odd.
+    """Score each split but a sealed test split; and a message on what is wrong, or "".
 
-    There is none, and the test split stays shut, for weights that diverged. Of the other splits cached features count
-    where they are exact up to rounding; the test split's images go through the whole network.
+    There are no scores for weights that diverged. Cached features are used for the train and validation splits if
+    they are exact up to rounding; the test split's images go through the whole network.
     """
     scores: dict[Split, Score] = {}
     message = ""
@@ -208,7 +211,7 @@ def _final_scores(
                     "end of the recipe",
                     setup.process_group,
                 )
-            except SourceError as error:  # what was trained is not lost for an image that can't be read
+            except SourceError as error:  # an image that can't be read does not end the run
                 message = f"{TEST_UNREADABLE}{error.problems[0]}"
                 continue
         features = inputs.eval_loader(split)
@@ -217,16 +220,17 @@ def _final_scores(
             and validation_logits is not None
             and inputs.validation is (loader if features is None else features)
         ):
-            found = Predictions(loader.labels, validation_logits)
+            predictions = Predictions(loader.labels, validation_logits)
         else:
-            log(f"scoring the {split} part: {len(loader):,} images")
+            log(f"scoring the {split} split: {len(loader):,} images")
             if features is not None and inputs.model_split is not None:
-                found = _predict(inputs.model_split.trainable_tail(network).eval(), features, setup.process_group)
+                tail = inputs.model_split.trainable_tail(network).eval()
+                predictions = _predict(tail, features, setup.process_group)
             else:
-                found = _predict(network, loader, setup.process_group)
+                predictions = _predict(network, loader, setup.process_group)
         if setup.process_group.is_main and (split != "train" or setup.recipe.train.predictions == "all"):
-            folder.write_predictions(split, found)
-        scores[split] = compute_score(found.logits, found.labels, setup.dataset.classes)
+            folder.write_predictions(split, predictions)
+        scores[split] = compute_score(predictions.logits, predictions.labels, setup.dataset.classes)
         if split == "train" and not math.isfinite(scores[split].loss):
             return {}, ""
     guessing = math.log(len(setup.dataset.classes))
@@ -237,7 +241,7 @@ def _final_scores(
 
 
 def _save_example(folder: RunFolder, setup: TrainingSetup) -> None:
-    """Keep one image, never of the test split, so that the page shows activations where the data is not at hand."""
+    """Save one image, never of the test split, so that the report can show activations without the data."""
     split, loader = (
         ("validation", setup.validation_loader)
         if setup.validation_loader is not None

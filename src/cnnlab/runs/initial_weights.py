@@ -1,7 +1,7 @@
-"""The state that a training begins with, known again by its digest.
+"""The digest of a network's initial weights.
 
-A run keeps no copy of it: it is drawn anew from the seed, or loaded anew. The digest tells whether what was made anew
-is what the run began with, which another version of torch, another file of weights or an edited recipe would change.
+A run stores no copy of its initial weights: they are initialised again from the seed, or loaded again. The digest shows
+whether the result is the same; another version of torch, another weights file or an edited recipe would change it.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from cnnlab.storage.run_folder import INITIAL_WEIGHTS_FILE, RunFolder
 
 
 def state_digest(network: nn.Module) -> str:
-    """SHA-256 over every parameter and buffer of a network: name, type, shape and bytes, in the order of the names.
+    """SHA-256 of every parameter and buffer of a network: name, dtype, shape and bytes, sorted by name.
 
-    Neither the device nor the order in memory matters.
+    It does not depend on the device or the memory format.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         header = f"{name} {tensor.dtype} {tuple(tensor.shape)}\n"
-        # As bytes, since NumPy knows no bfloat16.
+        # As bytes, since NumPy has no bfloat16.
         values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(header.encode() + values.numpy().tobytes())
     return digest.hexdigest()
 
 
 def record_initial_weights(folder: RunFolder, network: nn.Module) -> None:
-    """Write down what a training begins with; it has not taken a step yet."""
+    """Write the digest of a network that has not been trained yet."""
     record = InitialWeightsRecord(sha256=state_digest(network), tensors=len(network.state_dict()))
     folder.write(INITIAL_WEIGHTS_FILE, record.to_json(indent=2))

@@ -1,4 +1,4 @@
-"""A recipe with a backbone, with all that follows from its weights spelled out."""
+"""Fill in the settings of a recipe that follow from its backbone's weights."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from cnnlab.models.pretrained.weights import weights_label
 
 
 def resolve_recipe(recipe: Recipe, root: Path | None = None, saved_backbone: Path | None = None) -> Recipe:
-    """The recipe with what its backbone's weights decide: normalisation, channels, sizes, and which weights they are.
+    """Fill in what the backbone's weights decide: normalisation, channels, sizes, and the name of the weights.
 
     Images of different sizes, or larger than the backbone's, are decoded at its size; smaller ones are enlarged in
-    front of it, on the device. A recipe without a backbone, and one that is resolved, stays as it is.
+    front of it, on the device. A recipe without a backbone, or one that is resolved, is returned as it is.
 
     Args:
-        root: where catalogue data lives.
-        saved_backbone: what a run kept of the run that its backbone is from, where this is a run's recipe.
+        root: the folder of catalogue data.
+        saved_backbone: for the recipe of a run, the run's own records of the run that its backbone is from.
 
     Raises:
-        SpecError: nothing has the backbone's name, or there are no such weights.
-        RunError: the run that it is from can't be read.
+        SpecError: there is no such backbone, or there are no such weights.
+        RunError: the run that the backbone is from can't be read.
         SourceError: the data is not found.
     """
     return _resolve(recipe, lambda size: _is_larger(recipe.data, size, root), saved_backbone)
 
 
 def resolve_recipe_like(recipe: Recipe, run_recipe: Recipe, saved_backbone: Path | None = None) -> Recipe:
-    """A recipe as it was resolved when a run was made of it; its data need not be at hand.
+    """Resolve a recipe as it was when a run was made of it; without its data.
 
     Args:
-        run_recipe: the run's recipe, which tells whether images were brought to the backbone's size.
+        run_recipe: the run's recipe, which has the size that images were decoded at.
         saved_backbone: as for `resolve_recipe`; errors too.
     """
     ours, theirs = recipe.model.backbone, run_recipe.model.backbone
     if isinstance(ours, RunBackbone) and isinstance(theirs, RunBackbone) and fnmatchcase(theirs.path, ours.path):
-        # Of the runs that a pattern names, it was that one.
+        # A pattern may name several runs; the run's recipe has the one that was taken.
         named = recipe.model.model_copy(update={"backbone": with_path(ours, theirs.path)})
         recipe = recipe.model_copy(update={"model": named})
     return _resolve(recipe, lambda size: run_recipe.data.size == size, saved_backbone)
 
 
 def with_named_run(recipe: Recipe) -> Recipe:
-    """The recipe with the very run that its backbone is from, where it has a pattern; a later run changes nothing then.
+    """Replace a pattern for the run that a backbone is from by the newest run that it names.
 
     Raises:
         RunError: the pattern names no run.
@@ -66,20 +66,20 @@ def with_named_run(recipe: Recipe) -> Recipe:
 def _resolve(recipe: Recipe, is_larger: Callable[[tuple[int, int]], bool], saved_backbone: Path | None) -> Recipe:
     if recipe.model.backbone is None:
         return recipe
-    made_for = backbone_pretrained_config(recipe.model.backbone, saved_backbone)
+    config = backbone_pretrained_config(recipe.model.backbone, saved_backbone)
     backbone = _with_weights_name(recipe.model.backbone)
-    require_channels(recipe.data.channels or made_for.shape[0], made_for)
-    # A stem for small images takes them as small as they are.
+    require_channels(recipe.data.channels or config.shape[0], config)
+    # A stem for small images takes them at their own size.
     small = isinstance(backbone, LibraryBackbone) and backbone.stem == "small"
-    size = recipe.model.resize or ("own" if small else made_for.shape[1:])
+    size = recipe.model.resize or ("own" if small else config.shape[1:])
     model = {
         "backbone": backbone,
         "resize": size,
-        "interpolation": recipe.model.interpolation or made_for.interpolation,
+        "interpolation": recipe.model.interpolation or config.interpolation,
     }
-    data: dict[str, Any] = {"channels": recipe.data.channels or made_for.shape[0]}
+    data: dict[str, Any] = {"channels": recipe.data.channels or config.shape[0]}
     if recipe.data.normalize in (None, "weights"):
-        data["normalize"] = (made_for.mean, made_for.std)
+        data["normalize"] = (config.mean, config.std)
     if recipe.data.size is None and size != "own" and is_larger((size[0], size[1])):
         data["size"] = size
     return recipe.model_copy(
@@ -88,7 +88,7 @@ def _resolve(recipe: Recipe, is_larger: Callable[[tuple[int, int]], bool], saved
 
 
 def _with_weights_name(backbone: Backbone) -> Backbone:
-    """The backbone with the very name of its weights, or of its run."""
+    """The backbone with the full name of its weights, or the path of its run."""
     if isinstance(backbone, RunBackbone):
         return with_path(backbone, newest_run_path(backbone.path))
     if backbone.weights == "none":
@@ -98,7 +98,7 @@ def _with_weights_name(backbone: Backbone) -> Backbone:
 
 
 def _is_larger(data: Data, size: tuple[int, int], root: Path | None) -> bool:
-    """Whether the images of a folder or an archive are of several sizes, or larger than this one."""
+    """Whether the images of a folder or an archive have several sizes, or are larger than this one."""
     if data.source in CATALOGUE:
         return False
     sizes = open_folder(find_files(data.source, root)).sample_headers().sizes

@@ -1,4 +1,4 @@
-"""Several arms against a baseline: verdicts that hold for all of them together."""
+"""Several arms against a baseline, with family-wise verdicts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Ablation(Record):
     """Arms against a baseline.
 
     Attributes:
-        comparisons: each arm (A) against the baseline (B), in the order of `arms`. Their intervals hold all at once.
-        screening: more than 20 arms: of the verdicts a share of alpha is wrong, not one family in 1/alpha.
-        dunnett: p-values of Dunnett's test, a cross-check that takes the spreads for equal; in the order of `arms`.
-            None where it can't be, an arm without two finite runs or no spread at all, and for a screening.
+        comparisons: each arm (A) against the baseline (B), in the order of `arms`, with simultaneous intervals.
+        screening: whether there are more than 20 arms: alpha is then the false discovery rate.
+        dunnett: p-values of Dunnett's test, a cross-check that assumes equal variances; in the order of `arms`; None
+            for a screening, if an arm has fewer than two finite runs, or if no arm has any spread.
     """
 
     baseline: Sample
@@ -44,17 +44,17 @@ def analyze_ablation(
     higher_is_better: bool = True,
     accuracy: bool = True,
 ) -> Ablation:
-    """Each arm against the baseline, with verdicts as in `compare` that hold for the family of all arms.
+    """Compare each arm with the baseline, with verdicts as in `compare` that hold for all arms together.
 
-    Better and worse are read from Welch's p-values, size-corrected and adjusted by Holm's rule, practical equality from
-    a family of its own. Past 20 arms both are adjusted by Benjamini's and Hochberg's, and it is called a screening. An
-    arm with too few finite runs for a verdict still counts in the families: what was planned is what is corrected for.
+    "Better" and "worse" are from Welch's p-values, size-corrected and adjusted by Holm, "practically equal" from a
+    family of its own. Past 20 arms both are adjusted by Benjamini–Hochberg, and it is called a screening. An arm with
+    too few finite runs for a verdict still counts in the families.
 
-    Size-corrected: each p-value is the largest rate at which Welch's test gives one as small where there is no
-    difference, whatever the two spreads (`welch_test.size`). Uncorrected, far in its tails the test finds too much
-    where few runs of an arm meet many of the baseline: with 5 seeds an arm and `baseline_seeds`, 6.4 % of families of 6
-    and 7.7 % of 10 would show an arm where none differs, not 5 %. A single arm is compared as in `compare`, and the
-    intervals of an arm without a verdict are Welch's own.
+    Size-corrected: each p-value is the largest rate at which Welch's test gives one as small under no difference, over
+    all ratios of the two variances (`welch_test.size`). Uncorrected, the test is liberal far in its tails if an arm has
+    few runs and the baseline many: with 5 seeds an arm and `baseline_seeds`, 6.4 % of families of 6 and 7.7 % of 10
+    would show a difference where there is none, not 5 %. A single arm is compared as in `compare`, and the intervals of
+    an arm without a verdict are Welch's own.
 
     Args and errors: those of `compare`.
     """
@@ -75,7 +75,7 @@ def family_comparisons(baseline: Sample, arms: Sequence[Sample], rules: Decision
         return (compare_pair(arms[0], baseline, rules),)
     screening = len(arms) > MAX_ARMS
     adjusted = benjamini_hochberg if screening else holm
-    # None for an arm that gets no verdict: it counts in the families as one that shows nothing.
+    # None for an arm that gets no verdict; it counts in the families with p = 1.
     tests = [welch_test(arm, baseline) if min(arm.n, baseline.n) >= MIN_RUNS else None for arm in arms]
     p = [size_of_test(test.p, arm.n, baseline.n) if test else 1.0 for arm, test in zip(arms, tests, strict=True)]
     p_equal = [
@@ -83,22 +83,22 @@ def family_comparisons(baseline: Sample, arms: Sequence[Sample], rules: Decision
         for arm, test in zip(arms, tests, strict=True)
     ]
     levels = per_test_levels(p_equal, rules.alpha, screening=screening)
-    found = []
+    comparisons = []
     for arm, test, differs, equal, level in zip(arms, tests, adjusted(p), adjusted(p_equal), levels, strict=True):
         nominal = family_level(rules.alpha, len(arms), arm.n, baseline.n)
         if test is None:
             own = FamilyLevels(len(arms), None, None, nominal, level)
         else:
             own = FamilyLevels(len(arms), differs, equal, nominal, nominal_level(2 * level, arm.n, baseline.n) / 2)
-        found.append(make_comparison(arm, baseline, welch_test(arm, baseline), rules, own))
-    return tuple(found)
+        comparisons.append(make_comparison(arm, baseline, welch_test(arm, baseline), rules, own))
+    return tuple(comparisons)
 
 
 def baseline_seeds(n: int, k: int) -> int:
-    """The runs that a baseline gets which k arms of n runs are compared with: ⌈n·√k⌉.
+    """The number of runs of a baseline that k arms of n runs are compared with: ⌈n·√k⌉.
 
     Source: C. W. Dunnett: A multiple comparison procedure for comparing several treatments with a control, JASA 50,
-    1955: all differences together are then the most exact for the same number of runs.
+    1955: this minimises the total variance of the differences for the same number of runs.
 
     Raises:
         UsageError: n or k below 1.
@@ -126,10 +126,10 @@ def _dunnett(baseline: Sample, arms: Sequence[Sample]) -> tuple[float, ...] | No
         return None
     from scipy.stats import dunnett
 
-    # The p-values are integrated with drawn points: a stream of their own makes them the same every time.
-    drawn = generator(0, "dunnett")
+    # The p-values are integrated by quasi-Monte Carlo: a stream of their own makes them reproducible.
+    stream = generator(0, "dunnett")
     with warnings.catch_warnings():
-        # An arm whose runs all measured the same is no reason to doubt the others.
+        # Raised for an arm whose runs are all equal, which the test allows.
         warnings.filterwarnings("ignore", "Precision loss occurred", RuntimeWarning)
-        found = dunnett(*(arm.finite for arm in arms), control=baseline.finite, random_state=drawn)
-    return tuple(float(p) for p in found.pvalue)
+        result = dunnett(*(arm.finite for arm in arms), control=baseline.finite, random_state=stream)
+    return tuple(float(p) for p in result.pvalue)

@@ -123,7 +123,7 @@ def test_a_test_part_that_can_not_be_read_keeps_the_training_and_exits_with_1(
     told = json.loads(done.stdout)
     assert told["validation"]["accuracy"] >= 0
     assert (told["status"], told["test"]) == ("finished", None)
-    assert told["message"].startswith("the test part can't be read: ")
+    assert told["message"].startswith("the test split can't be read: ")
     assert f"cnnlab test {told['run']}" in done.stderr
     for path, content in zip(test, whole, strict=True):
         path.write_bytes(content)

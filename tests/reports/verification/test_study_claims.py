@@ -184,7 +184,7 @@ def test_the_result_of_another_study_answers_nothing_of_this_one(
     assert problem.where == f"{runs / 'studies' / 'drop'}: {where}"
     assert problem.received.startswith(was)
     assert problem.allowed == now
-    assert "carry it out: cnnlab study" in problem.next_step
+    assert "run it: cnnlab study" in problem.next_step
 
 
 def test_a_study_that_was_changed_and_cut_off_has_no_result_yet(
@@ -202,7 +202,7 @@ def test_a_study_that_was_changed_and_cut_off_has_no_result_yet(
             verify(file(**fields), runs=runs)
         assert caught.value.problems[0].where.startswith(f"{kept.parent}: {where}")
     kept.write_text("[torn")
-    with pytest.raises(RunError, match="of what study the result here is can't be read"):
+    with pytest.raises(RunError, match="the study of the result here can't be read"):
         verify(file(), runs=runs)
 
 
@@ -217,7 +217,7 @@ def test_a_file_and_data_that_were_moved_are_the_same_study(
 
 def test_other_seeds_than_the_files_are_told(file: Callable[..., Path], runs: Path) -> None:
     notes = verify(file(seeds=9), runs=runs).notes
-    assert "It was carried out with 5 seeds, and the file asks for 9." in notes
+    assert "It was run with 5 seeds, and the file asks for 9." in notes
 
 
 def test_a_run_that_confirmed_a_study_has_its_opening_in_the_ledger(

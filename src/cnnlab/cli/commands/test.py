@@ -30,6 +30,6 @@ def open_test_set(
         callbacks = RunProgressBar(shown).callbacks()
         open_test(folder.path, RunContext.of(data, device, callbacks))
         write_report(folder, callbacks.log)
-        looks = len(openings(folder.path.parent, folder.data().test_set))
-        callbacks.log(f"this test set has been looked at {looks} times, by all runs in {folder.path.parent}")
+        times = len(openings(folder.path.parent, folder.data().test_set))
+        callbacks.log(f"this test set has been opened {times} times, by all runs in {folder.path.parent}")
     show_result(folder, json)

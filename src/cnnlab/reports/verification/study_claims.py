@@ -23,7 +23,7 @@ SOURCE = "data.source"
 
 
 def rejudge_claims(file: Path, runs: Path) -> StudyResult:
-    """The stored result of a study, with the claims that its file has now.
+    """Judge the claims that a study's file has now by the study's stored result.
 
     Args:
         runs: the folder of runs.
@@ -35,55 +35,53 @@ def rejudge_claims(file: Path, runs: Path) -> StudyResult:
     folder = study_folder(runs, study_name(file.stem))
     result = read_result(folder)
     stored = _stored_study(folder, file)
-    # What was set by hand to make it smaller is no other study: its verdicts say so.
+    # A study that was shortened with --set is the same study; its verdicts are "shortened".
     study = Study.read(file).model_copy(update={"shortened": stored.shortened})
     for where, was, now in chain(_differences(stored, study), _result_differences(result, study, runs)):
-        step = f"carry it out: cnnlab study {file}; what was found before: cnnlab verify {folder}"
+        step = f"run it: cnnlab study {file}; the stored result: cnnlab verify {folder}"
         what = "the result here is of another study than this file"
         raise RunError(what, where=f"{folder}: {where}", received=was, allowed=now, next_step=step)
     notes = list(result.notes)
     if stored.seeds != study.seeds:
-        notes.append(f"It was carried out with {len(stored.seeds)} seeds, and the file asks for {len(study.seeds)}.")
+        notes.append(f"It was run with {len(stored.seeds)} seeds, and the file asks for {len(study.seeds)}.")
     rules = {"δ": "smallest_difference", "α": "alpha", "baseline": "baseline", "δ under shifts": "shift_difference"}
     for name, key in rules.items():
         if (was := getattr(stored, key)) != (now := getattr(study, key)):
-            notes.append(
-                f"It was carried out with {name} = {was}, and the file says {now}, by which claims are judged here."
-            )
+            notes.append(f"It was run with {name} = {was}; the file has {now}, by which the claims are judged here.")
     if gone := missing_runs(study, result, runs):
         notes.append(
-            f"{len(gone)} of its runs are no longer in {runs}: of them only the study's own figures are known."
+            f"{len(gone)} of its runs are no longer in {runs}; only the figures in the study's result are used."
         )
     claims = judge_study_claims(study, result, runs)
     return result.model_copy(update={"claims": claims, "notes": tuple(notes)})
 
 
 def _stored_study(folder: Path, file: Path) -> Study:
-    """The study as it ran."""
+    """The study that the stored result is of."""
     try:
         return Study.read_stored(folder / "study.toml")
     except SpecError as error:
-        step = f"carry it out again: cnnlab study {file}"
-        what = f"of what study the result here is can't be read: {error.problems[0].what}"
+        step = f"run it again: cnnlab study {file}"
+        what = f"the study of the result here can't be read: {error.problems[0].what}"
         raise RunError(what, where=str(folder / "study.toml"), next_step=step) from None
 
 
 def _differences(stored: Study, study: Study) -> Iterator[tuple[str, str, str]]:
-    """Where the study that ran differs from this one: location, old and new value."""
+    """The differences between the stored study and the file's: location, stored and current value."""
     for key in ("metric", "vary_split"):
         if getattr(stored, key) != getattr(study, key):
             yield key, str(getattr(stored, key)), str(getattr(study, key))
     yield from _recipe_differences("base", stored.base, study.base, study.shortened)
-    then, now = ({arm.name: arm.recipe for arm in each.list_arms()} for each in (stored, study))
-    for name in [*now, *(name for name in then if name not in now)]:
-        if name not in then or name not in now:
-            yield "arms", ", ".join(then), ", ".join(now)
+    before, now = ({arm.name: arm.recipe for arm in each.list_arms()} for each in (stored, study))
+    for name in [*now, *(name for name in before if name not in now)]:
+        if name not in before or name not in now:
+            yield "arms", ", ".join(before), ", ".join(now)
         else:
-            yield from _recipe_differences(f"arms.{name}", then[name], now[name], study.shortened)
+            yield from _recipe_differences(f"arms.{name}", before[name], now[name], study.shortened)
 
 
 def _result_differences(result: StudyResult, study: Study, runs: Path) -> Iterator[tuple[str, str, str]]:
-    """The same for the result itself: a study that is cut off has written down what it is, and no result yet."""
+    """The differences between the result and the file's study: one that was interrupted keeps the result before it."""
     if result.metric != study.metric:
         yield "metric", result.metric, study.metric
     recipes = {arm.name: arm.recipe for arm in study.list_arms()}
@@ -97,22 +95,19 @@ def _result_differences(result: StudyResult, study: Study, runs: Path) -> Iterat
         if seed is not None:
             folder = RunFolder(runs / seed.run)
             run_recipe = folder.recipe()
-            was, now = (
-                experiment_settings(run_recipe),
-                experiment_settings(resolve_like_run(recipes[arm.name], folder, run_recipe)),
-            )
-            yield from _setting_differences(
-                f"arms.{arm.name}, in {seed.run}", was, now, (*IGNORED_KEYS, *study.shortened)
-            )
+            settings = experiment_settings(resolve_like_run(recipes[arm.name], folder, run_recipe))
+            ignored = (*IGNORED_KEYS, *study.shortened)
+            where = f"arms.{arm.name}, in {seed.run}"
+            yield from _setting_differences(where, experiment_settings(run_recipe), settings, ignored)
 
 
 def _recipe_differences(
     location: str, stored: Recipe, current: Recipe, ignored: Sequence[str]
 ) -> Iterator[tuple[str, str, str]]:
-    was, is_now = _recipe_settings(stored), _recipe_settings(current)
-    if is_same_source(was[SOURCE], is_now[SOURCE]):
-        was[SOURCE] = is_now[SOURCE]
-    yield from _setting_differences(location, was, is_now, ignored)
+    before, now = _recipe_settings(stored), _recipe_settings(current)
+    if is_same_source(before[SOURCE], now[SOURCE]):
+        before[SOURCE] = now[SOURCE]
+    yield from _setting_differences(location, before, now, ignored)
 
 
 def _setting_differences(
@@ -120,12 +115,13 @@ def _setting_differences(
 ) -> Iterator[tuple[str, str, str]]:
     for key in sorted((stored.keys() | current.keys()) - set(ignored)):
         if stored.get(key) != current.get(key):
-            then, here = (
-                format_override(key, facts[key]) if key in facts else f"no {key}" for facts in (stored, current)
+            before, now = (
+                format_override(key, settings[key]) if key in settings else f"no {key}"
+                for settings in (stored, current)
             )
-            yield location, then, here
+            yield location, before, now
 
 
 def _recipe_settings(recipe: Recipe) -> dict[str, Any]:
-    """A recipe's settings; its seed splits the data of a study."""
+    """A recipe's settings, with its seed, which splits the data of a study."""
     return {**experiment_settings(recipe), "train.seed": recipe.train.seed, SOURCE: recipe.data.source}

@@ -1,4 +1,4 @@
-"""Published figures of a recipe held against all its runs in a folder, or those of runs against them. No torch."""
+"""The claims of a recipe, judged by its runs in a folder; or those of runs, judged by these runs. No torch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from cnnlab.runs.index.run_index import FinishedRun, RunIndex, SkippedRun, resol
 from cnnlab.runs.index.same_data import is_same_source
 from cnnlab.storage.run_folder import RunFolder
 
-# What a run may have otherwise than its recipe and still be a run of it: its data (other data is compared, and not
-# judged), how it was computed, when the test set was opened, which seed splits; and what shortens it, which its
-# verdicts then say.
+# The settings that may differ between a run and its recipe: how it was computed, when the test set was opened, and
+# which seed splits. So may its data (compared, not judged) and what shortens it (the verdict is "shortened").
 IGNORED_KEYS = (
     *("train.test", "train.predictions", "train.precision", "train.memory_format", "train.sync_batchnorm"),
     "data.split_seed",
@@ -29,14 +28,14 @@ SHORTENING_KEYS = ("train.epochs", "train.budget", "data.limit", "data.per_class
 
 @dataclass(frozen=True)
 class JudgedExperiments:
-    """Experiments with their claims judged, and a word on runs that do not count."""
+    """Experiments with their claims judged, and notes on the runs that are left out."""
 
     experiments: tuple[Experiment, ...]
     notes: tuple[str, ...]
 
 
 def judge_recipe_claims(path: Path, runs: Path) -> JudgedExperiments:
-    """All finished runs of a recipe's file in a folder of runs.
+    """Judge the claims of a recipe's file by all its finished runs in a folder.
 
     Raises:
         SpecError: the file is no recipe.
