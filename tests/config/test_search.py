@@ -140,10 +140,10 @@ def test_searches_that_come_with_cnnlab_are_ones(path: Path) -> None:
         ({"search": {"data.validation": "uniform(0.1, 0.3)"}, "use": {}}, "compared on the same images"),
         ({"search": {"train.test": ["end", "curve"]}, "use": {}}, "the test set is sealed"),
         ({"search": {}, "use": {}}, "there is nothing to search"),
-        ({"sampler": "grid"}, "search.lr: a grid has no end of such values"),
+        ({"sampler": "grid"}, "search.lr: this space has infinitely many values"),
         ({"sampler": "tpa"}, "did you mean 'tpe'"),
         ({"metric": "test_accuracy"}, "the test set is sealed: `confirm` opens it"),
-        ({"confirm": 1}, "one run says nothing of the spread"),
+        ({"confirm": 1}, "one run has no spread"),
         ({"trails": 3}, "did you mean 'trials'"),
     ],
 )

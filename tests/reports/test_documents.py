@@ -19,8 +19,8 @@ from cnnlab.reports.study import page
 from cnnlab.reports.study.plan import plan_document
 from cnnlab.reports.study.text import headline
 from cnnlab.reports.study.view import study_document
-from cnnlab.studies.plan_summary import ArmPlan, plan_summary
-from cnnlab.studies.result import StudyResult
+from cnnlab.studies.forecast import plan_summary
+from cnnlab.studies.result import ArmPlan, StudyResult
 
 Golden = Callable[..., None]
 SWEEP = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)

@@ -13,9 +13,9 @@ import pytest
 
 from cnnlab.config.study import FIRST_FRESH_SEED, Study
 from cnnlab.context import RunContext
-from cnnlab.errors import RunError
+from cnnlab.errors import RunError, UsageError
 from cnnlab.records import RunResult
-from cnnlab.reports.study.text import headline
+from cnnlab.reports.study.view import confirmation_title
 from cnnlab.storage.run_folder import list_runs
 from cnnlab.storage.test_ledger import LEDGER, openings
 from cnnlab.studies import plan
@@ -84,8 +84,8 @@ def test_a_second_stage_that_was_cut_opens_nothing_until_all_its_runs_are_there(
 
     result = staged.carry_out(confirmable(), heard=cut)
     assert result.confirmation is None
-    assert "not confirmed: some of its runs have not been made" in staged.said
-    assert "nothing is confirmed: some of its runs have not been made" in result.notes
+    assert "not confirmed: some of its runs are missing" in staged.said
+    assert "nothing is confirmed: some of its runs are missing" in result.notes
     assert result.is_untested
     assert not (staged.runs / LEDGER).exists()
     assert staged.carry_out(confirmable()).confirmation is not None
@@ -114,7 +114,7 @@ def test_one_process_at_a_time_opens_a_test_set(confirmable: Callable[..., Study
     [
         ({"seeds": 2}, "no arm has three finished runs", False),
         ({"baseline": "fast"}, "the baseline 'fast' has the best mean", False),
-        ({"base": {"test": 0.0}}, "the data has no test part", True),
+        ({"base": {"test": 0.0}}, "the data has no test split", True),
     ],
     ids=["few seeds", "the baseline wins", "no test part"],
 )
@@ -168,17 +168,16 @@ def test_an_arm_of_which_runs_diverged_is_not_chosen(confirmable: Callable[..., 
     result = staged.carry_out(study)
     assert result.arm("lucky").sample.mean == 1.0
     assert result.confirmation.winner == "fast"
-    assert "not chosen from, since runs of them failed: lucky" in staged.said
+    assert "not eligible, since runs of them failed: lucky" in staged.said
 
 
 def test_each_look_at_the_test_set_is_told(confirmable: Callable[..., Study], staged: Any) -> None:
     first = staged.carry_out(confirmable())
     assert first.confirmation.looks == 1
-    assert "opened once" in headline(first)
+    assert "opened once" in confirmation_title(first.confirmation)
     second = staged.carry_out(confirmable(confirm=3))
     assert second.confirmation.looks == len((staged.runs / LEDGER).read_text().splitlines()) == 2
-    assert "which has been looked at 2 times here" in headline(second)
-    assert "opened once" not in headline(second)
+    assert "opened 2 times so far" in confirmation_title(second.confirmation)
 
 
 def test_the_second_stage_spends_the_same_budget(confirmable: Callable[..., Study], staged: Any) -> None:
@@ -225,7 +224,7 @@ def test_a_damaged_run_has_failed_and_is_named(study: Studies, lab: Any, carried
 def test_another_study_of_the_same_name_is_refused(study: Studies, lab: Any, carried: Callable[[Study], Any]) -> None:
     carried(study())
     other = study({"plain": {}, "two": {"train.optimizer": "sgd(0.01)"}}, {"epochs": 3}, seeds=1)
-    with pytest.raises(RunError, match="another study is called colours: it has no arm of this one"):
+    with pytest.raises(UsageError, match="another study is called colours, and shares no arm with this one"):
         lab.carry_out(other)
 
 

@@ -21,8 +21,8 @@ Carried = Callable[[Study], StudyResult]
 SLOW = {"train.optimizer": "sgd(0.001)"}
 AFTER = "after the first run had begun"
 COUNTED = (
-    "the seeds were changed {{}}: from 2 an arm, 2 of the baseline to {}; where seeds are added until a verdict comes, "
-    "more verdicts are wrong than α says"
+    "the seeds were changed {{}}: from 2 an arm, 2 of the baseline to {}; adding seeds until there is a verdict "
+    "raises the error rate above α"
 )
 
 
@@ -82,9 +82,7 @@ def test_what_can_not_be_read_is_taken_from_the_study_that_the_folder_keeps(
     beside = "study 'drop' had begun to run all of these arms before this one was declared"
     assert told(tmp_path / "beside", study()) == (beside,)
     check_study_name(folder, edited)
-    unread = (
-        "what was declared before the first run can't be read: the study.toml that the folder keeps was taken for it"
-    )
+    unread = "the preregistration can't be read: study.toml in the folder was used in its place"
     assert preregister(folder, study()).versions == (make_preregistration(study()),)
     assert preregister(folder, edited).deviations()[-2:] == (unread, f"δ was changed {AFTER}: from none to 0.1")
 
@@ -92,7 +90,7 @@ def test_what_can_not_be_read_is_taken_from_the_study_that_the_folder_keeps(
 def test_what_can_be_read_nowhere_is_declared_anew(study: Studies, tmp_path: Path) -> None:
     (tmp_path / "it").mkdir()
     (tmp_path / "it" / "declared.json").write_text("{")
-    anew = "what was declared before the first run can't be read: it was declared anew"
+    anew = "the preregistration can't be read: a new one was made"
     assert told(tmp_path / "it", study()) == (anew,)
 
 
@@ -114,7 +112,7 @@ def test_what_can_be_read_nowhere_is_declared_anew(study: Studies, tmp_path: Pat
         ),
         (
             {"claims": [{"arm": "slow", "published": {"test_accuracy": 0.5}}, {"arm": "slow", "published": "worse"}]},
-            "what is published was changed {}: claims, says",
+            "the published claims were changed {}: claims, says",
         ),
         ({"vary_split": True}, "vary_split was changed {}: from False to True"),
         ({"arms": {"plain": {}, "late": SLOW}}, "an arm got another name {}: 'slow' is called 'late'"),
@@ -150,14 +148,14 @@ def test_another_study_of_the_name_is_told_from_the_same_one(study: Studies, tmp
     check_study_name(folder, study(), second)
     check_study_name(folder, edited, first)
     check_study_name(folder, edited, folder / "study.toml")
-    with pytest.raises(UsageError, match=r"another study is called drop: it is that of .*a/drop\.toml") as refused:
+    with pytest.raises(UsageError, match=r"another study is called drop: it was read from .*a/drop\.toml") as refused:
         check_study_name(folder, edited, second)
     assert "give this one another name with --name" in str(refused.value)
     first.unlink()
     check_study_name(folder, edited, second)
     preregister(folder, edited, second)
     first.write_text(study().to_toml(), encoding="utf-8")
-    with pytest.raises(UsageError, match=r"another study is called drop: it is that of .*b/drop\.toml"):
+    with pytest.raises(UsageError, match=r"another study is called drop: it was read from .*b/drop\.toml"):
         check_study_name(folder, study(alpha=0.1), first)
 
 
@@ -173,7 +171,7 @@ def test_where_no_file_tells_two_studies_apart_their_content_does(study: Studies
         first.unlink()
     file = second if which.startswith(("second", "the")) else None
     other, base = {"plain": {}, "slow": SLOW}, {"epochs": 3}
-    with pytest.raises(UsageError, match="another study is called drop: it has no arm of this one") as is_:
+    with pytest.raises(UsageError, match="another study is called drop, and shares no arm with this one") as is_:
         check_study_name(folder, study(other, base), file)
     assert ("--name" if file else 'name="…"') in str(is_.value)
     check_study_name(folder, study({"plain": {}, "late": {"train.batch_size": 9}}), file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import runpy
 import subprocess
 import sys
 import threading
@@ -18,8 +19,9 @@ from cnnlab.config.study import Study
 from cnnlab.errors import RunError, UsageError
 from cnnlab.studies import ray_cluster as studies_ray_cluster
 from cnnlab.studies.folder import read_result, study_folder
-from cnnlab.studies.ray_cluster import is_visible, ray_cluster, shared_token, write_reply
+from cnnlab.studies.ray_cluster import is_visible, ray_cluster, shared_token
 
+fake_ray: Callable[..., dict[str, Any]] = runpy.run_path(str(Path(__file__).with_name("fake_ray.py")))["fake_ray"]
 Studies = Callable[..., Study]
 Tables = Callable[..., str]
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
@@ -37,24 +39,22 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_impatient")
-def test_a_node_that_sees_the_runs_folder_answers_in_it(tmp_path: Path) -> None:
+def test_a_node_tells_the_runs_folder_by_a_file_in_it(tmp_path: Path) -> None:
+    """The same path on another machine may be no folder, or one without the file."""
     with shared_token(tmp_path / "runs") as token:
-        name = write_reply(token, "node-1")
-        assert is_visible(token.with_name(name))
+        assert is_visible(token)
+        elsewhere = tmp_path / "elsewhere" / token.name
+        assert not is_visible(elsewhere)
+        elsewhere.parent.mkdir()
+        assert not is_visible(elsewhere)
     assert [*(tmp_path / "runs" / ".locks").iterdir()] == []
 
 
-@pytest.mark.full
-@pytest.mark.usefixtures("_impatient")
-def test_a_node_that_sees_another_folder_has_no_answer(tmp_path: Path) -> None:
-    """The same path on another machine: no folder, one without the file, one that can't be written to."""
-    with shared_token(tmp_path / "runs") as token:
-        elsewhere = tmp_path / "elsewhere" / token.name
-        assert write_reply(elsewhere, "node-1") == ""
-        elsewhere.parent.mkdir()
-        assert write_reply(elsewhere, "node-1") == ""
-        assert write_reply(elsewhere.parent / ("x" * 250), "node-1") == ""
-        assert not is_visible(token.with_name(f"{token.name}-node-1"))
+@pytest.mark.usefixtures("ray", "_impatient")
+def test_a_node_that_sees_another_folder_is_refused(study: Studies, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies_ray_cluster, "is_visible", lambda _: False)
+    with pytest.raises(RunError, match=r"the node 10\.0\.0\.1 does not see the runs folder"):
+        lab.carry_out(study(), ray_cluster())
 
 
 def test_a_file_that_comes_late_is_seen(tmp_path: Path) -> None:
@@ -68,6 +68,55 @@ def test_a_runs_folder_that_can_not_be_written_to_is_told(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="the runs folder can't be written to"), shared_token(tmp_path / "file"):
         pass
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A stand-in for Ray, with which these tests run where it is not installed."""
+    modules = fake_ray()
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(studies_ray_cluster, "READY_POLL_INTERVAL_S", 0)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    return modules["ray"]
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_cluster_gives_the_table_of_one_process(study: Studies, lab: Any, table: Tables) -> None:
+    known = study(seeds=1)
+    found = table(lab.carry_out(known, ray_cluster()))
+    assert lab.counts() == {"done": 2}
+    assert [*(lab.runs / ".locks").glob("shared-*")] == []
+    lab.runs = lab.runs.with_name("straight")
+    assert found == table(lab.carry_out(known))
+
+
+@pytest.mark.parametrize(("deaths", "statuses"), [(1, {"done": 2}), (5, {"done": 1, "failed": 1})])
+def test_a_run_whose_node_dies_is_retried_some_times(
+    study: Studies, lab: Any, ray: Any, monkeypatch: pytest.MonkeyPatch, deaths: int, statuses: dict[str, int]
+) -> None:
+    left = [ray.exceptions.RayError("the node died")] * deaths
+    real = studies_ray_cluster.run_task
+
+    def dying(task: Any, *arguments: Any) -> Any:
+        if task.arm == "slow" and left:
+            raise left.pop()
+        return real(task, *arguments)
+
+    monkeypatch.setattr(studies_ray_cluster, "run_task", dying)
+    lab.carry_out(study(seeds=1), ray_cluster())
+    assert lab.counts() == statuses
+    if deaths > 1:
+        assert lab.failures() == {("slow", 0): "its process or node was ended 4 times (RayError: the node died)"}
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_cluster_without_enough_cpus_is_refused(
+    study: Studies, lab: Any, ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [{**fake_ray(0)["ray"].nodes()[0]}])
+    with pytest.raises(UsageError, match=r"no node of the cluster has room for a run: it takes \d+ CPUs?"):
+        lab.carry_out(study(), ray_cluster())
 
 
 def on_two_nodes(study: Study, lab: Any, harm: str, threads: int = 1) -> dict[str, Any]:

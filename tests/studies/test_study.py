@@ -181,15 +181,12 @@ def _failing(
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
-    [
-        (lambda folder: shutil.rmtree(folder / "red"), "other here is not the data with which the study was planned"),
-        pytest.param(shutil.rmtree, "no data is found by this name", marks=pytest.mark.full),
-    ],
+    "harm",
+    [lambda folder: shutil.rmtree(folder / "red"), pytest.param(shutil.rmtree, marks=pytest.mark.full)],
     ids=["a class is gone", "all is gone"],
 )
 def test_data_that_changes_in_the_course_fails_its_arm_alone(
-    study: Studies, lab: Any, colours: Path, tmp_path: Path, harm: Callable[[Path], object], said: str
+    study: Studies, lab: Any, colours: Path, tmp_path: Path, harm: Callable[[Path], object]
 ) -> None:
     """Nothing is filed as a run of data that it was not trained on."""
     other = shutil.copytree(colours, tmp_path / "other")
@@ -201,7 +198,7 @@ def test_data_that_changes_in_the_course_fails_its_arm_alone(
 
     result = lab.carry_out(study({"plain": {}, "other": {"data.source": str(other)}}), heard=heard)
     assert list(lab.failures()) == [("other", 0), ("other", 1)]
-    assert all(said in words for words in lab.failures().values()), lab.failures()
+    assert all("files give no image" in text for text in lab.failures().values()), lab.failures()
     assert [seed.status for seed in result.arm("plain").seeds] == ["finished"] * 2
     assert [note.partition(":")[0] for note in result.notes] == ["'other'"]
 

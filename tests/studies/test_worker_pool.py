@@ -105,7 +105,7 @@ def test_a_process_that_dies_between_two_runs_takes_none_with_it(study: Studies,
     """It is found dead when it is given its next run."""
     plan = make_plan(study(seeds=1), "colours", RunContext(device="cpu"))
     place = RunContext(lab.runs, device="cpu")
-    outcomes = processes(1)(plan.tasks(), place, lambda *_: None, lambda: True)
+    outcomes = processes(1)(plan.tasks(), place, plan.dataset_cache, lambda *_: None, lambda: True)
     ended = [next(outcomes).status]
     [worker] = multiprocessing.active_children()
     os.kill(worker.pid, signal.SIGKILL)
@@ -137,7 +137,7 @@ def test_a_run_that_another_process_is_at_is_waited_for(study: Studies, lab: Any
     ended: list[TaskResult] = []
     with locked(claim, print):
         assert run_task(tasks[0], place, shelf, lambda *_: None).status == "busy"
-        outcomes = in_process(tasks, place, lambda *_: None, lambda: True)
+        outcomes = in_process(tasks, place, shelf, lambda *_: None, lambda: True)
         ended += [next(outcomes) for _ in tasks[1:]]
     ended += outcomes
     assert [outcome.id for outcome in ended] == [task.id for task in (*tasks[1:], tasks[0])]

@@ -307,7 +307,7 @@ def test_a_confirmation_that_can_not_be_made_is_noted(
     result = tune(search(base, search={"lr": [GOOD]}, sampler="grid", trials=1, confirm=2))
     assert result.confirmation is None
     why = {
-        "no test part": "nothing is confirmed: the data has no test part",
+        "no test part": "nothing is confirmed: the data has no test split",
         "unreadable": "the test set could not be scored: the weights are damaged",
     }
     assert why[missing] in result.notes

@@ -1,10 +1,11 @@
-"""How trials are counted: as many as were asked for, whoever asks, and none lost with its process."""
+"""How trials are counted: as many as were asked for, whichever process runs them, and none lost with its process."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from contextlib import closing
 from math import log10
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,18 @@ import pytest
 import sklearn  # noqa: F401  (sets environment variables when it is first imported, as by Optuna where it is there)
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.config.search import Search
-from cnnlab.storage.lock import locked
+from cnnlab.config.search import ParameterValues, Search
+from cnnlab.tuning import optuna_backend
 from cnnlab.tuning import trials as tuning_trials
-from cnnlab.tuning.trials import MAX_RETRIES, PendingTrial, TrialOutcome, TrialStore
+from cnnlab.tuning.result import TrialRecord
+from cnnlab.tuning.trials import MAX_RETRIES, TrialOutcome, TrialStore
 
 States = optuna.trial.TrialState
 
 
 @pytest.fixture
 def search(recipe: Callable[..., Recipe]) -> Callable[..., Search]:
-    """Makes a search of two parameters, of which only the first matters to what the tests tell it."""
+    """Makes a search of two parameters, of which only the first matters to the objectives here."""
 
     def make(**fields: Any) -> Search:
         usual: dict[str, Any] = {
@@ -36,166 +38,146 @@ def search(recipe: Callable[..., Recipe]) -> Callable[..., Search]:
     return make
 
 
-@contextmanager
-def doomed(search: Search, folder: Path) -> Iterator[TrialStore]:
-    """A process that is killed at the end: its lock is free then, and nothing else has been done."""
-    trials = TrialStore(search, "search", folder)
-    place = folder / "workers" / trials.workers.own_name
-    place.mkdir(parents=True)
-    with locked(place, print):
-        yield trials
-    trials.close()
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process counts as dead without a heartbeat for a second."""
+    monkeypatch.setattr(optuna_backend, "GRACE_PERIOD_S", 1)
+    monkeypatch.setattr(tuning_trials, "POLL_INTERVAL_S", 0.1)
 
 
-def always() -> bool:
-    return True
+def rate(_: optuna.Trial, values: ParameterValues) -> TrialOutcome:
+    """An objective without a run: the learning rate."""
+    return TrialOutcome("finished", value=float(values["lr"]))
 
 
-def finish(trials: TrialStore, value: Callable[[PendingTrial], float] = lambda asked: asked.values["lr"]) -> None:
-    """Ask for all trials, and tell a value of each without a run."""
-    while (asked := trials.ask(always)) is not None:
-        trials.tell(asked, TrialOutcome("finished", value=value(asked)))
+class Killed(BaseException):
+    """The process ends here, and nothing else is done."""
+
+
+def kill(search: Search, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ParameterValues:
+    """Run a trial in a process that is killed: its trial keeps running, without heartbeats."""
+    seen: list[ParameterValues] = []
+
+    def die(_: optuna.Trial, values: ParameterValues) -> TrialOutcome:
+        seen.append(values)
+        raise Killed
+
+    with monkeypatch.context() as patch, closing(TrialStore(search, "search", folder)) as trials:
+        patch.setattr(tuning_trials, "requeue", lambda *_, **__: None)
+        patch.setattr(trials.study, "tell", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            trials.run_next(die)
+    return seen[0]
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("locks", [True, pytest.param(False, marks=pytest.mark.full)], ids=["locks", "no locks"])
-def test_many_that_ask_at_once_get_exactly_the_trials(
-    search: Callable[..., Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
-) -> None:
-    """Without locks, as on a file system that has none, the numbers of the storage alone keep the count."""
-    wanted = search(trials=7, sampler="random")  # to keep quiet is not for threads
+def test_processes_at_the_same_time_run_exactly_the_trials(search: Callable[..., Search], tmp_path: Path) -> None:
+    wanted = search(trials=7, sampler="random")
     TrialStore(wanted, "race", tmp_path).close()
-
-    @contextmanager
-    def unlocked(*_: object) -> Iterator[None]:
-        yield
-
-    if not locks:
-        monkeypatch.setattr(TrialStore, "lock", unlocked)
-    numbers, ready = list[int](), threading.Barrier(4)
+    records, ready = list[TrialRecord](), threading.Barrier(4)
 
     def work() -> None:
-        with TrialStore(wanted, "race", tmp_path) as trials:
+        with closing(TrialStore(wanted, "race", tmp_path)) as trials:
             ready.wait()
-            while (asked := trials.ask(always)) is not None:
-                numbers.append(asked.number)
-                trials.tell(asked, TrialOutcome("finished", value=asked.values["lr"]))
+            trials.run_all(rate, records.append)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    with TrialStore(wanted, "race", tmp_path) as trials:
-        assert len(numbers) == len(set(numbers)) == 7
-        assert sorted(numbers) == [trial.number for trial in trials.records()]
-        assert trials.ask(always) is None
-        surplus = [trial for trial in trials.study.trials if trial.state == States.FAIL]
-        assert all(not trial.params for trial in surplus), "nothing is drawn for a trial too many"
+    with closing(TrialStore(wanted, "race", tmp_path)) as trials:
+        assert len(records) == 7
+        assert sorted(record.number for record in records) == [trial.number for trial in trials.records()]
+        assert trials.run_next(rate) is None
 
 
 @pytest.mark.full
-def test_who_saw_room_a_moment_too_early_gets_no_trial(
+def test_a_trial_that_began_a_moment_too_late_is_surplus(
+    search: Callable[..., Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = search(trials=1)
+    with closing(TrialStore(wanted, "search", tmp_path)) as trials:
+        assert trials.run_next(rate) is not None
+        monkeypatch.setattr(trials, "_has_room", lambda: True)  # as it was before the other trial began
+        assert trials.run_next(rate) is None
+        (surplus,) = [trial for trial in trials.study.trials if trial.user_attrs.get("surplus")]
+        assert (surplus.state, surplus.params) == (States.FAIL, {}), "no values are sampled for it"
+        assert len(trials.records()) == 1
+    with closing(TrialStore(search(trials=2), "search", tmp_path)) as more:
+        assert more.run_next(rate) is not None
+        assert len(more.records()) == 2
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_trial_whose_process_has_died_is_run_again_with_its_values(
     search: Callable[..., Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = search(trials=2)
-    with TrialStore(wanted, "search", tmp_path) as trials, TrialStore(wanted, "search", tmp_path) as late:
-        monkeypatch.setattr(late, "_enqueue_next", always)  # it looked when there was none
-        assert trials.ask(always) is not None
-        assert late.ask(always) is not None
-        assert late.ask(always) is None
-        assert [trial.number for trial in late.records()] == [0, 1]
-        (surplus,) = [trial for trial in late.study.trials if trial.user_attrs.get("surplus")]
-        assert (surplus.state, surplus.params) == (States.FAIL, {})
-    with TrialStore(search(trials=3), "search", tmp_path) as more:
-        assert more.ask(always) is not None, "one that was too many takes no place later"
-        assert len(more.records()) == 3
-
-
-def test_a_trial_whose_process_has_ended_is_made_again_with_its_values(
-    search: Callable[..., Search], tmp_path: Path
-) -> None:
-    wanted = search(trials=2)
-    with TrialStore(wanted, "search", tmp_path) as trials:
-        with doomed(wanted, tmp_path) as dying:
-            lost = dying.ask(always)
-            assert lost is not None
-            assert trials.others_running()
-            other = trials.ask(always)
-            assert other is not None
-            assert other.number == 1, "a process that lives keeps its trial"
-        again = trials.ask(always)
-        assert again is not None
-        assert again.values == lost.values
-        for asked in (other, again):
-            trials.tell(asked, TrialOutcome("finished", value=1.0))
-        assert trials.ask(always) is None
-        assert not trials.others_running()
-        assert [(trial.number, trial.again) for trial in trials.records()] == [(1, 0), (again.number, 1)]
+    values = kill(wanted, tmp_path, monkeypatch)
+    with closing(TrialStore(wanted, "search", tmp_path)) as trials:
+        assert [record.status for record in trials.records()] == ["running"]
+        trials.run_all(rate)
+        assert [(record.number, record.again, record.status) for record in trials.records()] == [
+            (1, 0, "finished"),
+            (2, 1, "finished"),
+        ]
+        assert trials.records()[1].params == values
 
 
 @pytest.mark.full
-def test_one_that_always_dies_has_failed_at_last(search: Callable[..., Search], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_impatient")
+def test_a_trial_whose_process_always_dies_has_failed(
+    search: Callable[..., Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = search(trials=1)
     for _ in range(MAX_RETRIES + 1):
-        with doomed(wanted, tmp_path) as dying:
-            assert dying.ask(always) is not None
-    with TrialStore(wanted, "search", tmp_path) as trials:
-        assert trials.ask(always) is None
+        kill(wanted, tmp_path, monkeypatch)
+        time.sleep(2.5)
+    with closing(TrialStore(wanted, "search", tmp_path)) as trials:
+        trials.run_all(rate)
         (record,) = trials.records()
         assert (record.status, record.again) == ("failed", MAX_RETRIES)
         assert record.message == f"its process was ended {MAX_RETRIES + 1} times"
 
 
 @pytest.mark.full
-def test_one_whose_process_was_told_to_end_costs_no_try(search: Callable[..., Search], tmp_path: Path) -> None:
-    values = []
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_costs_no_retry(
+    search: Callable[..., Search], tmp_path: Path, interruption: type[BaseException]
+) -> None:
+    seen: list[ParameterValues] = []
 
-    def interrupted() -> None:
-        with TrialStore(search(trials=1), "search", tmp_path) as trials:
-            asked = trials.ask(always)
-            assert asked is not None
-            values.append(asked.values)
-            raise KeyboardInterrupt
+    def interrupted(_: optuna.Trial, values: ParameterValues) -> TrialOutcome:
+        seen.append(values)
+        raise interruption
 
     for _ in range(MAX_RETRIES + 2):
-        with pytest.raises(KeyboardInterrupt):
-            interrupted()
-    with TrialStore(search(trials=1), "search", tmp_path) as trials:
-        finish(trials)
-        assert [trial.status for trial in trials.records()] == ["finished"]
-        assert [trial.params for trial in trials.records()] == values[:1]
-    assert values == [values[0]] * (MAX_RETRIES + 2)
+        with closing(TrialStore(search(trials=1), "search", tmp_path)) as trials, pytest.raises(interruption):
+            trials.run_next(interrupted)
+    with closing(TrialStore(search(trials=1), "search", tmp_path)) as trials:
+        trials.run_all(rate)
+        assert [(trial.status, trial.params) for trial in trials.records()] == [("finished", seen[0])]
+    assert seen == [seen[0]] * (MAX_RETRIES + 2)
 
 
-def test_one_that_nobody_has_put_a_name_to_is_made_again(
+def test_a_trial_of_an_earlier_version_is_run_again(
     search: Callable[..., Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with TrialStore(search(trials=1), "search", tmp_path) as trials:
-        trials.study.ask()  # and here the process has died
-        assert trials.ask(always) is None, "it may be a moment old, and of another machine"
-        monkeypatch.setattr(tuning_trials, "UNNAMED_TIMEOUT_S", -1)
-        finish(trials)
+    """It has no heartbeat, and the name of its process instead."""
+    with closing(TrialStore(search(trials=1), "search", tmp_path)) as trials:
+        running = optuna.create_trial(state=States.RUNNING, user_attrs={"worker": "0123456789ab"})
+        trials.study.add_trial(running)
+        assert trials.run_next(rate) is None, "it may have just begun"
+        monkeypatch.setattr(tuning_trials, "UNMARKED_TIMEOUT_S", -1)
+        trials.run_all(rate)
         assert [trial.status for trial in trials.records()] == ["finished"]
-
-
-def test_of_a_process_elsewhere_nothing_is_known(search: Callable[..., Search], tmp_path: Path) -> None:
-    """One of another machine, with a runs folder of its own, on the same storage."""
-    wanted, storage = search(trials=1), f"sqlite:///{tmp_path}/shared.db"
-    for folder in ("here", "there"):
-        (tmp_path / folder).mkdir()
-    with TrialStore(wanted, "search", tmp_path / "there", storage) as there:
-        assert there.ask(always) is not None
-        with TrialStore(wanted, "search", tmp_path / "here", storage) as here:
-            assert here.ask(always) is None
-            assert not here.others_running()
-            assert [trial.status for trial in here.records()] == ["running"]
 
 
 @pytest.mark.full
 def test_importance_is_with_the_parameter_that_matters(search: Callable[..., Search], tmp_path: Path) -> None:
-    with TrialStore(search(trials=40, sampler="random"), "search", tmp_path) as trials:
-        finish(trials)
+    with closing(TrialStore(search(trials=40, sampler="random"), "search", tmp_path)) as trials:
+        trials.run_all(rate)
         first, second = trials.param_importances()
     assert (first.name, second.name) == ("lr", "train.batch_size")
     assert first.share > 0.8
@@ -204,9 +186,9 @@ def test_importance_is_with_the_parameter_that_matters(search: Callable[..., Sea
 
 
 @pytest.mark.full
-def test_of_few_trials_no_importance_is_told(search: Callable[..., Search], tmp_path: Path) -> None:
-    with TrialStore(search(trials=9), "search", tmp_path) as trials:
-        finish(trials)
+def test_few_trials_give_no_importance(search: Callable[..., Search], tmp_path: Path) -> None:
+    with closing(TrialStore(search(trials=9), "search", tmp_path)) as trials:
+        trials.run_all(rate)
         assert trials.param_importances() == ()
 
 
@@ -214,16 +196,17 @@ def test_of_few_trials_no_importance_is_told(search: Callable[..., Search], tmp_
 def test_tpe_comes_closer_to_a_known_best_than_chance(search: Callable[..., Search], tmp_path: Path) -> None:
     """On (log10 lr + 2.3)² and a batch of 8: the mean of the last ten trials, over two seeds."""
 
-    def loss(asked: PendingTrial) -> float:
-        return (log10(asked.values["lr"]) + 2.3) ** 2 + (asked.values["train.batch_size"] != 8)
+    def loss(_: optuna.Trial, values: ParameterValues) -> TrialOutcome:
+        distance = (log10(values["lr"]) + 2.3) ** 2
+        return TrialOutcome("finished", value=distance + (values["train.batch_size"] != 8))
 
     means = dict[str, float]()
     for sampler in ("tpe", "random"):
         last = []
         for seed in range(2):
             wanted = search(trials=24, sampler=sampler, seed=seed, metric="validation_loss")
-            with TrialStore(wanted, f"{sampler}{seed}", tmp_path) as trials:
-                finish(trials, loss)
+            with closing(TrialStore(wanted, f"{sampler}{seed}", tmp_path)) as trials:
+                trials.run_all(loss)
                 last += [trial.value for trial in trials.records()[-10:]]
         means[sampler] = sum(last) / len(last)
     assert means["tpe"] < means["random"] / 2

@@ -13,9 +13,8 @@ from cnnlab.runs.index.run_index import RunIndex
 from cnnlab.studies.folder import read_study_precision, study_folder, study_name
 from cnnlab.studies.forecast import forecast
 from cnnlab.studies.plan import make_plan
-from cnnlab.studies.plan_summary import PlanSummary
 from cnnlab.studies.preregistration import check_study_name
-from cnnlab.studies.result import StudyResult
+from cnnlab.studies.result import PlanSummary, StudyResult
 from cnnlab.studies.study import execute_study
 from cnnlab.studies.worker_pool import Executor, in_process
 
@@ -32,18 +31,18 @@ def run_study(
     callbacks: Callbacks = NO_CALLBACKS,
     file: Path | None = None,
 ) -> StudyResult:
-    """Carry out a study and write its report; what was done before is not done again.
+    """Run a study and write its report; finished runs are not repeated.
 
     Args:
         study: a study, or the path of its file.
-        name: what it is called; by default the file's name. Its folder is `runs`/studies/`name`.
-        runs: the folder in which run folders are made.
+        name: by default the file's name. Its folder is `runs`/studies/`name`.
+        runs: the folder of run folders.
         data: where catalogue data lives; by default the cache folder.
         device: auto, cpu, cuda or mps.
-        executor: who carries the runs out: `cnnlab.studies.worker_pool.processes(2)` does two side by side.
-        any_code: also take finished runs that another version of cnnlab's code made.
-        callbacks: called while the study goes on.
-        file: that a study which is given as an object was read from; a study of its name from another one is refused.
+        executor: how runs are executed: `cnnlab.studies.worker_pool.processes(2)` runs two at a time.
+        any_code: also accept finished runs of another version of cnnlab's code.
+        callbacks: called for progress.
+        file: the file that a `Study` was read from; a study of its name from another file is refused.
 
     Returns:
         The result, which a notebook shows; `report.html` is in the study's folder.
@@ -81,7 +80,7 @@ def plan_study(
     callbacks: Callbacks = NO_CALLBACKS,
     file: Path | None = None,
 ) -> PlanSummary:
-    """What `run_study` would do: runs, time, and the differences that its seeds can find. Nothing is trained.
+    """Plan a study: its runs, their time, and the differences that its seeds find. Nothing is trained.
 
     Args and errors are those of `run_study`.
     """

@@ -23,17 +23,17 @@ def tune(
     storage: str | None = None,
     callbacks: Callbacks = NO_CALLBACKS,
 ) -> TuningResult:
-    """Carry out a search and write its report; trials that were made before count. It needs Optuna.
+    """Run a search and write its report; finished trials are not repeated. It needs Optuna.
 
     Args:
         search: a search, or the path of its file.
-        name: what it is called; by default the file's name. Its folder is `runs`/tuning/`name`.
-        runs: the folder in which run folders are made.
+        name: by default the file's name. Its folder is `runs`/tuning/`name`.
+        runs: the folder of run folders.
         data: where catalogue data lives; by default the cache folder.
         device: auto, cpu, cuda or mps.
-        jobs: so many trials side by side.
+        jobs: the number of trials at a time.
         storage: an Optuna storage URL; by default a SQLite file in the search's folder.
-        callbacks: called while the search goes on.
+        callbacks: called for progress.
 
     Returns:
         The result, which a notebook shows; `report.html` is in the search's folder.

@@ -28,7 +28,7 @@ from cnnlab.grammar.validation_errors import format_received, value_error
 
 # An arm's key that names a recipe instead of the base.
 RECIPE_KEY = "recipe"
-# What a study sets itself in every run, and what an arm is to do instead.
+# Keys that a study sets itself in every run, and what to write in their place.
 RESERVED_KEYS = {
     "train.seed": "every arm runs with the study's seeds: seeds = …",
     "train.test": "the test set is sealed in a study; `confirm` opens it for the winner",
@@ -101,7 +101,7 @@ def _is_file(path: Path) -> bool:
 
 
 def flatten_keys(changes: Mapping[str, Any]) -> Changes:
-    """Changes by dotted key: `train.epochs = 3` without quotes is a table in a table for TOML, and is meant the same.
+    """Flatten changes to dotted keys: in TOML `train.epochs = 3` without quotes is a table in a table.
 
     >>> flatten_keys({"train": {"epochs": 3}, "model.values": {"p": 0.1}})
     {'train.epochs': 3, 'model.values': {'p': 0.1}}
@@ -116,13 +116,13 @@ def flatten_keys(changes: Mapping[str, Any]) -> Changes:
 
 
 def apply_changes(base: Recipe, changes: Changes) -> Recipe:
-    """The base with the changes, by dotted key; a `recipe` among them takes the base's place first."""
+    """The base with changes by dotted key; a `recipe` among them replaces the base first."""
     rest = dict(changes)
     own = rest.pop(RECIPE_KEY, base)
     if not isinstance(own, Recipe):
         step = "in a study's file give a recipe's name, from Python a Recipe"
         raise SpecError("this is not a recipe", where=RECIPE_KEY, received=format_received(own), next_step=step)
-    # Claims about the base are not claims about its arms.
+    # Claims about the base do not hold for its arms.
     tables = {key: table for key, table in own.to_tables().items() if key in EXPERIMENT_SECTIONS}
     for key, value in rest.items():
         _check_key(key)
@@ -157,7 +157,7 @@ MAX_LISTED = 12
 
 
 def check_arm_names(kind: str, names: Sequence[str]) -> None:
-    """Each arm has a name of its own, which a table's cell can hold."""
+    """Check that names are distinct and printable."""
     for name in names:
         if not name.strip() or not name.isprintable():
             what, allowed = "this can't be an arm's name", "a text on one line, not empty"
@@ -172,16 +172,16 @@ def unknown_arm(name: str, where: str, names: Iterable[str]) -> Problem:
 
 
 def abbreviated_list(names: Iterable[str]) -> str:
-    """The names of arms, of which there may be hundreds, in their order."""
+    """The first names of arms, of which there may be hundreds, and how many more."""
     names = list(names)
     rest = len(names) - MAX_LISTED
     return ", ".join(names[:MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-# What makes an experiment; claims and warnings only speak of it, and seeds repeat it.
+# The sections that define an experiment; claims and warnings are about it, and seeds repeat it.
 EXPERIMENT_SECTIONS = ("data", "model", "train")
 SEED_KEY = "train.seed"
-# A recipe spells out the defaults of these calls; a change is written without them.
+# Keys with calls: a recipe writes out their default arguments, a change leaves them out.
 CALL_REGISTRIES: dict[str, Registry[Any]] = {
     "data.augment": augmentations,
     "train.optimizer": optimizers,
@@ -197,9 +197,9 @@ CALL_REGISTRIES: dict[str, Registry[Any]] = {
 
 
 def experiment_settings(recipe: Recipe) -> dict[str, Any]:
-    """A recipe's experiment by dotted key, without its seed and without what is not set; the source by its file name.
+    """A recipe's settings by dotted key, without the seed and unset keys; the source by its file name.
 
-    Two recipes of one experiment have the same settings, wherever their data lies.
+    Two recipes of one experiment have the same settings, wherever their data is.
     """
     tables = recipe.to_tables()
     found = {
@@ -212,9 +212,9 @@ def experiment_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def diff_recipes(recipe: Recipe, base: Recipe) -> dict[str, Any] | None:
-    """What makes `recipe` of `base`, by dotted key and apart from the seed.
+    """The changes by dotted key that turn `base` into `recipe`, apart from the seed.
 
-    None: `base` sets what `recipe` leaves open, which no change can say.
+    None: `base` sets a key that `recipe` leaves unset, which no change can express.
     """
     ours, theirs = experiment_settings(recipe), experiment_settings(base)
     if theirs.keys() - ours.keys():
@@ -223,7 +223,7 @@ def diff_recipes(recipe: Recipe, base: Recipe) -> dict[str, Any] | None:
 
 
 def format_override(key: str, value: Any) -> str:
-    """KEY=VALUE as `--set` takes it: a text is bare, unless it would be read as something else.
+    """KEY=VALUE as `--set` takes it: a text is without quotes, unless it would be read as another type.
 
     >>> format_override("train.optimizer", "sgd(0.1)"), format_override("data.classes", ["cat", "dog"])
     ('train.optimizer=sgd(0.1)', 'data.classes=["cat", "dog"]')
@@ -233,7 +233,7 @@ def format_override(key: str, value: Any) -> str:
 
 
 def file_name(source: str) -> str:
-    """A source without the folders that it lies in: `cifar10`, `faces.zip`."""
+    """A source without its folders: `cifar10`, `faces.zip`."""
     return re.split(r"[/\\]", source.rstrip("/\\"))[-1] or source
 
 

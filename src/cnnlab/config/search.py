@@ -28,7 +28,7 @@ from cnnlab.grammar.toml_files import parse_toml
 from cnnlab.grammar.validation_errors import format_received, value_error
 
 MAX_TRIALS = 10_000
-# A search may not choose on what its trials are measured, nor what a study sets itself.
+# Keys that choose the evaluation images, and keys that a study sets itself.
 FIXED_KEYS = {
     "data.source": "trials are compared on the same images",
     "data.classes": "trials are compared on the same images",
@@ -40,13 +40,13 @@ FIXED_KEYS = {
 }
 BASELINE = "baseline"
 ParameterValues: TypeAlias = dict[str, ScalarValue]
-# Asked for each parameter that a trial needs, answered with one of its values.
+# Called with the name and the space of each parameter that a trial needs; returns a value.
 SuggestFn: TypeAlias = Callable[[str, Any], ScalarValue]
 Space = Annotated[Any, BeforeValidator(read_space), PlainSerializer(write_space, return_type=str)]
 
 
 class Search(Question):
-    """Which values of some parameters are best, found by trials.
+    """A search for the best values of some parameters.
 
     A parameter is a recipe's dotted key, or a name that `use` puts into calls.
 
@@ -81,7 +81,7 @@ class Search(Question):
     @classmethod
     def _check_confirm(cls, value: int) -> int:
         if value == 1:
-            raise value_error("0 for no confirmation, or 2 seeds and more: one run says nothing of the spread")
+            raise value_error("0 for no confirmation, or 2 seeds and more, since one run has no spread")
         return value
 
     @model_validator(mode="after")
@@ -114,18 +114,18 @@ class Search(Question):
         return values
 
     def changes(self, values: Mapping[str, ScalarValue]) -> Changes:
-        """What values of the parameters change of the base, by dotted key."""
+        """The changes of the base by dotted key, for values of the parameters."""
         filled = {name: self._option(name, value) for name, value in values.items()}
         names = {name: _substitute(value, filled) for name, value in filled.items() if "." not in name}
-        made = {key: _toml_value(_substitute(value, names)) for key, value in filled.items() if "." in key}
-        return made | {key: _toml_value(_substitute(_parse_value(value), names)) for key, value in self.use.items()}
+        changes = {key: _toml_value(_substitute(value, names)) for key, value in filled.items() if "." in key}
+        return changes | {key: _toml_value(_substitute(_parse_value(value), names)) for key, value in self.use.items()}
 
     def recipe(self, values: Mapping[str, ScalarValue]) -> Recipe:
         """The base with these values of the parameters."""
         return apply_changes(self.base, self.changes(values))
 
     def study(self, arms: Mapping[str, Changes]) -> Study:
-        """The base and some trials as a study of this search's metric: what carries their runs out."""
+        """The base and some trials as the arms of a study with this search's metric."""
         return Study(
             base=self.base,
             question=self.question,
@@ -141,7 +141,7 @@ class Search(Question):
         )
 
     def boundary_values(self) -> Iterator[ParameterValues]:
-        """What shows whether keys and extreme values are right: one parameter at an end, the others at their first."""
+        """Values to check keys and spaces with: one parameter at a bound, the others at their first value."""
         for name, space in self.search.items():
             for end in space.bounds():
                 values = self.sample(lambda other, its, name=name, end=end: end if other == name else its.bounds()[0])  # type: ignore[misc]
@@ -149,7 +149,7 @@ class Search(Question):
                     yield values
 
     def grid_values(self) -> Iterator[ParameterValues]:
-        """All combinations for the grid; those that differ only in what they do not use are one."""
+        """All combinations of the grid; those that differ only in unused names count once."""
         known = []
         for combination in product(*(space.values() for space in self.search.values())):
             whole = dict(zip(self.search, combination, strict=True))
@@ -157,6 +157,11 @@ class Search(Question):
             if values not in known:
                 known.append(values)
                 yield values
+
+    @property
+    def num_trials(self) -> int:
+        """How many trials there will be: a grid may have fewer combinations than trials were asked for."""
+        return min(self.trials, sum(1 for _ in self.grid_values())) if self.sampler == "grid" else self.trials
 
     def is_log(self, name: str) -> bool:
         """Whether a parameter is searched by its logarithm."""
@@ -167,7 +172,7 @@ class Search(Question):
         return [name for name in self.search if "." not in name]
 
     def _active_names(self, values: Mapping[str, ScalarValue]) -> list[str]:
-        """The names that `use` and the chosen options speak of."""
+        """The names that `use` and the chosen options contain."""
         chosen = [self._option(name, value) for name, value in values.items()]
         used = set().union(*(_referenced_names(value) for value in [*map(_parse_value, self.use.values()), *chosen]))
         return [name for name in self._parameter_names() if name in used]
@@ -219,12 +224,12 @@ class Search(Question):
         for name, space in self.search.items():
             if not is_enumerable(space):
                 step = "list the values: [1e-4, 1e-3, 1e-2]; or take another sampler"
-                what = "a grid has no end of such values"
+                what = "this space has infinitely many values, which no grid can list"
                 yield Problem(what, f"search.{name}", write_space(space), "choice, integer, uniform with a step", step)
 
 
 def _parse_value(value: Any) -> Value:
-    """A value whose texts are read as calls where they are some, so that names are found in them."""
+    """Parse the texts in a value that are calls, so that names are found in them."""
     if isinstance(value, list | tuple):
         return tuple(map(_parse_value, value))
     if not isinstance(value, str):

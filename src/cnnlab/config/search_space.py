@@ -1,4 +1,4 @@
-"""What a search may try: the values of one parameter, and when a trial that promises little is ended."""
+"""The spaces of a search's parameters, and the pruners that end poor trials early."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pruners: Registry[Any] = Registry("pruner")
 
 @spaces.register("log")
 class LogUniformSpace(Choice):
-    """Numbers whose logarithm is drawn evenly: as many between 0.001 and 0.01 as between 0.01 and 0.1."""
+    """Log-uniform numbers: as many between 0.001 and 0.01 as between 0.01 and 0.1."""
 
     low: Positive
     high: Positive
@@ -34,13 +34,13 @@ class LogUniformSpace(Choice):
         _check_order(self.low, self.high)
 
     def bounds(self) -> tuple[ScalarValue, ...]:
-        """The values furthest apart."""
+        """The smallest and the largest value."""
         return (self.low, self.high)
 
 
 @spaces.register("uniform")
 class UniformSpace(Choice):
-    """Numbers drawn evenly; with a step, those that are whole steps above `low`."""
+    """Uniform numbers; with a step, `low` plus whole steps."""
 
     low: float
     high: float
@@ -50,11 +50,11 @@ class UniformSpace(Choice):
         _check_order(self.low, self.high, self.step)
 
     def bounds(self) -> tuple[ScalarValue, ...]:
-        """The values furthest apart."""
+        """The smallest and the largest value."""
         return (self.low, self.high if self.step is None else self.values()[-1])
 
     def values(self) -> tuple[ScalarValue, ...]:
-        """Every value; there is an end of them only with a step."""
+        """Every value; finite only with a step."""
         assert self.step is not None
         # Twelve digits: 0.3, and not 0.30000000000000004.
         values = (self.low + number * self.step for number in range(_num_steps(self.low, self.high, self.step)))
@@ -63,7 +63,7 @@ class UniformSpace(Choice):
 
 @spaces.register("integer")
 class IntegerSpace(Choice):
-    """Whole numbers drawn evenly, or, with `log`, by their logarithm; with a step, those whole steps above `low`."""
+    """Whole numbers, uniform, or log-uniform with `log`; with a step, `low` plus whole steps."""
 
     low: int
     high: int
@@ -80,7 +80,7 @@ class IntegerSpace(Choice):
             )
 
     def bounds(self) -> tuple[ScalarValue, ...]:
-        """The values furthest apart."""
+        """The smallest and the largest value."""
         return (self.low, self.low + self.step * ((self.high - self.low) // self.step))
 
     def values(self) -> tuple[ScalarValue, ...]:
@@ -95,7 +95,7 @@ class CategoricalSpace(Choice):
     options: Annotated[tuple[Any, ...], BeforeValidator(lambda value: _check_options(value))]
 
     def bounds(self) -> tuple[ScalarValue, ...]:
-        """Every option: none lies between others."""
+        """Every option."""
         return self.values()
 
     def values(self) -> tuple[ScalarValue, ...]:
@@ -103,20 +103,20 @@ class CategoricalSpace(Choice):
         return tuple(option if _is_scalar(option) else format_value(option) for option in self.options)
 
     def option(self, value: ScalarValue) -> Value:
-        """The option that a sampler's value stands for."""
+        """The option of a sampler's value."""
         return self.options[self.values().index(value)]  # type: ignore[no-any-return]
 
 
 @pruners.register("none")
 class NoPruner(Choice):
-    """Every trial trains to its end."""
+    """No trial is ended early."""
 
 
 @pruners.register("median")
 class MedianPruner(Choice):
-    """End a trial whose best figure is below the median of those that the trials before it had after as many epochs.
+    """End a trial whose best metric is worse than the median of earlier trials after as many epochs.
 
-    None is ended in its first `warmup` epochs, nor before `startup` trials have ended.
+    No trial is ended in its first `warmup` epochs, nor before `startup` trials have finished.
     """
 
     warmup: Annotated[int, Field(ge=0, le=10_000)] = 1
@@ -125,7 +125,7 @@ class MedianPruner(Choice):
 
 @pruners.register("halving")
 class SuccessiveHalvingPruner(Choice):
-    """Of the trials that reach `first` epochs, one in `factor` goes on to `factor` times as many, and so forth.
+    """Of the trials that reach `first` epochs, continue one in `factor` to `factor` times as many, and so on.
 
     L. Li et al.: A system for massively parallel hyperparameter tuning, MLSys 2020.
     """

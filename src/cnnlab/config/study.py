@@ -39,7 +39,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.errors import SpecError
 from cnnlab.grammar.validation_errors import value_error
 
-# What --set makes a study smaller by: what is published is then compared, without a verdict.
+# Overrides that shorten a study: published claims are then compared, without a verdict.
 SHORTENING_KEYS = ("train.epochs", "train.budget", "data.limit", "data.per_class")
 MAX_SEEDS = 1_000
 MAX_RUNS = 20_000
@@ -79,7 +79,7 @@ class Study(Question):
     @field_validator("arms")
     @classmethod
     def _parse_recipes(cls, value: dict[str, Changes]) -> dict[str, Changes]:
-        """An arm may start from a recipe of its own, given as its tables."""
+        """Parse recipes of arms, which may be given as tables."""
         return {
             name: {
                 key: Recipe.from_tables(item) if key == RECIPE_KEY and isinstance(item, dict) else item

@@ -1,4 +1,4 @@
-"""The second stage of a study: the winner and the baseline with fresh seeds, and one opening of the test set."""
+"""The confirmation of a study: the winner and the baseline with fresh seeds, on the test set."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from cnnlab.studies.tasks import exclusive
 
 
 def confirm_winner(runner: StudyRunner, collected: CollectedResults, result: StudyResult) -> Confirmation | None:
-    """The arm with the best mean against the baseline, with fresh seeds, on the test set.
+    """Confirm the arm with the best mean.
 
-    None where there is nothing to confirm, or it can't be done; that is logged, and the latter kept in the runner.
+    None where there is nothing to confirm, or the confirmation can't be made; the reason is logged, and for the latter
+    kept in the runner.
     """
     study = runner.plan.study
     arms = [arm for arm in result.arms if not arm.same_as]
-    # The mean of the runs that were lucky enough to end is no arm's mean.
+    # The mean of the runs that did not fail is biased.
     failing = [arm.name for arm in arms if arm.sample.failures]
     ranking = rank_arms(
         [arm.sample for arm in arms if not arm.sample.failures], higher_is_better=study.higher_is_better
@@ -43,37 +44,38 @@ def confirm_winner(runner: StudyRunner, collected: CollectedResults, result: Stu
         runner.context.callbacks.log(f"{UNCONFIRMED}: {reason}")
         return None
     if failing:
-        runner.context.callbacks.log(f"not chosen from, since runs of them failed: {', '.join(failing)}")
+        runner.context.callbacks.log(f"not eligible, since runs of them failed: {', '.join(failing)}")
     return confirm(runner, collected, ranking.winner.name)
 
 
 def confirm(runner: StudyRunner, collected: CollectedResults, name: str) -> Confirmation | None:
     """Run an arm and the baseline with fresh seeds, and open the test set once for all these runs; then compare.
 
-    None where there is no test set, or a run could not be made or scored; the reason is logged and kept in the runner.
+    None where there is no test set, or a run failed or could not be evaluated; the reason is logged and kept in the
+    runner.
     """
-    plan, study, say = runner.plan, runner.plan.study, runner.context.callbacks.log
+    plan, study, log = runner.plan, runner.plan.study, runner.context.callbacks.log
     if study.baseline is None or study.confirm is None:
         return None
     if not plan.test_set:
-        runner.untested_reason = f"{UNCONFIRMED}: the data has no test part"
-        say(runner.untested_reason)
+        runner.untested_reason = f"{UNCONFIRMED}: the data has no test split"
+        log(runner.untested_reason)
         return None
     arms = {arm.name: arm for arm in plan.with_fresh_seeds((name, study.baseline), study.confirm)}
     winner, baseline = arms[name], arms[study.baseline]
     tasks = [task for pair in zip(winner.tasks, baseline.tasks, strict=True) for task in pair]
-    say(f"confirming '{winner.name}' against '{baseline.name}' with {study.confirm} fresh seeds each")
+    log(f"confirming '{winner.name}' against '{baseline.name}' with {study.confirm} fresh seeds each")
     if not run_tasks(runner, tasks):
-        why = "the budget was spent first" if runner.budget_exhausted else "some of its runs have not been made"
-        say(f"not confirmed: {why}")
+        why = "the budget was spent first" if runner.budget_exhausted else "some of its runs are missing"
+        log(f"not confirmed: {why}")
         if not runner.budget_exhausted:
             runner.untested_reason = f"{UNCONFIRMED}: {why}"
         return None
     try:
-        with exclusive(runner.context.runs, f"test-{plan.test_set}", say):  # the same study may be at work elsewhere
+        with exclusive(runner.context.runs, f"test-{plan.test_set}", log):  # another process may run the same study
             _open_test_sets(runner, tasks)
     except (CnnlabError, OSError) as error:
-        say(f"not confirmed: {UNTESTED}: {error}")
+        log(f"not confirmed: {UNTESTED}: {error}")
         runner.untested_reason = (
             f"{UNTESTED}: {error.problems[0] if isinstance(error, CnnlabError) else error}".partition("\n")[0]
         )
@@ -83,7 +85,7 @@ def confirm(runner: StudyRunner, collected: CollectedResults, name: str) -> Conf
 
 
 def _open_test_sets(runner: StudyRunner, tasks: Sequence[StudyTask]) -> None:
-    """Score the runs on the test set: one opening, recorded in the ledger before the first image is read."""
+    """Evaluate the runs on the test set: one opening, recorded in the ledger before the first image is read."""
     context, plan = runner.context, runner.plan
     runner.index.refresh()
     found = [one for task in tasks if (one := runner.index.find_finished(task.id)) is not None]

@@ -1,9 +1,12 @@
-"""A study's own folder: what it was, how it computed, what came out. Its runs lie beside all others. No torch.
+"""The folder of a study; its runs are beside all others. No torch.
 
-study.toml     the whole study                            precision.json      how its runs compute
-result.json    what it found                              report.html   the page
-failures.json  the runs that have no result, and why     declared.json its preregistration, and changes since
-shifted/       what each run answered under the study's shifts, image by image
+study.toml      the study, its base included
+precision.json  precision and memory format of all runs
+declared.json   the preregistration, and changes since
+failures.json   runs without a result, and why
+result.json     the result
+report.html     the report
+shifted/        predictions of each run under the study's shifts
 """
 
 from __future__ import annotations
@@ -31,12 +34,12 @@ def study_name(name: str) -> str:
 
 
 def study_folder(runs: Path, name: str) -> Path:
-    """Where a study's own files lie; its runs lie beside all others."""
+    """The folder of a study."""
     return runs.resolve() / STUDIES / name
 
 
 def read_study_precision(folder: Path) -> StudyPrecision | None:
-    """The precision that a study used before; None where that is not known, and a benchmark finds it again."""
+    """The precision of a study's earlier runs; None where it is unknown."""
     for name in ("precision.json", "way.json"):  # the latter in folders of earlier versions
         try:
             return StudyPrecision.from_json((folder / name).read_bytes())
@@ -46,7 +49,7 @@ def read_study_precision(folder: Path) -> StudyPrecision | None:
 
 
 def read_result(folder: Path) -> StudyResult:
-    """The result that a study wrote.
+    """Read the result of a study.
 
     Raises:
         RunError: there is none, or it is damaged.
@@ -55,23 +58,23 @@ def read_result(folder: Path) -> StudyResult:
     try:
         return StudyResult.from_json(path.read_bytes())
     except FileNotFoundError:
-        step = "carry it out: cnnlab study FILE"
+        step = "run it: cnnlab study FILE"
         raise RunError("there is no study with a result here", where=str(folder), next_step=step) from None
     except ValidationError as error:
         first = first_validation_error(error)
-        step = "give the study's command again: it reads its runs anew"
+        step = "run the command again: it reads the runs anew"
         raise RunError(f"result.json is damaged: {first}", where=str(path), next_step=step) from None
 
 
 def read_shifted_example(folder: Path, result: StudyResult) -> npt.NDArray[np.uint8] | None:
-    """The image that a study's page shows as it is and under each shift, uint8, (1 + S)×C×H×W; None without any."""
+    """An image unshifted and under each shift, uint8, (1 + S)×C×H×W, for the report; None without shifts."""
     for group in result.shifted.groups if result.shifted is not None else ():
         asked = [row.call for row in group.rows]
         for path in sorted((folder / SHIFTED).glob(f"{group.runs[0]}-*.npz")):
             try:
                 with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
                     example, calls = np.asarray(stored["example"], dtype=np.uint8), stored["calls"].tolist()
-            except Exception:  # readers of zip and NumPy answer damaged bytes with exceptions of many kinds
+            except Exception:  # damaged files raise exceptions of many kinds
                 continue
             if calls == asked:
                 return example

@@ -1,10 +1,9 @@
-"""A study before it runs: its arms ready for this machine, and one task for each run that it needs."""
+"""The plan of a study: its arms as they run on this machine, and one task for each run."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,8 +33,6 @@ WORK_DIGITS, CODE_DIGITS = 12, 6
 # A benchmark leaves out the optimizer, augmentation and decoding; an evaluation is forward passes only.
 OVERHEAD = 1.4
 EVALUATION = 0.4
-# Where no trial was made, nothing is known of the speed.
-UNKNOWN_SPEED = math.nan
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class StudyTask:
 
 @dataclass(frozen=True)
 class PlannedArm:
-    """An arm, its recipe as this study runs it, and its tasks by rising place in the list of seeds."""
+    """An arm with its resolved recipe, and its tasks in the order of the seeds."""
 
     arm: Arm
     recipe: Recipe
@@ -92,13 +89,13 @@ class StudyPlan:
     dataset_cache: DatasetCache
 
     def tasks(self) -> tuple[StudyTask, ...]:
-        """Each run once, all arms with their first seed first: a study that is cut short has arms of one size."""
+        """Each run once, the first seeds of all arms first, so that an interrupted study has arms of one size."""
         longest = max(len(arm.tasks) for arm in self.arms)
         rounds = (arm.tasks[turn] for turn in range(longest) for arm in self.arms if turn < len(arm.tasks))
         return tuple({task.id: task for task in reversed(list(rounds))}.values())[::-1]
 
     def with_fresh_seeds(self, names: Sequence[str], count: int) -> tuple[PlannedArm, ...]:
-        """The arms of these names with seeds that no first stage has."""
+        """The arms of these names with the seeds of a confirmation."""
         seeds = range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + count)
         return tuple(self._with_seeds(arm, seeds) for arm in self.arms if arm.name in names)
 
@@ -119,15 +116,15 @@ def make_plan(
     dataset_cache: DatasetCache | None = None,
     quick: bool = False,
 ) -> StudyPlan:
-    """Plan a study before it runs: each network's speed is measured, and none is trained.
+    """Plan a study: networks are benchmarked, and none is trained.
 
     Args:
-        name: what the study is called; its runs' folders begin with it.
+        name: the study's name, with which the names of its run folders begin.
         context: names the device and the data folder.
-        saved_precision: how the study computed before; it counts where it is of this device and knows every network.
+        saved_precision: the precision of the study's earlier runs; it counts if it is of this device and knows every
+            network.
         dataset_cache: data that is open already; by default it is opened with the context.
-        quick: the plan is only displayed: no image is decoded, one step of a network is timed, and no precision is
-            benchmarked.
+        quick: for a plan that is only displayed: decode no image, time one step of a network, benchmark no precision.
 
     Raises:
         SpecError: an arm can't be trained on its data; all its problems are listed with the arm.
@@ -206,7 +203,7 @@ def _check_images(study: Study, datasets: Sequence[Dataset]) -> None:
     for arm, dataset in zip(study.list_arms(), datasets, strict=True):
         where = f"arms.{arm.name}"
         if study.split not in dataset.splits:
-            what = f"'{study.metric}' is measured on the {study.split} part, and there is none"
+            what = f"'{study.metric}' is measured on the {study.split} split, and there is none"
             raise SpecError(what, where=where, next_step="set data.validation")
         if study.split == "train":
             continue

@@ -1,4 +1,4 @@
-"""How the runs of a study compute: one precision and memory format for all arms, right for every network among them."""
+"""One precision and memory format for all runs of a study, right for every network among them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cnnlab.studies.result import StudyPrecision
 from cnnlab.training.feature_cache.plan import CachePlan
 
 DIGITS = 12
-# Where no trial was made, nothing is known of the speed.
+# The speed of a network that was not benchmarked.
 UNKNOWN_SPEED = math.nan
 # Axes of a feature map without N.
 FEATURE_MAP_NDIM = 3
@@ -31,12 +31,12 @@ MEMORY_FORMATS = ("contiguous", "channels_last")
 def check_networks(
     arms: Sequence[Arm], recipes: Sequence[Recipe], datasets: Sequence[Dataset], device: torch.device
 ) -> list[str]:
-    """A digest of each arm's network and batch, once it is known that it can be trained here.
+    """Check that each arm can be trained here, and return a digest of each arm's network and batch.
 
     Raises:
         SpecError: an arm can't be trained on its data; all its problems are listed with the arm.
     """
-    found = []
+    digests = []
     for arm, recipe, dataset in zip(arms, recipes, datasets, strict=True):
         with error_prefix(f"arms.{arm.name}"):
             plan = plan_network(recipe.model, dataset.image_spec.shape, len(dataset.classes))
@@ -52,8 +52,8 @@ def check_networks(
                 *_feature_cache_key(recipe, dataset),
             ]
         )
-        found.append(hashlib.sha256(key.encode()).hexdigest()[:DIGITS])
-    return found
+        digests.append(hashlib.sha256(key.encode()).hexdigest()[:DIGITS])
+    return digests
 
 
 def choose_study_precision(
@@ -65,14 +65,14 @@ def choose_study_precision(
     *,
     quick: bool = False,
 ) -> StudyPrecision:
-    """The precision that is right for all networks, and each one's measured speed; no network is benchmarked twice.
+    """Choose a precision that is right for all networks, and measure their speed; no network is benchmarked twice.
 
-    The precision that the study used before stays where it is right for the new networks too, though another may be
-    faster: with another one all runs would have to be made again.
+    The precision of the study's earlier runs stays if it is right for new networks too, though another one may be
+    faster: otherwise all runs would be trained again.
 
     Args:
-        quick: benchmark nothing, for a plan: the precision is that of earlier benchmarks, or fp32, and a speed that
-            of one step; networks of one size are timed once.
+        quick: for a plan: take the precision of earlier benchmarks, or fp32, and time one step of one network of each
+            size.
     """
     if saved_precision is not None and saved_precision.device != device.type:
         saved_precision = None
@@ -88,16 +88,16 @@ def choose_study_precision(
             size = _cost_key(recipe, plan, dataset)
             if size not in by_size:
                 by_size[size] = estimate_precision(recipe, plan, dataset, device)
-            found = by_size[size]
+            estimate = by_size[size]
             benchmarks[key] = _NetworkBenchmark(
-                found.precision_config, is_open and found.is_known, _has_vector_input(found.cache_plan)
+                estimate.precision_config, is_open and estimate.is_known, _has_vector_input(estimate.cache_plan)
             )
         else:
             network = plan.build(recipe.train.seed, "cpu").to(device)
             features = choose_cache_plan(recipe, plan, network, dataset, device)
             precision_config = benchmark_precision(recipe, dataset, network, device, features)
             benchmarks[key] = _NetworkBenchmark(precision_config, is_open, _has_vector_input(features))
-    # What an arm sets itself decides nothing for the others.
+    # A precision that an arm sets itself does not count for the others.
     deciding = [one for one in benchmarks.values() if one.is_auto] or (
         list(benchmarks.values()) if saved_precision is None else []
     )
@@ -108,7 +108,7 @@ def choose_study_precision(
         )
     elif all(one.speed(saved_precision.precision_config) is not None for one in deciding):
         precision_config = saved_precision.precision_config
-    else:  # it is wrong for a new network: plain computing is right for all
+    else:  # it is wrong for a new network; fp32 is right for all
         precision_config = PrecisionConfig(
             precision="fp32", memory_format="contiguous", reason="right for every network of the study"
         )
@@ -124,12 +124,11 @@ def choose_study_precision(
 
 
 class _NetworkBenchmark(NamedTuple):
-    """A network's trial.
+    """The benchmark of a network.
 
     Attributes:
-        is_auto: whether it decides how the study computes.
-        has_vector_input: whether it is trained on features without height and width, for which the memory format is of
-            no account.
+        is_auto: whether the recipe leaves the precision open.
+        has_vector_input: whether it is trained on features without height and width, which have no memory format.
     """
 
     precision_config: PrecisionConfig
@@ -137,21 +136,21 @@ class _NetworkBenchmark(NamedTuple):
     has_vector_input: bool
 
     def speed(self, precision_config: PrecisionConfig) -> float | None:
-        """The network's speed at a precision; None where that is wrong for it."""
+        """The network's speed in images/s at a precision; None where that is wrong for it."""
         formats = MEMORY_FORMATS if self.has_vector_input else (precision_config.memory_format,)
         names = [f"{precision_config.precision} {layout}" for layout in formats]
         return next((self.precision_config.tried[name] for name in names if name in self.precision_config.tried), None)
 
 
 def _cost_key(recipe: Recipe, plan: NetworkPlan, dataset: Dataset) -> str:
-    """The same for networks whose steps take as long: those that differ in a rate of dropout, say."""
+    """A key that is equal for networks whose steps take equally long, such as two rates of dropout."""
     train, macs = recipe.train, sum(row.macs for row in plan.layers)
     how = [train.batch_size, train.precision, train.memory_format, *_feature_cache_key(recipe, dataset)]
     return repr([dataset.image_spec.shape, macs, plan.parameters, plan.trainable, *how])
 
 
 def recipe_with_precision(recipe: Recipe, precision_config: PrecisionConfig) -> Recipe:
-    """The recipe with a study's precision, where it leaves that open."""
+    """The recipe with the study's precision, where it leaves it open."""
     train = recipe.train
     if train.precision == "auto":
         fixed: dict[str, str] = {"precision": precision_config.precision}
@@ -162,7 +161,7 @@ def recipe_with_precision(recipe: Recipe, precision_config: PrecisionConfig) -> 
 
 
 def _feature_cache_key(recipe: Recipe, dataset: Dataset) -> list[object]:
-    """What decides whether features of a frozen trunk are cached, which changes the cost of a step."""
+    """The settings that decide whether features of a frozen trunk are cached, which changes the cost of a step."""
     if recipe.model.backbone is None:
         return []
     train, sizes = recipe.train, [dataset.num_images(split) for split in ("train", "validation")]
@@ -182,7 +181,7 @@ def _has_vector_input(cache_plan: CachePlan | None) -> bool:
 def _common_precision(
     precision_configs: Sequence[PrecisionConfig], of_feature_maps: Sequence[PrecisionConfig]
 ) -> PrecisionConfig:
-    """bf16 only where it is right and fastest for all; of the memory formats that of most that have a choice."""
+    """bf16 only if it is right and fastest for all; the memory format of most networks that have one."""
     precision = "bf16" if all(config.precision == "bf16" for config in precision_configs) else "fp32"
     formats = [config.memory_format for config in of_feature_maps or precision_configs]
     memory_format = max(sorted(set(formats)), key=formats.count)

@@ -1,7 +1,7 @@
 """The preregistration of a study before its first run, and every change since. No torch.
 
-declared.json in the study's folder is written before the first run and only ever gets longer: each time that the study
-runs with another preregistration, that is added. Where it can't be read, study.toml is taken for it.
+`declared.json` in the study's folder is written before the first run; when the study runs with another preregistration,
+that is appended. Where the file can't be read, `study.toml` takes its place.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from cnnlab.records import Record
 
 PREREGISTRATION_FILE = "declared.json"
 STUDY = "study.toml"
-UNREADABLE_MESSAGE = "what was declared before the first run can't be read"
+UNREADABLE_MESSAGE = "the preregistration can't be read"
 DIGITS = 12
 AFTER = "after the first run had begun"
-# So many arms make a comparison that another study has seen before.
+# Two arms in common make a comparison that another study has seen before.
 MIN_SHARED_ARMS = 2
 # The published claims by kind: the names and the order of keys that the digests in declared.json have always had.
 PUBLISHED_KEYS = {
@@ -38,10 +38,10 @@ PUBLISHED_KEYS = {
 
 
 class Preregistration(Record):
-    """What a study must say before it sees a result, for its verdicts to be worth what they say.
+    """The decisions of a study that must be made before its results are seen.
 
-    `base` and `arms` have digests of the recipes' content: data, network and training, without seed and claims;
-    `published` of published claims, by kind: of numbers, of words (says), under shifts (under).
+    `base` and `arms` are digests of the recipes: data, network and training, without seed and claims; `published` are
+    digests of the published claims, by kind.
     """
 
     base: str
@@ -60,18 +60,17 @@ class Preregistration(Record):
 
     @property
     def digest(self) -> str:
-        """Hex digits of all of it: studies that declare the same have the same."""
+        """Hex digits of all fields."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:DIGITS]
 
 
 class PreregistrationLog(Record):
-    """What a study's folder keeps.
+    """The content of `declared.json`.
 
     Attributes:
-        file: of the study, whole; empty for one that was made in Python.
+        file: the absolute path of the study's file; empty for a study made in Python.
         versions: the preregistration before the first run, then each change.
-        before: sentences on studies that had started to run the same arms before, and on a declared.json that can't be
-            read.
+        before: notes on earlier studies of the same arms, and on a declared.json that could not be read.
     """
 
     file: str
@@ -79,21 +78,20 @@ class PreregistrationLog(Record):
     before: tuple[str, ...] = ()
 
     def deviations(self) -> tuple[str, ...]:
-        """A sentence for each thing that was changed since, once, and for each earlier study of the same arms."""
+        """A note for each change, once, and for each earlier study of the same arms."""
         changed = (line for was, now in pairwise(self.versions) for line in _describe_changes(was, now))
         return tuple(dict.fromkeys((*self.before, *changed)))
 
 
 def check_study_name(folder: Path, study: Study, file: Path | None = None) -> None:
-    """Refuse a study whose folder is that of another one.
+    """Refuse a study whose folder belongs to another study.
 
-    Its own are one with the same preregistration, wherever its file lies, and one that was changed in the same file, as
-    long as a name of an arm is left. Where a file is not known, or is gone, it is a changed study if an arm's content
-    is left, or the base and a name.
+    It is the same study if it has the same preregistration, or comes from the same file and shares an arm's name or
+    content with it. If the file is unknown or gone, it must share an arm's content, or the base and an arm's name.
 
     Args:
-        folder: the study's folder, made or not.
-        file: that the study was read from; None: it was made in Python.
+        folder: the study's folder, which need not exist.
+        file: the file that the study was read from; None: it was made in Python.
 
     Raises:
         UsageError: the folder is another study's.
@@ -103,21 +101,21 @@ def check_study_name(folder: Path, study: Study, file: Path | None = None) -> No
         return
     is_own = file is not None and _is_own(file, folder, kept)
     if file is not None and not is_own and kept.file and Path(kept.file).is_file():
-        what = f"another study is called {folder.name}: it is that of {kept.file}, and declares something else"
+        what = f"another study is called {folder.name}: it was read from {kept.file}, and declares something else"
     elif _is_changed(kept.versions[-1], now, is_own):
         return
     else:
-        what = f"another study is called {folder.name}: it has no arm of this one, or only the name of one"
+        what = f"another study is called {folder.name}, and shares no arm with this one"
     step = "give this one another name with " + ('name="…"' if file is None else "--name")
     raise UsageError(what, where=str(folder), received=str(file or "a study made in Python"), next_step=step)
 
 
 def preregister(folder: Path, study: Study, file: Path | None = None) -> PreregistrationLog:
-    """Record what a study declares, the first time and whenever it has changed; the whole log.
+    """Record the preregistration of a study, the first time and whenever it has changed; return the whole log.
 
     Args:
-        folder: the study's folder, which is there.
-        file: that the study was read from; None: it was made in Python.
+        folder: the study's folder, which exists.
+        file: the file that the study was read from; None: it was made in Python.
 
     Raises:
         RunError: the folder can't be written to.
@@ -126,7 +124,7 @@ def preregister(folder: Path, study: Study, file: Path | None = None) -> Preregi
     if kept is None:
         before = tuple(_earlier_studies(folder, now))
         if any((folder / name).exists() for name in (PREREGISTRATION_FILE, STUDY, "result.json")):
-            before = (f"{UNREADABLE_MESSAGE}: it was declared anew", *before)
+            before = (f"{UNREADABLE_MESSAGE}: a new one was made", *before)
         kept = PreregistrationLog(file="", versions=(now,), before=before)
     elif kept.versions[-1] != now:
         kept = kept.model_copy(update={"versions": (*kept.versions, now)})
@@ -137,7 +135,7 @@ def preregister(folder: Path, study: Study, file: Path | None = None) -> Preregi
 
 
 def make_preregistration(study: Study) -> Preregistration:
-    """The preregistration of a study as it is now."""
+    """The preregistration of a study."""
     return Preregistration(
         base=_digest(study.base, split=study.base.train.seed),
         arms={arm.name: _digest(arm.recipe) for arm in study.list_arms()},
@@ -156,7 +154,7 @@ def make_preregistration(study: Study) -> Preregistration:
 
 
 def _digest(recipe: Recipe, **more: int) -> str:
-    """Of what a study's run takes from a recipe: it shuts the test set itself."""
+    """A digest of the experiment of a recipe; `train.test` is set by the study."""
     return _digest_of({key: value for key, value in experiment_settings(recipe).items() if key != "train.test"} | more)
 
 
@@ -165,7 +163,7 @@ def _digest_of(content: Any) -> str:
 
 
 def _published_digests(study: Study) -> Iterator[tuple[str, str]]:
-    """A digest of the published claims, by kind; their sources and notes decide nothing."""
+    """A digest of the published claims, by kind, without their sources and notes."""
     for kind, (name, keys) in PUBLISHED_KEYS.items():
         claims = [claim.model_dump(mode="json") for claim in study.claims if claim.kind == kind]
         renamed = [{"of" if key == "metric" else key: claim[key] for key in keys} for claim in claims]
@@ -173,7 +171,7 @@ def _published_digests(study: Study) -> Iterator[tuple[str, str]]:
 
 
 def _read(folder: Path) -> PreregistrationLog | None:
-    """What a folder keeps; None where it has neither that nor its study."""
+    """The log of a folder; None where it has neither that nor a study."""
     try:
         return PreregistrationLog.from_json((folder / PREREGISTRATION_FILE).read_bytes())
     except (OSError, ValidationError):
@@ -182,24 +180,24 @@ def _read(folder: Path) -> PreregistrationLog | None:
         last = make_preregistration(Study.read_stored(folder / STUDY))
     except SpecError:
         return None
-    taken = f"{UNREADABLE_MESSAGE}: the {STUDY} that the folder keeps was taken for it"
-    return PreregistrationLog(file="", versions=(last,), before=(taken,))
+    note = f"{UNREADABLE_MESSAGE}: {STUDY} in the folder was used in its place"
+    return PreregistrationLog(file="", versions=(last,), before=(note,))
 
 
 def _is_own(file: Path, folder: Path, log: PreregistrationLog) -> bool:
-    """Whether a file is the one that is known, or the copy in the study's own folder."""
+    """Whether a file is the known one, or the copy in the study's folder."""
     return file.resolve() in (Path(log.file), (folder / STUDY).resolve())
 
 
 def _is_changed(was: Preregistration, now: Preregistration, is_own: bool) -> bool:
-    """Whether a study is another version of one: an arm is left, by its content, or by its name in the same file."""
+    """Whether a study is a changed version of another: it shares an arm's content, or a name in the same file."""
     same = {*was.arms.values()} & {*now.arms.values()}
     named = was.arms.keys() & now.arms.keys()
     return bool(same or (named and (is_own or was.base == now.base)))
 
 
 def _earlier_studies(folder: Path, now: Preregistration) -> Iterator[str]:
-    """Studies that ran the same arms under another name: their results may have been seen."""
+    """Notes on studies with the same arms under another name, whose results may have been seen."""
     for other in sorted(folder.parent.iterdir()):
         kept = _read(other) if other != folder else None
         if kept is None:
@@ -214,7 +212,7 @@ def _earlier_studies(folder: Path, now: Preregistration) -> Iterator[str]:
 
 
 def _changed_rules(was: Preregistration, now: Preregistration) -> Iterator[tuple[str, object, object]]:
-    """The rules for judging arms that differ: name, old and new value."""
+    """The changed rules of judging: name, old and new value."""
     named = {
         "metric": "the metric",
         "smallest_difference": "δ",
@@ -234,7 +232,7 @@ def _describe_changes(was: Preregistration, now: Preregistration) -> Iterator[st
     for name, before, is_now in _changed_rules(was, now):
         yield f"{name} was changed {AFTER}: from {before} to {is_now}"
     if published := [kind for kind, digest in now.published.items() if was.published.get(kind) != digest]:
-        yield f"what is published was changed {AFTER}: {', '.join(published)}"
+        yield f"the published claims were changed {AFTER}: {', '.join(published)}"
     other = [name for name, digest in now.arms.items() if was.arms.get(name, digest) != digest]
     if other:
         base = " (the base is another recipe)" if was.base != now.base else ""
@@ -253,14 +251,13 @@ def _describe_changes(was: Preregistration, now: Preregistration) -> Iterator[st
         yield f"added {AFTER}: {', '.join(added)}"
     if (was.seeds, was.baseline_seeds) != (now.seeds, now.baseline_seeds):
         yield (
-            f"the seeds were changed {AFTER}: from {_describe_seeds(was)} to {_describe_seeds(now)}; where seeds "
-            "are added until a "
-            "verdict comes, more verdicts are wrong than α says"
+            f"the seeds were changed {AFTER}: from {_describe_seeds(was)} to {_describe_seeds(now)}; adding seeds "
+            "until there is a verdict raises the error rate above α"
         )
 
 
 def _describe_seeds(preregistration: Preregistration) -> str:
-    """How many seeds an arm has, and which where they are not the first ones."""
+    """The number of seeds of an arm, and their list where it does not count from 0."""
 
     def describe(seeds: tuple[int, ...], whose: str) -> str:
         which = "" if seeds == tuple(range(len(seeds))) else f" ({', '.join(map(str, seeds))})"

@@ -1,8 +1,8 @@
-"""A study's tasks on the machines of a Ray cluster, which share the runs folder.
+"""An executor of a study's tasks on a Ray cluster, whose nodes share the runs folder.
 
-Ray is an extra: `pip install 'cnnlab[ray]'`. The nodes need the same cnnlab, the runs folder at the same path, and the
-data: what the catalogue names is downloaded where it is missing; a folder or archive lies at the same path everywhere.
-Whether all nodes see one runs folder is checked with a file that the head writes.
+Ray is an extra: `pip install 'cnnlab[ray]'`. All nodes need the same cnnlab, the runs folder at the same path, and the
+data: data sets of the catalogue are downloaded where they are missing; folders and archives must have the same path.
+That all nodes see the same runs folder is checked with a file in it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,25 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from cnnlab.context import RunContext
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import RunError, UsageError
 from cnnlab.studies.plan import StudyTask
 from cnnlab.studies.tasks import LOCKS_FOLDER, TaskResult, run_task
-from cnnlab.studies.worker_pool import POLL_INTERVAL_S, ContinueFn, Executor, TaskProgressFn, TaskResults
+from cnnlab.studies.worker_pool import (
+    POLL_INTERVAL_S,
+    ContinueFn,
+    Executor,
+    TaskProgressFn,
+    TaskResults,
+    throttle,
+    worker_context,
+    worker_datasets,
+)
 
 # A network file system shows other machines' files after some seconds.
 VISIBLE_TIMEOUT_S = 10.0
@@ -37,7 +43,7 @@ POLL_S = 0.2
 
 @contextmanager
 def shared_token(runs: Path) -> Iterator[Path]:
-    """A file in the runs folder by which a node can tell that it sees the same folder."""
+    """Create a file in the runs folder, with which a node checks that it sees the same folder."""
     folder = runs / LOCKS_FOLDER
     token = folder / f"shared-{secrets.token_hex(8)}"
     try:
@@ -50,24 +56,11 @@ def shared_token(runs: Path) -> Iterator[Path]:
     try:
         yield token
     finally:
-        for path in folder.glob(f"{token.name}*"):
-            path.unlink(missing_ok=True)
-
-
-def write_reply(token: Path, node: str) -> str:
-    """On a node: a file beside the token, by its name; none where the token is not seen, or nothing can be written."""
-    found = token.with_name(f"{token.name}-{node}")
-    try:
-        if not is_visible(token):
-            return ""
-        found.write_text(node)
-        return found.name
-    except OSError:
-        return ""
+        token.unlink(missing_ok=True)
 
 
 def is_visible(path: Path) -> bool:
-    """Whether a file is there, or comes within some seconds."""
+    """Whether a file exists, or appears within some seconds."""
     ends = time.monotonic() + VISIBLE_TIMEOUT_S
     while not path.exists():
         if time.monotonic() > ends:
@@ -78,21 +71,21 @@ def is_visible(path: Path) -> bool:
 
 PROGRESS_INTERVAL_S = 0.5
 READY_POLL_INTERVAL_S = 0.3
-ANSWERED_WITHIN_S = 10.0
-# A run is retried on another node where its process or node ended; both may be the cluster's fault and not the run's.
+CONNECT_TIMEOUT_S = 10.0
+# A run is retried on another node if its process or node dies, which need not be the run's fault.
 MAX_RETRIES = 3
 
 
 def ray_cluster(address: str | None = None, *, jobs: int = 1) -> Executor:
-    """Run the tasks on a Ray cluster, as many at a time as it has room for.
+    """Run the tasks on a Ray cluster, as many at a time as its CPUs and GPUs allow.
 
-    Each run takes as many CPUs as it has threads, and one GPU where it computes on CUDA. One whose process or node ends
-    is gone on with from its last whole epoch, on whatever node has room.
+    Each run takes one CPU a thread, and one GPU on CUDA. A run whose process or node dies continues from its last whole
+    epoch on another node.
 
     Args:
-        address: of the cluster, such as "auto" or "10.0.0.1:6379"; None: RAY_ADDRESS, else a cluster of this machine.
-        jobs: this machine's threads are divided by it, and a run has as many on every node, so that all figures are
-            those of `processes(jobs)`.
+        address: of the cluster, such as "auto" or "10.0.0.1:6379"; None: RAY_ADDRESS, else a cluster on this machine.
+        jobs: a run has this machine's threads divided by it, on every node, so that results are those of
+            `processes(jobs)`.
 
     Raises:
         UsageError: Ray is not installed; there is no cluster at the address; no node has room for a run.
@@ -101,13 +94,16 @@ def ray_cluster(address: str | None = None, *, jobs: int = 1) -> Executor:
     ray = _import_ray()
 
     def run_tasks(
-        tasks: Sequence[StudyTask], context: RunContext, on_progress: TaskProgressFn, should_continue: ContinueFn
+        tasks: Sequence[StudyTask],
+        context: RunContext,
+        _: DatasetCache,
+        on_progress: TaskProgressFn,
+        should_continue: ContinueFn,
     ) -> TaskResults:
-        threads = context.threads or max(1, torch.get_num_threads() // jobs)
         if not tasks:
             return
         with _connected(ray, address), shared_token(context.runs) as token:
-            cluster = _Cluster(ray, replace(context.with_callbacks(), threads=threads), token)
+            cluster = _Cluster(ray, worker_context(context, jobs), token)
             try:
                 cluster.check()
                 yield from cluster.run_tasks(deque(tasks), on_progress, should_continue)
@@ -118,7 +114,7 @@ def ray_cluster(address: str | None = None, *, jobs: int = 1) -> Executor:
 
 
 class _ProgressBoard:
-    """Where tasks write how far they are, and the study reads it."""
+    """A Ray actor to which tasks send their progress."""
 
     def __init__(self) -> None:
         self.latest: dict[str, tuple[int, str]] = {}
@@ -133,7 +129,7 @@ class _ProgressBoard:
 
 @dataclass
 class _Cluster:
-    """The nodes, the tasks they run, and how often each was tried."""
+    """The nodes, their running tasks, and the number of tries of each task."""
 
     ray: Any
     context: RunContext
@@ -142,15 +138,15 @@ class _Cluster:
     tries: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # On the study's own node: another one may end.
+        # On this node: another one may die.
         here = self._node_affinity(self.ray.get_runtime_context().get_node_id(), soft=True)
         self.board = self.ray.remote(_ProgressBoard).options(num_cpus=0, scheduling_strategy=here).remote()
         wanted = {"num_cpus": self.context.threads, "num_gpus": int(self.context.device == "cuda")}
-        # Ray would try a run again without end where it is the memory that is full.
+        # Ray itself would retry without end a run that is out of memory.
         self.remote_task = self.ray.remote(_run_remote_task).options(max_retries=0, **wanted)
 
     def check(self) -> None:
-        """Refuse a cluster whose nodes do not all see the runs folder, or have no room for a run."""
+        """Check that a node can take a run, and that all nodes see the runs folder."""
         if not any(self._node_slots(node) for node in self._nodes()):
             raise UsageError(
                 f"no node of the cluster has room for a run: {self._requirements()}",
@@ -158,32 +154,29 @@ class _Cluster:
                 received=", ".join(_describe_node(node) for node in self._nodes()),
                 next_step="let a run have fewer threads with --jobs, or start nodes that have more",
             )
-        remote_reply = self.ray.remote(write_reply)
-        replies = [
-            (
-                node["NodeManagerAddress"],
-                remote_reply.options(**self._node_options(node)).remote(self.token, node["NodeID"]),
-            )
+        sees_token = self.ray.remote(is_visible)
+        replies = {
+            node["NodeManagerAddress"]: sees_token.options(**self._node_options(node)).remote(self.token)
             for node in self._nodes()
-        ]
-        for address, reply in replies:
+        }
+        for address, reply in replies.items():
             try:
-                name = self.ray.get(reply)
+                is_shared = self.ray.get(reply)
             except self.ray.exceptions.RayError as error:
                 step = "install the same cnnlab on every node"
                 raise RunError(
                     f"a node can't run cnnlab: {_first_line(error)}", where=address, next_step=step
                 ) from None
-            if not name or not is_visible(self.token.with_name(name)):
+            if not is_shared:
                 raise _not_shared_error(self.context.runs, address)
 
     def run_tasks(
         self, queue: deque[StudyTask], on_progress: TaskProgressFn, should_continue: ContinueFn
     ) -> TaskResults:
-        """An outcome for each task, in the order in which they end."""
+        """Run the tasks, and yield a result for each, in the order in which they end."""
         by_id = {task.id: task for task in queue}
         while True:
-            # One more than there is room for: a cluster that grows by demand sees that there is more to do.
+            # One more than fits: a cluster that scales by demand sees that there is more to do.
             while queue and len(self.running) <= self._num_slots() and should_continue():
                 task = queue.popleft()
                 self.running[self.remote_task.remote(task, self.context, self.token, str(Path.cwd()), self.board)] = (
@@ -191,40 +184,40 @@ class _Cluster:
                 )
             if not self.running:
                 return
-            time.sleep(
-                READY_POLL_INTERVAL_S
-            )  # not in Ray's own waiting, which makes another exit code of a termination
+            time.sleep(READY_POLL_INTERVAL_S)  # Ray's own waiting would change the exit code after SIGTERM
             running = list(self.running)
             ready, _ = self.ray.wait(running, num_returns=len(running), timeout=0)
             for task_id, (images, text) in self._take_progress().items():
                 on_progress(by_id[task_id], images, text)
             for future in ready:
-                result = self._task_result(future, self.running.pop(future))
-                if result.status in ("busy", "again"):
-                    queue.append(by_id[result.id])
-                    time.sleep(POLL_INTERVAL_S if result.status == "busy" else 0)
+                task = self.running.pop(future)
+                result = self._task_result(future, task)
+                if result is None or result.status == "busy":
+                    queue.append(task)
+                    time.sleep(0 if result is None else POLL_INTERVAL_S)
                 else:
                     yield result
 
     def shutdown(self) -> None:
-        """End what the nodes are at; a run that is cut off can be gone on with."""
+        """Cancel all running tasks, whose runs can be resumed."""
         for running in self.running:
             with suppress(self.ray.exceptions.RayError):
                 self.ray.cancel(running, force=True)
         with suppress(self.ray.exceptions.RayError):
             self.ray.kill(self.board)
 
-    def _task_result(self, future: Any, task: StudyTask) -> TaskResult:
+    def _task_result(self, future: Any, task: StudyTask) -> TaskResult | None:
+        """The result of a task that ended; None where its process or node died, and it is retried."""
         errors = self.ray.exceptions
         try:
             result: TaskResult = self.ray.get(future)
             return result
-        except errors.RayTaskError as error:  # an exception: the same again on every node
+        except errors.RayTaskError as error:  # an exception, which every node would raise
             return TaskResult(id=task.id, status="failed", message=_first_line(error.cause))
         except errors.RayError as error:
             self.tries[task.id] = self.tries.get(task.id, 0) + 1
             if self.tries[task.id] <= MAX_RETRIES:
-                return TaskResult(id=task.id, status="again")
+                return None
             message = f"its process or node was ended {self.tries[task.id]} times ({_first_line(error)})"
             return TaskResult(id=task.id, status="failed", message=message)
 
@@ -240,7 +233,7 @@ class _Cluster:
         return [node for node in self.ray.nodes() if node["Alive"]]
 
     def _num_slots(self) -> int:
-        """How many runs the nodes have room for at once."""
+        """The number of runs that fit on the nodes at a time."""
         return sum(self._node_slots(node) for node in self._nodes())
 
     def _node_slots(self, node: dict[str, Any]) -> int:
@@ -261,37 +254,24 @@ class _Cluster:
 
 
 def _run_remote_task(task: StudyTask, context: RunContext, token: Path, cwd: str, board: Any) -> TaskResult:
-    """On a node: do a task unless it is done."""
+    """On a node: run a task unless it is done."""
     if not is_visible(token):
         return TaskResult(
             id=task.id, status="failed", message=f"the runs folder {context.runs} is not shared with its node"
         )
     with suppress(OSError):
-        os.chdir(cwd)  # from which the paths of recipes are seen
-    last = 0.0
-
-    def on_progress(images: int, text: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= PROGRESS_INTERVAL_S:
-            last = time.monotonic()
-            board.update.remote(task.id, images, text)
-
-    return run_task(task, context, _dataset_cache(context), on_progress)
-
-
-@cache
-def _dataset_cache(context: RunContext) -> DatasetCache:
-    """What a process has decoded, for all the tasks that it does."""
-    return DatasetCache(context)
+        os.chdir(cwd)  # for relative paths in recipes
+    report = throttle(lambda images, text: board.update.remote(task.id, images, text), PROGRESS_INTERVAL_S)
+    return run_task(task, context, worker_datasets(context), report)
 
 
 @contextmanager
 def _connected(ray: Any, address: str | None) -> Iterator[None]:
-    """Within it this process is connected with the cluster; it stays so where it was before."""
+    """Connect to the cluster; an existing connection is used and kept."""
     if ray.is_initialized():
         yield
         return
-    # A cluster that is started here would report to Ray's makers.
+    # A cluster that is started here would send usage statistics.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     terminated = signal.getsignal(signal.SIGTERM)
     try:
@@ -306,7 +286,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
             received=address or "",
             next_step="start one with: ray start --head",
         ) from None
-    with suppress(ValueError):  # only the main thread may; Ray has put its own handler there
+    with suppress(ValueError):  # only the main thread may; Ray installs its own handler
         signal.signal(signal.SIGTERM, terminated)
     try:
         yield
@@ -315,14 +295,14 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
 
 
 def _check_reachable(address: str) -> None:
-    """Ask at an address with a port, where Ray itself would wait for many minutes.
+    """Connect to an address with a port once, since Ray itself would wait for many minutes.
 
     Raises:
-        OSError: there is no reply.
+        OSError: nothing listens there.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), ANSWERED_WITHIN_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
 
 
 def _import_ray() -> Any:

@@ -1,4 +1,4 @@
-"""What a study found: frozen records, JSON in and out. No torch."""
+"""The result and the plan of a study: frozen records, read from and written to JSON. No torch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from cnnlab.stats.sample import Sample
 from cnnlab.stats.sweep import SweepCurve
 
 Status: TypeAlias = Literal["finished", "stopped early", "budget spent", "diverged", "failed", "not run"]
-# How the note of a study begins that asks for a confirmation, or a look under shifts, which could not be had.
+# How a note begins that says why a confirmation, or an evaluation under shifts, could not be made.
 UNCONFIRMED = "nothing is confirmed"
 UNTESTED = "the test set could not be scored"
 UNSHIFTED = "its networks have not been tested under its shifts"
 
 
 class StudyPrecision(Record):
-    """How all runs of a study compute, kept with it so that a later trial can't make two of its runs differ.
+    """The precision of all runs of a study, kept with it so that a later benchmark does not change it.
 
-    `speeds` has each network's images/s of training steps in a trial, by its digest; not a number where none was made.
+    `speeds` are the training speeds in images/s by digest of the network; NaN where it was not benchmarked.
     """
 
     precision_config: Annotated[PrecisionConfig, also_read_as("precision_config", "way")]
@@ -34,9 +34,9 @@ class StudyPrecision(Record):
 
 
 class SeedRecord(Record):
-    """One run of an arm. `value` is the study's metric; it and the others are None where there is none.
+    """One run of an arm. `value` is the study's metric, `train` the same on the training split.
 
-    `made` names what made the run beside its recipe: code, torch, device.
+    `made` names the code, torch version and device of the run.
     """
 
     seed: int
@@ -51,18 +51,17 @@ class SeedRecord(Record):
 
 
 class CurveRecord(Record):
-    """An arm's learning curve: at each epoch the metric's figure for every seed that has one there."""
+    """An arm's learning curve: at each epoch the metric of every seed that has one."""
 
     epochs: tuple[float, ...]
     values: tuple[tuple[float, ...], ...]
 
 
 class ArmRecord(Record):
-    """One arm: what it changes, its runs, and what they cost.
+    """One arm: its changes, its runs and their cost.
 
-    `train` are the train figures of the finished runs (the metric's figure on the training images), `seconds` the
-    mean training time. An arm that is the same experiment as an earlier one names that in `same_as`, and is no
-    evidence of its own.
+    `sample` has the metric of the runs, `train` the same on the training split; `seconds` is the mean training time. An
+    arm that is the same experiment as an earlier one names it in `same_as`, and is not counted.
     """
 
     name: str
@@ -78,9 +77,9 @@ class ArmRecord(Record):
 
 
 class Confirmation(Record):
-    """The second stage: the winner and the baseline with fresh seeds, on the test set.
+    """The winner and the baseline with fresh seeds, on the test set.
 
-    `looks` is how often this test set has been looked at in this runs folder, this time included.
+    `looks` counts the openings of this test set in the runs folder, this one included.
     """
 
     winner: str
@@ -95,20 +94,19 @@ class Confirmation(Record):
 
 
 class StudyResult(Result):
-    """All that a study found.
+    """The result of a study.
 
     Attributes:
-        metric: part_figure, such as validation_accuracy; `higher_is_better` says how it is read.
-        images: how many images the metric is measured on.
-        smallest_difference: of interest; None of a loss for which none was given: nothing is called practically equal.
-        ablation: the arms against the baseline, in a study with one; else None.
-        curve: the sweep, in a sweep; else None.
+        metric: SPLIT_METRIC, such as validation_accuracy.
+        images: the number of images that the metric is measured on.
+        smallest_difference: of interest; None for a loss without one: no arm is called practically equal.
+        ablation: the comparisons with the baseline; None without a baseline.
+        curve: the sweep; None in other studies.
         claims: the published claims of its file, judged.
         shifted: the arms' networks under the study's shifts, on the test split.
-        notes: what a reader must know: identical arms, runs of other code, a spent budget, what was changed after the
-            first run had begun.
-        declared: a digest of what was declared before the first run; empty: the study is older than that.
-        trials: how many arms the winner was chosen from.
+        notes: identical arms, runs of other code, a spent budget, changes of the preregistration.
+        declared: a digest of the preregistration; empty in studies of versions without one.
+        trials: the number of arms that the winner was chosen from.
     """
 
     study: str
@@ -154,7 +152,7 @@ class StudyResult(Result):
 
     @property
     def is_untested(self) -> bool:
-        """Whether the study asks for a confirmation, or a look under shifts, that could not be had."""
+        """Whether a confirmation, or an evaluation under shifts, that was asked for could not be made."""
         return any(note.startswith((UNCONFIRMED, UNTESTED, UNSHIFTED)) for note in self.notes)
 
     def arm(self, name: str) -> ArmRecord:
@@ -175,3 +173,87 @@ def _upgraded_claim(claim: Any, metric: str) -> Any:
     if published not in get_args(Word):
         published = float(published)
     return {"of": of, "name": name, "published": published, "measured": None, "n": 0, "verdict": verdict, **old}
+
+
+class ArmPlan(Record):
+    """The planned runs of an arm: seeds, finished runs, and the seconds of a run, where known.
+
+    An arm that is the same experiment as another names it in `same_as`, and needs no runs.
+    """
+
+    name: str
+    seeds: int
+    done: int = 0
+    seconds: float | None = None
+    same_as: str = ""
+
+    @property
+    def to_do(self) -> int:
+        """Runs still to make."""
+        return 0 if self.same_as else max(self.seeds - self.done, 0)
+
+
+class Power(Record):
+    """A value at a power of 80 % and of 90 %; None where it is unknown.
+
+    `two_80` and `two_90` are of two arms alone, at alpha; `family_80` and `family_90` of one arm of k, at alpha/k.
+    """
+
+    two_80: float | None
+    two_90: float | None
+    family_80: float | None
+    family_90: float | None
+
+
+class SeedsNeeded(Record):
+    """The seeds an arm that find a true difference, in the metric's units."""
+
+    difference: float
+    seeds: Power
+
+
+class PlanSummary(Result):
+    """The plan of a study.
+
+    Attributes:
+        baseline: the arm that the others are compared with; None in a sweep.
+        runs, done, to_do: of all arms, equal ones counted once.
+        seconds: expected for the runs to do, one after the other; None where the speed of an arm is not known.
+        basis: where the seconds come from.
+        images: the number that the metric is measured on.
+        sd: the assumed standard deviation between runs, in the metric's units; None: unknown. `sd_reason`: its source.
+        comparisons: k, the size of the family: arms against the baseline, or values against the best.
+        seeds, baseline_seeds: of the smallest arm, and of what it is compared with.
+        detectable: the smallest true difference that these seeds find.
+        needed: the seeds for the study's smallest difference and for usual ones.
+        equal: the seeds an arm that show equivalence within ±delta where there is no difference.
+        confirm: the fresh seeds of the winner and the baseline in the confirmation; None: there is none.
+    """
+
+    name: str
+    question: str
+    arms: tuple[ArmPlan, ...]
+    baseline: str | None
+    runs: int
+    done: int
+    to_do: int
+    seconds: float | None
+    basis: str
+    metric: str
+    images: int
+    sd: float | None
+    sd_reason: str
+    delta: float | None
+    alpha: float
+    comparisons: int
+    seeds: int
+    baseline_seeds: int
+    detectable: Power
+    needed: tuple[SeedsNeeded, ...]
+    equal: Power
+    confirm: int | None = None
+
+    @property
+    def plan(self) -> Self:
+        """The plan itself: earlier versions returned it within a view."""
+        return self

@@ -1,4 +1,4 @@
-"""Runs the tasks of a study until they are done or the budget is spent."""
+"""Run the tasks of a study until they are done or the budget is spent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnnlab.studies.worker_pool import Executor
 
 @dataclass
 class StudyRunner:
-    """A running study: what failed, whether the budget ended it, and why a test that was asked for was not made."""
+    """A running study: its failures, its cost, and why it could not be confirmed."""
 
     plan: StudyPlan
     context: RunContext
@@ -32,28 +32,29 @@ class StudyRunner:
     untested_reason: str = ""
 
     def add_cost(self, run: FinishedRun) -> None:
-        """Take a run's share of the budget, once; runs that were there already count too."""
+        """Add a run's cost to the budget used, once; earlier runs count too."""
         if run.folder.name not in self.counted_runs:
             self.counted_runs.add(run.folder.name)
             self.seconds += run.result.seconds
             self.images += round(run.result.seconds * run.result.images_per_second)
 
     def has_budget(self) -> bool:
-        """Whether the budget lets another run begin."""
+        """Whether the budget is not spent."""
         return not self.plan.study.budget.is_exhausted(self.images, self.seconds)
 
 
 def run_tasks(runner: StudyRunner, tasks: Sequence[StudyTask]) -> bool:
-    """Run the tasks that are not done yet, until the budget is spent; whether all of them are done."""
+    """Run the tasks that are not done, until the budget is spent; return whether all are done."""
     context, callbacks, index = runner.context, runner.context.callbacks, runner.index
     index.refresh()
     by_id = {task.id: task for task in tasks}
-    there = {task.id: found for task in tasks if (found := index.find_finished(task.id)) is not None}
-    for found in there.values():
-        runner.add_cost(found)
-    missing = [task for task in tasks if task.id not in there]
+    finished_runs = {task.id: run for task in tasks if (run := index.find_finished(task.id)) is not None}
+    for run in finished_runs.values():
+        runner.add_cost(run)
+    missing = [task for task in tasks if task.id not in finished_runs]
     callbacks.on_stage_start(runner.plan, tasks, missing)
-    with closing(runner.executor(missing, context, callbacks.on_task_progress, runner.has_budget)) as outcomes:
+    datasets, on_progress = runner.plan.dataset_cache, callbacks.on_task_progress
+    with closing(runner.executor(missing, context, datasets, on_progress, runner.has_budget)) as outcomes:
         for result in outcomes:
             index.refresh()
             if result.status == "failed":

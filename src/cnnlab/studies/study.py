@@ -1,6 +1,6 @@
-"""A study from end to end: a study file's content in, a StudyResult out. The page to read first.
+"""A study from a study file to its result. The module to read first.
 
-study → plan → tasks → runs, each once → what they say → the winner again with fresh seeds → under shifts → result
+study → plan → tasks → runs, each once → analysis → confirmation with fresh seeds → evaluation under shifts → result
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ def execute_study(
     any_code: bool = False,
     file: Path | None = None,
 ) -> StudyResult:
-    """Do what a study still needs, and say what came out. Its folder is studies/`name` in the runs folder.
+    """Run the missing runs of a study, and analyse all; its folder is studies/`name` in the runs folder.
 
-    Runs that were made before count, whatever study made them; one that was cut off is gone on with.
+    Runs of other studies count; an interrupted run is resumed.
 
     Args:
-        name: what the study is called.
-        context: names the runs folder, the data folder and the device; its callbacks see the study.
+        name: the study's name.
+        context: names the runs folder, the data folder and the device; its callbacks are called.
         executor: runs the tasks.
-        any_code: also take finished runs that another version of cnnlab's code made.
-        file: that the study was read from, which distinguishes it from another one of its name.
+        any_code: also accept finished runs of another version of cnnlab's code.
+        file: the file that the study was read from, which tells it from another study of its name.
 
     Raises:
         SpecError, SourceError, DownloadError: before anything is run.
@@ -89,4 +89,4 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         step = "choose another with --runs"
-        raise RunError(f"a study's folder can't be made: {error.strerror}", where=str(folder), next_step=step) from None
+        raise RunError(f"the folder can't be created: {error.strerror}", where=str(folder), next_step=step) from None

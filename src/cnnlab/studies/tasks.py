@@ -1,4 +1,4 @@
-"""One task of a study: its run is found, resumed or started, and never made twice."""
+"""A task of a study: its run is found, resumed or started, and never trained twice."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ ValidationFn: TypeAlias = Callable[[EpochRecord], None]
 
 
 class TaskResult(Record):
-    """How a task ended: `failed` means that it has no result, and says why; `stopped`, that a callback ended it.
+    """How a task ended.
 
-    `busy` and `again` are for executors only: another process is at it, or the one that was has died.
+    `found`: there was a finished run. `stopped`: a callback ended it. `failed`: it has no result, for the reason in
+    `message`. `busy`, for executors only: another process runs it.
     """
 
     id: str
-    status: Literal["done", "found", "busy", "again", "stopped", "failed"]
+    status: Literal["done", "found", "busy", "stopped", "failed"]
     folder: str = ""
     message: str = ""
 
@@ -75,20 +76,20 @@ def run_task(
 
 
 def find_run(runs: Path, task: str) -> RunFolder | None:
-    """The run with a task's id, finished or not, whatever study made it."""
+    """The run of a task, finished or not, of whatever study."""
     paths = sorted(runs.glob(f"*-{task}/recipe.toml"))
     return RunFolder(paths[0].parent.resolve()) if paths else None
 
 
 @contextmanager
 def exclusive(runs: Path, name: str, log: Callable[[str], None]) -> Iterator[None]:
-    """A named lock on this runs folder: other processes wait for it."""
-    claim = runs / LOCKS_FOLDER / name
-    claim.mkdir(parents=True, exist_ok=True)
+    """Hold a named lock in a folder; other processes wait for it."""
+    folder = runs / LOCKS_FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         while True:
             try:
-                held.enter_context(locked(claim, log))
+                held.enter_context(locked(folder, log))
                 break
             except LockedError:
                 time.sleep(POLL_INTERVAL_S)
@@ -124,23 +125,23 @@ def _run_or_resume(
 
 
 def _check_as_planned(task: StudyTask, recipe: Recipe, dataset_cache: DatasetCache, device: str) -> None:
-    """A run is filed under what it was planned to be: data, code, torch and device must not have changed since."""
+    """Check that data, code, torch and device are those of the plan, after which the run is named."""
     seed = recipe.train.seed
     data = dataset_cache.fingerprint(recipe.data, seed).digest
-    found = run_id(recipe, data, environment_digest(choose_device(device).type))
-    if found == task.id:
+    own_id = run_id(recipe, data, environment_digest(choose_device(device).type))
+    if own_id == task.id:
         return
-    other = found.rpartition("-")[0] == task.id.rpartition("-")[0]
+    same_work = own_id.rpartition("-")[0] == task.id.rpartition("-")[0]
     what = f"{file_name(recipe.data.source)} here is not the data"
-    if other:
+    if same_work:
         what = "cnnlab's code, torch or device here is not that"
     elif recipe.model.backbone is not None and data == task.data:
         what = f"the backbone {format_backbone(recipe.model.backbone)} here is not the one"
-    raise RunError(f"{what} with which the study was planned", next_step="give the study's command again")
+    raise RunError(f"{what} with which the study was planned", next_step="run the study's command again")
 
 
 def _run_path(task: StudyTask, runs: Path) -> Path:
-    """The run's folder; where a process was killed before it recorded its run, the one that it had created."""
+    """The folder for the run; one that a killed process had created is used again."""
     found = [path for path in sorted(runs.glob(f"*-{task.id}")) if path.is_dir()]
     return found[0] if found else runs / task.folder
 

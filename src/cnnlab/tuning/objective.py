@@ -1,30 +1,47 @@
-"""One process that runs trials of a search: it asks for one, makes its runs, and tells Optuna the outcome."""
+"""The objective of a search: the runs of one trial, one for each seed, pruned by their validations."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cnnlab.config.search import Search
-from cnnlab.context import RunContext
+from cnnlab.config.search import ParameterValues, Search
+from cnnlab.context import Callbacks, RunContext
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import RunError, SpecError
 from cnnlab.records import EpochRecord, RunResult, Score
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.studies.plan import StudyTask, make_plan
 from cnnlab.studies.tasks import StopRunError, TaskResult, find_run, run_task
-from cnnlab.studies.worker_pool import POLL_INTERVAL_S
-from cnnlab.tuning.trials import PendingTrial, TrialOutcome, TrialStore
+from cnnlab.studies.worker_pool import (
+    POLL_INTERVAL_S,
+    ProcessPool,
+    Send,
+    WorkerDeath,
+    throttle,
+    worker_context,
+    worker_datasets,
+)
+from cnnlab.tuning.result import TrialRecord
+from cnnlab.tuning.trials import Objective, TrialOutcome, TrialStore
+
+if TYPE_CHECKING:
+    import optuna
+
+# Workers that die in a row without one finished trial: the trials are not the reason.
+MAX_DEATHS = 3
 
 
 @dataclass(frozen=True)
 class SearchJob:
-    """All that a process needs to know to work on a search; it can be sent to another one.
+    """All that a process needs to run a trial of a search; it can be sent to another process.
 
-    `search` is as it was asked for, and `resolved_search` as its runs are made: with one precision and one
-    backbone.
+    `search` is as it was asked for; `resolved_search` names the precision and the backbone of all runs.
     """
 
     search: Search
@@ -35,66 +52,86 @@ class SearchJob:
     context: RunContext
 
 
-def run_trials(trials: TrialStore, job: SearchJob, dataset_cache: DatasetCache) -> None:
-    """Make trials until all are made or the budget is spent; those of other processes are waited for."""
+def run_trials(trials: TrialStore, job: SearchJob, dataset_cache: DatasetCache, jobs: int = 1) -> None:
+    """Run trials until all have ended or the budget is spent, in this process or in `jobs` processes.
 
-    def should_continue() -> bool:
-        return not job.search.budget.is_exhausted(*trials.budget_used())
+    Raises:
+        RunError: the processes die, whatever they run.
+    """
+    on_end = job.context.callbacks.on_trial_end
+    if jobs > 1:
+        for record in _run_in_processes(job, jobs):
+            on_end(record)
+    # After the workers: wait for trials of other commands, and continue those that lost their process.
+    trials.run_all(_objective(job, dataset_cache), on_end)
 
-    while True:
-        pending = trials.ask(should_continue)
-        if pending is None and not trials.others_running():
-            return
-        if pending is None:
-            time.sleep(POLL_INTERVAL_S)
-            continue
-        outcome = _Objective(pending, job, dataset_cache).evaluate()
-        trials.tell(pending, outcome)
-        job.context.callbacks.on_trial_end(
-            next(record for record in trials.records() if record.number == pending.number)
-        )
+
+def _objective(job: SearchJob, dataset_cache: DatasetCache) -> Objective:
+    return lambda trial, values: _TrialRun(job, trial, dataset_cache).evaluate(values)
+
+
+def _run_in_processes(job: SearchJob, count: int) -> Iterator[TrialRecord]:
+    """Run trials in processes until none is left to start; their records, as they end."""
+    on_progress = job.context.callbacks.on_trial_progress
+    deaths = 0
+    pending = [replace(job, context=worker_context(job.context, count))]
+    with ProcessPool[SearchJob, TrialRecord | None](_run_trial_in_worker, count) as pool:
+        for _, record in pool.run(lambda: next(iter(pending), None), lambda _, progress: on_progress(*progress)):
+            if isinstance(record, WorkerDeath):
+                deaths += 1
+                if deaths == MAX_DEATHS:
+                    raise RunError(f"{deaths} jobs in a row: {record}", next_step="run fewer at a time: --jobs 1")
+            elif record is None:
+                pending.clear()
+            else:
+                deaths = 0
+                yield record
+
+
+def _run_trial_in_worker(job: SearchJob, send: Send) -> TrialRecord | None:
+    dataset_cache = worker_datasets(job.context)
+    callbacks = Callbacks(on_trial_progress=throttle(lambda *progress: send(progress)))
+    job = replace(job, context=job.context.with_callbacks(callbacks))
+    with closing(TrialStore(job.search, job.name, job.folder, job.storage)) as trials:
+        return trials.run_next(_objective(job, dataset_cache))
 
 
 def arm_name(number: int) -> str:
-    """What a trial is called among the arms of a study, and in the names of its run folders."""
+    """The name of a trial among the arms of a study, and in the names of its run folders."""
     return f"trial {number}"
 
 
-class _Objective:
-    """One running trial: the runs of its seeds, one after another."""
+class _TrialRun:
+    """A running trial."""
 
-    def __init__(
-        self,
-        pending: PendingTrial,
-        job: SearchJob,
-        dataset_cache: DatasetCache,
-    ) -> None:
-        self.pending, self.context, self.dataset_cache = pending, job.context, dataset_cache
-        self.search, self.name = job.resolved_search, job.name
+    def __init__(self, job: SearchJob, trial: optuna.Trial, dataset_cache: DatasetCache) -> None:
+        self.search, self.name, self.trial = job.resolved_search, job.name, trial
+        self.context, self.dataset_cache = job.context, dataset_cache
         self.outcome = TrialOutcome("finished")
+        self.reported_steps: set[int] = set()
 
-    def evaluate(self) -> TrialOutcome:
+    def evaluate(self, values: ParameterValues) -> TrialOutcome:
         """Make its runs; the first that does not finish ends the trial."""
-        changes, arm = self.search.changes(self.pending.values), arm_name(self.pending.number)
+        arm = arm_name(self.trial.number)
         try:
-            study = self.search.study({arm: changes})
+            study = self.search.study({arm: self.search.changes(values)})
             plan = make_plan(study, self.name, self.context, dataset_cache=self.dataset_cache)
         except (SpecError, RunError) as error:  # the run that it starts from may be gone
             self.outcome.status, self.outcome.message = "failed", error.problems[0].what
             return self.outcome
-        recipe, values = plan.arms[-1].recipe, []
+        recipe, metrics = plan.arms[-1].recipe, []
         self.outcome.code = plan.arms[-1].tasks[0].id.rpartition("-")[2]
         self.epochs, self.validations_per_epoch = recipe.train.epochs, recipe.train.validations_per_epoch
         for turn, task in enumerate(plan.arms[-1].tasks):
             value = self._run_seed(turn, task)
             if value is None:
                 return self.outcome
-            values.append(value)
-        self.outcome.value = sum(values) / len(values)
+            metrics.append(value)
+        self.outcome.value = sum(metrics) / len(metrics)
         return self.outcome
 
     def _run_seed(self, turn: int, task: StudyTask) -> float | None:
-        """Make one run; its metric, or None where that ends the trial, with the reason in the outcome."""
+        """Make one run and return its metric; None where the trial ends with it, for the reason in the outcome."""
         before = find_run(self.context.runs, task.id)
         images = turn * task.images
         try:
@@ -116,13 +153,13 @@ class _Objective:
         return None
 
     def _run_task(self, turn: int, task: StudyTask, images: int) -> TaskResult:
-        """The run, or that of another process that is at the same one."""
+        """Make the run, or wait for another process that makes it."""
         while True:
             outcome = run_task(
                 task,
                 self.context,
                 self.dataset_cache,
-                lambda done, text: self.context.callbacks.on_trial_progress(self.pending.number, images + done, text),
+                lambda done, text: self.context.callbacks.on_trial_progress(self.trial.number, images + done, text),
                 lambda record: self._on_validation(turn, record),
             )
             if outcome.status != "busy":
@@ -140,7 +177,7 @@ class _Objective:
         return None
 
     def _replay_curve(self, turn: int, folder: RunFolder | None) -> None:
-        """Report the validations of a run that was made, or started, before; a finished one is not ended early."""
+        """Report the validations of a run that was made or started before; a finished one is not pruned."""
         for record in folder.epochs() if folder is not None else ():
             self._on_validation(turn, record, may_stop=folder is not None and folder.result() is None)
 
@@ -149,15 +186,16 @@ class _Objective:
         if value is None or not math.isfinite(value):
             return
         self.outcome.last = value
-        self.pending.report(
-            value, turn * self.epochs * self.validations_per_epoch + round(record.epoch * self.validations_per_epoch)
-        )
+        step = round((turn * self.epochs + record.epoch) * self.validations_per_epoch)
+        if step not in self.reported_steps:
+            self.reported_steps.add(step)
+            self.trial.report(value, step)
         # After the last epoch nothing is left to save.
-        if may_stop and record.epoch < self.epochs and self.pending.should_prune():
-            raise StopRunError(f"ended after epoch {record.epoch:g}: it promised less than others at that point")
+        if may_stop and record.epoch < self.epochs and self.trial.should_prune():
+            raise StopRunError(f"ended after epoch {record.epoch:g}: other trials were better at that point")
 
     def _add_cost(self, folder: RunFolder, result: RunResult | None, found: bool) -> None:
-        """What a run took; one that was there already took nothing."""
+        """Add the cost of a run; one that was there already cost nothing."""
         outcome, records = self.outcome, folder.epochs()
         outcome.runs.append(folder.name)
         outcome.epochs += records[-1].epoch if records else 0.0
@@ -168,7 +206,7 @@ class _Objective:
 
 
 def _metric_at(record: EpochRecord, search: Search) -> float | None:
-    """The metric at a point of the learning curve, where it is measured there."""
+    """The metric at a point of the learning curve; None where it is not measured there."""
     score = getattr(record, search.split)
     if isinstance(score, Score):
         return score.metric(search.split_metric)

@@ -1,10 +1,10 @@
-"""Optuna's part of a search: where trials are kept, how values are drawn, when a trial is ended, what mattered."""
+"""Optuna's part of a search: the storage of trials, samplers, pruners and importances."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +25,13 @@ from cnnlab.tuning.result import ImportanceRecord
 if TYPE_CHECKING:
     import optuna
 
-# Importance is what sets the best tenth apart, or so many where that is more: one or two are chance.
+# Importance compares the best tenth with the others, or so many trials where that is more.
 MIN_BEST_TRIALS, BEST_SHARE = 5, 0.1
 # Optuna starts with random samples; a short search has fewer such trials than its ten.
 RANDOM_TRIALS, RANDOM_SHARE = 10, 3
 DATABASE_TIMEOUT_S = 60
+# A process whose trial has had no heartbeat for the grace period counts as dead.
+HEARTBEAT_INTERVAL_S, GRACE_PERIOD_S = 5, 60
 
 
 def load_optuna() -> Any:
@@ -49,7 +51,7 @@ def load_optuna() -> Any:
 
 @contextmanager
 def silence_warnings() -> Iterator[None]:
-    """Without the warnings that parts of Optuna are new and may change."""
+    """Silence the warnings that parts of Optuna are experimental."""
     from optuna.exceptions import ExperimentalWarning
 
     with warnings.catch_warnings():
@@ -57,28 +59,43 @@ def silence_warnings() -> Iterator[None]:
         yield
 
 
-def open_storage(url: str | None, folder: Path) -> Any:
+def open_storage(
+    url: str | None, folder: Path, on_stale: Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
+) -> optuna.storages.RDBStorage:
+    """Open a storage whose running trials have heartbeats.
+
+    Args:
+        url: None: a SQLite file in the folder.
+        on_stale: called with each trial whose heartbeat has stopped.
+
+    Raises:
+        UsageError: it can't be opened.
+    """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
     if url is None:
         url = f"sqlite:///{folder.resolve() / 'optuna.db'}"
     try:
-        if url.startswith("sqlite:"):
-            waiting = {"connect_args": {"timeout": DATABASE_TIMEOUT_S}}
-            return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=waiting))
-        return optuna.storages.get_storage(url)
+        return optuna.storages.RDBStorage(
+            url,
+            engine_kwargs={"connect_args": {"timeout": DATABASE_TIMEOUT_S}} if url.startswith("sqlite:") else None,
+            heartbeat_interval=HEARTBEAT_INTERVAL_S,
+            grace_period=GRACE_PERIOD_S,
+            heartbeat_stale_trial_callback=on_stale,
+        )
     except (SQLAlchemyError, ValueError, ImportError, OSError) as error:
         raise UsageError(
             f"this storage can't be opened: {str(error).partition(chr(10))[0]}",
             where="--storage",
             received=url,
-            allowed="an Optuna storage, such as sqlite:///trials.db, mysql://… or redis://…",
+            allowed="the URL of a database that Optuna knows, such as sqlite:///trials.db or mysql://…",
             next_step="leave --storage out for a file of this machine",
         ) from None
 
 
 def suggest(trial: optuna.Trial, name: str, space: Any) -> Any:
+    """A value of a space, by the trial's sampler."""
     if isinstance(space, LogUniformSpace):
         return trial.suggest_float(name, space.low, space.high, log=True)
     if isinstance(space, UniformSpace):
@@ -89,7 +106,8 @@ def suggest(trial: optuna.Trial, name: str, space: Any) -> Any:
     return trial.suggest_categorical(name, space.values())
 
 
-def new_pruner(search: Search) -> Any:
+def new_pruner(search: Search) -> optuna.pruners.BasePruner:
+    """The pruner of a search; steps count validations."""
     import optuna
 
     points, kind = search.base.train.validations_per_epoch, search.pruner
@@ -101,20 +119,20 @@ def new_pruner(search: Search) -> Any:
     return optuna.pruners.NopPruner()
 
 
-def new_sampler(search: Search, number: int) -> Any:
-    """What draws the values of the trial of this number."""
+def new_sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
+    """The sampler of the trial with this number."""
     import optuna
 
     seed = int(generator(search.seed, "trial", number).integers(2**31))
     if search.sampler != "tpe":
         return optuna.samplers.RandomSampler(seed=seed)
     first = min(RANDOM_TRIALS, max(1, search.trials // RANDOM_SHARE))
-    # A trial that another process is at counts as a poor one, so that not all draw the same.
+    # A running trial counts as a poor one, so that processes do not sample the same values.
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=first, constant_liar=True)
 
 
 def param_importances(study: optuna.Study, finished: int) -> tuple[ImportanceRecord, ...]:
-    """How much each parameter matters, the most important first; empty where there are too few finished trials.
+    """The importance of each parameter, the highest first; empty where there are too few finished trials.
 
     PED-ANOVA: S. Watanabe, A. Bansal, F. Hutter: PED-ANOVA: Efficiently quantifying hyperparameter importance in
     arbitrary subspaces, IJCAI 2023.

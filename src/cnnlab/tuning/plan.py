@@ -1,4 +1,4 @@
-"""A search before its trials: its extreme values checked, one precision for all, and what it will take."""
+"""The plan of a search: its extreme values are checked, one precision is chosen for all runs, the time is estimated."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cnnlab.context import RunContext
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.runs.resolve_recipe import with_named_run
 from cnnlab.stats.power import detectable_difference, planning_sd
+from cnnlab.studies.forecast import ASSUMED_ERROR
 from cnnlab.studies.plan import StudyPlan, make_plan
-from cnnlab.studies.plan_summary import ASSUMED_ERROR
 from cnnlab.studies.result import StudyPrecision
 from cnnlab.tuning.result import ParameterRecord, TuningPlanSummary
 from cnnlab.tuning.trials import TrialStore
 
 ACCURACY = "accuracy"
-# What a study keeps beside its trials.
+# Keys of what is kept beside the trials; "way" is that of earlier versions.
 PRECISION_KEY, SECONDS, BACKBONE = "way", "seconds", "backbone"
 
 
@@ -29,10 +29,10 @@ class TuningPlan:
     """A search ready to run.
 
     Attributes:
-        search: its base says how all runs compute, and which run they begin with.
+        search: its base names the precision of all runs, and the run of its backbone.
         plan: of the baseline, its first arm.
-        images: that a trial trains on, its seeds together, if it is not ended early and keeps the base's epochs.
-        seconds: that a trial takes by the speeds of the extreme values, NaN where none was measured.
+        images: trained on in a trial that is not pruned, all seeds together, with the base's epochs.
+        seconds: of a trial, the mean over the extreme values; NaN where no speed was measured.
     """
 
     name: str
@@ -46,13 +46,13 @@ class TuningPlan:
 def plan_search(
     search: Search, name: str, context: RunContext, dataset_cache: DatasetCache, trials: TrialStore | None = None
 ) -> TuningPlan:
-    """Plan a search before its trials: the speed of networks is measured, and none is trained.
+    """Plan a search: networks are benchmarked, and none is trained.
 
     Args:
-        name: what the search is called.
+        name: the search's name.
         context: names the device.
         dataset_cache: opens the data.
-        trials: keeps the precision for other processes and later calls.
+        trials: where the precision is kept for other processes and later calls.
 
     Raises:
         SpecError: the base, or it with an extreme value, can't be trained on its data.
@@ -61,25 +61,25 @@ def plan_search(
     """
     if trials is None:
         search = _with_named_run(search)
-        way, seconds = _benchmark_extremes(search, name, context, dataset_cache)
+        precision, seconds = _benchmark_extremes(search, name, context, dataset_cache)
     else:
         with trials.lock("planning"):
             search = _with_named_run(search, trials)
             kept = trials.get_attr(PRECISION_KEY)
             if kept is not None:
-                way, seconds = StudyPrecision.from_json(kept), float(trials.get_attr(SECONDS) or math.nan)
+                precision, seconds = StudyPrecision.from_json(kept), float(trials.get_attr(SECONDS) or math.nan)
             else:
-                way, seconds = _benchmark_extremes(search, name, context, dataset_cache)
+                precision, seconds = _benchmark_extremes(search, name, context, dataset_cache)
                 trials.set_attr(SECONDS, repr(seconds))
-                trials.set_attr(PRECISION_KEY, way.to_json())
-    fixed = search_with_precision(search, way)
+                trials.set_attr(PRECISION_KEY, precision.to_json())
+    fixed = search_with_precision(search, precision)
     plan = make_plan(fixed.study(dict([_extreme_values(fixed)[0]])), name, context, dataset_cache=dataset_cache)
     images = sum(task.images for task in plan.arms[0].tasks)
-    return TuningPlan(name, fixed, plan, way, images, seconds)
+    return TuningPlan(name, fixed, plan, precision, images, seconds)
 
 
 def summarize_tuning_plan(tuning_plan: TuningPlan) -> TuningPlanSummary:
-    """What a person weighs before a search: its runs, its time, and what its confirmation can find."""
+    """Summarize a plan: the runs, the time, and the difference that the confirmation finds."""
     search, plan = tuning_plan.search, tuning_plan.plan
     confirmed = 2 * search.confirm if plan.test_set else 0
     known = math.isfinite(tuning_plan.seconds)
@@ -87,29 +87,21 @@ def summarize_tuning_plan(tuning_plan: TuningPlan) -> TuningPlanSummary:
         study=tuning_plan.name,
         question=search.question,
         parameters=parameter_records(search),
-        trials=num_trials(search),
+        trials=search.num_trials,
         seeds=search.seeds,
         confirm=search.confirm if plan.test_set else 0,
         sampler=search.sampler,
         pruner=str(pruners.to_call(search.pruner)),
-        runs=(num_trials(search) + 1) * search.seeds + confirmed,
+        runs=(search.num_trials + 1) * search.seeds + confirmed,
         images=tuning_plan.images,
-        seconds=tuning_plan.seconds * (num_trials(search) + 1 + confirmed / search.seeds) if known else None,
-        basis=(
-            f"a trial of the extreme values on {tuning_plan.study_precision.device}, one run at a time, none "
-            "ended early"
-        ),
+        seconds=tuning_plan.seconds * (search.num_trials + 1 + confirmed / search.seeds) if known else None,
+        basis=f"benchmarks of the extreme values on {tuning_plan.study_precision.device}, without pruning",
         detectable=_detectable_difference(search, plan) if confirmed and search.split_metric == ACCURACY else None,
     )
 
 
-def num_trials(search: Search) -> int:
-    """How many trials there will be: a grid may have fewer than were asked for."""
-    return min(search.trials, sum(1 for _ in search.grid_values())) if search.sampler == "grid" else search.trials
-
-
 def parameter_records(search: Search) -> tuple[ParameterRecord, ...]:
-    """The parameters as a result tells them."""
+    """The parameters as records."""
     return tuple(
         ParameterRecord(
             name=name,
@@ -122,7 +114,7 @@ def parameter_records(search: Search) -> tuple[ParameterRecord, ...]:
 
 
 def search_with_precision(search: Search, study_precision: StudyPrecision) -> Search:
-    """The search with a base that says how its runs compute, so that no later trial can make two of them differ."""
+    """The search with a fixed precision, so that all its runs have the same."""
     fixed = {
         "precision": study_precision.precision_config.precision,
         "memory_format": study_precision.precision_config.memory_format,
@@ -134,7 +126,7 @@ def search_with_precision(search: Search, study_precision: StudyPrecision) -> Se
 def _benchmark_extremes(
     search: Search, name: str, context: RunContext, dataset_cache: DatasetCache
 ) -> tuple[StudyPrecision, float]:
-    """The precision that is right for the base and all extreme values, and how long a trial takes on average."""
+    """The precision that is right for the base and all extreme values, and the mean time of a trial."""
     plan = make_plan(search.study(dict(_extreme_values(search))), name, context, dataset_cache=dataset_cache)
     times = [sum(task.seconds for task in arm.tasks) for arm in plan.arms if not arm.same_as]
     known = [seconds for seconds in times if math.isfinite(seconds)]
@@ -142,7 +134,7 @@ def _benchmark_extremes(
 
 
 def _with_named_run(search: Search, trials: TrialStore | None = None) -> Search:
-    """The search with one run behind all its trials, those of later calls too: another may finish meanwhile."""
+    """The search with one run as the backbone of all trials, though another run may finish meanwhile."""
     base, kept = search.base, trials.get_attr(BACKBONE) if trials is not None else None
     if not isinstance(base.model.backbone, RunBackbone):
         return search
@@ -156,11 +148,11 @@ def _with_named_run(search: Search, trials: TrialStore | None = None) -> Search:
 
 
 def _extreme_values(search: Search) -> list[tuple[str, Changes]]:
-    """The extreme values as arms, named by what they change."""
-    made = [search.changes(values) for values in search.boundary_values()]
-    return [(", ".join(format_override(key, value) for key, value in changes.items()), changes) for changes in made]
+    """The extreme values as arms, named by their changes."""
+    found = [search.changes(values) for values in search.boundary_values()]
+    return [(", ".join(format_override(key, value) for key, value in changes.items()), changes) for changes in found]
 
 
 def _detectable_difference(search: Search, plan: StudyPlan) -> float:
-    """At the spread of small networks on so many test images."""
+    """The detectable difference at the spread of small networks, on the test images."""
     return detectable_difference(planning_sd(ASSUMED_ERROR, plan.test_images), search.confirm, alpha=search.alpha)

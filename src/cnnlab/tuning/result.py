@@ -1,4 +1,4 @@
-"""What a search found: frozen records, JSON in and out. No torch, no Optuna."""
+"""The result of a search: frozen records, read from and written to JSON. No torch, no Optuna."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cnnlab.render.result import Result
 from cnnlab.studies.result import UNCONFIRMED, UNTESTED, Confirmation
 
 ParamValue: TypeAlias = int | float | bool | str
-# `diverged` and `failed` have no figure; `pruned` was ended early and has only that of its last validation.
+# `diverged` and `failed` have no metric; `pruned` was ended early, and has that of its last validation.
 TrialStatus: TypeAlias = Literal["finished", "pruned", "diverged", "failed", "running"]
 
 
 class ParameterRecord(Record):
-    """A parameter and the values that it may take; `options` are those of a choice, in the order of the file."""
+    """A parameter and its space; `options` are those of a choice, in the order of the file."""
 
     name: str
     space: str
@@ -24,18 +24,18 @@ class ParameterRecord(Record):
 
 
 class TrialRecord(Record):
-    """One trial: its values, and what came out.
+    """One trial: its values and its outcome.
 
     Attributes:
         number: from 0, in the order in which trials were started.
         value: the metric's mean over the seeds; only a finished trial has one.
-        last: the metric at the last validation that was made; what a pruned trial was judged by.
-        epochs: that were trained, over all its runs.
-        seconds: of training, over all its runs; those that another trial has made before are counted there.
+        last: the metric at the last validation; a pruned trial was judged by it.
+        epochs: trained in all its runs.
+        seconds: of training in all its runs, without runs that another trial had made before.
         runs: the names of its run folders.
-        found: whether all of them were there already.
+        found: whether another trial had made all of them before.
         code: the digest of the code that made them.
-        again: how many times it was restarted because its process had ended.
+        again: how often it was restarted.
     """
 
     number: int
@@ -54,7 +54,7 @@ class TrialRecord(Record):
 
 
 class BaselineRecord(Record):
-    """The base recipe as it is, with the seeds of the trials."""
+    """The unchanged base recipe with the seeds of the trials."""
 
     status: TrialStatus
     value: float | None
@@ -64,7 +64,7 @@ class BaselineRecord(Record):
 
 
 class ImportanceRecord(Record):
-    """How much of what sets the best trials, `best` of them, apart is one parameter's; all shares make 1."""
+    """The importance of a parameter for the best trials, `best` of them; all shares add up to 1."""
 
     name: str
     share: float
@@ -78,8 +78,8 @@ class TuningPlanSummary(Result):
         runs: of the trials, of the baseline, and of both with fresh seeds.
         seconds: for all of them, one after the other, if none is ended early; None where no speed was measured.
         basis: where the seconds come from.
-        detectable: the smallest true difference on the test set that the fresh seeds find in 80 % of searches; None
-            where nothing is confirmed, or the metric is no share of images.
+        detectable: the smallest true difference on the test set that the fresh seeds find with a power of 80 %; None
+            without a confirmation, or where the metric is no accuracy.
     """
 
     study: str
@@ -98,16 +98,15 @@ class TuningPlanSummary(Result):
 
 
 class TuningResult(Result):
-    """All that a search found.
+    """The result of a search.
 
     Attributes:
-        metric: part_figure, such as validation_accuracy; `higher_is_better` says how it is read.
+        metric: SPLIT_METRIC, such as validation_accuracy.
         seeds: runs in a trial.
-        wanted: how many trials were asked for; `trials` has those that were started.
+        wanted: the number of trials that were asked for; `trials` has those that were started.
         best: the finished trial with the best value; chosen from `chosen_from` finished trials.
         confirmation: the best trial against the baseline with fresh seeds, on the test set.
-        importance: empty where there are too few finished trials to tell.
-        notes: what a reader must know.
+        importance: empty where there are too few finished trials.
     """
 
     study: str
@@ -143,11 +142,11 @@ class TuningResult(Result):
 
     @property
     def is_untested(self) -> bool:
-        """Whether the search asks for a confirmation that could not be had."""
+        """Whether the confirmation that was asked for could not be made."""
         return any(note.startswith((UNCONFIRMED, UNTESTED)) for note in self.notes)
 
     def with_status(self, status: TrialStatus) -> tuple[TrialRecord, ...]:
-        """The trials that ended so."""
+        """The trials with a status."""
         return tuple(trial for trial in self.trials if trial.status == status)
 
     def best_so_far(self) -> Iterator[tuple[int, float]]:
@@ -160,5 +159,5 @@ class TuningResult(Result):
 
 
 def is_better(one: float, other: float, higher_is_better: bool) -> bool:
-    """Whether a figure beats another."""
+    """Whether one metric is better than another."""
     return one > other if higher_is_better else one < other

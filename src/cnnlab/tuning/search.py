@@ -1,12 +1,13 @@
-"""A search from end to end: a search file's content in, a TuningResult out. The page to read first.
+"""A search from a search file to its result. The module to read first.
 
-search → plan → the baseline's runs → trials, each with its runs → the best one again with fresh seeds → result
+search → plan → the baseline's runs → trials, each with its runs → confirmation with fresh seeds → result
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,10 +32,9 @@ from cnnlab.studies.worker_pool import Executor, in_process, processes
 from cnnlab.training.device import choose_device
 from cnnlab.tuning.objective import SearchJob, arm_name, run_trials
 from cnnlab.tuning.optuna_backend import load_optuna
-from cnnlab.tuning.plan import TuningPlan, num_trials, parameter_records, plan_search
+from cnnlab.tuning.plan import TuningPlan, parameter_records, plan_search
 from cnnlab.tuning.result import BaselineRecord, TrialRecord, TrialStatus, TuningResult, is_better
 from cnnlab.tuning.trials import TrialStore
-from cnnlab.tuning.worker_pool import run_trials_in_processes
 
 TUNING = "tuning"
 
@@ -47,38 +47,34 @@ def execute_search(
     jobs: int = 1,
     storage: str | None = None,
 ) -> TuningResult:
-    """Make the trials that are still to be made, and say what came out. Its folder is tuning/`name` in the runs folder.
+    """Run the missing trials of a search, and confirm the best one; its folder is tuning/`name` in the runs folder.
 
-    Given again, it goes on where it was; several processes may do so at the same time.
+    Several processes may work on one search at the same time.
 
     Args:
-        name: what the search is called.
-        context: names the runs folder, the data folder and the device; its callbacks see the search.
-        jobs: so many trials side by side, each in a process of its own where there are several.
-        storage: an Optuna storage URL; None: a SQLite file in the tuning's folder.
+        name: the search's name.
+        context: names the runs folder, the data folder and the device; its callbacks are called.
+        jobs: the number of trials at a time; more than one run in processes of their own.
+        storage: an Optuna storage URL; None: a SQLite file in the search's folder.
 
     Raises:
         UsageError: Optuna is not installed, the storage can't be opened, or it has trials of another search.
         SpecError, SourceError, DownloadError: before anything is run.
-        RunError: the runs folder can't be written to, or no trial came to an end.
+        RunError: the runs folder can't be written to, or every trial failed.
     """
     load_optuna()
     context = replace(context, runs=context.runs.resolve(), device=choose_device(context.device).type)
     name, dataset_cache, callbacks = study_name(name), DatasetCache(context), context.callbacks
     folder = tuning_folder(context.runs, name)
     _make_folder(folder)
-    with TrialStore(search, name, folder, storage) as trials:
+    with closing(TrialStore(search, name, folder, storage)) as trials:
         planned = plan_search(search, name, context, dataset_cache, trials)
         atomic_write(folder / "search.toml", search.to_toml().encode())
-        executor = processes(jobs) if jobs > 1 else in_process
-        stages = _SearchStages(planned, context, folder, executor, dataset_cache)
+        stages = _Stages(planned, context, folder, processes(jobs) if jobs > 1 else in_process, dataset_cache)
         callbacks.on_search_start(planned, trials.records())
         baseline = stages.run_baseline()
         job = SearchJob(search, planned.search, name, folder, storage, context)
-        if jobs > 1:
-            run_trials_in_processes(trials, job, jobs)
-        else:
-            run_trials(trials, job, dataset_cache)
+        run_trials(trials, job, dataset_cache, jobs)
         result = _make_result(planned, trials, baseline)
         with trials.lock("confirming"):
             confirmation, untested = stages.run_confirmation(result)
@@ -92,12 +88,12 @@ def execute_search(
 
 
 def tuning_folder(runs: Path, name: str) -> Path:
-    """Where a tuning's own files lie; its runs lie beside all others."""
+    """The folder of a search; its runs are beside all others."""
     return runs.resolve() / TUNING / name
 
 
 def read_tuning(folder: Path) -> TuningResult:
-    """The result that a tuning wrote.
+    """Read the result of a search.
 
     Raises:
         RunError: there is none, or it is damaged.
@@ -106,17 +102,17 @@ def read_tuning(folder: Path) -> TuningResult:
     try:
         return TuningResult.from_json(path.read_bytes())
     except FileNotFoundError:
-        step = "carry it out: cnnlab tune FILE"
+        step = "run it: cnnlab tune FILE"
         raise RunError("there is no tuning with a result here", where=str(folder), next_step=step) from None
     except ValidationError as error:
         what = f"result.json is damaged: {first_validation_error(error)}"
-        step = "give the tuning's command again: it reads its trials anew"
+        step = "run the command again: it reads the trials anew"
         raise RunError(what, where=str(path), next_step=step) from None
 
 
 @dataclass(frozen=True)
-class _SearchStages:
-    """The runs around the trials: the baseline's before them, and the confirmation's after."""
+class _Stages:
+    """The runs before the trials, of the baseline, and after them, of the confirmation."""
 
     tuning_plan: TuningPlan
     context: RunContext
@@ -125,7 +121,7 @@ class _SearchStages:
     dataset_cache: DatasetCache
 
     def run_baseline(self) -> BaselineRecord:
-        """The base as it is, with the seeds of the trials."""
+        """Run the unchanged base with the seeds of the trials."""
         plan = self.tuning_plan.plan
         runner, arm = self._study_runner(plan), plan.arms[0]
         run_tasks(runner, arm.tasks)
@@ -133,16 +129,17 @@ class _SearchStages:
         return _baseline_record([collected.seed_record(task, self.tuning_plan.search.metric) for task in arm.tasks])
 
     def run_confirmation(self, result: TuningResult) -> tuple[Confirmation | None, str]:
-        """The best trial against the baseline with fresh seeds, and then the test set, opened once.
+        """Run the best trial and the baseline with fresh seeds, and evaluate them on the test set.
 
-        Beside it, why that was asked for and could not be done; else empty.
+        Returns:
+            The confirmation, or None, and why it could not be made although it was asked for; else empty.
         """
-        search, best, say = self.tuning_plan.search, result.best, self.context.callbacks.log
+        search, best, log = self.tuning_plan.search, result.best, self.context.callbacks.log
         if not search.confirm or best is None or best.value is None or not result.complete:
             return None, ""
-        held = result.baseline.value
-        if held is not None and not is_better(best.value, held, search.higher_is_better):
-            say(f"{UNCONFIRMED}: no trial was better than the baseline")
+        baseline = result.baseline.value
+        if baseline is not None and not is_better(best.value, baseline, search.higher_is_better):
+            log(f"{UNCONFIRMED}: no trial was better than the baseline")
             return None, ""
         arm = arm_name(best.number)
         study = search.study({arm: search.changes(best.params)})
@@ -150,7 +147,7 @@ class _SearchStages:
             plan = make_plan(study, self.tuning_plan.name, self.context, dataset_cache=self.dataset_cache)
         except RunError as error:
             untested = f"{UNCONFIRMED}: {error.problems[0].what}"
-            say(untested)
+            log(untested)
             return None, untested
         runner = self._study_runner(plan)
         confirmation = confirm(runner, CollectedResults(plan, runner.index, runner.failures), arm)
@@ -175,19 +172,13 @@ def _baseline_record(seeds: Sequence[SeedRecord]) -> BaselineRecord:
 
 
 def _make_result(tuning_plan: TuningPlan, trials: TrialStore, baseline: BaselineRecord) -> TuningResult:
-    """What the trials say."""
-    search, plan, study_precision, records = (
-        tuning_plan.search,
-        tuning_plan.plan,
-        tuning_plan.study_precision,
-        trials.records(),
-    )
+    search, plan, precision = tuning_plan.search, tuning_plan.plan, tuning_plan.study_precision
+    records = trials.records()
     finished = [trial for trial in records if trial.value is not None]
     sign = -1 if search.higher_is_better else 1
     best = min(finished, key=lambda trial: sign * trial.value, default=None)  # type: ignore[operator]
     spent = search.budget.is_exhausted(*trials.budget_used())
-    running = any(trial.status == "running" for trial in records)
-    wanted = num_trials(search)
+    wanted = search.num_trials
     return TuningResult(
         study=tuning_plan.name,
         question=search.question,
@@ -208,30 +199,23 @@ def _make_result(tuning_plan: TuningPlan, trials: TrialStore, baseline: Baseline
         baseline=baseline,
         importance=trials.param_importances(),
         notes=tuple(_notes(search, records, spent and len(records) < wanted, wanted)),
-        precision=study_precision.precision_config.precision,
-        memory_format=study_precision.precision_config.memory_format,
-        device=study_precision.device,
+        precision=precision.precision_config.precision,
+        memory_format=precision.precision_config.memory_format,
+        device=precision.device,
         seconds=math.fsum(trial.seconds for trial in records) + baseline.seconds,
-        complete=not running and (spent or len(records) >= wanted),
+        complete=spent or len(records) >= wanted,
     )
 
 
 def _notes(search: Search, records: Sequence[TrialRecord], budget_exhausted: bool, wanted: int) -> Iterator[str]:
     if budget_exhausted:
         yield f"the budget was spent after {len(records)} of {wanted} trials"
-    running = [trial.number for trial in records if trial.status == "running"]
-    if running:
-        numbers = ", ".join(map(str, running))
-        yield f"trials of processes that are not known here have not ended: {numbers}"
     codes = sorted({trial.code for trial in records if trial.code})
     if len(codes) > 1:
         yield f"the trials were made by {len(codes)} versions of cnnlab's code: {', '.join(codes)}"
     if search.seeds < MIN_RUNS_TO_RANK:
         runs = "one run" if search.seeds == 1 else f"{search.seeds} runs"
-        yield (
-            f"each trial has {runs}: the best value flatters it, and another trial may be better; "
-            f"seeds = {MIN_RUNS_TO_RANK} chooses by a mean"
-        )
+        yield f"each trial has {runs}, so the order of trials is noisy; seeds = {MIN_RUNS_TO_RANK} compares means"
     for status in ("diverged", "failed"):
         matching = [trial for trial in records if trial.status == status]
         for message in sorted({trial.message for trial in matching}):
@@ -240,10 +224,10 @@ def _notes(search: Search, records: Sequence[TrialRecord], budget_exhausted: boo
 
 
 def _write_result(folder: Path, search: Search, resolved_search: Search, result: TuningResult) -> None:
-    """The result, and the best trial's recipe, ready to be trained."""
+    """Write the result, and the best trial's recipe, ready to be trained."""
     atomic_write(folder / "result.json", result.to_json(indent=2).encode())
     if result.best is not None:
-        # It starts from the very run that its trials started from.
+        # With the run that its trials started from.
         base = search.base.model_copy(update={"model": resolved_search.base.model})
         best = search.model_copy(update={"base": base}).recipe(result.best.params)
         atomic_write(folder / "best.toml", best.to_toml().encode())
@@ -255,5 +239,5 @@ def _make_folder(folder: Path) -> None:
     except OSError as error:
         step = "choose another with --runs"
         raise RunError(
-            f"a tuning's folder can't be made: {error.strerror}", where=str(folder), next_step=step
+            f"the search's folder can't be made: {error.strerror}", where=str(folder), next_step=step
         ) from None

@@ -83,7 +83,7 @@ def test_a_search_whose_confirmation_could_not_be_made_exits_with_1(file: Path) 
     short = ("--set", "data.test=0.0", "--set", "train.epochs=1", "--set", "train.optimizer=sgd(1e-12)", "--trials", 1)
     done = tune(file, *short)
     assert done.exit_code == 1, done.output
-    assert "Nothing is confirmed: the data has no test part." in done.stdout
+    assert "Nothing is confirmed: the data has no test split." in done.stdout
     assert "report.html" in done.stderr
 
 

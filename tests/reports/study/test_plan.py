@@ -1,7 +1,8 @@
 """The sheet of a plan."""
 
 from cnnlab.reports.study.plan import plan_document
-from cnnlab.studies.plan_summary import ArmPlan, plan_summary
+from cnnlab.studies.forecast import plan_summary
+from cnnlab.studies.result import ArmPlan
 
 
 def sheet(arms, **fields):

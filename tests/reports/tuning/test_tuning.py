@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 
 from cnnlab.reports.tuning.figures import best_so_far, history_figure, importance_figure, slice_figure, trial_points
 from cnnlab.reports.tuning.page import render_tuning
-from cnnlab.reports.tuning.view import MAX_TRIALS, column_notes, headline, parameter_table, ranked_trials, trial_table
+from cnnlab.reports.tuning.text import headline
+from cnnlab.reports.tuning.view import MAX_TRIALS, column_notes, parameter_table, ranked_trials, trial_table
 from cnnlab.stats.comparison import compare
 from cnnlab.stats.sample import Sample
 from cnnlab.studies.result import Confirmation, SeedRecord

@@ -1,4 +1,4 @@
-"""`cnnlab study`: which change helped, over seeds, with an answer that holds."""
+"""`cnnlab study`: compare recipes over several seeds."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ StudyFile = Annotated[
         metavar="FILE", help="A study: a .toml file, or the name of one that comes with cnnlab.", show_default=False
     ),
 ]
-Seeds = Annotated[int | None, typer.Option(min=1, metavar="N", help="So many seeds an arm, instead of the file's.")]
+Seeds = Annotated[int | None, typer.Option(min=1, metavar="N", help="Seeds an arm, in place of the file's.")]
 PlanOnly = Annotated[
-    bool, typer.Option("--plan", help="Say what would run, how long, and what its seeds can detect; run nothing.")
+    bool,
+    typer.Option("--plan", help="Print the runs, their time and what the seeds detect; run nothing."),
 ]
-Jobs = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="So many runs side by side.")]
+Jobs = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="The number of runs at a time.")]
 ExecutorName = Annotated[
-    str, typer.Option("--executor", metavar="processes|ray", help="Who runs: this machine, or a Ray cluster.")
+    str,
+    typer.Option("--executor", metavar="processes|ray", help="Run on this machine, or on a Ray cluster."),
 ]
 Address = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="Of the Ray cluster; without it RAY_ADDRESS, or this machine.")
+    str, typer.Option(metavar="ADDRESS", help="The Ray cluster's address; by default RAY_ADDRESS, or this machine.")
 ]
-Name = Annotated[str, typer.Option(metavar="NAME", help="What the study is called; by default as its file.")]
-AnyCode = Annotated[
-    bool, typer.Option("--any-code", help="Also take finished runs that another version of cnnlab made.")
-]
+Name = Annotated[str, typer.Option(metavar="NAME", help="The study's name; by default its file's.")]
+AnyCode = Annotated[bool, typer.Option("--any-code", help="Also accept finished runs of another version of cnnlab.")]
 
-# Columns that a narrow terminal goes without.
+# Columns that are left out in a narrow terminal.
 OPTIONAL_COLUMNS = ("minutes", "parameters", "changes", "95 % interval", "p, permuted")
 
 
@@ -71,9 +71,9 @@ def study(
     format_: Format = "text",
     debug: Debug = False,
 ) -> None:
-    """Carry out a study: every arm with every seed, each run once, and an honest answer.
+    """Run a study: every arm with every seed, the comparisons with the baseline, and a report.
 
-    Given again, it goes on where it was; runs that were made for another study count.
+    Given again, it continues; runs of other studies are not repeated.
     """
     output_format = choose_format(json, format_)
     from cnnlab.config.study import Study
@@ -81,7 +81,7 @@ def study(
     keys = {} if seeds is None else {"seeds": seeds}
     file = _find_study_file(file)
     known = Study.read(file, overrides(set_), **keys)
-    # Behind the reading, since they load torch, which takes seconds.
+    # After the file is read, since these load torch, which takes seconds.
     from cnnlab.api.study import plan_study, run_study
     from cnnlab.cli.output.console import log, progress_reporter
     from cnnlab.cli.output.study_progress import StudyProgressBar, resumable
@@ -146,6 +146,6 @@ def _make_executor(executor: str, jobs: int, address: str) -> Executor:
     if address:
         step = "give --executor ray, or leave --address out"
         raise UsageError("only a Ray cluster has an address", where="--address", received=address, next_step=step)
-    from cnnlab.studies.worker_pool import processes
+    from cnnlab.studies.worker_pool import in_process, processes
 
-    return processes(jobs)
+    return processes(jobs) if jobs > 1 else in_process

@@ -1,4 +1,4 @@
-"""`cnnlab tune`: which values of a recipe's parameters are best, found by trials and confirmed."""
+"""`cnnlab tune`: search for the best values of a recipe's parameters."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ SearchFile = Annotated[
         metavar="FILE", help="A search: a .toml file, or the name of one that comes with cnnlab.", show_default=False
     ),
 ]
-Trials = Annotated[int | None, typer.Option(min=1, metavar="N", help="So many trials, instead of the file's.")]
-Jobs = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="So many trials side by side.")]
-Name = Annotated[str, typer.Option(metavar="NAME", help="What the search is called; by default as its file.")]
+Trials = Annotated[int | None, typer.Option(min=1, metavar="N", help="The number of trials, in place of the file's.")]
+Jobs = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="The number of trials at a time.")]
+Name = Annotated[str, typer.Option(metavar="NAME", help="The search's name; by default its file's.")]
 Storage = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="An Optuna storage, by default a file in the runs folder.", show_default=False),
+    typer.Option(metavar="URL", help="An Optuna database; by default a file in the runs folder.", show_default=False),
 ]
 SvgFile = Annotated[
     Path | None, typer.Option("--svg", metavar="FILE", help="Also write the picture: an .svg file.", show_default=False)
 ]
-PlanOnly = Annotated[bool, typer.Option("--plan", help="Say what would run and how long it may take; run nothing.")]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Print the number of runs and their time; run nothing.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +62,7 @@ def tune(
 ) -> None:
     """Search for the best values of some parameters by trials, and confirm the best trial with fresh seeds.
 
-    Given again, it goes on where it was; with more --trials it makes the rest. Needs pip install 'cnnlab\\[optuna]'.
+    Given again, it continues; with more --trials it adds the missing ones. Needs pip install 'cnnlab\\[optuna]'.
     """
     output_format = choose_format(json, format_)
     if svg is not None:
@@ -103,7 +103,7 @@ def tune(
     if svg is not None:
         from cnnlab.atomic_io import atomic_write
 
-        atomic_write(svg, result.svg().encode("utf-8"), "choose another place with --svg")
+        atomic_write(svg, result.svg().encode("utf-8"), "choose another file with --svg")
     folder = tuning_folder(runs, result.study)
     files = {"report": str(folder / "report.html"), "recipe": str(folder / "best.toml")}
     show_output(result, output_format, extra=files)

@@ -12,7 +12,7 @@ from cnnlab.cli.output.console import ProgressReporter
 from cnnlab.context import Callbacks
 from cnnlab.render.formatting import format_fraction, pluralize, sanitize
 from cnnlab.reports.study.text import metric_name
-from cnnlab.reports.tuning.view import format_parameter
+from cnnlab.reports.tuning.text import format_parameter
 from cnnlab.studies.plan import StudyPlan, StudyTask
 from cnnlab.studies.tasks import TaskResult
 from cnnlab.tuning.plan import TuningPlan

@@ -54,7 +54,7 @@ def render_study(result: StudyResult, *, study_toml: str, command: str, example:
         toml=study_toml,
         commands=[("Command", command)],
         more_provenance=[
-            ("declared before the first run", result.declared or MISSING),
+            ("preregistration", result.declared or MISSING),
             ("made by", "; ".join(shorten(each, 120) for each in environments) or MISSING),
             ("arms compared", format_count(result.trials)),
         ],

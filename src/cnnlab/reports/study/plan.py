@@ -11,7 +11,7 @@ from cnnlab.render.result import document
 from cnnlab.render.tables import TextTable
 from cnnlab.reports.study import text
 from cnnlab.stats.sample import MIN_RUNS
-from cnnlab.studies.plan_summary import ArmPlan, PlanSummary, Power
+from cnnlab.studies.result import ArmPlan, PlanSummary, Power
 
 MAX_CELL_LENGTH = 60
 

@@ -21,8 +21,8 @@ from cnnlab.reports.study.figures import (
     row_axes,
 )
 from cnnlab.reports.study.text import short_names
-from cnnlab.reports.tuning.view import format_parameter
-from cnnlab.reports.tuning.view import short_names as parameter_names
+from cnnlab.reports.tuning.text import format_parameter
+from cnnlab.reports.tuning.text import short_names as parameter_names
 from cnnlab.tuning.result import ParameterRecord, TrialRecord, TuningResult
 
 WIDTH, HEIGHT = 640.0, 340.0

@@ -9,7 +9,8 @@ from cnnlab.reports.study import text
 from cnnlab.reports.study.page import Fact, Picture, captioned_svg, render_page
 from cnnlab.reports.study.view import confirmation_table, confirmation_title
 from cnnlab.reports.tuning.figures import history_figure, importance_figure, slice_figure
-from cnnlab.reports.tuning.view import column_notes, headline, parameter_table, trial_table
+from cnnlab.reports.tuning.text import headline
+from cnnlab.reports.tuning.view import column_notes, parameter_table, trial_table
 from cnnlab.tuning.result import TuningResult
 
 

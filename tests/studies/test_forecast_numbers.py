@@ -7,7 +7,8 @@ from statsmodels.stats.power import TTestIndPower
 from cnnlab.errors import UsageError
 from cnnlab.stats.power import detectable_difference
 from cnnlab.stats.sample import Sample
-from cnnlab.studies.plan_summary import ASSUMED_ERROR, ArmPlan, PlanSummary, plan_summary
+from cnnlab.studies.forecast import ASSUMED_ERROR, plan_summary
+from cnnlab.studies.result import ArmPlan, PlanSummary
 
 # The table of docs and statistics.md: σ in points, and seeds at 80 / 90 % for 0.2, 0.3, 0.5 and 1 points.
 SEEDS = {
@@ -88,28 +89,26 @@ def test_one_unknown_speed_leaves_the_time_unknown(unknown):
 def test_the_spread_says_where_it_comes_from():
     assumed = plan()
     assert assumed.sd == pytest.approx(np.sqrt(ASSUMED_ERROR / 10_000))
-    assert "25 % (the error assumed, as nothing is known of these arms) and N = 5,000 images" in assumed.sd_reason
+    assert "25 % (an assumed error) and N = 5,000 images" in assumed.sd_reason
     expected = plan(expected_accuracy=0.9, images=10_000)
     assert expected.sd == pytest.approx(np.sqrt(0.1 / 20_000))
-    assert "10 % (the error expected)" in expected.sd_reason
+    assert "10 % (the expected error)" in expected.sd_reason
     runs = [np.array([0.70, 0.72, 0.71]), np.array([0.74, 0.76]), np.array([0.8])]
     pilot = [Sample(name="", values=tuple(each)) for each in runs]
     wide = plan(pilot=pilot)
     squares = sum(((each - each.mean()) ** 2).sum() for each in runs)
     assert wide.sd == pytest.approx(np.sqrt(squares / 3))
-    assert wide.sd_reason.startswith(
-        "σ = 1.2 points, the pooled standard deviation of 6 runs made before; it is larger"
-    )
-    assert "(the error of runs made before)" in wide.sd_reason
+    assert wide.sd_reason.startswith("σ = 1.2 points, the pooled standard deviation of 6 finished runs; it is larger")
+    assert "(the error of finished runs)" in wide.sd_reason
     still = plan(pilot=[Sample(name="", values=(0.75, 0.75, 0.75))])
     assert still.sd == pytest.approx(np.sqrt(0.25 / 10_000))
-    assert "3 runs made before is 0 points" in still.sd_reason
+    assert "3 finished runs is 0 points" in still.sd_reason
 
 
 def test_a_loss_needs_runs_to_plan_by():
     nothing = plan(metric="validation_loss", delta=0.01)
     assert nothing.sd is None
-    assert "not known before some runs are made" in nothing.sd_reason
+    assert "σ is unknown" in nothing.sd_reason
     assert nothing.detectable.two_80 is None
     assert {each.seeds.two_80 for each in nothing.needed} == {None}
     known = plan(metric="validation_loss", delta=0.01, pilot=[Sample(name="", values=(1.2, 1.25, 1.3))])
