@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cnnlab.api.report import write_report
     from cnnlab.api.shift import shift
     from cnnlab.api.study import plan_study, run_study
-    from cnnlab.api.train import resume, train
+    from cnnlab.api.train import open_test, resume, train
     from cnnlab.api.tune import tune
     from cnnlab.api.verify import verify
     from cnnlab.architecture.receptive_field.compute import receptive_field
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cnnlab.config.recipe import Data, Recipe, Train, Warnings
     from cnnlab.config.search import Search
     from cnnlab.config.study import Study
+    from cnnlab.context import Callbacks
     from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
     from cnnlab.export.predict import predict
     from cnnlab.interpret.activations.feature_maps import inspect_activations
@@ -48,12 +49,12 @@ if TYPE_CHECKING:
     from cnnlab.models.build import build
     from cnnlab.models.tracing.trace import network_table
     from cnnlab.reports.architecture.result import Description
-    from cnnlab.runs.final_evaluation import open_test
     from cnnlab.storage.run_folder import RunFolder
     from cnnlab.theory.convolution_by_hand.compute import convolve
     from cnnlab.theory.size_arithmetic.compute import solve_kernel, solve_output, solve_padding, solve_stride
 
 _HOMES = {
+    "Callbacks": "cnnlab.context",
     "Claim": "cnnlab.config.claims",
     "CnnlabError": "cnnlab.errors",
     "Data": "cnnlab.config.recipe",
@@ -83,10 +84,10 @@ _HOMES = {
     "inspect_patches": "cnnlab.interpret.activations.patches",
     "inspect_units": "cnnlab.interpret.activations.units",
     "inspect_weights": "cnnlab.interpret.weights.compute",
+    "load_model": "cnnlab.interpret.loaded_model",
     "lr_range": "cnnlab.api.lr_finder",
     "network_table": "cnnlab.models.tracing.trace",
-    "load_model": "cnnlab.interpret.loaded_model",
-    "open_test": "cnnlab.runs.final_evaluation",
+    "open_test": "cnnlab.api.train",
     "plan_study": "cnnlab.api.study",
     "predict": "cnnlab.export.predict",
     "receptive_field": "cnnlab.architecture.receptive_field.compute",
@@ -106,6 +107,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Callbacks",
     "Claim",
     "CnnlabError",
     "Data",

@@ -209,3 +209,10 @@ def test_claims_are_judged_by_the_part_and_figure_that_they_name(
     without = result.model_copy(update={"test": None})
     unmeasured = {record.name: record for record in judge_claims(made.claims, [without], data)}["test_accuracy"]
     assert (unmeasured.measured, unmeasured.n) == (None, 0)
+
+
+def test_an_opened_test_set_is_reported(finished: Callable[..., RunFolder]) -> None:
+    folder = finished(opened="sealed")
+    assert folder.result().test is None
+    assert cnnlab.open_test(folder.path, device="cpu").result().test is not None
+    assert (folder.path / "report.html").exists()

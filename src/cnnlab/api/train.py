@@ -1,4 +1,4 @@
-"""Train a recipe, or resume a run, and write the report."""
+"""Train a recipe, resume a run, or open its test set, and write the report."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from cnnlab.config.recipe import Recipe
 from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.distributed import is_main_process
+from cnnlab.runs import final_evaluation
 from cnnlab.runs import run as runs_run
 from cnnlab.storage.run_folder import RunFolder
 
@@ -67,6 +68,27 @@ def resume(
         RunError: there is no such run, it has finished, or its files or data have changed.
     """
     folder = runs_run.resume_run(Path(run), RunContext.of(data, device, callbacks))
+    return _write_report(folder, callbacks)
+
+
+def open_test(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    device: str = "auto",
+    callbacks: Callbacks = NO_CALLBACKS,
+) -> RunFolder:
+    """Evaluate a finished run on its test set, record that in the ledger, and write its report.
+
+    Args:
+        run: the run folder.
+        data, device, callbacks: as in `train`.
+
+    Raises:
+        RunError: the run has not finished, its data has no test split, or its weights are not those of its figures.
+    """
+    folder = RunFolder.open(Path(run))
+    final_evaluation.open_test(folder.path, RunContext.of(data, device, callbacks))
     return _write_report(folder, callbacks)
 
 

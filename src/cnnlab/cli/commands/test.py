@@ -18,18 +18,15 @@ def open_test_set(
     from cnnlab.storage.run_folder import RunFolder
 
     folder = RunFolder.open(find_run(run))
-    from cnnlab.api.report import write_report
+    from cnnlab.api.train import open_test
     from cnnlab.cli.commands.train import show_result
     from cnnlab.cli.output.console import progress_reporter
     from cnnlab.cli.output.progress_bars import RunProgressBar
-    from cnnlab.context import RunContext
-    from cnnlab.runs.final_evaluation import open_test
     from cnnlab.storage.test_ledger import openings
 
     with progress_reporter() as shown:
         callbacks = RunProgressBar(shown).callbacks()
-        open_test(folder.path, RunContext.of(data, device, callbacks))
-        write_report(folder, callbacks.log)
+        open_test(folder.path, data=data, device=device, callbacks=callbacks)
         times = len(openings(folder.path.parent, folder.data().test_set))
         callbacks.log(f"this test set has been opened {times} times, by all runs in {folder.path.parent}")
     show_result(folder, json)
