@@ -122,7 +122,7 @@ def test_a_page_shows_activations_where_the_data_has_gone_and_none_without_a_kep
     cnnlab.write_report(folder)
     found = report.make_run_view(folder).activations
     assert found is not None
-    assert [(layer.name, len(layer.displayed)) for layer in found.layers] == [("conv1", 12), ("conv2", 11)]
+    assert [(layer.name, len(layer.shown)) for layer in found.layers] == [("conv1", 12), ("conv2", 11)]
     html = (folder.path / "report.html").read_text(encoding="utf-8")
     assert "The image is validation:0, blue" in html
     assert 'id="activations"' in html
