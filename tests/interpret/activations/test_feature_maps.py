@@ -210,7 +210,7 @@ def test_the_network_is_untouched_also_after_an_error_in_the_middle(
         ({"maps": 257}, "--maps: .*too many.*257.*1 to 256"),
     ],
 )
-def test_mistakes_are_told(asked: dict[str, Any], words: str) -> None:
+def test_wrong_options_are_errors(asked: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=f"(?s){words}") as caught:
         inspect_activations(subject([*SMALL, *END]), **asked)
     assert ("did you mean" in str(caught.value)) == (asked.get("layers") == ["conv9"])

@@ -16,7 +16,7 @@ from cnnlab.models.tracing.trace import network_table
 from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
 
-def made(texts: list[str], side: int = 8) -> LayerIndex:
+def build_index(texts: list[str], side: int = 8) -> LayerIndex:
     found = trace(read_rows(texts, layers), (3, side, side))
     network = build(found)
     init_weights(network, "default", 0)
@@ -66,13 +66,13 @@ def test_a_step_that_is_no_module_is_read_in_front_of_its_reader() -> None:
 
 
 def test_an_unknown_layer_is_told_with_all_layers_and_the_nearest() -> None:
-    spots = made(["first: conv(4, 3)", "relu", "flatten", "dense(2)"])
+    spots = build_index(["first: conv(4, 3)", "relu", "flatten", "dense(2)"])
     with pytest.raises(UsageError) as caught:
         spots.find("fist")
-    told = str(caught.value)
-    assert "there is no layer 'fist'" in told
-    assert "allowed:  first, relu1, flatten1, dense1" in told
-    assert "did you mean 'first'?" in told
+    message = str(caught.value)
+    assert "there is no layer 'fist'" in message
+    assert "allowed:  first, relu1, flatten1, dense1" in message
+    assert "did you mean 'first'?" in message
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_an_unknown_layer_is_told_with_all_layers_and_the_nearest() -> None:
 def test_the_first_and_the_last_convolution_are_those_by_the_flow_of_the_data(
     texts: list[str], ends: list[str]
 ) -> None:
-    assert [spot.name for spot in made(texts).first_and_last()] == ends
+    assert [spot.name for spot in build_index(texts).first_and_last()] == ends
 
 
 def test_maps_have_their_channels_in_front() -> None:

@@ -199,7 +199,7 @@ def test_without_numbers_some_filters_are_shown_with_their_majority_class(subjec
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert f"train:{found.filters[0].patches[0].image}" in texts
     assert "image/svg+xml" in found._repr_html_()
-    assert to_svg(figure, "patches", "told").startswith("<svg")
+    assert to_svg(figure, "patches", "a description").startswith("<svg")
 
 
 def test_nan_is_no_patch(subject: LoadedModel) -> None:
@@ -249,6 +249,6 @@ def test_the_network_is_untouched_also_after_an_error_in_the_middle(
         ("conv1", {"count": 65}, "--top: these are too many"),
     ],
 )
-def test_mistakes_are_told(subject: LoadedModel, layer: str, asked: dict[str, Any], words: str) -> None:
+def test_wrong_options_are_errors(subject: LoadedModel, layer: str, asked: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=f"(?s){words}"):
         inspect_patches(subject, layer, split="train", **asked)

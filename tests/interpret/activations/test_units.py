@@ -89,14 +89,14 @@ def test_planted_units_are_found_and_no_others_and_shares_are_those_of_all_numbe
 
 
 def test_a_limit_takes_images_spread_over_the_part(subject: LoadedModel) -> None:
-    said: list[str] = []
-    found = inspect_units(subject, "train", layers=["relu1"], limit=5, log=said.append)
+    messages: list[str] = []
+    found = inspect_units(subject, "train", layers=["relu1"], limit=5, log=messages.append)
     assert (found.images, found.layer("relu1").cases) == (5, 5 * 64)
     feed = subject.open_split("train", "test")
     some = np.linspace(0, len(feed) - 1, 5).round().astype(int)
     values = everything(subject, "train", ["relu1"])["relu1"].reshape(6, len(feed), 64)[:, some]
     assert found.layer("relu1").above == pytest.approx((values > 0).double().mean(dim=(1, 2)).numpy())
-    assert said == [f"5 of the {len(feed)} images of the train split, evenly spaced"]
+    assert messages == [f"5 of the {len(feed)} images of the train split, evenly spaced"]
     assert list(subject.split_indices("train", 5)) == list(some)
 
 
@@ -157,7 +157,7 @@ def test_the_document_counts_dead_and_saturated_units(subject: LoadedModel) -> N
     marks = [bar.get_x() + bar.get_width() / 2 for bar in strips[0].patches if bar.get_height() < 0]
     assert marks == pytest.approx([2])
     assert "image/svg+xml" in found._repr_html_()
-    assert to_svg(figure, "units", "told").startswith("<svg")
+    assert to_svg(figure, "units", "a description").startswith("<svg")
 
 
 def test_the_network_is_untouched_also_after_an_error_in_the_middle(
@@ -189,12 +189,12 @@ def test_the_network_is_untouched_also_after_an_error_in_the_middle(
         ("test", {}, "the test split is opened for a run only"),
     ],
 )
-def test_mistakes_are_told(subject: LoadedModel, part: str, asked: dict[str, Any], words: str) -> None:
+def test_wrong_options_are_errors(subject: LoadedModel, part: str, asked: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=f"(?s){words}"):
         inspect_units(subject, part, **asked)
 
 
-def test_a_network_without_activation_functions_is_told(
+def test_a_network_without_activation_functions_is_an_error(
     recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], LoadedModel]
 ) -> None:
     with pytest.raises(UsageError, match="no activation function that is a module"):

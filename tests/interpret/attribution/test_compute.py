@@ -55,7 +55,7 @@ def cued(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def subject() -> LoadedModel:
     """A small table that has learned what the corner says."""
-    found = made(ROWS, (3, SIDE, SIDE))
+    found = build_model(ROWS, (3, SIDE, SIDE))
     pixels, labels = cued(512, 0)
     images, wanted = normalize_pixels(pixels, HALF, QUARTER), torch.from_numpy(labels)
     network, order = found.network, np.random.default_rng(2)
@@ -73,7 +73,7 @@ def subject() -> LoadedModel:
     return found
 
 
-def made(rows: tuple[str, ...], shape: tuple[int, int, int]) -> LoadedModel:
+def build_model(rows: tuple[str, ...], shape: tuple[int, int, int]) -> LoadedModel:
     traced = trace(read_table(rows, {}, 3), shape)
     network = build(traced)
     init_weights(network, "default", 0)
@@ -130,10 +130,10 @@ def test_json_and_tables_have_the_numbers(subject: LoadedModel, held_out: tuple[
     saliency, occlusion = image.maps
     assert (saliency.method, occlusion.method) == ("saliency", "occlusion")
     numbers = json.loads(found.to_json())
-    told = numbers["images"][0]["methods"]["occlusion"]
-    assert told["deletion"]["area"] == pytest.approx(np.trapezoid(told["deletion"]["curve"]) / 20)
-    assert told["redrawn"] == list(occlusion.randomization_correlations)
-    assert len(told["redrawn"]) == 2
+    numbers_of_map = numbers["images"][0]["methods"]["occlusion"]
+    assert numbers_of_map["deletion"]["area"] == pytest.approx(np.trapezoid(numbers_of_map["deletion"]["curve"]) / 20)
+    assert numbers_of_map["redrawn"] == list(occlusion.randomization_correlations)
+    assert len(numbers_of_map["redrawn"]) == 2
     assert len(numbers["images"][0]["random"]["insertion"]) == 3
     text = found.document().to_markdown()
     assert f"| {occlusion.deletion.auc:.4f} | {occlusion.insertion.auc:.4f} |" in text
@@ -236,20 +236,20 @@ def test_a_name_goes_before_a_number(given: str | int, number: int) -> None:
 
 
 @pytest.mark.parametrize("given", ["cta", "5", "-1", "1e0", "٣", "", "9" * 5000, 5, -1])
-def test_a_class_that_is_not_there_is_told(given: str | int) -> None:
+def test_a_class_that_is_not_there_is_an_error(given: str | int) -> None:
     words = "(?s)class: the network has no such class.*a number from 0 to 4, or a name: cat"
     with pytest.raises(UsageError, match=words) as caught:
         parse_class(given, ["cat", "dog", "hen", "ape", "eel"], 5)
     assert given != "cta" or "did you mean 'cat'" in str(caught.value)
 
 
-def test_of_classes_without_names_the_numbers_are_told() -> None:
+def test_of_classes_without_names_the_numbers_are_errors() -> None:
     with pytest.raises(UsageError, match=r"allowed: *a number from 0 to 999\n"):
         parse_class("cat", [], 1000)
 
 
 def test_grey_images_and_networks_without_maps(tmp_path: Path) -> None:
-    flat = made(("flatten", "dense(6)", "relu", "dense(classes)"), (1, 9, 11))
+    flat = build_model(("flatten", "dense(6)", "relu", "dense(classes)"), (1, 9, 11))
     pixels = np.random.default_rng(0).integers(0, 256, (9, 11), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "grey.png")
     found = inspect_attribution(flat, [tmp_path / "grey.png"], draws=1, orders=2)
@@ -271,7 +271,7 @@ def drawn(found: Attributions) -> None:
 
 
 def test_a_map_of_zeros_has_no_correlation(held_out: tuple[list[Path], list[int]]) -> None:
-    dead = made(ROWS, (3, SIDE, SIDE))
+    dead = build_model(ROWS, (3, SIDE, SIDE))
     with torch.no_grad():
         dead.network.conv2.bias.fill_(-1e3)
     found = inspect_attribution(dead, held_out[0][:1], draws=1, orders=2)
@@ -281,10 +281,10 @@ def test_a_map_of_zeros_has_no_correlation(held_out: tuple[list[Path], list[int]
     drawn(found)
 
 
-def test_a_network_that_gives_no_numbers_is_told(
+def test_a_network_that_gives_no_numbers_is_an_error(
     held_out: tuple[list[Path], list[int]], untouched: Callable[[nn.Module], AbstractContextManager[None]]
 ) -> None:
-    broken = made(ROWS, (3, SIDE, SIDE))
+    broken = build_model(ROWS, (3, SIDE, SIDE))
     with torch.no_grad():
         broken.network.dense1.bias[0] = float("nan")
     with untouched(broken.network), pytest.raises(RunError, match=r"0\.png: the network gives NaN or ±Inf"):
@@ -314,7 +314,7 @@ def test_black_is_black_where_an_image_is_normalised_by_itself(subject: LoadedMo
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"methods": ["saliancy"]}, "method: unknown method.*did you mean 'saliency'"),
         ({"window": 17}, "window: .*17 px.*1 to 16 px"),
@@ -329,11 +329,11 @@ def test_black_is_black_where_an_image_is_normalised_by_itself(subject: LoadedMo
         ({"layer": "dense1"}, "layer: this layer gives no feature maps.*dense1, whose output is 3"),
     ],
 )
-def test_what_cannot_be_is_told(
+def test_what_cannot_be_is_an_error(
     subject: LoadedModel,
     fields: dict[str, object],
-    told: str,
+    message: str,
     untouched: Callable[[nn.Module], AbstractContextManager[None]],
 ) -> None:
-    with untouched(subject.network), pytest.raises((UsageError, SourceError), match=f"(?s){told}"):
+    with untouched(subject.network), pytest.raises((UsageError, SourceError), match=f"(?s){message}"):
         inspect_attribution(subject, **{"images": [None], **fields})

@@ -48,7 +48,9 @@ class InPlace(nn.Module):
         return self.head(second.mean(dim=(2, 3)))
 
 
-def made(rows: tuple[str, ...], shape: tuple[int, int, int] = (3, 12, 12), seed: int = 0) -> tuple[Trace, nn.Module]:
+def build_network(
+    rows: tuple[str, ...], shape: tuple[int, int, int] = (3, 12, 12), seed: int = 0
+) -> tuple[Trace, nn.Module]:
     traced = trace(read_table(list(rows), {}, 3), shape)
     network = build(traced)
     init_weights(network, "kaiming", seed)
@@ -80,7 +82,7 @@ def case(request: pytest.FixtureRequest) -> tuple[nn.Module, str, Tensor]:
             manual_seed_torch(5, "test")
             return InPlace().eval(), "relu#2", image
     rows, layer = (PLAIN, "relu2") if request.param == "plain" else (RESIDUAL, "relu1")
-    return made(rows)[1], layer, image
+    return build_network(rows)[1], layer, image
 
 
 def gradient(network: nn.Module, image: Tensor, target: int = 1) -> Tensor:
@@ -195,7 +197,7 @@ def test_they_are_what_captum_gives_when_it_is_called_directly(case: tuple[nn.Mo
     ],
 )
 def test_the_last_layer_that_makes_maps_is_weighed(rows: tuple[str, ...], layer: str) -> None:
-    traced, network = made(rows)
+    traced, network = build_network(rows)
     assert choose_layer(network, traced.records(), (3, 12, 12)) == layer
 
 
@@ -210,21 +212,21 @@ def test_of_a_cut_backbone_the_maps_are_those_that_the_head_gets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "told"),
+    ("layer", "message"),
     [
         ("backbone.layer2.0.relu", r"called more than once.*write it as 'backbone\.layer2\.0\.relu#2'"),
         ("backbone.layer9", r"layer: the network has no layer of this name.*did you mean 'backbone\.layer"),
         ("head.dense1", r"gives no feature maps\n *received: *head\.dense1, whose output is 3"),
     ],
 )
-def test_a_layer_that_cannot_be_weighed_is_told(layer: str, told: str) -> None:
+def test_a_layer_that_cannot_be_weighed_is_an_error(layer: str, message: str) -> None:
     plan = transferred()
-    with pytest.raises(UsageError, match=f"(?s){told}"):
+    with pytest.raises(UsageError, match=f"(?s){message}"):
         choose_layer(plan.initialize(0, print)[0], plan.layers, plan.input, layer)
 
 
 def test_as_many_images_are_computed_at_a_time_as_their_size_admits() -> None:
-    _, network = made(PLAIN)
+    _, network = build_network(PLAIN)
     assert max_batch_size(network, torch.zeros(3, 12, 12)) == 500
     assert max_batch_size(network, torch.zeros(3, 224, 224)) == 10
     fields = {"backbone": "squeezenet1_1(weights='none')", "head": ["globalpool", "dense(classes)"]}
@@ -235,7 +237,7 @@ def test_as_many_images_are_computed_at_a_time_as_their_size_admits() -> None:
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_no_batch_is_larger_than_asked(name: str) -> None:
-    _, network = made(PLAIN)
+    _, network = build_network(PLAIN)
     image = torch.randn(3, 12, 12, generator=torch.Generator().manual_seed(0))
     sizes = []
     handle = network.conv1.register_forward_pre_hook(lambda _module, given: sizes.append(len(given[0])))
@@ -247,7 +249,7 @@ def test_no_batch_is_larger_than_asked(name: str) -> None:
         assert max(sizes) == most
 
 
-def test_a_missing_captum_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_captum_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     with pytest.raises(UsageError, match=r"attribution needs Captum.*\n *next: *pip install 'cnnlab\[captum\]'"):
         load_captum()

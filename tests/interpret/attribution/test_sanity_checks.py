@@ -31,7 +31,7 @@ from cnnlab.torch_rng import fork_rng
 ROWS = ("conv(4, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "conv(6, 3)", "relu", "flatten", "dense(classes)")
 
 
-def made(rows: tuple[str, ...] = ROWS, shape: tuple[int, int, int] = (3, 10, 10)) -> nn.Module:
+def build_network(rows: tuple[str, ...] = ROWS, shape: tuple[int, int, int] = (3, 10, 10)) -> nn.Module:
     network = build(trace(read_table(rows, {}, 3), shape))
     init_weights(network, "kaiming", 0)
     return network.eval()
@@ -47,7 +47,7 @@ def setting(baseline: Tensor, **fields: object) -> AttributionConfig:
 
 
 def test_curves_are_those_of_a_loop_that_exchanges_pixel_by_pixel() -> None:
-    network, image, start = made(), picture(3, 10, 10), picture(3, 10, 10, seed=1)
+    network, image, start = build_network(), picture(3, 10, 10), picture(3, 10, 10, seed=1)
     (order,) = random_rankings(100, 5, 0, 1)
     found = perturbation_curves(network, image, setting(start), order)
     for curve, begun, into in zip(found, (image, start), (start, image), strict=True):
@@ -97,18 +97,18 @@ def test_steps_are_doubled_until_the_sum_is_the_rise() -> None:
             return torch.stack([total, 50 * torch.relu(total - 0.93)], dim=1)
 
     image = torch.full((1, 2, 2), 0.25)
-    found, told = converged_integrated_gradients(Sharp(), image, setting(torch.zeros_like(image), steps=2))
-    assert told.rise == pytest.approx(50 * 0.07)
-    assert told.steps > 2
-    assert told.gap < 0.01
-    assert told.total == pytest.approx(float(found.sum()))
+    found, completeness = converged_integrated_gradients(Sharp(), image, setting(torch.zeros_like(image), steps=2))
+    assert completeness.rise == pytest.approx(50 * 0.07)
+    assert completeness.steps > 2
+    assert completeness.gap < 0.01
+    assert completeness.total == pytest.approx(float(found.sum()))
     linear, once = converged_integrated_gradients(Sharp(), image, setting(torch.zeros_like(image), steps=2, target=0))
     assert (once.steps, once.gap) == (2, pytest.approx(0, abs=1e-6))
     assert torch.allclose(linear, image)
 
 
 @pytest.mark.full
-def test_a_sum_that_never_fits_is_told() -> None:
+def test_a_sum_that_never_fits_is_an_error() -> None:
     class Jump(nn.Module):
         """Rises in one place, where no gradient sees it."""
 
@@ -117,8 +117,8 @@ def test_a_sum_that_never_fits_is_told() -> None:
             return torch.stack([total, total * 0 + (total > 0.5).float()], dim=1)
 
     image = torch.full((1, 2, 2), 0.25)
-    _, told = converged_integrated_gradients(Jump(), image, setting(torch.zeros_like(image), steps=512))
-    assert (told.steps, told.total, told.rise, told.gap) == (1024, 0.0, 1.0, 1.0)
+    _, completeness = converged_integrated_gradients(Jump(), image, setting(torch.zeros_like(image), steps=512))
+    assert (completeness.steps, completeness.total, completeness.rise, completeness.gap) == (1024, 0.0, 1.0, 1.0)
 
 
 def test_a_gap_without_a_rise() -> None:
@@ -141,7 +141,7 @@ def test_the_correlation_is_spearmans_of_the_sizes(one: np.ndarray, other: np.nd
 
 
 def test_all_weights_of_a_copy_are_drawn_anew_and_the_network_is_not() -> None:
-    network = made()
+    network = build_network()
     with torch.no_grad():
         network.batchnorm1.running_mean += 3
         network.batchnorm1.weight *= 2
@@ -180,7 +180,7 @@ def test_what_no_layer_begins_is_shuffled() -> None:
 
 def test_a_map_of_edges_is_told_from_a_map_of_the_network() -> None:
     """Adebayo's point: what an edge detector shows does not know the weights."""
-    network, image = made(), picture(3, 10, 10)
+    network, image = build_network(), picture(3, 10, 10)
     mine = setting(torch.zeros_like(image), layer="relu2")
 
     def edges(_network: nn.Module) -> np.ndarray:

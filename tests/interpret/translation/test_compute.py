@@ -36,7 +36,7 @@ def picture(size: int = 32) -> torch.Tensor:
     return (scaled - scaled.mean()) / scaled.std()
 
 
-def made(texts: list[str], seed: int = 0, size: int = 32) -> tuple[nn.Sequential, tuple[Any, ...]]:
+def build_network(texts: list[str], seed: int = 0, size: int = 32) -> tuple[nn.Sequential, tuple[Any, ...]]:
     found = trace(read_rows(texts, layers), (3, size, size))
     network = build(found)
     init_weights(network, "default", seed)
@@ -44,7 +44,7 @@ def made(texts: list[str], seed: int = 0, size: int = 32) -> tuple[nn.Sequential
 
 
 def measured(texts: list[str], image: torch.Tensor, seed: int = 0, **ways: Any) -> TranslationSensitivity:
-    network, records = made(texts, seed, image.shape[-1])
+    network, records = build_network(texts, seed, image.shape[-1])
     return translation_sensitivity(network, image, records, **ways)
 
 
@@ -63,7 +63,7 @@ def test_an_image_moves_as_numpy_pads_it(shift: int, direction: Any, fills: tupl
 
 
 def test_a_change_is_the_distance_as_a_share_of_the_length() -> None:
-    network, records = made([*LENET, *END])
+    network, records = build_network([*LENET, *END])
     image = picture()
     found = translation_sensitivity(network, image, records, shifts=3, direction="diagonal", fill="zero")
     assert found.shifts == (0, 1, 2, 3)
@@ -139,7 +139,7 @@ def test_a_norm_over_channels_tells_where_they_are() -> None:
 
 
 def test_the_network_is_left_as_it_was(untouched: Callable[[nn.Module], AbstractContextManager[None]]) -> None:
-    network, records = made(["conv(4, 3)", "batchnorm", "dropout(0.5)", "maxpool(2)", *END])
+    network, records = build_network(["conv(4, 3)", "batchnorm", "dropout(0.5)", "maxpool(2)", *END])
     network.train()
     with untouched(network):
         translation_sensitivity(network, picture(), records)
@@ -161,6 +161,6 @@ def test_the_last_rows_softmax_is_not_there() -> None:
         ({"fill": "grey"}, r"(?s)unknown fill 'grey'.*edge, zero"),
     ],
 )
-def test_what_can_not_be_moved_is_told(ways: dict[str, Any], words: str) -> None:
+def test_what_can_not_be_moved_is_an_error(ways: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         measured(["conv(2, 3)"], picture(), **ways)

@@ -20,8 +20,8 @@ def layer(name: str, before: float, after: float, kind: str = "maxpool", **field
 
 
 def translation(*layers: LayerTranslation) -> TranslationSensitivity:
-    told: dict[str, Any] = {"network": "net_1", "image": "an image", "direction": "down", "fill": "zero"}
-    return TranslationSensitivity(size=(3, 32, 32), shifts=(0, 1, 2), changes=(0.0, 0.4, 0.8), layers=layers, **told)
+    shared: dict[str, Any] = {"network": "net_1", "image": "an image", "direction": "down", "fill": "zero"}
+    return TranslationSensitivity(size=(3, 32, 32), shifts=(0, 1, 2), changes=(0.0, 0.4, 0.8), layers=layers, **shared)
 
 
 CONV = layer("conv1", 0.5, 0.55, "conv", period=1)

@@ -209,12 +209,12 @@ def test_random_weights_say_nothing_of_training(backbone: LoadedModel) -> None:
         ({"order": "size"}, "unknown order"),
     ],
 )
-def test_what_cannot_be_shown_is_told(backbone: LoadedModel, given: dict[str, object], words: str) -> None:
+def test_what_cannot_be_shown_is_an_error(backbone: LoadedModel, given: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         inspect_weights(backbone, **given)
 
 
-def test_a_network_without_filters_is_told(subject: LoadedModel) -> None:
+def test_a_network_without_filters_is_an_error(subject: LoadedModel) -> None:
     with fork_rng():
         bare = LoadedModel("bare", torch.nn.Sequential(torch.nn.Flatten(), torch.nn.ReLU()), (), subject.image_spec)
     with pytest.raises(UsageError, match="neither a convolution nor a dense layer"):

@@ -59,7 +59,7 @@ def test_other_weights_than_the_runs_are_not_shown(own: RunFolder, name: str, ol
     assert note.startswith("Initial weights: not available: ")
     assert why in note
     assert "before training" not in json.dumps([text.get_text() for text in found.figures()["filters"].figure.texts])
-    heard: list[str] = []
-    assert loaded_initial_network(own, heard.append) is None
-    assert len(heard) == 1
-    assert heard[0].startswith("! the seed of")
+    messages: list[str] = []
+    assert loaded_initial_network(own, messages.append) is None
+    assert len(messages) == 1
+    assert messages[0].startswith("! the seed of")

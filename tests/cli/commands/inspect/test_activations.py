@@ -1,4 +1,4 @@
-"""`cnnlab inspect activations`, from words to answers and pictures."""
+"""`cnnlab inspect activations`, from arguments to output and files."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def recipe_file(recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pyte
     return path
 
 
-def inspect(*words: object) -> Result:
-    return CliRunner().invoke(app, ["inspect", "activations", *map(str, words), "--device", "cpu"])
+def inspect(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["inspect", "activations", *map(str, arguments), "--device", "cpu"])
 
 
 def test_maps_statistics_and_a_picture(recipe_file: Path) -> None:
     done = inspect(recipe_file, "--maps", 10, "--image", "validation:2")
     assert done.exit_code == 0, done.stderr
-    for words in (
+    for text in (
         "Activations of tiny (random weights, seed 0) for validation:2, ",
         "Predicted: ",
         "conv1: conv(12, 3, padding=1), 1×12×8×8",
@@ -43,7 +43,7 @@ def test_maps_statistics_and_a_picture(recipe_file: Path) -> None:
         "conv2: conv(5, 3), 1×5×2×2",
         "numbered from 0",
     ):
-        assert words in " ".join(done.stdout.split())
+        assert text in " ".join(done.stdout.split())
     assert done.stderr.endswith("Written to activations.png\n")
     with Image.open("activations.png") as picture:
         assert min(picture.size) > 500
@@ -95,11 +95,11 @@ def test_the_title_of_a_narrow_table_is_one_line(recipe_file: Path) -> None:
 
 @pytest.mark.full
 def test_every_form_is_printed(recipe_file: Path) -> None:
-    for words in (["--units"], ["--patches", "conv1"], []):
-        assert "| ---" in inspect(recipe_file, *words, "--format=markdown", "--no-pictures").stdout.replace(
+    for arguments in (["--units"], ["--patches", "conv1"], []):
+        assert "| ---" in inspect(recipe_file, *arguments, "--format=markdown", "--no-pictures").stdout.replace(
             "|---", "| ---"
         )
-        assert r"\begin{tabular}" in inspect(recipe_file, *words, "--format=latex", "--no-pictures").stdout
+        assert r"\begin{tabular}" in inspect(recipe_file, *arguments, "--format=latex", "--no-pictures").stdout
 
 
 def test_a_run_is_found_and_the_look_at_its_test_part_is_written_down(
@@ -124,7 +124,7 @@ def _looks(path: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["--layer", "conv1,conv2"], "repeat it: --layer conv1 --layer conv2"),
         (["--units", "--top", 3], "--top would do nothing here: it counts patches"),
@@ -141,8 +141,8 @@ def _looks(path: Path) -> int:
         (["-o", "x.pdf"], "this is no name for a picture"),
     ],
 )
-def test_mistakes_are_told(recipe_file: Path, words: list[object], told: str) -> None:
-    done = inspect(recipe_file, *words)
+def test_wrong_options_are_errors(recipe_file: Path, arguments: list[object], message: str) -> None:
+    done = inspect(recipe_file, *arguments)
     assert done.exit_code == 2
-    assert told in " ".join(done.stderr.split())
+    assert message in " ".join(done.stderr.split())
     assert not list(recipe_file.parent.glob("*.png"))

@@ -1,4 +1,4 @@
-"""`cnnlab inspect attribution`, from words to pictures."""
+"""`cnnlab inspect attribution`, from arguments to output and files."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def recipe_file(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return path
 
 
-def attribution(*words: object) -> Result:
-    return CliRunner().invoke(app, ["inspect", "attribution", *map(str, words), "--device", "cpu"])
+def attribution(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["inspect", "attribution", *map(str, arguments), "--device", "cpu"])
 
 
 def test_it_tells_what_is_seen_and_writes_both_pictures(recipe_file: Path) -> None:
     done = attribution(recipe_file, "--image", "validation:0", "--image", "train:3")
     assert done.exit_code == 0, done.stderr
-    for words in (
+    for text in (
         "Attribution in tiny (random weights, seed 0)",
         "Checks of the methods over 2 images",
         "validation:0, ",
@@ -45,7 +45,7 @@ def test_it_tells_what_is_seen_and_writes_both_pictures(recipe_file: Path) -> No
         "integrated-gradients",
         "the maps of relu1, enlarged to 8×8",
     ):
-        assert words in done.stdout, words
+        assert text in done.stdout, text
     assert "Written to attribution.png\nWritten to attribution-curves.png" in done.stderr
     for name in ("attribution.png", "attribution-curves.png"):
         with Image.open(name) as written:
@@ -87,7 +87,7 @@ def test_a_picture_is_svg_where_its_name_says_so(recipe_file: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["--class", "purple"], "--class: the network has no such class"),
         (["--method", "lime"], "--method: unknown method"),
@@ -101,25 +101,29 @@ def test_a_picture_is_svg_where_its_name_says_so(recipe_file: Path, tmp_path: Pa
         (["--json", "--format=latex"], "the output has one format"),
     ],
 )
-def test_mistakes_are_told(recipe_file: Path, words: list[str], told: str) -> None:
-    done = attribution(recipe_file, *words)
+def test_wrong_options_are_errors(recipe_file: Path, arguments: list[str], message: str) -> None:
+    done = attribution(recipe_file, *arguments)
     assert done.exit_code == 2
-    assert told in " ".join(done.stderr.split())
+    assert message in " ".join(done.stderr.split())
     assert done.stdout == ""
     assert not list(Path.cwd().glob("*.png"))
 
 
 @pytest.mark.full
-def test_the_images_that_are_done_are_told(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[tuple[str, int, int, str]] = []
-    monkeypatch.setattr("cnnlab.cli.output.console.ProgressReporter.__call__", lambda _self, *told: heard.append(told))
+def test_progress_counts_images_and_draws(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    messages: list[tuple[str, int, int, str]] = []
+    monkeypatch.setattr(
+        "cnnlab.cli.output.console.ProgressReporter.__call__", lambda _self, *message: messages.append(message)
+    )
     done = attribution(recipe_file, *(["--image", "train:0"] * 2), "--method", "saliency", "--no-pictures")
     assert done.exit_code == 0, done.stderr
-    assert [told for told in heard if told[0] == "attribution"] == [("attribution", n, 2, "images") for n in range(3)]
-    assert heard[-1] == ("redrawn weights", 3, 3, "draws")
+    assert [message for message in messages if message[0] == "attribution"] == [
+        ("attribution", n, 2, "images") for n in range(3)
+    ]
+    assert messages[-1] == ("redrawn weights", 3, 3, "draws")
 
 
-def test_a_missing_captum_is_told(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_captum_is_an_error(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     done = attribution(recipe_file)
     assert done.exit_code == 2

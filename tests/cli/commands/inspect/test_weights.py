@@ -1,4 +1,4 @@
-"""`cnnlab inspect weights`, from words to answers and pictures."""
+"""`cnnlab inspect weights`, from arguments to output and files."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def known(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> R
     return trained(recipe())
 
 
-def inspect(*words: object) -> Result:
-    return CliRunner().invoke(app, ["inspect", "weights", *map(str, words)])
+def inspect(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["inspect", "weights", *map(str, arguments)])
 
 
 def test_a_run_is_shown_before_and_after_in_two_pictures(known: RunFolder, tmp_path: Path) -> None:
     place = tmp_path / "shown.png"
     done = inspect(known.path, "--output", place)
     assert done.exit_code == 0
-    for words in ("Weights of conv1", "4 filters of 3×3×3", "verified by the SHA-256", "Median change"):
-        assert words in done.stdout
+    for text in ("Weights of conv1", "4 filters of 3×3×3", "verified by the SHA-256", "Median change"):
+        assert text in done.stdout
     written = [place, tmp_path / "shown-channels.png"]
     assert sorted(tmp_path.glob("*.png")) == sorted(written)
     for path in written:
@@ -79,22 +79,22 @@ def test_json_has_the_numbers_of_every_filter(recipe_file: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("layer", "plates", "said"),
+    ("layer", "figures", "title"),
     [
         pytest.param("conv2", ["kernels", "norms"], "6 filters of 8×3×3", marks=pytest.mark.full),
         pytest.param("dense1", ["kernels", "norms"], "5 units of 6×14×14", marks=pytest.mark.full),
         ("dense2", ["matrix"], "units of 5×1×1"),
     ],
 )
-def test_any_layer_by_name(recipe_file: Path, tmp_path: Path, layer: str, plates: list[str], said: str) -> None:
+def test_any_layer_by_name(recipe_file: Path, tmp_path: Path, layer: str, figures: list[str], title: str) -> None:
     done = inspect(recipe_file, "--layer", layer, "--format=markdown", "-o", tmp_path / "x.svg")
     assert done.exit_code == 0
-    assert said in done.stdout
-    assert len(list(tmp_path.glob("x*.svg"))) == len(plates)
+    assert title in done.stdout
+    assert len(list(tmp_path.glob("x*.svg"))) == len(figures)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (("--layer", "conv3"), ("no layer 'conv3' with weights", "conv1, conv2, dense1, dense2", "did you mean")),
         (("--layer", "relu1"), ("this layer has no filters", "relu1", "conv1, conv2")),
@@ -102,11 +102,11 @@ def test_any_layer_by_name(recipe_file: Path, tmp_path: Path, layer: str, plates
     ],
 )
 def test_a_wrong_word_is_told_with_what_is_right(
-    recipe_file: Path, words: tuple[str, ...], told: tuple[str, ...]
+    recipe_file: Path, arguments: tuple[str, ...], message: tuple[str, ...]
 ) -> None:
-    done = inspect(recipe_file, *words)
+    done = inspect(recipe_file, *arguments)
     assert done.exit_code == 2
-    for each in told:
+    for each in message:
         assert each in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""`cnnlab theory translate`, from words to answers."""
+"""`cnnlab theory translate`, from arguments to output."""
 
 from __future__ import annotations
 
@@ -26,16 +26,22 @@ def recipe_file(tmp_path: Path) -> Path:
     return path
 
 
-def translate(*words: object) -> Result:
-    return CliRunner().invoke(app, ["theory", "translate", *map(str, words), "--device", "cpu"])
+def translate(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["theory", "translate", *map(str, arguments), "--device", "cpu"])
 
 
 def test_the_answer_tells_pools_and_kept_shifts(recipe_file: Path) -> None:
     done = translate(recipe_file)
     assert done.exit_code == 0
     assert "Sensitivity of tiny (random weights, seed 0) to small shifts" in done.output
-    for words in ("maxpool1 ", "avgpool1 ", "after/before", "multiples of 4 px", "1 picture of the built-in shapes"):
-        assert words in done.output
+    for text in (
+        "maxpool1 ",
+        "avgpool1 ",
+        "after/before",
+        "multiples of 4 px",
+        "1 picture of the built-in shapes",
+    ):
+        assert text in done.output
 
 
 def test_json_has_the_numbers_of_the_sentences(recipe_file: Path) -> None:
@@ -70,7 +76,7 @@ def test_a_recipe_finds_its_data_where_data_says(colours: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["--shifts", "40"], "the shift must be smaller than the image"),
         (
@@ -81,12 +87,12 @@ def test_a_recipe_finds_its_data_where_data_says(colours: Path, tmp_path: Path) 
         (["--json", "--format=svg"], "the output has one format"),
     ],
 )
-def test_mistakes_are_told(recipe_file: Path, words: list[str], told: str) -> None:
-    done = translate(recipe_file, *words)
+def test_wrong_options_are_errors(recipe_file: Path, arguments: list[str], message: str) -> None:
+    done = translate(recipe_file, *arguments)
     assert done.exit_code == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert done.stdout == ""
 
 
-def test_an_unknown_name_is_told() -> None:
+def test_an_unknown_name_is_an_error() -> None:
     assert "this is no recipe, no run folder and no backbone" in translate("resnet17").stderr
