@@ -37,10 +37,12 @@ END = ["flatten", "dense(7)", "tanh", "dense(classes)"]
 
 
 def subject(texts: list[str], channels: int = 3, side: int = 16, classes: tuple[str, ...] = ()) -> LoadedModel:
-    found = trace(read_rows([text.replace("classes", "3") for text in texts], layers), (channels, side, side))
-    network = build(found)
+    result = trace(read_rows([text.replace("classes", "3") for text in texts], layers), (channels, side, side))
+    network = build(result)
     init_weights(network, "default", 0)
-    return LoadedModel("tiny", network.eval(), tuple(found.records()), ImageSpec(channels, side, side), classes=classes)
+    return LoadedModel(
+        "tiny", network.eval(), tuple(result.records()), ImageSpec(channels, side, side), classes=classes
+    )
 
 
 def by_hook(network: nn.Module, name: str, image: Tensor) -> np.ndarray:
@@ -56,18 +58,18 @@ def by_hook(network: nn.Module, name: str, image: Tensor) -> np.ndarray:
 def test_maps_are_what_torchs_functions_give() -> None:
     one = subject([*SMALL, *END])
     image = one.load_image()
-    found = inspect_activations(one, image, layers=[row.name for row in one.layers], maps=4)
-    for layer in found.layers:
+    result = inspect_activations(one, image, layers=[row.name for row in one.layers], maps=4)
+    for layer in result.layers:
         expected = by_hook(one.network, layer.name, image.values)
         assert layer.shape == expected.shape
         assert np.array_equal(layer.values.reshape(expected.shape), expected)
     parameters = dict(one.network.named_parameters())
     with torch.no_grad():
         hand = F.conv2d(image.values[None], parameters["conv1.weight"], parameters["conv1.bias"], padding=1)
-        maps = torch.from_numpy(found.layer("maxpool1").values)[None]
+        maps = torch.from_numpy(result.layer("maxpool1").values)[None]
         deep = F.conv2d(maps, parameters["conv2.weight"], parameters["conv2.bias"], stride=2, padding=2)
-    assert np.allclose(found.layer("conv1").values, hand[0].numpy(), atol=1e-6)
-    assert np.allclose(found.layer("conv2").values, deep[0].numpy(), atol=1e-5)
+    assert np.allclose(result.layer("conv1").values, hand[0].numpy(), atol=1e-6)
+    assert np.allclose(result.layer("conv2").values, deep[0].numpy(), atol=1e-5)
 
 
 def test_what_a_layer_gave_is_shown_though_the_next_one_works_in_place() -> None:
@@ -75,11 +77,11 @@ def test_what_a_layer_gave_is_shown_though_the_next_one_works_in_place() -> None
     network = nn.Sequential(OrderedDict(one.network.named_children()))
     network.relu1 = nn.ReLU(inplace=True)
     image = one.load_image()
-    found = inspect_activations(replace(one, network=network), image, layers=["conv1"])
+    result = inspect_activations(replace(one, network=network), image, layers=["conv1"])
     with torch.no_grad():
         hand = F.conv2d(image.values[None], *network.conv1.parameters())
     assert float(hand.min()) < 0
-    assert np.allclose(found.layer("conv1").values, hand[0].numpy(), atol=1e-6)
+    assert np.allclose(result.layer("conv1").values, hand[0].numpy(), atol=1e-6)
 
 
 def test_of_more_maps_those_that_vary_most_are_shown_in_their_order() -> None:
@@ -89,8 +91,8 @@ def test_of_more_maps_those_that_vary_most_are_shown_in_their_order() -> None:
     assert (first.name, first.batch_shape, selection_text(first)) == ("conv1", (1, 12, 16, 16), "all 12 maps")
     assert first.shown == tuple(range(12))
     assert (last.name, len(last.shown)) == ("conv2", 16)
-    found = inspect_activations(one, layers=["conv2", "dense1"], maps=5)
-    maps, units = found.layers
+    result = inspect_activations(one, layers=["conv2", "dense1"], maps=5)
+    maps, units = result.layers
     spread = {number: float(np.std(values)) for number, values in enumerate(maps.values.astype(np.float64))}
     best = sorted(sorted(spread, key=lambda number: -spread[number])[:5])
     assert list(maps.shown) == best
@@ -103,11 +105,11 @@ def test_of_more_maps_those_that_vary_most_are_shown_in_their_order() -> None:
 def test_the_statistics_are_those_of_numpy_and_scipy() -> None:
     one = subject([*SMALL, *END])
     image = one.load_image()
-    found = inspect_activations(one, image, layers=["relu1"])
+    result = inspect_activations(one, image, layers=["relu1"])
     grey = np.asarray(Image.fromarray(image.pixels.transpose(1, 2, 0)).convert("F"), dtype=np.float64)
     down, right = np.gradient(grey)
-    values = found.layer("relu1").values.astype(np.float64)
-    for figures, each in zip(found.layer("relu1").maps, values, strict=True):
+    values = result.layer("relu1").values.astype(np.float64)
+    for figures, each in zip(result.layer("relu1").maps, values, strict=True):
         assert figures.min == each.min()
         assert figures.max == each.max()
         assert figures.mean == pytest.approx(each.mean())
@@ -122,8 +124,8 @@ def test_the_statistics_are_those_of_numpy_and_scipy() -> None:
 
 def test_a_smaller_map_is_held_against_the_mean_of_what_it_stands_for() -> None:
     one = subject(["avgpool(4)", "flatten", "dense(classes)"], channels=1)
-    found = inspect_activations(one, layers=["avgpool1"])
-    (figures,) = found.layer("avgpool1").maps
+    result = inspect_activations(one, layers=["avgpool1"])
+    (figures,) = result.layer("avgpool1").maps
     assert figures.brightness == pytest.approx(1.0, abs=1e-5)
 
 
@@ -131,56 +133,58 @@ def test_zeros_of_a_dead_map_are_counted() -> None:
     one = subject([*SMALL, *END])
     with torch.no_grad():
         one.network.get_submodule("batchnorm1").bias[[3, 8]] = -1e6
-    found = inspect_activations(one, layers=["relu1"])
-    values = found.layer("relu1").values
+    result = inspect_activations(one, layers=["relu1"])
+    values = result.layer("relu1").values
     top = int(values.max(axis=(1, 2)).argmax())
-    assert layer_headline(found.layers[0]).startswith(f"{100 * np.mean(values == 0):.1f} % of its numbers are 0, 0.0 %")
-    assert layer_headline(found.layers[0]).endswith(f", in map {top}.")
-    assert [found.layers[0].maps[number].zeros for number in (3, 8)] == [1.0, 1.0]
-    assert found.layers[0].maps[3].brightness is None
+    assert layer_headline(result.layers[0]).startswith(
+        f"{100 * np.mean(values == 0):.1f} % of its numbers are 0, 0.0 %"
+    )
+    assert layer_headline(result.layers[0]).endswith(f", in map {top}.")
+    assert [result.layers[0].maps[number].zeros for number in (3, 8)] == [1.0, 1.0]
+    assert result.layers[0].maps[3].brightness is None
 
 
 def test_what_the_network_says_is_its_softmax() -> None:
     one = subject([*SMALL, *END], classes=("ant", "bee", "<b>"))
     image = one.load_image()
-    found = inspect_activations(one, image)
+    result = inspect_activations(one, image)
     with torch.no_grad():
         shares = one.network(image.values[None])[0].softmax(dim=0)
     order = shares.argsort(descending=True)
-    assert [guess.name for guess in found.guesses] == [one.classes[k] for k in order]
-    assert [guess.probability for guess in found.guesses] == pytest.approx(shares[order].tolist(), abs=1e-6)
-    assert prediction_text(found).startswith(f"Predicted: “{one.classes[order[0]]}” (")
+    assert [guess.name for guess in result.guesses] == [one.classes[k] for k in order]
+    assert [guess.probability for guess in result.guesses] == pytest.approx(shares[order].tolist(), abs=1e-6)
+    assert prediction_text(result).startswith(f"Predicted: “{one.classes[order[0]]}” (")
     named = inspect_activations(one, replace(image, label=1))
     assert prediction_text(named).endswith("; true class: “bee”.")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_perceptron_and_grey_images_have_answers_too(channels: int) -> None:
-    found = inspect_activations(subject(["flatten", "dense(30)", "relu", "dense(classes)"], channels, 8))
-    assert [layer.name for layer in found.layers] == ["dense1", "dense2"]
-    assert found.layer("dense1").values.shape == (30, 1, 1)
-    assert "| unit | value |" in found.document().to_markdown()
-    assert to_svg(found.figures()["activations"].figure, "x", "y", standalone=True).startswith("<svg")
+    result = inspect_activations(subject(["flatten", "dense(30)", "relu", "dense(classes)"], channels, 8))
+    assert [layer.name for layer in result.layers] == ["dense1", "dense2"]
+    assert result.layer("dense1").values.shape == (30, 1, 1)
+    assert "| unit | value |" in result.document().to_markdown()
+    assert to_svg(result.figures()["activations"].figure, "x", "y", standalone=True).startswith("<svg")
 
 
 def test_a_result_has_json_a_document_and_a_figure() -> None:
-    found = inspect_activations(subject([*SMALL, *END]))
-    read = json.loads(found.to_json())
+    result = inspect_activations(subject([*SMALL, *END]))
+    read = json.loads(result.to_json())
     assert read["layers"][0]["shape"] == [12, 16, 16]
     assert len(read["layers"][1]["maps"]) == 20
-    assert MapStatistics.model_validate(read["layers"][0]["maps"][4]) == found.layer("conv1").maps[4]
+    assert MapStatistics.model_validate(read["layers"][0]["maps"][4]) == result.layer("conv1").maps[4]
     assert read["size"] == [3, 16, 16]
-    layers_table, _, (title, _) = found.document().tables
+    layers_table, _, (title, _) = result.document().tables
     assert layers_table[1].rows[0][:2] == ("conv1", "1×12×16×16")
     assert layers_table[1].rows[0][-1] == "3×3"
     assert title.endswith("16 of 20 maps, those of the largest standard deviation over the map")
-    figure = found.figures()["activations"].figure
+    figure = result.figures()["activations"].figure
     shown = [image.get_array() for axes in figure.axes for image in axes.images]
     assert [picture.shape[:2] for picture in shown] == [(16, 16)] * 13 + [(4, 4)] * 16
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    for number in found.layer("conv2").shown:
+    for number in result.layer("conv2").shown:
         assert str(number) in texts
-    assert "svg" in found._repr_html_()
+    assert "svg" in result._repr_html_()
 
 
 def test_the_network_is_untouched_also_after_an_error_in_the_middle(
@@ -231,12 +235,12 @@ RESNET = {
 def test_resnet18_on_256_by_256_has_the_shapes_that_reports_show(subject_of: Callable[[Recipe], LoadedModel]) -> None:
     one = subject_of(Recipe.from_tables(RESNET))
     image = one.load_image()
-    found = inspect_activations(one, image, maps=10)
-    first, last = found.layers
+    result = inspect_activations(one, image, maps=10)
+    first, last = result.layers
     assert (first.name, first.batch_shape) == ("backbone.conv1", (1, 64, 128, 128))
     assert (last.name, last.batch_shape) == ("backbone.layer4.1.conv2", (1, 512, 8, 8))
     assert len(first.shown) == len(last.shown) == 10
-    assert "1×64×128×128" in found.document().to_markdown()
+    assert "1×64×128×128" in result.document().to_markdown()
     with torch.no_grad():
         large = Resize((256, 256), "nearest")(image.values[None])
         hand = F.conv2d(large, one.network.get_parameter("backbone.conv1.weight"), stride=2, padding=3)
@@ -250,42 +254,42 @@ def test_resnet18_on_256_by_256_has_the_shapes_that_reports_show(subject_of: Cal
 def test_a_run_shows_the_image_that_it_keeps(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> None:
     folder = trained(recipe())
     one = load_model(str(folder.path), device="cpu")
-    found = inspect_activations(one)
+    result = inspect_activations(one)
     shown = example_activations(folder, print)
     assert shown is not None
-    assert shown.to_json() == found.to_json()
+    assert shown.to_json() == result.to_json()
     assert example_activations(trained(recipe(("flatten", "dense(classes)"), epochs=1)), print) is None
-    assert found.image.startswith("validation:0, ")
-    assert np.array_equal(found.pixels, one.load_image("validation:0").pixels)
-    assert found.label == one.classes[int(one.open_split("validation", "test").labels[0])]
+    assert result.image.startswith("validation:0, ")
+    assert np.array_equal(result.pixels, one.load_image("validation:0").pixels)
+    assert result.label == one.classes[int(one.open_split("validation", "test").labels[0])]
 
 
 def test_a_softmax_at_the_end_passes_the_logits_on() -> None:
     one = subject(["conv(4, 3)", "flatten", "dense(classes)", "softmax"])
-    found = inspect_activations(one, layers=["softmax1", "dense1"])
-    assert np.array_equal(found.layer("softmax1").values, found.layer("dense1").values)
-    assert found.layer("softmax1").text == "softmax (passes the logits on)"
+    result = inspect_activations(one, layers=["softmax1", "dense1"])
+    assert np.array_equal(result.layer("softmax1").values, result.layer("dense1").values)
+    assert result.layer("softmax1").text == "softmax (passes the logits on)"
     inner = inspect_activations(subject(["conv(4, 3)", "flatten", "softmax", "dense(classes)"]), layers=["softmax1"])
     assert inner.layer("softmax1").values.sum() == pytest.approx(1)
     assert inner.layer("softmax1").text == "softmax"
 
 
 def test_a_long_name_of_the_image_is_whole_in_the_picture() -> None:
-    found = inspect_activations(subject([*SMALL, *END]), layers="conv1")
+    result = inspect_activations(subject([*SMALL, *END]), layers="conv1")
     name = "a photograph of my dog.jpg (resized from 480 high × 720 wide)"
-    figure = found.model_copy(update={"image": name}).figures()["activations"].figure
+    figure = result.model_copy(update={"image": name}).figures()["activations"].figure
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert any(text.startswith(name[:55]) and "predicted" in text for text in texts)
 
 
 def test_the_logits_have_the_names_of_their_classes() -> None:
     one = subject([*SMALL, "flatten", "dense(3)", "dense(classes)", "softmax"], classes=("ant", "bee", "$cat$"))
-    found = inspect_activations(one, layers=["dense1", "dense2", "softmax1"])
-    assert [layer.classes for layer in found.layers] == [(), one.classes, one.classes]
-    _, (_, plain), (_, named), _ = found.document().tables
+    result = inspect_activations(one, layers=["dense1", "dense2", "softmax1"])
+    assert [layer.classes for layer in result.layers] == [(), one.classes, one.classes]
+    _, (_, plain), (_, named), _ = result.document().tables
     assert [column.title for column in plain.columns] == ["unit", "value"]
     assert [row[:2] for row in named.rows] == [("0", "ant"), ("1", "bee"), ("2", "$cat$")]
-    texts = [text.get_text() for axes in found.figures()["activations"].figure.axes for text in axes.texts]
+    texts = [text.get_text() for axes in result.figures()["activations"].figure.axes for text in axes.texts]
     assert texts.count("$cat$") == 2
 
 
@@ -293,10 +297,10 @@ def test_nan_is_null_in_json() -> None:
     one = subject([*SMALL, *END])
     with torch.no_grad():
         one.network.conv1.bias[3] = float("nan")
-    found = inspect_activations(one, layers=["conv1"])
-    assert layer_headline(found.layer("conv1")) == "1 of 12 maps has NaN or ±Inf."
-    assert prediction_text(found) == "The network predicts no class: its logits are NaN or ±Inf."
-    read = json.loads(found.to_json())
+    result = inspect_activations(one, layers=["conv1"])
+    assert layer_headline(result.layer("conv1")) == "1 of 12 maps has NaN or ±Inf."
+    assert prediction_text(result) == "The network predicts no class: its logits are NaN or ±Inf."
+    read = json.loads(result.to_json())
     assert read["guesses"][0]["probability"] is None
     assert [each["max"] is None for each in read["layers"][0]["maps"]] == [number == 3 for number in range(12)]
     assert np.isnan(MapStatistics.model_validate(read["layers"][0]["maps"][3]).max)

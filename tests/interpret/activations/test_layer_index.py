@@ -17,10 +17,10 @@ from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
 
 def build_index(texts: list[str], side: int = 8) -> LayerIndex:
-    found = trace(read_rows(texts, layers), (3, side, side))
-    network = build(found)
+    result = trace(read_rows(texts, layers), (3, side, side))
+    network = build(result)
     init_weights(network, "default", 0)
-    return LayerIndex(network.eval(), found.records(), (3, side, side))
+    return LayerIndex(network.eval(), result.records(), (3, side, side))
 
 
 def fresh(kind: type[nn.Module]) -> nn.Module:
@@ -40,25 +40,25 @@ class Sum(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         first = self.one(images)
-        found = self.relu(self.two(first) + first)
-        return found * 2
+        result = self.relu(self.two(first) + first)
+        return result * 2
 
 
 def test_a_step_that_is_no_module_is_read_in_front_of_its_reader() -> None:
     network = fresh(Sum)
     spots = LayerIndex(network, network_table(network, (3, 8, 8)).layers, (3, 8, 8))
-    image, found = torch.linspace(-1, 1, 192).reshape(1, 3, 8, 8), {}
+    image, result = torch.linspace(-1, 1, 192).reshape(1, 3, 8, 8), {}
 
     def keep(spot: object, tensor: Tensor) -> None:
-        found[spot.name] = tensor.detach().clone()  # type: ignore[attr-defined]
+        result[spot.name] = tensor.detach().clone()  # type: ignore[attr-defined]
 
     with capture_outputs(network, [spots.find(name) for name in ("add", "relu", "one")], keep), torch.no_grad():
         network(image)
         first = network.one(image)
         total = network.two(first) + first
-    assert torch.equal(found["add"], total)
-    assert torch.equal(found["relu"], total.clamp(min=0))
-    assert torch.equal(found["one"], first)
+    assert torch.equal(result["add"], total)
+    assert torch.equal(result["relu"], total.clamp(min=0))
+    assert torch.equal(result["one"], first)
     assert not network.relu._forward_hooks
     assert not network.relu._forward_pre_hooks
     with pytest.raises(UsageError, match="the output of 'multiply' can't be read: it is no module"):

@@ -57,9 +57,9 @@ def test_the_patches_are_those_of_brute_force(
     values = torch.cat(batches).flatten(2 if layer != "dense1" else 1)
     values = values if layer != "dense1" else values[..., None]
     filters = list(range(values.shape[1]))
-    found = inspect_patches(subject, layer, filters, "train", count=4)
-    assert (found.images, found.filters_in_all) == (len(feed), values.shape[1])
-    for each in found.filters:
+    result = inspect_patches(subject, layer, filters, "train", count=4)
+    assert (result.images, result.filters_in_all) == (len(feed), values.shape[1])
+    for each in result.filters:
         # (−value, image, place): of equal ones the first image and the first place.
         every = sorted(
             (-float(values[image, each.number].max()), image, int(values[image, each.number].numpy().argmax()))
@@ -76,15 +76,15 @@ def test_the_patches_are_those_of_brute_force(
 def test_images_keep_their_numbers_where_there_is_a_limit(subject: LoadedModel) -> None:
     feed = subject.open_split("train", "test")
     some = np.linspace(0, len(feed) - 1, 6).round().astype(int)
-    found = inspect_patches(subject, "conv1", [0], "train", count=6, limit=6)
-    assert sorted(patch.image for patch in found.filters[0].patches) == some.tolist()
-    for patch in found.filters[0].patches:
+    result = inspect_patches(subject, "conv1", [0], "train", count=6, limit=6)
+    assert sorted(patch.image for patch in result.filters[0].patches) == some.tolist()
+    for patch in result.filters[0].patches:
         assert np.array_equal(patch.pixels, feed.pixels[patch.image])
 
 
 def test_a_patch_is_cut_out_with_grey_outside(subject: LoadedModel) -> None:
-    found = inspect_patches(subject, "conv1", list(range(6)), "train", count=24)
-    for patch in (patch for each in found.filters for patch in each.patches):
+    result = inspect_patches(subject, "conv1", list(range(6)), "train", count=24)
+    for patch in (patch for each in result.filters for patch in each.patches):
         row, column = patch.node
         padded = np.pad(patch.pixels / 255, ((0, 0), (1, 1), (1, 1)), constant_values=0.5)
         expected = padded[:, row : row + 3, column : column + 3].transpose(1, 2, 0)
@@ -109,30 +109,30 @@ def gradient(network: nn.Module, image: Tensor, layer: str, number: int, node: t
     handle = network.get_submodule(layer).register_forward_hook(lambda _m, _i, out: seen.append(out))
     network(pixels[None])
     handle.remove()
-    (found,) = torch.autograd.grad(seen[0][0, number, node[0], node[1]], pixels)
-    return found.abs().sum(dim=0)
+    (result,) = torch.autograd.grad(seen[0][0, number, node[0], node[1]], pixels)
+    return result.abs().sum(dim=0)
 
 
-def outside(found: Tensor, seen: tuple[tuple[int, int], tuple[int, int]]) -> Tensor:
-    inside = torch.zeros_like(found, dtype=torch.bool)
+def outside(result: Tensor, seen: tuple[tuple[int, int], tuple[int, int]]) -> Tensor:
+    inside = torch.zeros_like(result, dtype=torch.bool)
     (top, bottom), (left, right) = seen
     inside[max(top, 0) : max(bottom + 1, 0), max(left, 0) : max(right + 1, 0)] = True
-    return found[~inside]
+    return result[~inside]
 
 
 @given(st.lists(st.one_of(conv, pool), min_size=1, max_size=4), st.integers(0, 10**6))
 def test_the_gradient_lies_within_the_patch(texts: list[str], draw: int) -> None:
     try:
-        found = trace(read_rows(texts, layers), (2, 19, 17))
+        result = trace(read_rows(texts, layers), (2, 19, 17))
     except UsageError:
         return
-    network = build(found)
+    network = build(result)
     init_weights(network, "default", 1)
     network.eval()
-    spots = LayerIndex(network, found.records(), (2, 19, 17))
+    spots = LayerIndex(network, result.records(), (2, 19, 17))
     numbers = np.random.default_rng(draw)
     image = torch.from_numpy(numbers.normal(size=(2, 19, 17)).astype(np.float32))
-    last = found.rows[-1]
+    last = result.rows[-1]
     channels, high, wide = last.output
     node = int(numbers.integers(high)), int(numbers.integers(wide))
     seen = spots.receptive_field(spots.find(last.name), node)
@@ -174,47 +174,47 @@ def test_a_network_that_resizes_images_has_patches_in_their_own_pixels(size: tup
 
 
 def test_a_node_that_sees_everything_shows_whole_images(subject: LoadedModel) -> None:
-    found = inspect_patches(subject, "dense1", [1], "train", count=2)
-    patch = found.filters[0].patches[0]
+    result = inspect_patches(subject, "dense1", [1], "train", count=2)
+    patch = result.filters[0].patches[0]
     assert patch.covers_image
     assert np.allclose(crop_patch(patch), patch.pixels.transpose(1, 2, 0) / 255)
-    assert "Each node sees the whole image" in found.document().notes[0]
+    assert "Each node sees the whole image" in result.document().notes[0]
     wider = patch.model_copy(update={"rows": (-3, 9), "columns": (-1, 11)})
     assert wider.covers_image
     assert crop_patch(wider).shape == (8, 8, 3)
 
 
 def test_without_numbers_some_filters_are_shown_with_their_majority_class(subject: LoadedModel) -> None:
-    found = inspect_patches(subject, "conv2", split="train", count=3)
-    assert [each.number for each in found.filters] == [0, 1, 2, 3, 4]
-    for each, row in zip(found.filters, found.document().tables[0][1].rows, strict=True):
+    result = inspect_patches(subject, "conv2", split="train", count=3)
+    assert [each.number for each in result.filters] == [0, 1, 2, 3, 4]
+    for each, row in zip(result.filters, result.document().tables[0][1].rows, strict=True):
         name, count = each.majority_class or ("", 0)
         classes = [patch.label for patch in each.patches]
         assert classes.count(name) == count == max(classes.count(other) for other in classes)
         assert row[3] == f"{name} ({count} of 3)"
-    read = json.loads(found.to_json())
-    assert read["filters"][2]["patches"][0]["image"] == found.filters[2].patches[0].image
-    figure = found.figures()["patches"].figure
+    read = json.loads(result.to_json())
+    assert read["filters"][2]["patches"][0]["image"] == result.filters[2].patches[0].image
+    figure = result.figures()["patches"].figure
     assert sum(len(axes.images) for axes in figure.axes) == 15
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert f"train:{found.filters[0].patches[0].image}" in texts
-    assert "image/svg+xml" in found._repr_html_()
+    assert f"train:{result.filters[0].patches[0].image}" in texts
+    assert "image/svg+xml" in result._repr_html_()
     assert to_svg(figure, "patches", "a description").startswith("<svg")
 
 
 def test_nan_is_no_patch(subject: LoadedModel) -> None:
     with torch.no_grad():
         subject.network.get_submodule("conv1").bias[2] = float("nan")
-    found = inspect_patches(subject, "conv1", [1, 2], "train", count=2)
-    assert [len(each.patches) for each in found.filters] == [2, 0]
-    assert "| 2 | – | – |" in found.document().to_markdown()
+    result = inspect_patches(subject, "conv1", [1, 2], "train", count=2)
+    assert [len(each.patches) for each in result.filters] == [2, 0]
+    assert "| 2 | – | – |" in result.document().to_markdown()
 
 
 def test_of_fewer_images_than_wanted_all_are_shown_and_grey_ones_too() -> None:
-    found = trace(read_rows(["conv(2, 3)"], layers), (1, 8, 8))
-    network = build(found)
+    result = trace(read_rows(["conv(2, 3)"], layers), (1, 8, 8))
+    network = build(result)
     init_weights(network, "default", 0)
-    one = LoadedModel("grey", network.eval(), tuple(found.records()), ImageSpec(1, 8, 8))
+    one = LoadedModel("grey", network.eval(), tuple(result.records()), ImageSpec(1, 8, 8))
     pixels = np.arange(3 * 64, dtype=np.uint8).reshape(3, 1, 8, 8)
     feed = ImageLoader(pixels, np.zeros(3, np.int64), [0.5], [0.2], torch.device("cpu"))
     spots = LayerIndex(one.network, one.layers, (1, 8, 8))

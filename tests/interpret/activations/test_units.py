@@ -51,8 +51,8 @@ def everything(one: LoadedModel, part: str, names: list[str]) -> dict[str, Tenso
 
 
 def test_planted_units_are_found_and_no_others_and_shares_are_those_of_all_numbers(subject: LoadedModel) -> None:
-    found = inspect_units(subject, "train")
-    names = [layer.name for layer in found.layers]
+    result = inspect_units(subject, "train")
+    names = [layer.name for layer in result.layers]
     assert names == ["relu1", "tanh1", "gelu1", "leaky_relu1", "sigmoid1", "relu2"]
     inputs = {"relu1": "conv1", "tanh1": "conv2", "gelu1": "conv3", "leaky_relu1": "conv4"}
     inputs |= {"sigmoid1": "dense1", "relu2": "dense2"}
@@ -64,7 +64,7 @@ def test_planted_units_are_found_and_no_others_and_shares_are_those_of_all_numbe
         "sigmoid": lambda x: x.double().sigmoid() * (-x.double()).sigmoid(),
         "gelu": lambda x: (1 + (x.double() / sqrt(2)).erf()) / 2 + x * (-(x.double() ** 2) / 2).exp() / sqrt(2 * pi),
     }
-    for layer in found.layers:
+    for layer in result.layers:
         numbers, slope = values[layer.name], slopes[layer.kind](values[inputs[layer.name]])
         assert layer.cases == numbers.shape[1]
         assert layer.above == pytest.approx((numbers > 0).double().mean(dim=1).numpy())
@@ -77,25 +77,25 @@ def test_planted_units_are_found_and_no_others_and_shares_are_those_of_all_numbe
             continue
         share = numbers.abs() if layer.kind == "tanh" else (2 * numbers - 1).abs()
         assert layer.saturated == tuple(((share > 0.99).double().mean(dim=1) > 0.99).nonzero().flatten().tolist())
-    assert found.layer("relu1").dead == (2,)
-    assert 0 in found.layer("relu2").dead
-    assert found.layer("gelu1").dead == (3,)
-    assert found.layer("leaky_relu1").dead == ()
-    assert found.layer("tanh1").saturated == (1,)
-    assert found.layer("sigmoid1").saturated == (4,)
-    partly = found.layer("tanh1").far
+    assert result.layer("relu1").dead == (2,)
+    assert 0 in result.layer("relu2").dead
+    assert result.layer("gelu1").dead == (3,)
+    assert result.layer("leaky_relu1").dead == ()
+    assert result.layer("tanh1").saturated == (1,)
+    assert result.layer("sigmoid1").saturated == (4,)
+    partly = result.layer("tanh1").far
     assert partly is not None
     assert 0.01 < partly[2] < 0.99
 
 
 def test_a_limit_takes_images_spread_over_the_part(subject: LoadedModel) -> None:
     messages: list[str] = []
-    found = inspect_units(subject, "train", layers=["relu1"], limit=5, log=messages.append)
-    assert (found.images, found.layer("relu1").cases) == (5, 5 * 64)
+    result = inspect_units(subject, "train", layers=["relu1"], limit=5, log=messages.append)
+    assert (result.images, result.layer("relu1").cases) == (5, 5 * 64)
     feed = subject.open_split("train", "test")
     some = np.linspace(0, len(feed) - 1, 5).round().astype(int)
     values = everything(subject, "train", ["relu1"])["relu1"].reshape(6, len(feed), 64)[:, some]
-    assert found.layer("relu1").above == pytest.approx((values > 0).double().mean(dim=(1, 2)).numpy())
+    assert result.layer("relu1").above == pytest.approx((values > 0).double().mean(dim=(1, 2)).numpy())
     assert messages == [f"5 of the {len(feed)} images of the train split, evenly spaced"]
     assert list(subject.split_indices("train", 5)) == list(some)
 
@@ -108,20 +108,20 @@ def test_a_function_that_works_in_place_and_is_called_twice_is_counted_right(sub
             self.relu = nn.ReLU(inplace=True)
 
         def forward(self, images: Tensor) -> Tensor:
-            found = self.relu(self.conv(images))
-            return self.relu(found - 0.5).mean(dim=(2, 3))
+            result = self.relu(self.conv(images))
+            return self.relu(result - 0.5).mean(dim=(2, 3))
 
     from cnnlab.models.tracing.trace import network_table
 
     network = Twice(copy.deepcopy(subject.network.get_submodule("conv1"))).eval()
     rows = network_table(network, (3, 8, 8)).layers
     twice = LoadedModel("twice", network, rows, subject.image_spec, subject.mean, subject.std, dataset=subject.dataset)
-    found = inspect_units(twice, "train")
+    result = inspect_units(twice, "train")
     images = torch.cat([images for images, _ in twice.open_split("train", "test").eval_batches()])
     with torch.no_grad():
         first = network.conv(images).clamp(min=0)
-    assert [layer.name for layer in found.layers] == ["relu", "relu#2"]
-    for layer, values in zip(found.layers, (first, (first - 0.5).clamp(min=0)), strict=True):
+    assert [layer.name for layer in result.layers] == ["relu", "relu#2"]
+    for layer, values in zip(result.layers, (first, (first - 0.5).clamp(min=0)), strict=True):
         assert layer.above == pytest.approx((values > 0).double().mean(dim=(0, 2, 3)).numpy())
         # Only the module is called again for its derivative: nothing is counted twice.
         assert layer.cases == values.shape[0] * 64
@@ -135,28 +135,28 @@ def test_the_slope_is_that_of_what_went_in_where_a_function_works_in_place(subje
     rows = tuple(
         row.model_copy(update={"kind": "elu", "text": "elu"}) if row.name == "relu1" else row for row in subject.layers
     )
-    found = inspect_units(replace(subject, layers=rows), "train", layers=["relu1"]).layer("relu1")
+    result = inspect_units(replace(subject, layers=rows), "train", layers=["relu1"]).layer("relu1")
     # exp(-50) is flat; at what came out, about -1, it would be exp(-1).
-    assert found.dead[:3] == (0, 1, 2)
-    assert min(found.steep[3:]) > 0
+    assert result.dead[:3] == (0, 1, 2)
+    assert min(result.steep[3:]) > 0
 
 
 def test_the_document_counts_dead_and_saturated_units(subject: LoadedModel) -> None:
-    found = inspect_units(subject, "train")
-    dead = sum(len(layer.dead) for layer in found.layers)
-    assert units_headline(found) == f"{dead} of 33 units dead, 2 of 14 with a range saturated."
-    document = found.document().to_markdown()
+    result = inspect_units(subject, "train")
+    dead = sum(len(layer.dead) for layer in result.layers)
+    assert units_headline(result) == f"{dead} of 33 units dead, 2 of 14 with a range saturated."
+    document = result.document().to_markdown()
     assert "dead: 2" in document
     assert "saturated: 1" in document
-    read = json.loads(found.to_json())
+    read = json.loads(result.to_json())
     assert [len(layer["above"]) for layer in read["layers"]] == [6, 5, 4, 4, 9, 5]
     assert read["layers"][0]["dead"] == [2]
-    figure = found.figures()["units"].figure
+    figure = result.figures()["units"].figure
     strips = [axes for axes in figure.axes if axes.patches]
     assert len(strips) == 6
     marks = [bar.get_x() + bar.get_width() / 2 for bar in strips[0].patches if bar.get_height() < 0]
     assert marks == pytest.approx([2])
-    assert "image/svg+xml" in found._repr_html_()
+    assert "image/svg+xml" in result._repr_html_()
     assert to_svg(figure, "units", "a description").startswith("<svg")
 
 
@@ -210,7 +210,7 @@ def test_units_with_nan_are_not_dead() -> None:
 
     nan = float("nan")
     measured = (units("gelu", [nan, nan]), units("relu", [0.0, 1.0]))
-    found = UnitActivity(network="net", split="train", images=1, layers=measured)
-    assert (found.layer("gelu1").dead, found.layer("gelu1").broken) == ((), (0, 1))
-    assert units_headline(found) == "1 of 4 units dead, 2 with NaN or ±Inf, which count as neither."
-    assert "NaN or ±Inf: 0, 1" in found.document().to_markdown()
+    result = UnitActivity(network="net", split="train", images=1, layers=measured)
+    assert (result.layer("gelu1").dead, result.layer("gelu1").broken) == ((), (0, 1))
+    assert units_headline(result) == "1 of 4 units dead, 2 with NaN or ±Inf, which count as neither."
+    assert "NaN or ±Inf: 0, 1" in result.document().to_markdown()

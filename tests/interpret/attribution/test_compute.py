@@ -55,10 +55,10 @@ def cued(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def subject() -> LoadedModel:
     """A small table that has learned what the corner says."""
-    found = build_model(ROWS, (3, SIDE, SIDE))
+    result = build_model(ROWS, (3, SIDE, SIDE))
     pixels, labels = cued(512, 0)
     images, wanted = normalize_pixels(pixels, HALF, QUARTER), torch.from_numpy(labels)
-    network, order = found.network, np.random.default_rng(2)
+    network, order = result.network, np.random.default_rng(2)
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     network.train()
     with fork_rng():
@@ -70,7 +70,7 @@ def subject() -> LoadedModel:
             optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     network.eval()
-    return found
+    return result
 
 
 def build_model(rows: tuple[str, ...], shape: tuple[int, int, int]) -> LoadedModel:
@@ -98,11 +98,11 @@ def corner_share(heatmap: np.ndarray) -> float:
 
 def test_every_method_finds_the_planted_cue(subject: LoadedModel, held_out: tuple[list[Path], list[int]]) -> None:
     paths, labels = held_out
-    found = inspect_attribution(subject, paths)
-    assert [image.target for image in found.images] == labels
-    assert found.methods == tuple(METHODS)
+    result = inspect_attribution(subject, paths)
+    assert [image.target for image in result.images] == labels
+    assert result.methods == tuple(METHODS)
     area = 16 / SIDE**2
-    for image in found.images:
+    for image in result.images:
         assert image.probability > 0.9
         for map_ in image.maps:
             row, column = np.unravel_index(map_.heatmap.argmax(), map_.heatmap.shape)
@@ -114,32 +114,34 @@ def test_every_method_finds_the_planted_cue(subject: LoadedModel, held_out: tupl
             assert map_.insertion.auc > max(curve.auc for curve in image.random_insertion), map_.method
         random = np.mean([curve.auc for curve in image.random_deletion])
         assert all(map_.deletion.auc < random - 0.1 for map_ in image.maps)
-    shares = {name: np.mean([corner_share(map_.heatmap) for map_ in found.for_method(name)]) for name in found.methods}
+    shares = {
+        name: np.mean([corner_share(map_.heatmap) for map_ in result.for_method(name)]) for name in result.methods
+    }
     assert min(shares.values()) > 3 * area
     assert max(shares.values()) > 8 * area
-    sums = [map_.completeness for map_ in found.for_method("integrated-gradients")]
+    sums = [map_.completeness for map_ in result.for_method("integrated-gradients")]
     assert all(each.gap < 0.01 for each in sums)
-    checks = {row[0]: row[1:] for row in found.document().tables[1][1].rows}
+    checks = {row[0]: row[1:] for row in result.document().tables[1][1].rows}
     assert checks["saliency"][:2] == ("5", "5")
-    assert "none correlates by 0.7 or more" in found.document().lines[0]
+    assert "none correlates by 0.7 or more" in result.document().lines[0]
 
 
 def test_json_and_tables_have_the_numbers(subject: LoadedModel, held_out: tuple[list[Path], list[int]]) -> None:
-    found = inspect_attribution(subject, held_out[0][:1], methods=["occlusion", "saliency"], draws=2, orders=3)
-    image = found.images[0]
+    result = inspect_attribution(subject, held_out[0][:1], methods=["occlusion", "saliency"], draws=2, orders=3)
+    image = result.images[0]
     saliency, occlusion = image.maps
     assert (saliency.method, occlusion.method) == ("saliency", "occlusion")
-    numbers = json.loads(found.to_json())
+    numbers = json.loads(result.to_json())
     numbers_of_map = numbers["images"][0]["methods"]["occlusion"]
     assert numbers_of_map["deletion"]["area"] == pytest.approx(np.trapezoid(numbers_of_map["deletion"]["curve"]) / 20)
     assert numbers_of_map["redrawn"] == list(occlusion.randomization_correlations)
     assert len(numbers_of_map["redrawn"]) == 2
     assert len(numbers["images"][0]["random"]["insertion"]) == 3
-    text = found.document().to_markdown()
+    text = result.document().to_markdown()
     assert f"| {occlusion.deletion.auc:.4f} | {occlusion.insertion.auc:.4f} |" in text
     assert "Completeness" not in text
-    assert list(found.figures()) == ["attribution", "curves"]
-    assert "image/svg+xml" in found._repr_html_()
+    assert list(result.figures()) == ["attribution", "curves"]
+    assert "image/svg+xml" in result._repr_html_()
 
 
 def test_it_is_the_same_each_time_and_in_any_company(
@@ -195,9 +197,9 @@ def test_a_cut_backbone_stays_as_it_was(
     network = plan.initialize(0, print)[0].train()
     subject = LoadedModel("cut", network, plan.layers, ImageSpec(3, SIDE, SIDE), HALF, QUARTER, CLASSES)
     with untouched(network):
-        found = inspect_attribution(subject, held_out[0][:1], steps=2, draws=1, orders=1)
-    assert found.methods == tuple(METHODS)
-    assert found.layer == "backbone.layer2"
+        result = inspect_attribution(subject, held_out[0][:1], steps=2, draws=1, orders=1)
+    assert result.methods == tuple(METHODS)
+    assert result.layer == "backbone.layer2"
     with untouched(network), pytest.raises(UsageError, match="no such class"):
         inspect_attribution(subject, held_out[0][:1], target="none of these")
 
@@ -219,13 +221,13 @@ def _failing_after(calls: int, forward: object) -> object:
 def test_a_named_class_is_asked_about(subject: LoadedModel, held_out: tuple[list[Path], list[int]]) -> None:
     path, label = held_out[0][0], held_out[1][0]
     other = (label + 1) % 3
-    found = inspect_attribution(subject, path, target=CLASSES[other], methods="saliency", draws=1, orders=1)
-    (image,) = found.images
+    result = inspect_attribution(subject, path, target=CLASSES[other], methods="saliency", draws=1, orders=1)
+    (image,) = result.images
     assert (image.target, image.class_name, image.predicted) == (other, CLASSES[other], CLASSES[label])
-    assert (image.name, found.methods) == (path.name, ("saliency",))
+    assert (image.name, result.methods) == (path.name, ("saliency",))
     assert image.probability < 0.1
-    assert "<img onerror" not in found.document().to_html()
-    drawn(found)
+    assert "<img onerror" not in result.document().to_html()
+    drawn(result)
 
 
 @pytest.mark.parametrize(
@@ -252,20 +254,20 @@ def test_grey_images_and_networks_without_maps(tmp_path: Path) -> None:
     flat = build_model(("flatten", "dense(6)", "relu", "dense(classes)"), (1, 9, 11))
     pixels = np.random.default_rng(0).integers(0, 256, (9, 11), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "grey.png")
-    found = inspect_attribution(flat, [tmp_path / "grey.png"], draws=1, orders=2)
-    assert found.methods == ("saliency", "integrated-gradients", "occlusion")
-    assert found.images[0].maps[0].heatmap.shape == (9, 11)
-    assert found.skipped_methods == (("grad-cam", "no layer of this network gives feature maps"),)
-    assert "No grad-cam: no layer of this network gives feature maps." in found.document().notes
-    assert found.layer == ""
-    assert (found.window, found.stride) == (2, 1)
-    drawn(found)
+    result = inspect_attribution(flat, [tmp_path / "grey.png"], draws=1, orders=2)
+    assert result.methods == ("saliency", "integrated-gradients", "occlusion")
+    assert result.images[0].maps[0].heatmap.shape == (9, 11)
+    assert result.skipped_methods == (("grad-cam", "no layer of this network gives feature maps"),)
+    assert "No grad-cam: no layer of this network gives feature maps." in result.document().notes
+    assert result.layer == ""
+    assert (result.window, result.stride) == (2, 1)
+    drawn(result)
     with pytest.raises(UsageError, match="method: Grad-CAM needs feature maps: no layer of this network"):
         inspect_attribution(flat, [tmp_path / "grey.png"], methods=["grad-cam"])
 
 
-def drawn(found: Attributions) -> None:
-    for captioned in found.figures().values():
+def drawn(result: Attributions) -> None:
+    for captioned in result.figures().values():
         captioned.figure.savefig("/dev/null", format="png")
         assert captioned.description
 
@@ -274,11 +276,11 @@ def test_a_map_of_zeros_has_no_correlation(held_out: tuple[list[Path], list[int]
     dead = build_model(ROWS, (3, SIDE, SIDE))
     with torch.no_grad():
         dead.network.conv2.bias.fill_(-1e3)
-    found = inspect_attribution(dead, held_out[0][:1], draws=1, orders=2)
-    assert all(not map_.heatmap.any() for map_ in found.images[0].maps)
-    assert found.document().lines == ()
-    assert [map_.randomization_correlations for map_ in found.images[0].maps] == [(None,)] * 4
-    drawn(found)
+    result = inspect_attribution(dead, held_out[0][:1], draws=1, orders=2)
+    assert all(not map_.heatmap.any() for map_ in result.images[0].maps)
+    assert result.document().lines == ()
+    assert [map_.randomization_correlations for map_ in result.images[0].maps] == [(None,)] * 4
+    drawn(result)
 
 
 def test_a_network_that_gives_no_numbers_is_an_error(

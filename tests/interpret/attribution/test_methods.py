@@ -87,38 +87,38 @@ def case(request: pytest.FixtureRequest) -> tuple[nn.Module, str, Tensor]:
 
 def gradient(network: nn.Module, image: Tensor, target: int = 1) -> Tensor:
     one = image.clone().requires_grad_(True)
-    (found,) = torch.autograd.grad(network(one[None])[0, target], one)
-    return found
+    (result,) = torch.autograd.grad(network(one[None])[0, target], one)
+    return result
 
 
 def test_saliency_is_the_size_of_the_gradient(case: tuple[nn.Module, str, Tensor]) -> None:
     network, _, image = case
-    found = METHODS["saliency"](network, image, setting(image))
-    assert torch.allclose(found, gradient(network, image).abs(), atol=1e-6)
-    assert np.array_equal(to_heatmap("saliency", found, (1, 1)), found.max(dim=0).values)
+    result = METHODS["saliency"](network, image, setting(image))
+    assert torch.allclose(result, gradient(network, image).abs(), atol=1e-6)
+    assert np.array_equal(to_heatmap("saliency", result, (1, 1)), result.max(dim=0).values)
 
 
 def test_integrated_gradients_are_a_mean_of_gradients_on_the_way(case: tuple[nn.Module, str, Tensor]) -> None:
     network, _, image = case
     start = torch.full_like(image, 0.3)
     mine = setting(image, baseline=start, steps=24)
-    found = METHODS["integrated-gradients"](network, image, mine)
+    result = METHODS["integrated-gradients"](network, image, mine)
     # Gauss and Legendre's places and weights on the way from 0 to 1.
     places, weights = np.polynomial.legendre.leggauss(24)
     total = torch.zeros_like(image)
     for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
         total += float(weight) * gradient(network, start + float(place) * (image - start))
     expected = (image - start) * total
-    assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()) + 1e-7)
+    assert torch.allclose(result, expected, atol=1e-5 * float(expected.abs().max()) + 1e-7)
     # A step or two at a time, as where there is little room, change nothing.
     few = METHODS["integrated-gradients"](network, image, replace(mine, batch_size=5))
-    assert torch.allclose(found, few, atol=1e-5 * float(expected.abs().max()) + 1e-7)
+    assert torch.allclose(result, few, atol=1e-5 * float(expected.abs().max()) + 1e-7)
 
 
 def test_occlusion_is_the_mean_fall_over_the_squares_on_a_pixel(case: tuple[nn.Module, str, Tensor]) -> None:
     network, _, image = case
     start, side, move, size = torch.full_like(image, -0.2), 5, 3, image.shape[1]
-    found = METHODS["occlusion"](network, image, setting(image, baseline=start, window=side, stride=move))
+    result = METHODS["occlusion"](network, image, setting(image, baseline=start, window=side, stride=move))
     total, times = np.zeros((size, size)), np.zeros((size, size))
     places = range(0, size - side + move, move)  # the last square reaches beyond the edge, or ends at it
     with torch.no_grad():
@@ -131,20 +131,20 @@ def test_occlusion_is_the_mean_fall_over_the_squares_on_a_pixel(case: tuple[nn.M
                 total[row : row + side, column : column + side] += fall
                 times[row : row + side, column : column + side] += 1
     assert times.min() > 0
-    for channel in found.numpy():
+    for channel in result.numpy():
         assert np.allclose(channel, total / times, atol=1e-5)
 
 
 def test_grad_cam_is_the_sum_of_maps_weighted_by_their_mean_gradient(case: tuple[nn.Module, str, Tensor]) -> None:
     network, layer, image = case
-    found = METHODS["grad-cam"](network, image, setting(image, layer=layer))
+    result = METHODS["grad-cam"](network, image, setting(image, layer=layer))
     maps, logits = halves(network, layer, image)
     (slope,) = torch.autograd.grad(logits[0, 1], maps)
     expected = F.relu((slope.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1))
-    assert found.shape == expected.shape
-    assert torch.allclose(found, expected, atol=1e-6)
+    assert result.shape == expected.shape
+    assert torch.allclose(result, expected, atol=1e-6)
     size = tuple(image.shape[1:])
-    assert to_heatmap("grad-cam", found, size).shape == size
+    assert to_heatmap("grad-cam", result, size).shape == size
 
 
 def halves(network: nn.Module, layer: str, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,8 +180,8 @@ def test_they_are_what_captum_gives_when_it_is_called_directly(case: tuple[nn.Mo
         module = network.get_submodule(layer.partition("#")[0])
         theirs["grad-cam"] = attr.LayerGradCam(network, module).attribute(one, target=1, relu_attributions=True)
     for name, expected in theirs.items():
-        found = METHODS[name](network, image, mine)
-        assert torch.allclose(found, expected[0].detach().to(found.dtype), atol=1e-6), name
+        result = METHODS[name](network, image, mine)
+        assert torch.allclose(result, expected[0].detach().to(result.dtype), atol=1e-6), name
 
 
 @pytest.mark.parametrize(

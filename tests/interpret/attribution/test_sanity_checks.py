@@ -49,8 +49,8 @@ def setting(baseline: Tensor, **fields: object) -> AttributionConfig:
 def test_curves_are_those_of_a_loop_that_exchanges_pixel_by_pixel() -> None:
     network, image, start = build_network(), picture(3, 10, 10), picture(3, 10, 10, seed=1)
     (order,) = random_rankings(100, 5, 0, 1)
-    found = perturbation_curves(network, image, setting(start), order)
-    for curve, begun, into in zip(found, (image, start), (start, image), strict=True):
+    result = perturbation_curves(network, image, setting(start), order)
+    for curve, begun, into in zip(result, (image, start), (start, image), strict=True):
         shown, expected = begun.clone(), []
         for count in range(101):
             if count % (100 // NUM_CURVE_STEPS) == 0:
@@ -83,9 +83,9 @@ def test_the_highest_come_first_and_equal_ones_in_a_drawn_order() -> None:
 
 
 def test_random_orders_differ_by_seed_image_and_number() -> None:
-    found = [tuple(order) for seed in (0, 1) for image in (0, 1) for order in random_rankings(50, seed, image, 3)]
-    assert len(set(found)) == 12
-    assert all(sorted(order) == list(range(50)) for order in found)
+    result = [tuple(order) for seed in (0, 1) for image in (0, 1) for order in random_rankings(50, seed, image, 3)]
+    assert len(set(result)) == 12
+    assert all(sorted(order) == list(range(50)) for order in result)
 
 
 def test_steps_are_doubled_until_the_sum_is_the_rise() -> None:
@@ -97,11 +97,11 @@ def test_steps_are_doubled_until_the_sum_is_the_rise() -> None:
             return torch.stack([total, 50 * torch.relu(total - 0.93)], dim=1)
 
     image = torch.full((1, 2, 2), 0.25)
-    found, completeness = converged_integrated_gradients(Sharp(), image, setting(torch.zeros_like(image), steps=2))
+    result, completeness = converged_integrated_gradients(Sharp(), image, setting(torch.zeros_like(image), steps=2))
     assert completeness.rise == pytest.approx(50 * 0.07)
     assert completeness.steps > 2
     assert completeness.gap < 0.01
-    assert completeness.total == pytest.approx(float(found.sum()))
+    assert completeness.total == pytest.approx(float(result.sum()))
     linear, once = converged_integrated_gradients(Sharp(), image, setting(torch.zeros_like(image), steps=2, target=0))
     assert (once.steps, once.gap) == (2, pytest.approx(0, abs=1e-6))
     assert torch.allclose(linear, image)
@@ -132,12 +132,12 @@ MAPS = arrays.arrays(np.float64, (4, 5), elements=st.integers(-4, 4).map(float))
 
 @given(MAPS, MAPS)
 def test_the_correlation_is_spearmans_of_the_sizes(one: np.ndarray, other: np.ndarray) -> None:
-    found = rank_correlation(one, other)
+    result = rank_correlation(one, other)
     sizes = [np.abs(each).ravel() for each in (one, other)]
     if any(len(set(each)) == 1 for each in sizes):
-        assert found is None
+        assert result is None
     else:
-        assert found == pytest.approx(stats.spearmanr(*sizes).statistic)
+        assert result == pytest.approx(stats.spearmanr(*sizes).statistic)
 
 
 def test_all_weights_of_a_copy_are_drawn_anew_and_the_network_is_not() -> None:
@@ -173,9 +173,9 @@ def test_what_no_layer_begins_is_shuffled() -> None:
 
     with fork_rng():
         network = Tokens()
-    found = randomize_weights(network, 0, 0).token
-    assert not torch.equal(found, network.token)
-    assert torch.equal(found.flatten().sort().values, network.token.flatten())
+    result = randomize_weights(network, 0, 0).token
+    assert not torch.equal(result, network.token)
+    assert torch.equal(result.flatten().sort().values, network.token.flatten())
 
 
 def test_a_map_of_edges_is_told_from_a_map_of_the_network() -> None:

@@ -37,10 +37,10 @@ def picture(size: int = 32) -> torch.Tensor:
 
 
 def build_network(texts: list[str], seed: int = 0, size: int = 32) -> tuple[nn.Sequential, tuple[Any, ...]]:
-    found = trace(read_rows(texts, layers), (3, size, size))
-    network = build(found)
+    result = trace(read_rows(texts, layers), (3, size, size))
+    network = build(result)
     init_weights(network, "default", seed)
-    return network, tuple(found.records())
+    return network, tuple(result.records())
 
 
 def measured(texts: list[str], image: torch.Tensor, seed: int = 0, **ways: Any) -> TranslationSensitivity:
@@ -65,12 +65,12 @@ def test_an_image_moves_as_numpy_pads_it(shift: int, direction: Any, fills: tupl
 def test_a_change_is_the_distance_as_a_share_of_the_length() -> None:
     network, records = build_network([*LENET, *END])
     image = picture()
-    found = translation_sensitivity(network, image, records, shifts=3, direction="diagonal", fill="zero")
-    assert found.shifts == (0, 1, 2, 3)
-    assert [layer.name for layer in found.layers] == [name for name, _ in network.named_children()]
-    inputs = [shift_image(image, shift, "diagonal", "zero")[None] for shift in found.shifts]
-    before = found.changes
-    for layer, module in zip(found.layers, network, strict=True):
+    result = translation_sensitivity(network, image, records, shifts=3, direction="diagonal", fill="zero")
+    assert result.shifts == (0, 1, 2, 3)
+    assert [layer.name for layer in result.layers] == [name for name, _ in network.named_children()]
+    inputs = [shift_image(image, shift, "diagonal", "zero")[None] for shift in result.shifts]
+    before = result.changes
+    for layer, module in zip(result.layers, network, strict=True):
         with torch.no_grad():
             inputs = [module(given) for given in inputs]
         expected = [float((given - inputs[0]).norm() / inputs[0].norm()) for given in inputs]
@@ -83,20 +83,20 @@ def test_a_change_is_the_distance_as_a_share_of_the_length() -> None:
 @pytest.mark.parametrize("pool", ["maxpool(2)", "avgpool(2)", "maxpool(3, stride=2)"])
 def test_pooling_lowers_the_change(pool: str) -> None:
     table = [pool if "pool" in row else row for row in LENET]
-    found = [measured([*table, *END], picture(), seed) for seed in range(5)]
-    factors = np.array([[layer.factor() for layer in one.pools] for one in found])
+    results = [measured([*table, *END], picture(), seed) for seed in range(5)]
+    factors = np.array([[layer.factor() for layer in one.pools] for one in results])
     assert factors.shape == (5, 2)
     assert factors.mean() < 0.9
     assert (factors < 1).mean() > 0.8
-    assert found[0].kinds[0].kind == found[0].pools[0].kind
+    assert results[0].kinds[0].kind == results[0].pools[0].kind
 
 
 def test_a_constant_image_does_not_change() -> None:
-    found = measured([*LENET, *END], torch.full((3, 32, 32), 0.7))
-    assert set(found.changes) == {0.0}
-    assert {change for layer in found.layers for change in (*layer.before, *layer.after)} == {0.0}
-    assert "the same when it is moved" in headline(found)
-    assert "–" in found.document().to_markdown()
+    result = measured([*LENET, *END], torch.full((3, 32, 32), 0.7))
+    assert set(result.changes) == {0.0}
+    assert {change for layer in result.layers for change in (*layer.before, *layer.after)} == {0.0}
+    assert "the same when it is moved" in headline(result)
+    assert "–" in result.document().to_markdown()
 
 
 def test_a_traced_network_with_reused_layers_and_channels_last() -> None:
@@ -109,20 +109,20 @@ def test_a_traced_network_with_reused_layers_and_channels_last() -> None:
             self.pool = nn.AdaptiveAvgPool2d(1)
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            found = self.relu(self.norm(self.conv(images).permute(0, 2, 3, 1)))
-            return self.pool(self.relu(found - 0.5).permute(0, 3, 1, 2)).flatten(1)
+            result = self.relu(self.norm(self.conv(images).permute(0, 2, 3, 1)))
+            return self.pool(self.relu(result - 0.5).permute(0, 3, 1, 2)).flatten(1)
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = Block()
     image = picture(48)
-    found = translation_sensitivity(network, image, network_table(network, (3, 48, 48)).layers)
-    layers_by_name = {layer.name: layer for layer in found.layers}
+    result = translation_sensitivity(network, image, network_table(network, (3, 48, 48)).layers)
+    layers_by_name = {layer.name: layer for layer in result.layers}
     assert list(layers_by_name) == ["conv", "norm", "relu", "relu#2", "pool"]
     for name in ("conv", "norm", "relu", "relu#2"):
         assert layers_by_name[name].map == (12, 12)
         assert layers_by_name[name].equivariant_shifts == (4,)
-    assert found.stages == (layers_by_name["pool"],)
+    assert result.stages == (layers_by_name["pool"],)
 
 
 def test_a_norm_over_channels_tells_where_they_are() -> None:
@@ -134,8 +134,8 @@ def test_a_norm_over_channels_tells_where_they_are() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.last(self.first(images[:, :, ::2, ::2]).permute(0, 2, 3, 1))
 
-    found = translation_sensitivity(Norms(), picture(48)[:, :, :32], network_table(Norms(), (3, 48, 32)).layers)
-    assert [layer.map for layer in found.layers] == [(24, 16), (24, 16)]
+    result = translation_sensitivity(Norms(), picture(48)[:, :, :32], network_table(Norms(), (3, 48, 32)).layers)
+    assert [layer.map for layer in result.layers] == [(24, 16), (24, 16)]
 
 
 def test_the_network_is_left_as_it_was(untouched: Callable[[nn.Module], AbstractContextManager[None]]) -> None:
@@ -148,8 +148,8 @@ def test_the_network_is_left_as_it_was(untouched: Callable[[nn.Module], Abstract
 
 
 def test_the_last_rows_softmax_is_not_there() -> None:
-    found = measured(["flatten", "dense(3)", "softmax"], picture())
-    assert [layer.name for layer in found.layers] == ["flatten1", "dense1"]
+    result = measured(["flatten", "dense(3)", "softmax"], picture())
+    assert [layer.name for layer in result.layers] == ["flatten1", "dense1"]
 
 
 @pytest.mark.parametrize(

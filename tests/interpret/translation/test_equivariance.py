@@ -28,18 +28,18 @@ def traced(texts: list[str]) -> Trace:
 
 
 def measured(texts: list[str], direction: Direction = "right", shifts: int = 4) -> dict[str, LayerTranslation]:
-    found = traced(texts)
-    network = build(found)
+    result = traced(texts)
+    network = build(result)
     init_weights(network, "default", 0)
-    moved = translation_sensitivity(network, picture(), found.records(), shifts=shifts, direction=direction)
+    moved = translation_sensitivity(network, picture(), result.records(), shifts=shifts, direction=direction)
     return {layer.name: layer for layer in moved.layers}
 
 
-def seen_whole(found: Trace, row: int, shift: int) -> int:
+def seen_whole(result: Trace, row: int, shift: int) -> int:
     """Places whose view, followed back node by node, lies in the image both before and after a shift to the right."""
-    fields = found.rows[row].receptive_field
+    fields = result.rows[row].receptive_field
     assert fields is not None
-    _, high, wide = found.rows[row].output
+    _, high, wide = result.rows[row].output
 
     def inside(axis: int, node: int, by: int) -> bool:
         first, last = fields[axis].trace_back(node)[-1]
@@ -50,14 +50,14 @@ def seen_whole(found: Trace, row: int, shift: int) -> int:
 
 
 def test_a_chain_of_strides_follows_multiples_of_their_product() -> None:
-    found = measured(["conv(4, 3, stride=2, padding=1)", "relu", "maxpool(2)"])
+    result = measured(["conv(4, 3, stride=2, padding=1)", "relu", "maxpool(2)"])
     assert (
-        found["conv1"].equivariant_shifts,
-        found["relu1"].equivariant_shifts,
-        found["maxpool1"].equivariant_shifts,
+        result["conv1"].equivariant_shifts,
+        result["relu1"].equivariant_shifts,
+        result["maxpool1"].equivariant_shifts,
     ) == ((2, 4), (2, 4), (4,))
-    assert exact_shifts_text(found["maxpool1"]) == "multiples of 4 px"
-    lost = [move for move in found["maxpool1"].moves if not move.is_equivariant]
+    assert exact_shifts_text(result["maxpool1"]) == "multiples of 4 px"
+    lost = [move for move in result["maxpool1"].moves if not move.is_equivariant]
     assert [move.shift for move in lost] == [1, 2, 3]
     assert min(move.difference for move in lost) > 0.01
 
@@ -90,17 +90,17 @@ def test_each_direction_has_the_strides_of_its_axis() -> None:
     ],
 )
 def test_a_sum_has_the_period_of_both_its_paths_and_of_what_lies_within_it(block: str) -> None:
-    found = measured([block, "relu", "repeat(2, [avgpool(2)])"], shifts=8)
-    assert found["residual1"].period == found["relu1"].period == 2
-    assert found["relu1"].equivariant_shifts == (2, 4, 6, 8)
-    assert exact_shifts_text(found["relu1"]) == "multiples of 2 px"
-    assert found["repeat1"].period == (8 if "shortcut" in block else 4)
+    result = measured([block, "relu", "repeat(2, [avgpool(2)])"], shifts=8)
+    assert result["residual1"].period == result["relu1"].period == 2
+    assert result["relu1"].equivariant_shifts == (2, 4, 6, 8)
+    assert exact_shifts_text(result["relu1"]) == "multiples of 2 px"
+    assert result["repeat1"].period == (8 if "shortcut" in block else 4)
 
 
 def test_what_depends_on_the_whole_image_is_found_out_by_measuring() -> None:
-    found = measured(["conv(4, 3)", "layernorm", "relu"])
-    assert exact_shifts_text(found["conv1"]) == "every shift"
-    assert exact_shifts_text(found["relu1"]) == "of those measured: none"
+    result = measured(["conv(4, 3)", "layernorm", "relu"])
+    assert exact_shifts_text(result["conv1"]) == "every shift"
+    assert exact_shifts_text(result["relu1"]) == "of those measured: none"
 
 
 def test_where_no_view_lies_inside_the_strides_alone_tell() -> None:
@@ -110,18 +110,18 @@ def test_where_no_view_lies_inside_the_strides_alone_tell() -> None:
 
 
 def test_a_map_of_zeros_tells_nothing() -> None:
-    found = traced(["conv(4, 3)", "relu"])
-    network = build(found)
+    result = traced(["conv(4, 3)", "relu"])
+    network = build(result)
     for tensor in network.parameters():
         torch.nn.init.zeros_(tensor)
-    (conv, _) = translation_sensitivity(network, picture(), found.records(), shifts=2).layers
+    (conv, _) = translation_sensitivity(network, picture(), result.records(), shifts=2).layers
     assert conv.moves == ()
     assert conv.after == (0.0, 0.0, 0.0)
 
 
 def test_vectors_have_no_places() -> None:
-    found = measured(["conv(4, 3)", "flatten", "dense(3)"])
-    assert [(layer.map, layer.period, layer.moves) for layer in found.values()][1:] == [(None, None, ())] * 2
+    result = measured(["conv(4, 3)", "flatten", "dense(3)"])
+    assert [(layer.map, layer.period, layer.moves) for layer in result.values()][1:] == [(None, None, ())] * 2
 
 
 rows = st.sampled_from(
@@ -142,16 +142,16 @@ rows = st.sampled_from(
 
 @given(st.lists(rows, min_size=1, max_size=4))
 def test_any_table_follows_what_its_strides_divide(texts: list[str]) -> None:
-    found, layers_by_name = traced(texts), measured(texts)
-    for number, row in enumerate(found.rows):
+    result, layers_by_name = traced(texts), measured(texts)
+    for number, row in enumerate(result.rows):
         layer = layers_by_name[row.name]
         period = 1
-        for front in found.rows[: number + 1]:
+        for front in result.rows[: number + 1]:
             window = front.layer.window()
             period *= window.stride[1] if window else 1
         assert layer.period == period
         kept = {move.shift: move for move in layer.moves if move.shift % period == 0}
-        places = {shift: seen_whole(found, number, shift) for shift in range(period, 5, period)}
+        places = {shift: seen_whole(result, number, shift) for shift in range(period, 5, period)}
         assert {shift: move.nodes for shift, move in kept.items() if shift < 5} == {
             shift: count for shift, count in places.items() if count
         }

@@ -33,12 +33,12 @@ def test_maps_keep_their_place_up_to_a_dense_layer(
 ) -> None:
     table = trace(read_table(rows, {}, 2), (3, 12, 8)).records()
     row = next(row for row in table if row.name == name)
-    found = input_layout(table, name, row.input[0])
+    result = input_layout(table, name, row.input[0])
     if row.kind == "dense":
-        assert found.shape == shape
-    assert found.reads_image == on_image
+        assert result.shape == shape
+    assert result.reads_image == on_image
 
 
 def test_a_layer_without_a_row_is_taken_for_a_line() -> None:
-    found = input_layout((), "fc", 8)
-    assert (found.shape, found.reads_image) == ((8, 1, 1), False)
+    result = input_layout((), "fc", 8)
+    assert (result.shape, result.reads_image) == ((8, 1, 1), False)

@@ -23,9 +23,9 @@ def test_initial_weights_with_the_runs_digest_are_verified(own: RunFolder) -> No
     start = initial_network(own)
     assert start.status == "checked"
     assert torch.equal(start.network.conv1.weight, plan_run_network(own).build(0, "cpu").conv1.weight)
-    found = inspect_weights(own.path)
-    assert found.filters.before is not None
-    assert "verified by the SHA-256" in found.document().lines[0]
+    result = inspect_weights(own.path)
+    assert result.filters.before is not None
+    assert "verified by the SHA-256" in result.document().lines[0]
 
 
 @pytest.mark.parametrize(("digest", "why"), [(None, "no initial_weights.json"), ("{", "initial_weights.json")])
@@ -33,10 +33,10 @@ def test_initial_weights_without_a_digest_are_not_verified(own: RunFolder, diges
     (own.path / "initial_weights.json").unlink()
     if digest:
         (own.path / "initial_weights.json").write_text(digest)
-    found = inspect_weights(own.path)
-    assert (found.filters.initial_weights, found.filters.before is not None) == ("unchecked", True)
-    assert "not verified" in found.document().lines[0]
-    assert why in found.document().lines[0]
+    result = inspect_weights(own.path)
+    assert (result.filters.initial_weights, result.filters.before is not None) == ("unchecked", True)
+    assert "not verified" in result.document().lines[0]
+    assert why in result.document().lines[0]
 
 
 @pytest.mark.parametrize(
@@ -53,12 +53,12 @@ def test_other_weights_than_the_runs_are_not_shown(own: RunFolder, name: str, ol
     if name != "recipe.toml":
         (own.path / "initial_weights.json").write_text(json.dumps({**start, "sha256": "0" * 64}, indent=2))
     edit(own, name, old, new)
-    found = inspect_weights(own.path)
-    assert (found.filters.initial_weights, found.filters.before, found.measures.change) == ("other", None, None)
-    (note,) = found.document().lines
+    result = inspect_weights(own.path)
+    assert (result.filters.initial_weights, result.filters.before, result.measures.change) == ("other", None, None)
+    (note,) = result.document().lines
     assert note.startswith("Initial weights: not available: ")
     assert why in note
-    assert "before training" not in json.dumps([text.get_text() for text in found.figures()["filters"].figure.texts])
+    assert "before training" not in json.dumps([text.get_text() for text in result.figures()["filters"].figure.texts])
     messages: list[str] = []
     assert loaded_initial_network(own, messages.append) is None
     assert len(messages) == 1

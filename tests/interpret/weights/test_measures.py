@@ -14,12 +14,12 @@ from cnnlab.interpret.weights.measures import measure_filters, relative_change, 
 def test_change_norm_and_cosine_are_those_of_the_vectors() -> None:
     before = np.array([[3.0, 4.0], [1.0, 0.0], [0.0, 0.0]], dtype=np.float32).reshape(3, 1, 1, 2)
     after = np.array([[3.0, 4.0], [0.0, 2.0], [0.0, 5.0]], dtype=np.float32).reshape(3, 1, 1, 2)
-    found = measure_filters(LayerFilters("x", before, after))
-    np.testing.assert_allclose(found.norm, [5, 2, 5])
-    np.testing.assert_allclose(found.change, [0, np.sqrt(5), 5])
-    np.testing.assert_allclose(found.cosine, [1, 0, np.nan])
-    assert found.equal.tolist() == [True, False, False]
-    np.testing.assert_allclose(relative_change(before, after), found.change)
+    result = measure_filters(LayerFilters("x", before, after))
+    np.testing.assert_allclose(result.norm, [5, 2, 5])
+    np.testing.assert_allclose(result.change, [0, np.sqrt(5), 5])
+    np.testing.assert_allclose(result.cosine, [1, 0, np.nan])
+    assert result.equal.tolist() == [True, False, False]
+    np.testing.assert_allclose(relative_change(before, after), result.change)
 
 
 def test_equal_is_bit_for_bit() -> None:
@@ -51,10 +51,10 @@ def test_twins_are_those_of_all_pairs(seed: int, count: int) -> None:
     units = flat / np.linalg.norm(flat, axis=1, keepdims=True)
     cosines = units @ units.T
     near = np.abs(cosines - 0.99) < 1e-5  # rounding may take these either way
-    found = set(twin_pairs(flat, np.ones(count, dtype=bool), max_pairs=10_000).pairs)
+    result = set(twin_pairs(flat, np.ones(count, dtype=bool), max_pairs=10_000).pairs)
     expected = {(a, b) for a in range(count) for b in range(a + 1, count) if cosines[a, b] > 0.99 and not near[a, b]}
-    assert expected <= found
-    assert all(cosines[pair] > 0.99 or near[pair] for pair in found)
+    assert expected <= result
+    assert all(cosines[pair] > 0.99 or near[pair] for pair in result)
 
 
 def test_many_filters_are_compared_with_all_others_once() -> None:
