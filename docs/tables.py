@@ -13,7 +13,7 @@ from typing import Any
 
 from cnnlab.architecture.layers import layers
 from cnnlab.config.backbones import cache_policies, trainable_choices
-from cnnlab.config.corruptions import REFERENCE_SIDE, corruptions, read_corruptions
+from cnnlab.config.corruptions import corruptions, read_corruption
 from cnnlab.config.image_changes import augmentations, mixing
 from cnnlab.config.losses import losses
 from cnnlab.config.optimizers import averaging, optimizers
@@ -102,7 +102,7 @@ def _published(study: Study) -> Iterator[str]:
         yield f"{metric.replace('_', ' ')}: {', '.join(arms)}"
     titles: dict[str, list[str]] = {}
     for claim in (claim for claim in study.claims if claim.kind == "shift"):
-        (shift,) = read_corruptions([claim.shift], REFERENCE_SIDE, REFERENCE_SIDE, 3)
+        shift = read_corruption(claim.shift)
         published = claim.published if isinstance(claim.published, str) else f"accuracy {claim.published:g}"
         titles.setdefault(published, []).append(shift.title)
     yield from (f"under {', '.join(names)}: {published}" for published, names in titles.items())

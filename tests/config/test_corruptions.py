@@ -58,18 +58,18 @@ def test_a_name_for_several_strengths_is_no_one_shift(text: str) -> None:
     ],
 )
 def test_a_call_has_a_title_and_comes_back(text: str, title: str, strength: float) -> None:
-    (found,) = read_corruptions([text], 32, 32, 3)
+    (found,) = read_corruptions([text])
     assert (found.title, found.strength) == (title, strength)
-    assert read_corruptions([str(found.as_call())], 32, 32, 3) == (found,)
+    assert read_corruptions([str(found.as_call())]) == (found,)
 
 
 def test_a_name_stands_for_its_strengths_and_each_counts_once() -> None:
-    assert read_corruptions(["jpeg(80)", "jpeg"], 32, 32, 3) == (*default_corruptions(32, 32, 3, ["jpeg"]),)
+    assert read_corruptions(["jpeg(80)", "jpeg"]) == (*default_corruptions(32, 32, 3, ["jpeg"]),)
 
 
 def test_every_wrong_shift_is_told() -> None:
     with pytest.raises(SpecError) as caught:
-        read_corruptions(["rotate", "jpeg(0)", "scale(2)", "drawn"], 32, 32, 3)
+        read_corruptions(["rotate", "jpeg(0)", "scale(2)", "drawn"])
     message = str(caught.value)
     assert "3 problems" in message
     assert "[0]: unknown shift 'rotate'" in message

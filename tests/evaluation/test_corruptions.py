@@ -35,7 +35,7 @@ def images(count: int = 6, side: int = 32, channels: int = 3, seed: int = 0) -> 
 
 
 def under(call: str, batch: Tensor, seed: int = 0) -> Tensor:
-    (shift,) = read_corruptions([call], 32, 32, 3)
+    (shift,) = read_corruptions([call])
     return apply_corruption(batch, shift, np.arange(len(batch)), seed)
 
 

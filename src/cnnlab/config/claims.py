@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
-from cnnlab.config.corruptions import REFERENCE_SIDE, read_corruption, read_corruptions
+from cnnlab.config.corruptions import read_corruption, read_corruptions
 from cnnlab.config.stopping import Metric
 from cnnlab.errors import Problem, SpecError, did_you_mean
 from cnnlab.grammar.arguments import Count
@@ -193,7 +193,7 @@ def _shift_problems(claim: Claim, where: str, shifts: Sequence[str]) -> Iterator
     except SpecError as error:
         yield from (problem.with_prefix(f"{where}.shift") for problem in error.problems)
         return
-    known = [str(each.as_call()) for each in read_corruptions(shifts, REFERENCE_SIDE, REFERENCE_SIDE, 3)]
+    known = [str(each.as_call()) for each in read_corruptions(shifts)]
     # A name alone stands for strengths that depend on the size of the images.
     calls = [parse_call(text) for text in shifts]
     names = {call.name for call in calls if not call.positional and not call.named}

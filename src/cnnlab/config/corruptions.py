@@ -155,7 +155,9 @@ def default_corruptions(height: int, width: int, channels: int, names: Iterable[
     return tuple(choices)
 
 
-def read_corruptions(texts: Sequence[Any], height: int, width: int, channels: int) -> tuple[Any, ...]:
+def read_corruptions(
+    texts: Sequence[Any], height: int = REFERENCE_SIDE, width: int = REFERENCE_SIDE, channels: int = 3
+) -> tuple[Any, ...]:
     """Read corruptions from calls, or from names, which stand for the default strengths; each is returned once.
 
     Raises:
@@ -182,7 +184,7 @@ def read_corruption(text: Any) -> Any:
     Raises:
         SpecError: an unknown name, a strength that is not allowed, or a name that stands for several strengths.
     """
-    choices = read_corruptions([text], REFERENCE_SIDE, REFERENCE_SIDE, 3)
+    choices = read_corruptions([text])
     if len(choices) != 1:
         what = f"this stands for {len(choices)} strengths, and one is meant"
         raise SpecError(what, received=str(text), allowed="one strength", next_step=f"write {choices[0].as_call()}")

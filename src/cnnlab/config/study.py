@@ -33,7 +33,7 @@ from cnnlab.config.claims import (
     read_stored_claims,
     study_claim_problems,
 )
-from cnnlab.config.corruptions import REFERENCE_SIDE, read_corruptions
+from cnnlab.config.corruptions import read_corruptions
 from cnnlab.config.question import Fraction, Question, expect_table
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import SpecError
@@ -122,7 +122,7 @@ class Study(Question):
     @field_validator("shifts")
     @classmethod
     def _known_shifts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        read_corruptions(value, REFERENCE_SIDE, REFERENCE_SIDE, 3)
+        read_corruptions(value)
         return value
 
     @field_validator("claims", mode="before")

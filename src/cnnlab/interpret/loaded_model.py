@@ -22,7 +22,7 @@ from cnnlab.errors import SourceError, UsageError, comma_separated
 from cnnlab.interpret.images import InputImage, generated_image, load_image, normalize_pixels
 from cnnlab.interpret.targets import NamedBackbone, RecipeFile, Target, TracedRecipe, resolve_target_name, trace_recipe
 from cnnlab.models.network_plan import plan_network
-from cnnlab.records import LayerRecord, PrecisionConfig
+from cnnlab.records import LayerRecord
 from cnnlab.render.formatting import format_epoch, shorten
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import relocate_recipe
@@ -30,9 +30,9 @@ from cnnlab.runs.final_evaluation import open_test_split, selected_network
 from cnnlab.runs.setup import make_image_loader
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.device import choose_device
+from cnnlab.training.precision import FP32
 
 _SPLIT_INDEX = re.compile(r"(train|validation|test):(\d{1,9})", re.ASCII)
-FP32 = PrecisionConfig(precision="fp32", memory_format="contiguous")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from cnnlab.stats.paired import PairedEffect
 
 def group(verdicts: dict[str, tuple[float, str]], runs: int = 5, name: str = "net") -> ShiftedGroup:
     """A group with a row for each call: its accuracy and its verdict; 0.7 on the images as they are."""
-    shifts = read_corruptions(list(verdicts), 32, 32, 3)
+    shifts = read_corruptions(list(verdicts))
     rows = []
     for shift, (accuracy, verdict) in zip(shifts, verdicts.values(), strict=True):
         effect = PairedEffect(
