@@ -24,19 +24,19 @@ _NOISE_BITS = 16
 def blur(images: Tensor, sigmas: FloatArray, kernel: int) -> Tensor:
     """Gaussian blur over `kernel` pixels with a standard deviation for each image; the border is reflected."""
     half = kernel // 2
-    places = np.arange(-half, half + 1)
-    weights = np.exp(-0.5 * (places / np.asarray(sigmas, dtype=np.float64)[:, None]) ** 2)
+    offsets = np.arange(-half, half + 1)
+    weights = np.exp(-0.5 * (offsets / np.asarray(sigmas, dtype=np.float64)[:, None]) ** 2)
     taps = to_device_of(weights / weights.sum(1, keepdims=True), images)[:, :, None, None, None].unbind(1)
-    found = reflect_pad(images, half).to(torch.float32)
+    blurred = reflect_pad(images, half).to(torch.float32)
     for dim, size in ((2, images.shape[2]), (3, images.shape[3])):
-        found = _weighted_sum([found.narrow(dim, start, size) for start in range(kernel)], list(taps))
-    return found.round_().to(torch.uint8)
+        blurred = _weighted_sum([blurred.narrow(dim, start, size) for start in range(kernel)], list(taps))
+    return blurred.round_().to(torch.uint8)
 
 
 def _weighted_sum(tensors: list[Tensor], weights: list[Tensor]) -> Tensor:
     total = tensors[0] * weights[0]
-    for part, weight in zip(tensors[1:], weights[1:], strict=True):
-        total += part * weight
+    for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
+        total += tensor * weight
     return total
 
 
@@ -61,23 +61,23 @@ def noise(images: Tensor, seeds: IntArray, std: float) -> Tensor:
         std: on a scale of values from 0 to 1.
     """
     table = _normal_table(images.device) * (std * 255)
-    numbers = images[0].numel()
-    places = to_device_of(np.arange((numbers + 1) // 2, dtype=np.int64), images)
-    hashed = _hash_32bit(_hash_32bit(places)[None, :] ^ to_device_of(seeds, images)[:, None])
-    halves = torch.cat((hashed >> _NOISE_BITS, hashed & (2**_NOISE_BITS - 1)), 1)[:, :numbers]
-    added = table.index_select(0, halves.flatten()).view(images.shape)
+    size = images[0].numel()
+    positions = to_device_of(np.arange((size + 1) // 2, dtype=np.int64), images)
+    hashed = _hash_32bit(_hash_32bit(positions)[None, :] ^ to_device_of(seeds, images)[:, None])
+    table_indices = torch.cat((hashed >> _NOISE_BITS, hashed & (2**_NOISE_BITS - 1)), 1)[:, :size]
+    added = table.index_select(0, table_indices.flatten()).view(images.shape)
     return added.add_(images).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def jpeg(images: Tensor, quality: int) -> Tensor:
     """Compress each image as JPEG and decode it again, by Pillow, with its default chroma subsampling."""
     pixels = images.cpu().permute(0, 2, 3, 1).contiguous().numpy()
-    found = np.empty_like(pixels)
-    for place, image in enumerate(pixels):
-        stored = io.BytesIO()
-        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(stored, format="JPEG", quality=quality)
-        found[place] = np.asarray(Image.open(stored)).reshape(image.shape)
-    return to_device_of(found.transpose(0, 3, 1, 2), images)
+    compressed = np.empty_like(pixels)
+    for index, image in enumerate(pixels):
+        buffer = io.BytesIO()
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, format="JPEG", quality=quality)
+        compressed[index] = np.asarray(Image.open(buffer)).reshape(image.shape)
+    return to_device_of(compressed.transpose(0, 3, 1, 2), images)
 
 
 def downsample(images: Tensor, side: int) -> Tensor:

@@ -38,8 +38,8 @@ def erase(images: Tensor, tops: IntArray, lefts: IntArray, heights: IntArray, wi
     """Blacken a rectangle in each image, clipped at the border."""
     inside = []
     for dim, starts, sizes in ((2, tops, heights), (3, lefts, widths)):
-        places = np.arange(images.shape[dim])
-        inside.append(to_device_of((places >= starts[:, None]) & (places < (starts + sizes)[:, None]), images))
+        pixels = np.arange(images.shape[dim])
+        inside.append(to_device_of((pixels >= starts[:, None]) & (pixels < (starts + sizes)[:, None]), images))
     rows, columns = inside
     return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)
 
@@ -87,7 +87,7 @@ def affine(images: Tensor, params: AffineParams, interpolation: Literal["nearest
     count, _, height, width = images.shape
     matrices = params.inverse_matrices(count, height, width)
     # One multiplication and one addition at a time; see `cnnlab.data.augmentation.color`.
-    across, up, to_right, back, along, to_down = (per_image(matrices[:, place], images)[:, 0] for place in range(6))
+    across, up, to_right, back, along, to_down = (per_image(matrices[:, k], images)[:, 0] for k in range(6))
     xs = to_device_of(np.arange(width) - (width - 1) / 2, images)[None, None, :]
     ys = to_device_of(np.arange(height) - (height - 1) / 2, images)[None, :, None]
     from_x = xs * across + (ys * up + to_right)
@@ -95,8 +95,8 @@ def affine(images: Tensor, params: AffineParams, interpolation: Literal["nearest
     if interpolation == "nearest":
         return _sample_nearest(images, from_x + (width - 1) / 2, from_y + (height - 1) / 2)
     grid = torch.stack((from_x.mul_(2 / width), from_y.mul_(2 / height)), dim=3)
-    found = F.grid_sample(images.to(torch.float32), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return found.round_().to(torch.uint8)
+    sampled = F.grid_sample(images.to(torch.float32), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return sampled.round_().to(torch.uint8)
 
 
 def _sample_nearest(images: Tensor, from_x: Tensor, from_y: Tensor) -> Tensor:
@@ -104,6 +104,6 @@ def _sample_nearest(images: Tensor, from_x: Tensor, from_y: Tensor) -> Tensor:
     count, channels, height, width = images.shape
     columns, rows = from_x.round_(), from_y.round_()
     outside = (columns < 0) | (columns > width - 1) | (rows < 0) | (rows > height - 1)
-    places = rows.clamp_(0, height - 1).mul_(width).add_(columns.clamp_(0, width - 1)).long().view(count, 1, -1)
-    found = images.flatten(2).gather(2, places.expand(-1, channels, -1)).view_as(images)
-    return found.masked_fill_(outside[:, None], 0)
+    indices = rows.clamp_(0, height - 1).mul_(width).add_(columns.clamp_(0, width - 1)).long().view(count, 1, -1)
+    sampled = images.flatten(2).gather(2, indices.expand(-1, channels, -1)).view_as(images)
+    return sampled.masked_fill_(outside[:, None], 0)

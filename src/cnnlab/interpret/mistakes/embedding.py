@@ -91,8 +91,8 @@ def layer_inputs(network: nn.Module, name: str, loader: ImageLoader, image_indic
         for start in range(0, len(image_indices), chunk):
             indices = image_indices[start : start + chunk]
             pixels, labels = np.asarray(loader.pixels[indices]), loader.labels[indices]
-            part = replace(loader, pixels=pixels, labels=labels, resident=None)
-            for images, _ in part.with_input_size(max_resize(network)).eval_batches():
+            chunk_loader = replace(loader, pixels=pixels, labels=labels, resident=None)
+            for images, _ in chunk_loader.with_input_size(max_resize(network)).eval_batches():
                 # New hooks for each batch, since a module's second call has another name.
                 with forward_hooks(network, [name], lambda _name, _output: None, keep):
                     network(images)
