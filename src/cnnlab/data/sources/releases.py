@@ -63,10 +63,13 @@ class DatasetInfo:
     width: int
     classes: tuple[str, ...]
     split_sizes: Mapping[Split, int]
-    homepage: str = ""
     releases: tuple[Release, ...] = ()
 
 
+_DIGITS = "0 1 2 3 4 5 6 7 8 9"
+_CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
+_STL10_CLASSES = "airplane bird car cat deer dog horse monkey ship truck"
+_SHAPES_CLASSES = "bar circle crescent cross half_circle heart ring square star triangle"
 _CIFAR100_CLASSES = (
     "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel "
     "can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur "
@@ -209,57 +212,26 @@ _FASHION_RELEASE = _idx_release(
 
 
 def _info(
-    name: str,
-    shape: tuple[int, int, int],
-    classes: str,
-    split_sizes: tuple[int, int],
-    homepage: str = "",
-    releases: tuple[Release, ...] = (),
-    separator: str | None = None,
+    name: str, shape: tuple[int, int, int], classes: str, sizes: tuple[int, int], *releases: Release
 ) -> DatasetInfo:
-    train, test = split_sizes
-    return DatasetInfo(
-        name, *shape, tuple(classes.split(separator)), {"train": train, "test": test}, homepage, releases
-    )
+    """A data set with (training, test) images; the names of its classes stand between commas or spaces."""
+    names = classes.split("," if "," in classes else None)
+    return DatasetInfo(name, *shape, tuple(names), {"train": sizes[0], "test": sizes[1]}, releases)
 
 
-_DIGITS = " ".join("0123456789")
-_CIFAR_HOMEPAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 _DATASETS = (
-    _info(
-        "cifar10",
-        (3, 32, 32),
-        "airplane automobile bird cat deer dog frog horse ship truck",
-        (50_000, 10_000),
-        _CIFAR_HOMEPAGE,
-        _CIFAR10_RELEASES,
-    ),
-    _info("cifar100", (3, 32, 32), _CIFAR100_CLASSES, (50_000, 10_000), _CIFAR_HOMEPAGE, _CIFAR100_RELEASES),
-    _info("mnist", (1, 28, 28), _DIGITS, (60_000, 10_000), "http://yann.lecun.com/exdb/mnist/", (_MNIST_RELEASE,)),
-    _info(
-        "fashion_mnist",
-        (1, 28, 28),
-        _FASHION_CLASSES,
-        (60_000, 10_000),
-        "https://github.com/zalandoresearch/fashion-mnist",
-        (_FASHION_RELEASE,),
-        separator=",",
-    ),
-    _info("svhn", (3, 32, 32), _DIGITS, (73_257, 26_032), _STANFORD_SVHN[0], (_SVHN_RELEASE,)),
-    _info(
-        "stl10",
-        (3, 96, 96),
-        "airplane bird car cat deer dog horse monkey ship truck",
-        (5_000, 8_000),
-        _STANFORD_STL10[0],
-        (_STL10_RELEASE,),
-    ),
-    _info(
-        "shapes",
-        (3, 32, 32),
-        "bar circle crescent cross half_circle heart ring square star triangle",
-        (10_000, 2_000),
-    ),
+    # https://www.cs.toronto.edu/~kriz/cifar.html
+    _info("cifar10", (3, 32, 32), _CIFAR10_CLASSES, (50_000, 10_000), *_CIFAR10_RELEASES),
+    _info("cifar100", (3, 32, 32), _CIFAR100_CLASSES, (50_000, 10_000), *_CIFAR100_RELEASES),
+    # http://yann.lecun.com/exdb/mnist/
+    _info("mnist", (1, 28, 28), _DIGITS, (60_000, 10_000), _MNIST_RELEASE),
+    # https://github.com/zalandoresearch/fashion-mnist
+    _info("fashion_mnist", (1, 28, 28), _FASHION_CLASSES, (60_000, 10_000), _FASHION_RELEASE),
+    # http://ufldl.stanford.edu/housenumbers/
+    _info("svhn", (3, 32, 32), _DIGITS, (73_257, 26_032), _SVHN_RELEASE),
+    # https://cs.stanford.edu/~acoates/stl10/
+    _info("stl10", (3, 96, 96), _STL10_CLASSES, (5_000, 8_000), _STL10_RELEASE),
+    _info("shapes", (3, 32, 32), _SHAPES_CLASSES, (10_000, 2_000)),
 )
 
 CATALOGUE: Mapping[str, DatasetInfo] = {info.name: info for info in _DATASETS}
