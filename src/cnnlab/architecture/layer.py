@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar, Literal, Self, TypeAlias
 
 from cnnlab.errors import SpecError
@@ -108,7 +109,12 @@ class Layer:
 
     def output_shape(self, shape: Shape) -> Shape:
         """The output shape for an input shape."""
-        return shape
+        window = self.window()
+        return shape if window is None else window.output_shape(self.output_channels(shape), shape)
+
+    def output_channels(self, shape: Shape) -> int:
+        """The channels of the output of a sliding window."""
+        return shape[0]
 
     def parameter_shapes(self, shape: Shape) -> ParameterShapes:
         """The shapes of the learned tensors, by their names in the module."""
@@ -126,6 +132,28 @@ class Layer:
         """The receptive field of an output node, vertically and horizontally; None: the whole image."""
         window = self.window()
         return fields if window is None else window.receptive_field(fields)
+
+
+class WeightedLayer(Layer):
+    """A layer that multiplies its input by a weight at every output position."""
+
+    bias: bool
+    weightnorm = False
+
+    def weight_shape(self, shape: Shape) -> Shape:
+        """The shape of the weight: outputs, inputs, window."""
+        raise NotImplementedError
+
+    def parameter_shapes(self, shape: Shape) -> ParameterShapes:
+        return weight_shapes(self.weight_shape(shape), bias=self.bias, weightnorm=self.weightnorm)
+
+    def macs(self, shape: Shape) -> int:
+        return prod(self.weight_shape(shape)) * prod(self.output_shape(shape)[1:])
+
+
+def affine_shapes(shape: Shape, affine: bool) -> ParameterShapes:
+    """The tensors of a norm: a scale and a shift of this shape."""
+    return {"weight": shape, "bias": shape} if affine else {}
 
 
 def weight_shapes(shape: Shape, *, bias: bool, weightnorm: bool = False) -> ParameterShapes:

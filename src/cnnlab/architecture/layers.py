@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator
 
-from cnnlab.architecture.layer import Layer, ParameterShapes, ReceptiveFieldPair, Shape, SlidingWindow, weight_shapes
+from cnnlab.architecture.layer import (
+    Layer,
+    ParameterShapes,
+    ReceptiveFieldPair,
+    Shape,
+    SlidingWindow,
+    WeightedLayer,
+    affine_shapes,
+)
 from cnnlab.errors import Problem, SpecError
 from cnnlab.grammar.arguments import Count, DropRate, Margin, Momentum, Padding, Positive, Size
 from cnnlab.grammar.calls import Call, parse_call
 from cnnlab.grammar.registry import Registry
 from cnnlab.grammar.validation_errors import format_received
-
-if TYPE_CHECKING:
-    from cnnlab.architecture.layer import Layer
-
 
 # What every torch module calls its own; a row's name is its module's name.
 RESERVED_MODULE_NAMES = frozenset(
@@ -131,7 +135,7 @@ else:  # pydantic would look into Row, whose layer may be any class of this regi
 
 
 @layers.register("conv")
-class Conv(Layer):
+class Conv(WeightedLayer):
     """Convolution: `filters` windows slide over all channels."""
 
     input_kind = "image"
@@ -147,24 +151,18 @@ class Conv(Layer):
     def window(self) -> SlidingWindow:
         return SlidingWindow.for_convolution(self.kernel, self.stride, self.padding, self.dilation)
 
-    def output_shape(self, shape: Shape) -> Shape:
+    def output_channels(self, shape: Shape) -> int:
         for what, channels in (("incoming channels", shape[0]), ("filters", self.filters)):
             if channels % self.groups:
                 raise SpecError(f"{channels} {what} can't be split into {self.groups} groups")
-        return self.window().output_shape(self.filters, shape)
+        return self.filters
 
-    def parameter_shapes(self, shape: Shape) -> ParameterShapes:
-        return weight_shapes(self._weight(shape), bias=self.bias, weightnorm=self.weightnorm)
-
-    def macs(self, shape: Shape) -> int:
-        return prod(self._weight(shape)) * prod(self.output_shape(shape)[1:])
-
-    def _weight(self, shape: Shape) -> Shape:
+    def weight_shape(self, shape: Shape) -> Shape:
         return (self.filters, shape[0] // self.groups, *self.kernel)
 
 
 @layers.register("depthwise")
-class Depthwise(Layer):
+class Depthwise(WeightedLayer):
     """Depthwise convolution: each channel has its own `multiplier` windows."""
 
     input_kind = "image"
@@ -178,21 +176,15 @@ class Depthwise(Layer):
     def window(self) -> SlidingWindow:
         return SlidingWindow.for_convolution(self.kernel, self.stride, self.padding, self.dilation)
 
-    def output_shape(self, shape: Shape) -> Shape:
-        return self.window().output_shape(shape[0] * self.multiplier, shape)
+    def output_channels(self, shape: Shape) -> int:
+        return shape[0] * self.multiplier
 
-    def parameter_shapes(self, shape: Shape) -> ParameterShapes:
-        return weight_shapes(self._weight(shape), bias=self.bias)
-
-    def macs(self, shape: Shape) -> int:
-        return prod(self._weight(shape)) * prod(self.output_shape(shape)[1:])
-
-    def _weight(self, shape: Shape) -> Shape:
-        return (shape[0] * self.multiplier, 1, *self.kernel)
+    def weight_shape(self, shape: Shape) -> Shape:
+        return (self.output_channels(shape), 1, *self.kernel)
 
 
 @layers.register("dense")
-class Dense(Layer):
+class Dense(WeightedLayer):
     """Fully connected layer: every unit is connected to every input."""
 
     input_kind = "vector"
@@ -203,11 +195,8 @@ class Dense(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         return (self.units,)
 
-    def parameter_shapes(self, shape: Shape) -> ParameterShapes:
-        return weight_shapes((self.units, shape[0]), bias=self.bias, weightnorm=self.weightnorm)
-
-    def macs(self, shape: Shape) -> int:
-        return self.units * shape[0]
+    def weight_shape(self, shape: Shape) -> Shape:
+        return (self.units, shape[0])
 
     def receptive_field(self, fields: ReceptiveFieldPair) -> None:
         return None
@@ -225,9 +214,6 @@ class MaxPool(Layer):
     def window(self) -> SlidingWindow:
         return SlidingWindow.for_pool(self.kernel, self.stride, self.padding)
 
-    def output_shape(self, shape: Shape) -> Shape:
-        return self.window().output_shape(shape[0], shape)
-
 
 @layers.register("avgpool")
 class AvgPool(Layer):
@@ -240,9 +226,6 @@ class AvgPool(Layer):
 
     def window(self) -> SlidingWindow:
         return SlidingWindow.for_pool(self.kernel, self.stride, self.padding)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return self.window().output_shape(shape[0], shape)
 
 
 @layers.register("globalpool")
@@ -306,7 +289,7 @@ class BatchNorm(Layer):
     affine: bool = True
 
     def parameter_shapes(self, shape: Shape) -> ParameterShapes:
-        return {"weight": shape[:1], "bias": shape[:1]} if self.affine else {}
+        return affine_shapes(shape[:1], self.affine)
 
 
 @layers.register("layernorm")
@@ -317,7 +300,7 @@ class LayerNorm(Layer):
     affine: bool = True
 
     def parameter_shapes(self, shape: Shape) -> ParameterShapes:
-        return {"weight": shape, "bias": shape} if self.affine else {}
+        return affine_shapes(shape, self.affine)
 
 
 @layers.register("groupnorm")
@@ -339,7 +322,7 @@ class GroupNorm(Layer):
         return shape
 
     def parameter_shapes(self, shape: Shape) -> ParameterShapes:
-        return {"weight": shape[:1], "bias": shape[:1]} if self.affine else {}
+        return affine_shapes(shape[:1], self.affine)
 
 
 @layers.register("lrn")

@@ -1,4 +1,4 @@
-"""The types of arguments: what they read, and the words in which they refuse."""
+"""The types of arguments of choices, with the values that they allow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from cnnlab.grammar.validation_errors import integer_range, value_error
 
-# Far above any real use; it keeps a slip of the keyboard from becoming a request for terabytes.
+# Far above any real use; it keeps a typing error from becoming a request for terabytes.
 MAX_COUNT = 1_000_000
 
 
@@ -23,22 +23,18 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _resize(value: Any) -> Any:
-    if value == "own":
-        return value
-    try:
-        return _pair(value, 1)
-    except Exception:
-        raise value_error(f"'own', {integer_range(1, MAX_COUNT)} or [height, width]") from None
+def _pair_or(word: str, minimum: int) -> BeforeValidator:
+    """A validator that reads this word, a number, or a pair of numbers."""
 
+    def read(value: Any) -> Any:
+        if value == word:
+            return value
+        try:
+            return _pair(value, minimum)
+        except Exception:
+            raise value_error(f"'{word}', {integer_range(minimum, MAX_COUNT)} or [height, width]") from None
 
-def _padding(value: Any) -> Any:
-    if value == "same":
-        return value
-    try:
-        return _pair(value, 0)
-    except Exception:
-        raise value_error(f"'same', {integer_range(0, MAX_COUNT)} or [height, width]") from None
+    return BeforeValidator(read)
 
 
 Count: TypeAlias = Annotated[int, Field(ge=1, le=MAX_COUNT)]
@@ -46,8 +42,8 @@ Count: TypeAlias = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 Border: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
 Size: TypeAlias = Annotated[tuple[int, int], BeforeValidator(lambda value: _pair(value, 1))]
 Margin: TypeAlias = Annotated[tuple[int, int], BeforeValidator(lambda value: _pair(value, 0))]
-Padding: TypeAlias = Annotated[Literal["same"] | tuple[int, int], BeforeValidator(_padding)]
-Resize: TypeAlias = Annotated[Literal["own"] | tuple[int, int], BeforeValidator(_resize)]
+Padding: TypeAlias = Annotated[Literal["same"] | tuple[int, int], _pair_or("same", 0)]
+Resize: TypeAlias = Annotated[Literal["own"] | tuple[int, int], _pair_or("own", 1)]
 Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 DropRate: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
