@@ -190,7 +190,7 @@ def test_all_mistakes_of_a_file_are_told_in_one_error(tmp_path: Path) -> None:
     [
         ({"train.epochs": 0}, "train.epochs", "'epochs' can't be 0"),
         ({"epochs": 3}, "epochs", "a key to set is dotted"),
-        ({"data.source.": 3}, "data.source.", "'data.source.' leads through 'source', which is not a table"),
+        ({"data.source.": 3}, "data.source.", "in 'data.source.', 'source' is not a table"),
     ],
 )
 def test_a_wrong_override_is_told_with_file_and_key(tmp_path: Path, overrides: Any, where: str, what: str) -> None:
@@ -280,8 +280,8 @@ def test_a_wrong_base_is_told_in_the_file_that_names_it(tmp_path: Path) -> None:
     above, below = tmp_path / "above.toml", tmp_path / "below.toml"
     above.write_text('base = "below.toml"\n')
     missing = _read(above)
-    assert (missing.what, missing.where) == ("'base' names a file that is not there: below.toml", f"{above}: base")
-    assert missing.next_step == "give its path as seen from this file"
+    assert (missing.what, missing.where) == ("'base' names a file that does not exist: below.toml", f"{above}: base")
+    assert missing.next_step == "give its path relative to this file"
     below.write_text("[data\n")
     assert _read(above).where == str(below)
     for base in ("3", "'below.toml'"):  # no path, and a file that is its own base
@@ -290,7 +290,7 @@ def test_a_wrong_base_is_told_in_the_file_that_names_it(tmp_path: Path) -> None:
         assert (problem.what, problem.where) == (f"'base' can't be {base}", f"{below}: base")
         assert problem.allowed == "the path of a recipe, at most 5 in a row"
     below.write_text('base = "a\\u0000b"\n')
-    assert _read(above).what.startswith("'base' names a file that is not there: a")
+    assert _read(above).what.startswith("'base' names a file that does not exist: a")
 
 
 JUNK = st.recursive(

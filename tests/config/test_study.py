@@ -261,10 +261,10 @@ def test_a_recipe_is_seen_from_the_file_first_and_then_among_cnnlabs_own(tmp_pat
         ("", "'base' is missing", 'base = "lenet.toml"'),
         ("base = 3", "'base' is not a file's name", 'base = "lenet.toml"'),
         ('base = ""', "'base' is not a file's name", 'base = "lenet.toml"'),
-        ('base = "elsewhere/lenett.toml"', "'base' names a file that is not there", "did you mean 'lenet.toml'?"),
-        ('base = "zzz"', "'base' names a file that is not there", "give its path as seen from this file"),
-        (f'base = "{"a" * 5000}"', "'base' names a file that is not there", "give its path"),
-        ('base = "nul\\u0000.toml"', "'base' names a file that is not there", ""),
+        ('base = "elsewhere/lenett.toml"', "'base' names a file that does not exist", "did you mean 'lenet.toml'?"),
+        ('base = "zzz"', "'base' names a file that does not exist", "give its path relative to this file"),
+        (f'base = "{"a" * 5000}"', "'base' names a file that does not exist", "give its path"),
+        ('base = "nul\\u0000.toml"', "'base' names a file that does not exist", ""),
     ],
     ids=["missing", "number", "empty", "alike", "unlike", "long", "NUL"],
 )
@@ -272,7 +272,7 @@ def test_a_base_that_is_none_is_told(tmp_path: Path, base: str, what: str, step:
     (problem,) = _misread(tmp_path, FILE.replace('base = "lenet.toml"', base))
     assert (problem.what, problem.where) == (what, f"{tmp_path / 'question.toml'}: base")
     assert step in problem.next_step
-    assert ("lenet.toml" in problem.allowed) == ("not there" in what)
+    assert ("lenet.toml" in problem.allowed) == ("does not exist" in what)
 
 
 @pytest.mark.parametrize(
@@ -280,11 +280,11 @@ def test_a_base_that_is_none_is_told(tmp_path: Path, base: str, what: str, step:
     [
         ("train.epochs = 3", "train.epochs = 0", "base.train.epochs", "'epochs' can't be 0"),
         ("[set]\ntrain.epochs = 3", "set = 3", "set", "this is not a table"),
-        ('"convnet.toml"', '"convnett.toml"', "arms.own.recipe", "'arms.own.recipe' names a file that is not there"),
+        ('"convnet.toml"', '"convnett.toml"', "arms.own.recipe", "'arms.own.recipe' names a file that does not exist"),
         ("flip(0.5)", "flop(0.5)", "arms.flip.data.augment[0]", "unknown augmentation 'flop'"),
         ("[arms]", "[arms]\nflat = { x = 3 }", "arms.flat.x", "a key to set is dotted"),
         ("[arms]", "[arms]\nflat = { data.source.x = 3 }", "arms.flat.data.source.x",
-         "'data.source.x' leads through 'source', which is not a table"),
+         "in 'data.source.x', 'source' is not a table"),
         ("[arms]", "[arms]\nflat = { train.epoch = 3 }", "arms.flat.train.epoch", "unknown key 'epoch'"),
         ("[set]", "sedes = 3\n[set]", "sedes", "unknown key 'sedes'"),
         ("[set]", "[doses]\nkey = 'train.epochs'\n[set]", "doses", "'doses' is called 'sweep' now"),

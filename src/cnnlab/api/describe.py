@@ -37,7 +37,7 @@ def describe(
     images: bool = False,
     callbacks: Callbacks = NO_CALLBACKS,
 ) -> Description:
-    """Every row of a network with its cost, and the memory that it takes; loads no torch for a recipe's table.
+    """Describe every layer of a network with its cost and memory; loads no torch for a recipe's table.
 
     Args:
         target: a recipe, the path of its file (it ends with .toml) or of a run, or the name of a torchvision or timm
@@ -48,7 +48,7 @@ def describe(
         batch_size: images at a time, for the memory; by default the recipe's, or 64.
         overrides: values of the recipe by dotted key, as `--set` gives them.
         data: where catalogue data lives; by default the cache folder.
-        images: look at the recipe's images, too, for the warnings that need them; this loads torch.
+        images: read the recipe's images, too, for the warnings that need them; this loads torch.
         progress: called as images are read.
 
     Raises:
@@ -88,12 +88,12 @@ def describe(
 
 
 def is_recipe(target: Recipe | str | Path) -> bool:
-    """Whether a word of the command line is a recipe's file: it ends with .toml, or there is a file of that name."""
+    """Whether an argument is a recipe's file: it ends with .toml, or there is a file of that name."""
     return not isinstance(target, Recipe) and (str(target).endswith(SUFFIX) or Path(target).is_file())
 
 
 def _resolve_target(target: Any) -> Recipe | str | Path:
-    """What a person means: of a run its recipe; a recipe's name without its ending is none, unless a network has it."""
+    """The target, or the recipe of a run; refuses a recipe's name without .toml, unless a network has that name."""
     if isinstance(target, Recipe):
         return target
     if not isinstance(target, str | Path):
@@ -114,7 +114,7 @@ def _resolve_target(target: Any) -> Recipe | str | Path:
 
 
 def _is_network(name: str) -> bool:
-    """Whether a network has this name; asked only where a recipe has it too, since that takes a second."""
+    """Whether a network has this name; called only if a recipe has it, too, since that takes a second."""
     from cnnlab.models.pretrained.architectures import list_models
 
     return name in list_models()
@@ -128,7 +128,7 @@ def _describe_recipe(
     overrides: dict[str, Any],
     data: Path | None,
 ) -> tuple[Description, Recipe]:
-    """The description, and the recipe as it was changed."""
+    """The description, and the recipe with the changes."""
     from cnnlab.data.dataset import input_spec
 
     if isinstance(target, Recipe):
@@ -184,7 +184,7 @@ def _resolve_recipe(recipe: Recipe, data: Path | None, backbone_run_dir: Path | 
 def _table(
     recipe: Recipe, shape: tuple[int, int, int], count: int, classes: tuple[str, ...], backbone_run_dir: Path | None
 ) -> LayerTable:
-    """The rows of a recipe's network; only a backbone loads torch."""
+    """The table of a recipe's network; only a backbone loads torch."""
     named = classes if count == len(classes) else ()
     if recipe.model.backbone is None:
         return summarize(recipe.model.trace(shape, count).records(), recipe, named)

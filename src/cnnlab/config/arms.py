@@ -87,9 +87,9 @@ def _recipe_file(path: Path, name: Any, where: str) -> Path:
     if full in known:
         return bundled_recipe(full.removesuffix(".toml"))
     step = (
-        did_you_mean(full, known) or "give its path as seen from this file, or the name of one that comes with cnnlab"
+        did_you_mean(full, known) or "give its path relative to this file, or the name of one that comes with cnnlab"
     )
-    what = f"'{where}' names a file that is not there"
+    what = f"'{where}' names a file that does not exist"
     raise SpecError(what, where=where, received=format_received(name), allowed=comma_separated(known), next_step=step)
 
 

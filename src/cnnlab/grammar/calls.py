@@ -1,4 +1,4 @@
-"""The call grammar: every choice a person writes is a call, `name(arguments)`.
+"""The call grammar: every choice in a recipe is a call, `name(arguments)`.
 
     row       = [label ":"] call
     call      = name [ "(" [argument {"," argument}] ")" ]
@@ -6,8 +6,8 @@
     value     = number | string | true | false | none | list | row
     list      = "[" [value {"," value}] "]"
 
-A bare word is a call without arguments: `relu` is a layer, `classes` a name that is filled in later. Nothing is
-evaluated and nothing is imported.
+A bare word is a call without arguments: `relu` is a layer, `classes` a name whose value is substituted later. Nothing
+is evaluated and nothing is imported.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True)
 class Call:
-    """A name with its arguments, as written. `label` is the name that a person gave to a row."""
+    """A name with its arguments, as written. `label` is the name of a row."""
 
     name: str
     positional: tuple[Value, ...] = ()
@@ -63,13 +63,13 @@ Value: TypeAlias = "int | float | str | bool | Call | tuple[Value, ...] | None"
 
 
 def parse_call(text: str) -> Call:
-    """Read one row.
+    """Parse one row.
 
     >>> parse_call("first: conv(32, 5, padding='same')").label
     'first'
 
     Raises:
-        SpecError: with the column, and a mark under it.
+        SpecError: the text can't be parsed; gives the column.
     """
     if not isinstance(text, str):
         raise SpecError("a call is a text", received=repr(text), allowed="name(arguments)")
@@ -82,7 +82,7 @@ def parse_call(text: str) -> Call:
 
 
 def format_value(value: Value) -> str:
-    """The text that `parse_call` reads back as the same value."""
+    """The text of a value, which `parse_call` parses to the same value."""
     if isinstance(value, Call):
         return str(value)
     if isinstance(value, tuple | list):
@@ -95,7 +95,7 @@ def format_value(value: Value) -> str:
 
 
 def substitute(call: Call, values: Mapping[str, Value]) -> Call:
-    """Put values where their names stand as bare words among the arguments."""
+    """Replace bare words among the arguments by the values of these names."""
 
     def fill(value: Value) -> Value:
         if isinstance(value, tuple):
@@ -127,7 +127,7 @@ def bare_words(call: Call) -> set[str]:
 
 
 class _Parser:
-    """Recursive descent over one text; one token of look-ahead."""
+    """A recursive-descent parser of one text, with one token of look-ahead."""
 
     def __init__(self, text: str) -> None:
         self.text, self.position, self.depth = text, 0, 0

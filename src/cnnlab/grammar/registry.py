@@ -1,4 +1,4 @@
-"""One registry per kind of choice: it knows the names, reads a call into a frozen choice, and writes it back."""
+"""Registries of choices: each converts calls to frozen choices and back."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cnnlab.grammar.calls import Call, Value, format_value, parse_call
 from cnnlab.grammar.validation_errors import format_received, spec_error
 
 T = TypeVar("T")
-# A kind is checked when it is first used: most recipes use few of the kinds there are.
+# Validators are built when a choice is first used: most recipes use few of them.
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Choice:
-    """What every choice has: its name in a recipe.
+    """The base of choices. `kind` is the name in a recipe.
 
-    An optimizer may say between which learning rates people usually train with it (`typical_lr`), and an augmentation
-    that it turns left into right (`flips_horizontally`).
+    An optimizer may have the range of its usual learning rates (`typical_lr`), and an augmentation may mirror left and
+    right (`flips_horizontally`).
     """
 
     kind: ClassVar[str]
@@ -36,7 +36,7 @@ class Choice:
 class Registry(Generic[T]):
     """The choices of one kind, by name.
 
-    A choice is a frozen dataclass: its fields are the arguments, in the order in which a person says them.
+    A choice is a frozen dataclass: its fields are the arguments, in the order of the call.
     """
 
     def __init__(self, noun: str) -> None:
@@ -62,7 +62,7 @@ class Registry(Generic[T]):
         return register
 
     def read(self, call: Call | str) -> T:
-        """The choice that a call names.
+        """Convert a call to a choice.
 
         Raises:
             SpecError: an unknown name or argument, or a value that is not allowed; all arguments are checked.
@@ -83,7 +83,7 @@ class Registry(Generic[T]):
             raise SpecError.from_problems(self._call_problem(problem, call) for problem in error.problems) from None
 
     def to_call(self, choice: T, *, defaults: bool = False) -> Call:
-        """A call that `read` turns into an equal choice: the shortest, or one that spells the defaults out."""
+        """The call of a choice, which `read` converts back: the shortest, or one with all defaults."""
         values = {field: getattr(choice, field.name) for field in dataclasses.fields(choice)}  # type: ignore[arg-type]
         required = tuple(
             self._to_value(value, defaults) for field, value in values.items() if field.default is dataclasses.MISSING
@@ -96,7 +96,7 @@ class Registry(Generic[T]):
         return Call(choice.kind, required, named)  # type: ignore[attr-defined]
 
     def signature(self, name: str) -> str:
-        """A call with all arguments and their defaults, as documentation shows it."""
+        """A call with all arguments and their defaults, for documentation."""
         arguments = []
         for field in dataclasses.fields(self.kinds[name]):  # type: ignore[arg-type]
             default = "" if field.default is dataclasses.MISSING else f"={format_value(self._to_value(field.default))}"
@@ -133,13 +133,13 @@ class Registry(Generic[T]):
         return {**bound, **call.named}
 
     def _call_problem(self, problem: Problem, call: Call) -> Problem:
-        """The problem of an argument, with its call; of a missing or unknown one, with what it may look like."""
+        """The problem of an argument with its call; for a missing or unknown one, with the signature."""
         if problem.what.startswith("unknown key"):
             what = problem.what.replace("unknown key", f"{call.name} has no argument")
         elif problem.what.endswith("is missing"):
             what = f"{call.name} needs {problem.what.removesuffix(' is missing')}"
         else:
-            # Only in a layer table names stand for values.
+            # Only layer tables have names for values.
             step = problem.next_step if self.noun == "layer" or "has no value" not in problem.what else ""
             return dataclasses.replace(problem, received=problem.received or format_received(call), next_step=step)
         return dataclasses.replace(
@@ -158,7 +158,7 @@ class Registry(Generic[T]):
 
 
 def _checking_init(kind: Any) -> Callable[..., None]:
-    """An `__init__` that raises SpecError, and in which no name that a person writes is taken for one of its own."""
+    """An `__init__` that raises SpecError, and whose own argument names can't clash with those of a call."""
 
     def __init__(made: Any, /, *positional: Any, **named: Any) -> None:  # noqa: N807
         if not kind.__pydantic_complete__:

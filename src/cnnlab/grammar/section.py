@@ -11,7 +11,7 @@ from cnnlab.grammar.validation_errors import spec_error, value_error
 
 
 def _plain_value(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """One problem where pydantic would tell one for each type."""
+    """Raise one problem, where pydantic would list one for each type."""
     try:
         return check(value)
     except ValidationError:
@@ -22,21 +22,21 @@ PlainValue = Annotated[int | float | bool | str, WrapValidator(_plain_value)]
 
 
 class Section(BaseModel):
-    """A table of a recipe: frozen, no unknown keys, no silent conversions."""
+    """A section of a file: frozen, without unknown keys or silent conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-    # Keys that hold a name that the person chose, which may be "none".
+    # Keys whose value is a free name, which may be "none".
     name_keys: ClassVar[tuple[str, ...]] = ()
-    # Keys of its file that are no fields.
+    # Keys of the file that are not fields.
     extra_keys: ClassVar[tuple[str, ...]] = ()
-    # Keys that had another name in an earlier version: old name → new name.
+    # Keys renamed since an earlier version: old name → new name.
     renamed_keys: ClassVar[Mapping[str, str]] = {}
 
     if not TYPE_CHECKING:  # type checkers know the fields
 
         def __init__(self, **values: Any) -> None:
             fields = type(self).model_fields
-            # "none" for what may be left out: a recipe undoes with it what its base says.
+            # "none" for an optional key removes the value of the base.
             optional = {key for key, field in fields.items() if field.default is None and key not in self.name_keys}
             given = {key: value for key, value in values.items() if not (key in optional and value == "none")}
             try:

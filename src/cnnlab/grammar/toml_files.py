@@ -1,4 +1,4 @@
-"""TOML files of the specification: read within limits, laid over their bases, changed by dotted keys."""
+"""Read recipes, studies and searches from TOML files: within limits, merged with their bases, with overrides."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ UsageErrorT = TypeVar("UsageErrorT", bound=UsageError)
 
 MAX_FILE_BYTES = 100_000
 MAX_BASES = 5
-# Of the files in a folder so many are named where one is missing.
+# The number of a folder's files that the error about a missing file lists.
 MAX_LISTED = 12
-# The keys by which the kinds of files are recognised; a study and a search have a base of the first kind.
+# The keys by which the kinds of files are recognised; the base of a study or a search is a recipe.
 FILE_KINDS: dict[str, frozenset[str]] = {
     "study": frozenset(("arms", "grid", "sweep", "doses", "seeds", "says")),
     "search": frozenset(("search", "trials", "sampler", "pruner")),
@@ -30,7 +30,7 @@ MAX_DOTS = 1_000
 
 
 def bundled_recipe(name: str) -> Path:
-    """The path of a recipe that comes with cnnlab: in the installed package, or in the checkout that it runs from."""
+    """The path of a recipe that comes with cnnlab, in the installed package or the checkout."""
     return _bundled("recipes", name)
 
 
@@ -45,7 +45,7 @@ def bundled_search(name: str) -> Path:
 
 
 def read_tables(path: Path) -> dict[str, Any]:
-    """A file's tables; with `base = "other.toml"` they are laid over those of that other file.
+    """The tables of a file; with `base = "other.toml"` they are merged into those of that file.
 
     Raises:
         SpecError: the file, or one that it is based on, can't be read; `where` begins with that file.
@@ -57,7 +57,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     """The tables in a TOML text.
 
     Raises:
-        SpecError: it is not TOML, or nested beyond any use.
+        SpecError: it is not TOML, or nested too deeply.
     """
     if any(line.count(".") > MAX_DOTS for line in text.splitlines()):
         raise SpecError("a line has too many dots", allowed=f"up to {MAX_DOTS:,} in a line")
@@ -102,7 +102,7 @@ def read_text(path: Path) -> str:
 
 
 def expect_kind(wanted: str, tables: Mapping[str, Any]) -> None:
-    """Refuse a file of another kind by what it is, instead of by each of its keys.
+    """Refuse a file of another kind with one error, instead of one for each of its keys.
 
     Args:
         wanted: recipe, study or search.
@@ -113,14 +113,14 @@ def expect_kind(wanted: str, tables: Mapping[str, Any]) -> None:
     found = next((kind for kind, keys in FILE_KINDS.items() if not keys.isdisjoint(tables)), wanted)
     if found != wanted:
         command = {"recipe": "train", "study": "study", "search": "tune"}[found]
-        raise SpecError(f"this is a {found}, and a {wanted} is wanted", next_step=f"cnnlab {command} FILE")
+        raise SpecError(f"this is a {found}, and a {wanted} is needed", next_step=f"cnnlab {command} FILE")
 
 
 def override(tables: dict[str, Any], key: str, value: Any) -> None:
     """Set one value by its dotted key, in place.
 
     Raises:
-        SpecError: the key has no section, or leads through something that is not a table.
+        SpecError: the key has no section, or a part of it is not a table.
     """
     *path, last = key.split(".")
     if not path:
@@ -128,18 +128,18 @@ def override(tables: dict[str, Any], key: str, value: Any) -> None:
             "a key to set is dotted",
             where=key,
             allowed="section.key",
-            next_step=f"say where it belongs, as in train.{key} or data.{key}",
+            next_step=f"add the section, as in train.{key} or data.{key}",
         )
     table = tables
     for name in path:
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
-            raise SpecError(f"'{key}' leads through '{name}', which is not a table", where=key)
+            raise SpecError(f"in '{key}', '{name}' is not a table", where=key)
     table[last] = value
 
 
 def locate_in_file(error: UsageErrorT, path: str | Path) -> UsageErrorT:
-    """The same problems, with the file in front of each key; problems with files of the data stay as they are."""
+    """The same problems with the file in front of each key; problems of data files are unchanged."""
 
     def located(problem: Problem) -> Problem:
         if isinstance(error, SourceError) and not problem.where.startswith("data."):
@@ -166,8 +166,8 @@ def _read_tables(path: Path, depth: int) -> dict[str, Any]:
     except SpecError as error:
         raise locate_in_file(error, path) from None
     if not (path.parent / base).is_file():
-        what = f"'base' names a file that is not there: {base}"
-        raise locate_in_file(SpecError(what, where="base", next_step="give its path as seen from this file"), path)
+        what = f"'base' names a file that does not exist: {base}"
+        raise locate_in_file(SpecError(what, where="base", next_step="give its path relative to this file"), path)
     return _merge_tables(_read_tables(path.parent / base, depth + 1), tables)
 
 
@@ -181,14 +181,14 @@ def _merge_tables(base: dict[str, Any], overrides: Mapping[str, Any]) -> dict[st
 
 
 def _error_line(message: str, text: str) -> str:
-    """The line that a TOML error speaks of."""
+    """The line of a TOML error."""
     found = re.search(r"at line (\d+)", message)
     lines = text.splitlines()
     return lines[int(found[1]) - 1].strip()[:120] if found and int(found[1]) <= len(lines) else ""
 
 
 def _nearest_file(path: Path, names: list[str]) -> str:
-    """A hint that names the file whose name without the ending is most alike."""
+    """A hint with the file of the most similar name."""
     stems = {Path(name).stem: name for name in names}
     hint = did_you_mean(path.stem, stems)
     return next((f"did you mean '{name}'?" for stem, name in stems.items() if f"'{stem}'" in hint), "")

@@ -1,4 +1,4 @@
-"""The one door through which pydantic's errors become cnnlab's."""
+"""Convert pydantic's errors to those of cnnlab."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WORDING = {
 }
 
 
-# The refusals of numbers: what is allowed is then the whole range, and not only the side that was crossed.
+# Errors about numbers: what is allowed is then the whole range, not only the bound that was crossed.
 _NUMBER_ERRORS = frozenset(
     (
         *("int_type", "int_from_float", "float_type", "finite_number"),
@@ -41,12 +41,12 @@ def spec_error(
     extra_keys: Iterable[str] = (),
     renamed_keys: Mapping[str, str] = MappingProxyType({}),
 ) -> SpecError:
-    """Every problem of one validation, those of nested objects included, as one error.
+    """One error with every problem of a validation, those of nested objects included.
 
     Args:
-        fields: what the object has, for "did you mean" when a name is unknown, and for the range of a number.
-        extra_keys: other names that a file may have there.
-        renamed_keys: names of an earlier version, and what they are called now.
+        fields: the fields of the object, for "did you mean" and the ranges of numbers.
+        extra_keys: other names that are allowed in the file.
+        renamed_keys: names of an earlier version, and their new names.
     """
     names = [*fields, *extra_keys]
     found: list[Problem] = []
@@ -60,7 +60,7 @@ def spec_error(
 
 
 def value_error(allowed: str) -> PydanticCustomError:
-    """The error of a validator that only says what is allowed."""
+    """The error of a validator: what is allowed."""
     return PydanticCustomError("not_allowed", "{allowed}", {"allowed": allowed})
 
 
@@ -89,7 +89,7 @@ def _problem(
 
 
 def integer_range(minimum: int, maximum: int | None) -> str:
-    """What is allowed of a whole number.
+    """The allowed range of a whole number, in words.
 
     >>> integer_range(1, 10_000), integer_range(0, None)
     ('a whole number from 1 to 10,000', 'a whole number from 0 on')
@@ -102,13 +102,13 @@ def integer_range(minimum: int, maximum: int | None) -> str:
 
 
 def _field_range(field: FieldInfo) -> str:
-    """The numbers that a field takes, in words; "" where it has no bounds."""
+    """The allowed range of a field, in words; "" if it has no bounds."""
     found = list(_ranges(field.annotation, field.metadata))
     return found[0] if len(found) == 1 else ""
 
 
 def _ranges(annotation: Any, about: Iterable[Any]) -> Iterator[str]:
-    """The ranges within an annotation, at any depth: of `Annotated[int, Field(ge=1)] | None`, too."""
+    """The ranges within an annotation, at any depth, as in `Annotated[int, Field(ge=1)] | None`."""
     bounds = {side: getattr(one, side) for one in about for side in ("ge", "gt", "le", "lt") if hasattr(one, side)}
     if bounds:
         yield _format_bounds(bounds, annotation is int)
@@ -137,14 +137,14 @@ def _naming_hint(name: str) -> str:
 
 
 def _nearest_hint(details: ErrorDetails) -> str:
-    """The nearest of the words that a key allows, where it allows words."""
+    """The most similar of the words that a key allows."""
     if details["type"] != "literal_error" or not isinstance(details["input"], str):
         return ""
     return did_you_mean(details["input"], re.findall(r"'([^']*)'", details["ctx"]["expected"]))
 
 
 def format_received(value: Any) -> str:
-    """A received value as an error shows it: as the person wrote it, and not too long."""
+    """A received value for an error message: as it was written, shortened."""
     try:
         text = format_value(_as_value(value))
     except TypeError:

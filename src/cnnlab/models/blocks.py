@@ -1,4 +1,4 @@
-"""The modules that torch does not have."""
+"""Modules of layers that torch does not have."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.nn import functional
 class ResidualBlock(nn.Module):
     """The sum of two paths over the same input; an empty shortcut is the input itself.
 
-    While training the body's part is left out for each image with probability `drop`, and made up for in the others:
-    stochastic depth (G. Huang et al., 2016).
+    In training the body is dropped for each image with probability `drop`, and scaled up for the others: stochastic
+    depth (G. Huang et al., 2016).
     """
 
     def __init__(self, body: nn.Sequential, shortcut: nn.Sequential, drop: float = 0.0) -> None:
@@ -21,16 +21,16 @@ class ResidualBlock(nn.Module):
         self._depth = nn.Dropout(drop) if drop else None  # over one number an image
 
     def forward(self, images: Tensor) -> Tensor:
-        found = self.body(images)
+        outputs = self.body(images)
         if self._depth is not None and self.training:
-            found = found * self._depth(found.new_ones(len(found), *(1 for _ in found.shape[1:])))
-        return torch.add(found, self.shortcut(images))
+            outputs = outputs * self._depth(outputs.new_ones(len(outputs), *(1 for _ in outputs.shape[1:])))
+        return torch.add(outputs, self.shortcut(images))
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution that keeps the size; of an odd number of padded rows the last side gets one more.
+    """A convolution that keeps the size; an odd number of padded rows has one more at the end.
 
-    What torch's padding='same' does, without its warning about even kernels.
+    The same as torch's padding='same', without its warning about even kernels.
     """
 
     def forward(self, images: Tensor) -> Tensor:

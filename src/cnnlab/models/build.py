@@ -1,4 +1,4 @@
-"""A traced layer table to a module: the module of a row has the row's name.
+"""Build the module of a traced layer table; the module of a row has the row's name.
 
 build(trace).get_submodule("residual1.body.conv1")
 """
@@ -19,12 +19,11 @@ from cnnlab.torch_rng import fork_rng
 
 
 def build(trace: Trace) -> nn.Sequential:
-    """The network of a table: N×C×H×W float images to N×K logits.
+    """Build the network of a table: N×C×H×W float images to N×K logits.
 
-    A softmax in the last row is the output's meaning, not a step: it becomes an identity, and the loss works on
-    logits.
+    A softmax in the last row becomes an identity, since the loss takes logits.
     """
-    with fork_rng():  # each new layer draws its first weights; `init_weights` draws them again, from a seed
+    with fork_rng():  # new layers draw weights, which `init_weights` replaces
         network = _build_sequential(trace.rows, prefix="")
     last = trace.rows[-1]
     if isinstance(last.layer, layers.Softmax):

@@ -1,4 +1,4 @@
-"""How the weights begin, by name."""
+"""The initialization of weights, by name."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
 
 def init_weights(network: nn.Module, init: Init, seed: int) -> None:
-    """Fill a network's weights anew, in place; the same seed gives the same weights.
+    """Initialize a network's weights in place; the same seed gives the same weights.
 
     "default" is torch's own initialization of each layer. "xavier" (Glorot, Bengio, 2010, uniform), "kaiming" (He et
     al., 2015, normal, for ReLU), "orthogonal" (Saxe et al., 2013) and "dirac" (Zagoruyko, Komodakis, 2017: each filter
-    passes one channel through) fill convolutions and dense layers and set their biases to zero; "dirac" leaves dense
-    layers, grouped convolutions, and weight-normalised ones with more filters than channels as torch has them.
+    passes one channel through) fill convolutions and dense layers and set their biases to zero; "dirac"
+    keeps torch's default in dense layers, grouped convolutions, and weight-normalised ones with more filters than
+    channels.
     """
     with fork_rng():
         manual_seed_torch(seed, "init")
@@ -35,7 +36,7 @@ def _init_module(module: nn.Conv2d | nn.Linear, init: Init) -> None:
     filler = _torch_default_init if by_torch else _INIT_FUNCTIONS[init]
     weight = filler(module.weight.detach().clone())
     with torch.no_grad():
-        if normalised:  # set through its parametrisation, which splits it into length and direction
+        if normalised:  # set through its parametrization, as a length and a direction
             module.weight = weight
         else:
             module.weight.copy_(weight)
@@ -45,14 +46,14 @@ def _init_module(module: nn.Conv2d | nn.Linear, init: Init) -> None:
 
 
 def _supports_dirac(module: nn.Conv2d | nn.Linear, normalised: bool) -> bool:
-    """Filters beyond the number of channels are zero, which has no direction for weight normalisation to keep."""
+    """Filters beyond the number of channels are zero, and a zero has no direction for weight normalisation."""
     if isinstance(module, nn.Linear) or module.groups > 1:
         return False
     return not normalised or module.out_channels <= module.in_channels
 
 
 def _torch_default_init(weight: Tensor) -> Tensor:
-    """What nn.Conv2d and nn.Linear do in their own reset_parameters."""
+    """The initialization of nn.Conv2d and nn.Linear in reset_parameters."""
     return nn.init.kaiming_uniform_(weight, a=5**0.5)
 
 

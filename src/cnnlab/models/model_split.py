@@ -30,8 +30,8 @@ from cnnlab.torch_rng import fork_rng
 
 # Above all levels of nested networks: none of them takes this exit for its own.
 _SPLIT_LEVEL = 0
-# Of the largest number: by so much rounding may differ where a device computes another batch in another way, above all
-# one that rounds to 10 bits for convolutions, as CUDA devices do. What is wrong by its structure gives NaN.
+# Relative to the largest number: rounding differs by up to so much between batches, above all on CUDA devices, which
+# round to 10 bits for convolutions. A split that is wrong by its structure gives NaN.
 TOLERANCE = 5e-3
 
 
@@ -52,12 +52,12 @@ class ModelSplit:
     trunk_shapes: Mapping[str, Shape] = field(repr=False)
 
     def extract_features(self, network: nn.Module, images: Tensor) -> Tensor:
-        """The features of images, N×...; in the mode in which the network is, without gradients."""
+        """The features of images, N×..., in the network's current mode, without gradients."""
         with torch.no_grad():
             return _input_of(network, self.cut_module, images)
 
     def trainable_tail(self, network: nn.Module) -> TrainableTail:
-        """The network as it takes features; it shares everything with the network."""
+        """The tail of a network, which shares all of its modules."""
         return TrainableTail(network, self)
 
     def named_trunk_tensors(self, network: TransferModel) -> Iterator[tuple[str, Tensor]]:
@@ -70,7 +70,7 @@ class ModelSplit:
                 yield name, tensor
 
     def structure_key(self, network: TransferModel) -> list[str]:
-        """What tells the trunk from others of the same numbers: the modules that run in it, in their order."""
+        """A description of the trunk beside its tensors: the modules that run in it, in their order."""
         modules = dict(network.named_modules())
         positions = _positions(network)
         # Heads differ in what follows; the modules that run tell how far the trunk reaches into one.
@@ -102,7 +102,7 @@ class TrainableTail(nn.Module):
 
 @contextmanager
 def _feature_input(network: nn.Module, model_split: ModelSplit, features: Tensor) -> Iterator[None]:
-    """Within it the cut module takes the features, and the trunk's modules give NaN until it has taken them."""
+    """Within it the cut module gets the features; until it runs, the trunk's modules give NaN."""
     waiting: list[Tensor] = [features]
 
     def take_features(_module: nn.Module, given: Sequence[Any]) -> tuple[Any, ...] | None:
@@ -187,24 +187,24 @@ def _first_trainable(network: TransferModel) -> tuple[str, bool]:
 
 
 def _positions(network: TransferModel) -> dict[str, int]:
-    """The place of each module in the order in which they begin to run; one that contains others comes before them."""
+    """The position of each module in the order of execution; one that contains others comes before them."""
     return {name: number for number, name in enumerate(network.execution_order)}
 
 
 def _executing_module(name: str, positions: Mapping[str, int]) -> str:
-    """The module itself, or, where only its numbers are used, the one that uses them."""
+    """The module itself, or, where only its tensors are used, the module that uses them."""
     while name and name not in positions:
         name = name.rpartition(".")[0]
     return name
 
 
 def _updates_running_stats(module: nn.Module) -> bool:
-    """Whether a module changes statistics of its own in the mode in which it is."""
+    """Whether a module updates running statistics in its current mode."""
     return module.training and any(name.startswith("running_") for name, _ in module.named_buffers(recurse=False))
 
 
 def _is_stochastic(module: nn.Module) -> bool:
-    """Whether a module draws in the mode in which it is. The names are those of torchvision, timm and this package."""
+    """Whether a module is random in its current mode. The names are those of torchvision, timm and this package."""
     name = type(module).__name__.lower()
     rate = next((getattr(module, key) for key in ("p", "drop_prob", "drop") if hasattr(module, key)), 1)
     is_one = isinstance(module, _DropoutNd) or "drop" in name or "stochastic" in name
@@ -213,7 +213,7 @@ def _is_stochastic(module: nn.Module) -> bool:
 
 
 def _split_at(network: TransferModel, images: Tensor, cut_module: str) -> ModelSplit:
-    """A split at a module, with the shapes of what is before it."""
+    """A split at a module, with the output shapes of the modules before it."""
     trunk_modules = list(_modules_before(network, "", cut_module, _positions(network)))
     shapes: dict[str, Shape] = {}
     modules = dict(network.named_modules())
@@ -234,7 +234,7 @@ def _split_at(network: TransferModel, images: Tensor, cut_module: str) -> ModelS
 
 
 def _shape_recorder(shapes: dict[str, Shape], name: str) -> Callable[..., None]:
-    """A hook that records the shape of a module's output, or in front of a module that of its input."""
+    """A hook that records the shape of a module's output, or, as a pre-hook, of its input."""
 
     def record(_module: nn.Module, given: Any, *output: Any) -> None:
         found = output[0] if output else given[0]
@@ -262,7 +262,7 @@ def _modules_before(module: nn.Module, name: str, cut_module: str, positions: Ma
 
 
 def _check_equivalence(network: TransferModel, images: Tensor, model_split: ModelSplit) -> None:
-    """Raise where the halves don't give what the whole gives, or features are not each image's own."""
+    """Raise where both halves don't give the network's output, or an image's features depend on others."""
     network.train()
     training = model_split.extract_features(network, images)
     network.eval()
@@ -280,7 +280,7 @@ def _allclose(one: Tensor, other: Tensor) -> bool:
 
 
 def _input_of(network: nn.Module, module: str, images: Tensor) -> Tensor:
-    """What a module of the network is given for images; nothing behind it is computed."""
+    """The input of a module of the network for these images; nothing behind it is computed."""
     hook = network.get_submodule(module).register_forward_pre_hook(TruncateHook(_SPLIT_LEVEL, before=True))
     try:
         network(images)

@@ -1,4 +1,4 @@
-"""A recipe's network: planned without numbers, built, and filled with its initial weights.
+"""A recipe's network: planned on meta tensors, built, and filled with its initial weights.
 
 table → rows → network          backbone → its size → its cut → features → head → rows → network
 """
@@ -31,23 +31,23 @@ from cnnlab.records import LayerRecord, WeightLoadReport
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder
 from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
-# Takes a seed and a device; on "meta" a network has shapes and no numbers.
+# Takes a seed and a device; on "meta" a network has shapes only.
 NetworkFactory = Callable[[int, str], nn.Module]
-# Looking at a large network takes seconds, and a study asks for the same one again and again.
+# Tracing a large network takes seconds, and a study plans the same one for each run.
 MAX_CACHED_PLANS = 16
 
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """A recipe's network before it is made.
+    """A recipe's network before it is built.
 
     Attributes:
         input: (C, H, W) of the images.
         layers: its rows, with what is frozen; a row with weights has the name of its module.
-        parameters: the learned numbers, frozen ones too.
-        trainable: those that train in some epoch.
-        build: the network with random weights, drawn from a seed.
-        load_weights: fills a network with the weights that its backbone begins with; None where all begin at random.
+        parameters: the number of parameters, frozen ones too.
+        trainable: the number of those that train in some epoch.
+        build: makes the network with random weights, from a seed.
+        load_weights: loads the backbone's initial weights into a network; None where all begin at random.
     """
 
     input: Shape
@@ -58,25 +58,25 @@ class NetworkPlan:
     load_weights: Callable[[nn.Module, LogFn], WeightLoadReport] | None = None
 
     def initialize(self, seed: int, log: LogFn) -> tuple[nn.Module, WeightLoadReport | None]:
-        """The network as its training begins: drawn from a seed, and filled where its weights are given.
+        """The network as its training begins, with pretrained weights where the recipe names them.
 
         Raises:
-            CnnlabError: the weights are not at hand, or not of this network.
+            CnnlabError: the weights can't be had, or are not of this network.
         """
         network = self.build(seed, "cpu")
         return network, self.load_weights(network, log) if self.load_weights is not None else None
 
 
 def plan_network(model: Model, shape: Shape, classes: int, saved_backbone: Path | None = None) -> NetworkPlan:
-    """Plan the network of a recipe; nothing is computed, and no weights are looked for.
+    """Plan the network of a recipe; nothing is computed, and no weights are read.
 
     Args:
         shape: (C, H, W) of the images.
         classes: K.
-        saved_backbone: the copied records of the run that its backbone is from, where this is a run's network.
+        saved_backbone: for a run's network, the records that it copied from the run that its backbone is from.
 
     Raises:
-        SpecError: layers that don't fit together, a name that nothing has, or images of other channels than the
+        SpecError: layers that don't fit together, an unknown name, or images of other channels than the
             backbone's; `where` begins with `model` or `data`.
         RunError: the run that the backbone is from can't be read.
     """
@@ -100,13 +100,13 @@ def plan_run_network(folder: RunFolder) -> NetworkPlan:
 
 @dataclass(frozen=True)
 class _TransferParts:
-    """How a backbone and a head are put together: found out once without numbers, and done again with them.
+    """How a backbone and a head are put together; found on meta tensors, and repeated for each network.
 
     Attributes:
-        input_size: (H, W) in front of the backbone.
+        input_size: (H, W) of the backbone's input.
         cut_point: where the backbone is cut.
-        stem: the backbone's modules in their order, where its stem is made small; `reinitialized` those with new
-            weights.
+        stem: the backbone's modules in their order, where its stem is made small; `reinitialized` are those with
+            new weights.
         trace: the backbone up to its cut.
     """
 
@@ -134,7 +134,7 @@ _plan_cache: OrderedDict[str, NetworkPlan] = OrderedDict()
 
 
 def _cached_plan(model: Model, shape: Shape, classes: int, saved_backbone: Path | None) -> NetworkPlan:
-    """The plan that was made of the same before; of a run's network, of the same records, wherever they lie now."""
+    """The plan of a backbone; cached by the model, the images and, for a run, its records."""
     assert model.backbone is not None
     key = repr((model, tuple(shape), classes, backbone_records(model.backbone, saved_backbone)))
     if key not in _plan_cache:
@@ -202,7 +202,7 @@ def _transfer_parts(model: Model, shape: Shape, classes: int, source: BackboneSo
         step = "cut behind a layer in the table of 'cnnlab describe', without a cut"
         raise SpecError("this layer does not run", where="model.cut", received=cut_point.module, next_step=step)
     within = [name.removeprefix("backbone.") for name in trace.executed_modules if name.startswith("backbone.")]
-    if cut_point.before:  # it is come to, and does not run; what it lies in stays, to hold the place
+    if cut_point.before:  # it does not run; the modules that contain it stay
         within = [*(name for name in within if name != cut_point.module), cut_point.module.rpartition(".")[0]]
     used = frozenset(name.removeprefix("backbone.") for name in trace.used_tensors)
     if model.head[:1] != ("flatten",):
@@ -222,13 +222,13 @@ def _transfer_parts(model: Model, shape: Shape, classes: int, source: BackboneSo
 
 
 def _require_channels_first(features: Shape, image: Shape, cut_point: CutPoint) -> None:
-    """Some transformers have maps whose channels come last, which a head would take for rows."""
+    """Refuse maps whose channels come last, as in some transformers: a head would take them for rows."""
     if len(features) == 3 and image[1] == image[2] and features[0] == features[1] != features[2]:
         raise SpecError(
-            f"the features are {format_shape(features)} numbers with the channels last, and a head wants them first",
+            f"the features are {format_shape(features)} maps with the channels last, and a head needs them first",
             where="model.cut",
             received=cut_point.module or "the backbone's end",
-            next_step='cut behind a later layer, which brings them to the front, or begin the head with "flatten"',
+            next_step='cut behind a later layer that moves them to the front, or begin the head with "flatten"',
         )
 
 
@@ -270,7 +270,7 @@ def _resize(model: Model, shape: Shape, size: Shape) -> Resize | None:
 def _unfreeze_epochs(
     model: Model, network: TransferModel, rows: Sequence[LayerRecord], parts: _TransferParts
 ) -> dict[str, int]:
-    """For each module that trains the epoch from which on it does; what begins anew trains from the start."""
+    """The epoch from which on each module trains; modules with new weights train from the start."""
     named = stateful_modules(network.backbone)
     convs = [row.name.removeprefix("backbone.") for row in rows if row.kind in ("conv", "depthwise")]
     epochs = model.trainable.unfreeze_at(named, [name for name in convs if name in named])
@@ -280,13 +280,13 @@ def _unfreeze_epochs(
 
 
 def _require_frozen(report: WeightLoadReport, unfreeze_at: dict[str, int]) -> None:
-    """Refuse weights that leave a part at random which then never trains."""
+    """Refuse weights that lack tensors of frozen modules, which would stay random."""
     missing = [
         name for name in report.missing if row_of_module(f"backbone.{name}".rpartition(".")[0]) not in unfreeze_at
     ]
     if missing:
         raise RunError(
-            f"{len(missing)} tensors of the frozen part are missing, which would stay as they are drawn",
+            f"{len(missing)} tensors of the frozen part are missing, and would stay random",
             where=report.file,
             received=abbreviate(missing),
             next_step="use weights that have them, or let these layers train: model.trainable",

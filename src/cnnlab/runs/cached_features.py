@@ -23,18 +23,18 @@ from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.feature_cache.features import FeatureExtractor, FeatureLoader
 from cnnlab.training.feature_cache.plan import CachePlan, plan_feature_cache
 
-# So many images try out whether a network can be split.
+# The number of images on which the split of a network is tried.
 PROBE_IMAGES = 2
 FEATURES_FILE = "features.json"
 
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What a training reads: images, or features of them.
+    """The inputs of a training: images, or their features.
 
     Attributes:
-        model_split: where the network is split; None: it takes images.
-        record: how the features of the frozen part are had; None where nothing is frozen.
+        model_split: where the network is split; None where it is trained on images.
+        record: how the features of the frozen part are computed; None where nothing is frozen.
     """
 
     train: Loader
@@ -43,7 +43,7 @@ class TrainingInputs:
     record: FeatureCacheRecord | None = None
 
     def eval_loader(self, split: Split) -> Loader | None:
-        """What a split's final figures are found on: features, where that is the same up to rounding; None: images."""
+        """The loader for a split's final scores: of features, where they are exact up to rounding; None: of images."""
         loader = {"train": self.train, "validation": self.validation}.get(split)
         is_same = self.record is not None and self.record.cached and self.record.dtype == "fp32"
         return loader if is_same and isinstance(loader, FeatureLoader) else None
@@ -93,13 +93,13 @@ def build_training_inputs(
     progress: ProgressCallback,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> TrainingInputs:
-    """Compute the features of a frozen part, or find them, where that was chosen.
+    """Compute the features of the frozen part, or find them in the cache, as planned.
 
     Args:
-        network: with the weights that it trains with, where it trains and in the memory format in which it does.
+        network: with its initial weights, on the device and in the memory format of the training.
         loaders: the images to train and to validate on.
         precision_config: how a step is computed.
-        batch_size: of all processes together.
+        batch_size: the batch of all processes together.
     """
     train, validation = loaders
     if cache_plan.model_split is None:
@@ -133,7 +133,7 @@ def build_training_inputs(
 
 
 def _shard_sizes(sizes: Sequence[int], process_group: ProcessGroup) -> set[int]:
-    """The sizes of all processes' shares of these batches, which differ by one image at most."""
+    """The sizes of the shards of these batches in all processes, which differ by one image at most."""
     shares = [
         (size // process_group.world_size, -(-size // process_group.world_size))
         if process_group.is_sharded(size)
@@ -144,7 +144,7 @@ def _shard_sizes(sizes: Sequence[int], process_group: ProcessGroup) -> set[int]:
 
 
 def tail_and_features(cache_plan: CachePlan | None, network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
-    """Return the part of the network that trains, and its inputs in place of these images."""
+    """The trainable tail of a network and its features of these images; without a split, both as they are."""
     if cache_plan is None or cache_plan.model_split is None:
         return network, images
     network.eval()

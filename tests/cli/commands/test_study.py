@@ -178,9 +178,9 @@ def test_mistakes_are_told_before_anything_is_run(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("train", "rates.toml"), "this is a study, and a recipe is wanted"),
-        (("study", "base.toml"), "this is a recipe, and a study is wanted"),
-        (("tune", "rates.toml"), "this is a study, and a search is wanted"),
+        (("train", "rates.toml"), "this is a study, and a recipe is needed"),
+        (("study", "base.toml"), "this is a recipe, and a study is needed"),
+        (("tune", "rates.toml"), "this is a study, and a search is needed"),
     ],
 )
 def test_a_file_of_another_kind_is_called_what_it_is(folder: Path, words: tuple[str, str], said: str) -> None:

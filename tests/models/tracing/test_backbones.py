@@ -161,7 +161,7 @@ def test_shape_and_classes_are_as_asked() -> None:
     table = backbone_table("resnet18", (3, 64, 96), num_classes=10)
     assert table.layers[-1].output == (10,)
     assert _last_map(table).output == (512, 2, 3)
-    with pytest.raises(SpecError, match=r"conv1: this network stops at an image of 5×64×64(?s:.*)received: 5×64×64"):
+    with pytest.raises(SpecError, match=r"conv1: this network fails for an image of 5×64×64(?s:.*)received: 5×64×64"):
         backbone_table("resnet18", (5, 64, 64))
 
 

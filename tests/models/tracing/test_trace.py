@@ -376,7 +376,7 @@ def test_the_network_is_left_as_it_was(shape: Shape) -> None:
     if shape[0] == 3:
         trace_network(module, shape)
     else:
-        with pytest.raises(SpecError, match="conv1: this network stops at an image of 5×64×64"):
+        with pytest.raises(SpecError, match="conv1: this network fails for an image of 5×64×64"):
             trace_network(module, shape)
     assert [inner.training for inner in module.modules()] == modes
     assert _hooks(module) == hooks
@@ -387,7 +387,7 @@ def test_the_network_is_left_as_it_was(shape: Shape) -> None:
 
 
 def test_a_network_whose_way_depends_on_numbers_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"can't be followed without computing(?s:.*)leave out what depends"):
+    with pytest.raises(SpecError, match=r"can't be traced without computing(?s:.*)remove what depends"):
         trace_network(Function(lambda _, x: x if x.sum() > 0 else -x), (1, 4, 4))
 
 
@@ -395,16 +395,16 @@ def test_an_error_of_the_network_is_told_in_its_own_words() -> None:
     def broken(*_: object) -> Tensor:
         raise AttributeError("no head was given")
 
-    with pytest.raises(SpecError, match=r"stops at an image of 1×4×4: AttributeError: no head was given") as caught:
+    with pytest.raises(SpecError, match=r"fails for an image of 1×4×4: AttributeError: no head was given") as caught:
         trace_network(Function(broken), (1, 4, 4))
-    assert "if it stops there too, mend the network" in str(caught.value)
+    assert "if it still fails, correct the network" in str(caught.value)
     with pytest.raises(SpecError, match='is missing the required "forward" function'):
         trace_network(nn.Module(), (1, 4, 4))
 
 
 def test_a_lazy_layer_that_has_not_run_is_told() -> None:
     lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
-    with pytest.raises(SpecError, match=r"1\.weight: this network can't be followed: a lazy layer") as caught:
+    with pytest.raises(SpecError, match=r"1\.weight: this network can't be traced: a lazy layer") as caught:
         trace_network(lazy, (1, 4, 4))
     assert "next:     run the network once on an image" in str(caught.value)
     with torch.random.fork_rng(devices=()):

@@ -34,7 +34,7 @@ Data = Annotated[
         "--data",
         envvar="CNNLAB_DATA",
         metavar="[DIR]",
-        help="Look at the images, too, for the warnings that need them; DIR is where catalogue data lives.",
+        help="Read the images, too, for the warnings that need them; DIR is the folder of catalogue data.",
         show_default=False,
     ),
 ]

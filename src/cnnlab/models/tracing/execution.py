@@ -25,13 +25,13 @@ from cnnlab.models.tracing.propagate import (
     propagate,
 )
 
-# They put numbers of several tensors together, which deserves a row, though each number stays as it is.
+# They join tensors, and so have a row, although each number stays as it is.
 _CONCATENATIONS = ("concatenate", "stack")
 
 
 @dataclass(frozen=True, eq=False)
 class ModuleCall:
-    """One call of a module. A leaf has no modules within it."""
+    """One call of a module. A leaf contains no other modules."""
 
     name: str
     is_leaf: bool
@@ -39,9 +39,13 @@ class ModuleCall:
 
 @dataclass
 class TracedOp:
-    """A row before the names are given. `parameters` are its parameters.
+    """A call that may become a row of the table.
 
-    `inputs` are indices of ops. `is_rearrangement` is True of what only puts numbers elsewhere.
+    Attributes:
+        parameters: the names of its parameters.
+        inputs: the indices of the ops whose outputs it reads.
+        is_rearrangement: whether it only moves numbers.
+        is_omitted: whether another row includes it, as a convolution does its padding.
     """
 
     call: FunctionCall
@@ -62,8 +66,8 @@ class TracedOp:
 
 @dataclass(frozen=True)
 class _TensorOrigin:
-    """What is known of a tensor: its field (None: it does not depend on the image), the ops and the parameters
-    that it is made of, and whether it is a weight that was normalised."""
+    """The origin of a tensor: its field (None: it does not depend on the image), the ops and parameters that it is
+    computed from, and whether it is a weight that was normalised."""
 
     field: TensorField | None
     op_indices: tuple[int, ...] = ()
@@ -72,15 +76,15 @@ class _TensorOrigin:
 
 
 class TracingMode(TorchFunctionMode):
-    """Within it, every call of a torch function is recorded: `ops` has the rows so far.
+    """Record every call of a torch function within it in `ops`.
 
-    After `finish`, `contributing` has the indices of those that lead to what the network returned: all of them where a
-    tensor on the way came past torch's functions, so that its origin is unknown; it is `has_unknown_origin` then.
+    After `finish`, `contributing` has the indices of the ops that the network's output depends on: all ops if a tensor
+    on the way was computed outside torch's functions, so that its origin is unknown (`has_unknown_origin`).
     `touched_parameters` are the parameters that any function was given.
 
     Args:
-        image: the tensor that is followed.
-        constants: the tensors that don't depend on it, with the name of a parameter, or "".
+        image: the network's input.
+        constants: tensors that don't depend on the image, with the name of the parameter, or "".
     """
 
     def __init__(self, image: Tensor, constants: Iterable[tuple[Tensor, str]]) -> None:
@@ -88,9 +92,9 @@ class TracingMode(TorchFunctionMode):
         self.ops: list[TracedOp] = []
         self.module_stack: list[ModuleCall] = []
         self.executed_modules: list[str] = []
-        self.failed_module = ""  # the module in which an error arose, while nothing has come out since
+        self.failed_module = ""  # the innermost module that raised an error
         self.network_output: Any = None
-        self.is_recording = False  # whether an error is ours, and not the network's
+        self.is_recording = False  # then an error is one of cnnlab, not of the network
         self.contributing: set[int] = set()
         self.touched_parameters: set[str] = set()
         self.has_unknown_origin = False
@@ -111,13 +115,13 @@ class TracingMode(TorchFunctionMode):
         return result
 
     def enter_module(self, module: nn.Module, name: str) -> None:
-        """A module begins."""
+        """Called when a module begins."""
         inner = [child for child, _ in module.named_children() if child != "parametrizations"]
         self.module_stack.append(ModuleCall(name, is_leaf=not inner))
         self.executed_modules.append(name)
 
     def exit_module(self, arguments: Any, result: Any) -> None:
-        """A module is done. What comes out of it unseen, past torch's functions, may depend on all that went in."""
+        """Called when a module ends. An output that no recorded function computed may depend on all inputs."""
         call = self.module_stack.pop()
         self.failed_module = (self.failed_module or call.name) if result is None else ""
         for tensor in collect_tensors(result):
@@ -128,7 +132,7 @@ class TracingMode(TorchFunctionMode):
                 )
 
     def finish(self, returned: Any) -> None:
-        """The network has returned: what leads to any tensor in it is known."""
+        """Find the ops that the returned tensors depend on."""
         self.network_output = returned
         waiting = list(_op_indices(self._origins(returned).values()))
         while waiting:
@@ -140,7 +144,7 @@ class TracingMode(TorchFunctionMode):
             self.contributing = set(range(len(self.ops)))
 
     def _origins(self, value: Any) -> dict[int, _TensorOrigin]:
-        """The origins of all tensors in it, by their id; an unknown one may depend on the whole image."""
+        """The origins of all tensors in a value, by their id; an unknown one may depend on the whole image."""
         found = collect_tensors(value)
         self.has_unknown_origin = self.has_unknown_origin or any(
             tensor not in self._origin_by_tensor for tensor in found
@@ -150,7 +154,7 @@ class TracingMode(TorchFunctionMode):
         return origins
 
     def _record_write(self, written: Tensor, origins: dict[int, _TensorOrigin]) -> None:
-        """A part of a tensor was written to."""
+        """Record that a part of a tensor was overwritten."""
         if any(origin.field is not None for origin in origins.values()):
             self._origin_by_tensor[written] = _TensorOrigin(WHOLE_IMAGE, _op_indices(origins.values()))
 
@@ -170,7 +174,7 @@ class TracingMode(TorchFunctionMode):
         for output, field in zip(outputs, fields, strict=True):
             self._origin_by_tensor[output] = _TensorOrigin(field, sources)
             whole = output._base
-            if call.is_inplace and whole is not None:  # what it is a part of has changed too
+            if call.is_inplace and whole is not None:  # the tensor that it is a view of has changed, too
                 self._record_write(whole, {**self._origins(whole), id(output): self._origin_by_tensor[output]})
 
     def _needs_row(self, call: FunctionCall, output: Tensor) -> bool:
@@ -222,7 +226,7 @@ class TracingMode(TorchFunctionMode):
         )
 
     def _preceding_pad(self, call: FunctionCall, inputs: tuple[int, ...]) -> TracedOp | None:
-        """The `pad` in front of a convolution in one module, where the two are one convolution of a table."""
+        """The `pad` in front of a convolution in the same module, where a table writes both as one convolution."""
         if len(inputs) != 1:
             return None
         margin = self.ops[inputs[0]]
@@ -240,14 +244,14 @@ def collect_tensors(value: Any) -> list[Tensor]:
 
 
 def _is_flatten(call: FunctionCall, output: Tensor) -> bool:
-    """Whether a map becomes a vector: also by `view` or `reshape`."""
+    """Whether a map becomes a vector, also by `view` or `reshape`."""
     if call.name == "flatten":
         return output.ndim == 2
     return call.name in ("view", "reshape") and output.ndim == 2 and call.args[0].ndim == 4 and len(output) == 1
 
 
 def _shape_without_batch(call: FunctionCall, tensor: Tensor) -> Shape:
-    """Without N, unless N has been put into another axis; torch's own attention has it second."""
+    """The shape without N, unless N was moved to another axis; torch's attention has it second."""
     sizes = tuple(tensor.shape)
     if call.name == "multi_head_attention_forward" and sizes[1:2] == (1,):
         return (sizes[0], *sizes[2:])

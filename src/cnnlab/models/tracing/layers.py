@@ -1,4 +1,4 @@
-"""A call of a torch function as the layer of a table that it is."""
+"""Convert a call of a torch function to the layer of a table."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Arguments: TypeAlias = dict[str, Any]
 
 
 def layer_from_call(kind: str, call: FunctionCall, *, padding: Any = None, weightnorm: bool = False) -> Layer | None:
-    """The layer of this kind that a call is, or None where a table has none such.
+    """The layer of this kind with the call's arguments; None if a table has none such.
 
-    A pool that rounds up is given as one that rounds down, and a norm over channels as the norm of its name: a table
-    has no argument for the difference.
+    A pool that rounds up becomes one that rounds down, and a norm over channels the norm of its name: a table has no
+    argument for the difference.
 
     Args:
-        kind: a layer's name, or any other.
-        padding: of a convolution, where it is not the call's own (`fold_padding`).
-        weightnorm: the weight is a length and a direction.
+        kind: the name of a layer or of another operation.
+        padding: the padding of a convolution, where it is not the call's own (`fold_padding`).
+        weightnorm: whether the weight is a length and a direction.
     """
     if kind not in _ARGUMENTS:
         return None
@@ -34,12 +34,12 @@ def layer_from_call(kind: str, call: FunctionCall, *, padding: Any = None, weigh
         if weightnorm and kind in ("conv", "dense"):
             arguments["weightnorm"] = True
         return layers.read(Call(kind, (), arguments))
-    except SpecError:  # a value that tables don't take: the row has its kind and no more
+    except SpecError:  # a value that tables don't allow
         return None
 
 
 def fold_padding(call: FunctionCall, pad_call: FunctionCall) -> Any:
-    """The padding of a convolution with the `pad` in front of it in one argument; None where no argument says it."""
+    """The padding of a convolution with the `pad` in front of it; None where one argument can't express it."""
     sides = padding_per_side(pad_call)
     own = call.get("padding", 0)
     if call.name != "conv2d" or sides is None or isinstance(own, str) or pad_call.get("mode", "constant") != "constant":
@@ -112,7 +112,7 @@ def _batchnorm(call: FunctionCall) -> Arguments:
 
 
 def _same_arguments(**names: str) -> Callable[[FunctionCall], Arguments]:
-    """The arguments of a table's layer under torch's names for them; what is not given has the same default."""
+    """A reader of arguments that have other names in torch; defaults are the same."""
 
     def read(call: FunctionCall) -> Arguments:
         found = {ours: call.get(theirs) for ours, theirs in names.items()}

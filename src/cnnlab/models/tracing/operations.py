@@ -1,4 +1,4 @@
-"""A call of a torch function: its name in the field's words, its arguments by name, and what it costs."""
+"""A call of a torch function: its kind, its arguments by name, and its cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cnnlab.architecture.layer import Pair, Shape, macs_formula
 
-# Python's and torch's names of one thing, to one word.
+# Names of Python's and torch's functions that are another one's or a layer's.
 _KINDS = {
     "iadd": "add", "radd": "add", "sub": "subtract", "isub": "subtract", "rsub": "subtract", "mul": "multiply",
     "imul": "multiply", "rmul": "multiply", "div": "divide", "truediv": "divide", "itruediv": "divide",
@@ -50,7 +50,7 @@ _REDUCTION_ARGUMENTS = "input dim keepdim"
 
 @dataclass(frozen=True)
 class FunctionCall:
-    """One call. `name` is torch's, without underscores; `kind` is the field's."""
+    """One call. `name` is the function's, without underscores; `kind` is that of a layer where there is one."""
 
     name: str
     function: Callable[..., Any]
@@ -61,7 +61,7 @@ class FunctionCall:
     def from_function(
         cls, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None
     ) -> FunctionCall:
-        """The call of `function`; a property of a tensor (`x.mT`) is a call too."""
+        """The call of a function, or of a tensor's property, such as `x.mT`."""
         name = getattr(function, "__name__", "operation")
         if name in ("__get__", "__set__"):
             name = getattr(getattr(function, "__self__", None), "__name__", name)
@@ -87,7 +87,7 @@ class FunctionCall:
 
     @property
     def is_global_reduction(self) -> bool:
-        """True of a reduction of images over both of their sides."""
+        """Whether it reduces N×C×H×W images over H and W."""
         return bool(self.args) and getattr(self.args[0], "ndim", 0) == 4 and len(self.dims()) == 2
 
     @property
@@ -100,7 +100,7 @@ class FunctionCall:
         return (name.endswith("_") and not name.startswith("__")) or name == "__setitem__"
 
     def get(self, argument: str, default: Any = None) -> Any:
-        """An argument by its name; also torch's other name for the same, `axis`."""
+        """An argument by its name, given by position or keyword."""
         if argument in self.kwargs:
             return self.kwargs[argument]
         names = _ARGUMENTS.get(self.name, _REDUCTION_ARGUMENTS).split()
@@ -108,7 +108,7 @@ class FunctionCall:
         return self.args[index] if index < len(self.args) else default
 
     def dims(self) -> tuple[int, ...]:
-        """The axes that a reduction or a softmax goes over, counted from 0."""
+        """The axes of a reduction or a softmax, counted from 0."""
         count = self.args[0].ndim
         given = self.get("dim", self.kwargs.get("axis"))
         every = given is None or isinstance(given, bool)  # `var(False)` gives no axis
@@ -117,13 +117,13 @@ class FunctionCall:
 
 
 def pair(value: Any) -> Pair:
-    """One number for both sides, or a list of one or two, as torch takes them."""
+    """A pair of a number, or of a list of one or two numbers, as torch accepts them."""
     items = list(value) if isinstance(value, Sequence) else [value]
     return (int(items[0]), int(items[-1]))
 
 
 def padding_per_side(call: FunctionCall) -> tuple[Pair, Pair] | None:
-    """The rows in front and behind, and the columns, that a `pad` adds; None where it pads other axes too."""
+    """The rows before and after, and the columns, that a `pad` adds; None where it pads other axes, too."""
     given = [int(number) for number in call.get("pad", ())]
     if any(given[4:]) or len(given) % 2:
         return None
@@ -145,6 +145,6 @@ def macs(call: FunctionCall, output: Tensor) -> int:
 
 
 def weight_macs_formula(call: FunctionCall, output: Shape) -> str:
-    """The formula of an operation's multiply-adds; "" where none is written."""
+    """The formula of an operation's multiply-adds; "" if it has none."""
     places = {"conv": output[-2:], "depthwise": output[-2:], "dense": output[:-1]}.get(call.kind)
     return "" if places is None else macs_formula(tuple(call.weight.shape), places)

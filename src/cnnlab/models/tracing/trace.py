@@ -1,7 +1,7 @@
-"""Any network followed from the image to the logits: the records that a layer table gives, for one image.
+"""Trace any network from the image to the logits: the same records as those of a layer table.
 
-The network runs once on tensors without numbers, with every call of a torch function watched. A call becomes a row
-under the name of the module that it was made in; what only moves numbers has no row, unless a module was made for it.
+The network runs once on meta tensors while every call of a torch function is recorded. A call becomes a row with the
+name of the module that made it; functions that only move numbers have no row, unless a module is made for them.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from cnnlab.models.pretrained import architectures
 from cnnlab.models.tracing.execution import ModuleCall, TracedOp, TracingMode
 from cnnlab.records import LayerRecord, LayerTable
 
-# Kinds that are the work of the module whose own weights they use, whatever else it calls.
+# Kinds that have the name of the module whose own weights they use, whatever else the module calls.
 _MAIN_KINDS = frozenset(("conv", "depthwise", "dense", "batchnorm", "layernorm", "groupnorm", "attention"))
-# How torch says that a tensor without numbers was asked for them.
+# The word in torch's errors about values of a meta tensor.
 _META = re.compile(r"\bmeta\b", re.IGNORECASE)
 
 
 def trace_network(network: nn.Module, shape: tuple[int, int, int]) -> tuple[LayerRecord, ...]:
-    """Every step that leads to what a network gives in eval mode, in the order in which it takes them.
+    """Trace the operations that a network's output in eval mode depends on, in their order.
 
-    Nothing is computed, and the network is left as it was: its numbers, its mode and its hooks.
+    Nothing is computed, and the network is unchanged: its tensors, its mode and its hooks.
 
     A row's name is that of its module (`layer1.0.conv1`); a function that a larger module calls itself adds its own
     (`layer1.0.add`); what comes again has a number (`layer1.0.relu#2`). Its kind is a layer's name where a table has
     such a layer, whose call is its text, and torch's name otherwise. A pool that rounds up has the text of one that
     rounds down; `output` tells the difference. A dropout of 0 and an identity have no row, nor has what is computed and
-    not returned, such as a side head: what no row reads is what comes out, and in a network that returns one tensor
-    this is the last row.
+    not returned, such as a side head: a row that no other row reads is an output, and in a network that returns one
+    tensor it is the last row.
 
     Shapes are without N, in the network's own layout: H×W×C where channels are last, places×channels for tokens.
     Parameters are counted where they are first used, shared ones once; multiply-adds are those of convolutions and
     dense layers, also those within an attention.
 
     The receptive field of a sum is that of the widest path. It is None, the whole image, from a global pool, a dense
-    layer over a flattened map or an attention on, and after any function that is not known to keep places apart. The
-    gates of squeeze-and-excitation and the statistics of normalisations, which strictly see the whole image, are
-    left out, as published figures leave them out.
+    layer over a flattened map or an attention on, and after any function that may mix positions
+    (`cnnlab.models.tracing.propagate`). The gates of squeeze-and-excitation and the statistics of normalisations, which
+    strictly depend on the whole image, are left out, as in published figures.
 
     >>> from cnnlab.models.pretrained.architectures import create_model
     >>> trace_network(create_model("alexnet"), (3, 224, 224))[3].text
@@ -62,9 +62,8 @@ def trace_network(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Laye
         shape: (C, H, W) of an image.
 
     Raises:
-        SpecError: the network stops, at images that it can't take or by an error of its own, whose message is given; or
-            it can't be followed without computing, as when its way depends on the numbers that come, or a lazy layer
-            has not run yet.
+        SpecError: the network raises an error, because images don't fit or by itself; or it can't be traced on meta
+            tensors, as when its control flow depends on values, or a lazy layer has not run yet.
     """
     tracing_mode, sizes = _run_traced(network, shape)
     return _layer_records(tracing_mode.ops, tracing_mode.contributing, sizes)
@@ -72,12 +71,12 @@ def trace_network(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Laye
 
 @dataclass(frozen=True)
 class ExecutionTrace:
-    """What a network does with an image: the shape of what it gives, and what of it has a part in that.
+    """A network's output shape, and the modules and tensors that the output depends on.
 
     Attributes:
         output_shape: without N.
-        executed_modules: the modules that run, by name, in their order; one that comes again stands at its first place.
-            Those with weights whose results lead nowhere are left out, with all that is in them.
+        executed_modules: the modules that run, by name, in the order of their first calls, without those with weights
+            whose results are not used.
         used_tensors: the names of the parameters and buffers that are used, or may be.
     """
 
@@ -87,18 +86,18 @@ class ExecutionTrace:
 
 
 def trace_execution(network: nn.Module, shape: tuple[int, int, int]) -> ExecutionTrace:
-    """Run a network in eval mode on one image without numbers; arguments and errors as `trace_network`."""
+    """Run a network in eval mode on a meta image; arguments and errors as `trace_network`."""
     tracing_mode, sizes = _run_traced(network, shape)
     assert isinstance(tracing_mode.network_output, Tensor)
     output = tuple(tracing_mode.network_output.shape[1:])
     executed_modules = dict.fromkeys(tracing_mode.executed_modules)
-    if tracing_mode.has_unknown_origin:  # what leads to what is unknown
+    if tracing_mode.has_unknown_origin:
         return ExecutionTrace(output, tuple(executed_modules), frozenset(sizes))
     ops = [tracing_mode.ops[number] for number in tracing_mode.contributing]
     contributing = {op.module.name for op in ops} | {_parent_module(name) for op in ops for name in op.parameters}
     working = _with_ancestors(contributing)
     parameters = {name for name, _ in network.named_parameters()}
-    # A module with buffers alone may lend them without a call: tables of positions, as rotary embeddings have them.
+    # Buffers may be used without a call of their module: tables of positions, as in rotary embeddings.
     idle = _with_ancestors(_parent_module(name) for name in parameters) - working
     running = tuple(name for name in executed_modules if not idle & _with_ancestors([name]))
     used = {name for name in sizes if not idle & _with_ancestors([_parent_module(name)])}
@@ -111,7 +110,7 @@ def _parent_module(tensor: str) -> str:
 
 
 def _with_ancestors(modules: Iterable[str]) -> set[str]:
-    """Modules with all that they lie in but the network itself.
+    """Modules with all modules that contain them, without the network itself.
 
     >>> sorted(_with_ancestors(["layer1.0.conv1"]))
     ['layer1', 'layer1.0', 'layer1.0.conv1']
@@ -121,10 +120,10 @@ def _with_ancestors(modules: Iterable[str]) -> set[str]:
 
 
 def network_table(network: nn.Module, shape: tuple[int, int, int]) -> LayerTable:
-    """Any network for images of `shape` (C, H, W), as `trace_network` follows it.
+    """The table of any network for images of `shape` (C, H, W), see `trace_network`.
 
-    `parameters` is all that the network has, also those of parts that don't run when it predicts, or whose result is
-    not returned, which have no row (the auxiliary classifiers of Inception v3). `macs` is the sum of the rows.
+    `parameters` counts all of the network, also in parts without rows, which don't run in eval mode or whose result is
+    not returned (the auxiliary classifiers of Inception v3). `macs` is the sum of the rows.
 
     Raises:
         SpecError: as `trace_network`.
@@ -139,7 +138,7 @@ def network_table(network: nn.Module, shape: tuple[int, int, int]) -> LayerTable
 
 
 def backbone_table(name: str, shape: tuple[int, int, int] | None = None, num_classes: int | None = None) -> LayerTable:
-    """A torchvision or timm network by name, followed for one image without computing anything.
+    """The table of a torchvision or timm network.
 
     Args:
         name: as `cnnlab.models.pretrained.architectures.create_model` takes it.
@@ -171,10 +170,10 @@ def _run_traced(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Tracin
 
 
 def _meta_copy(name: str, tensor: Tensor) -> Tensor:
-    """A tensor of the same shape without numbers."""
+    """A meta tensor of the same shape."""
     if is_lazy(tensor):
         raise SpecError(
-            "this network can't be followed: a lazy layer gets its shape when it first runs",
+            "this network can't be traced: a lazy layer has no shape before it first runs",
             where=name,
             next_step="run the network once on an image of the right shape",
         )
@@ -187,7 +186,7 @@ def _tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _constants(network: nn.Module, meta_tensors: dict[str, Tensor]) -> Iterator[tuple[Tensor, str]]:
-    """What does not depend on the image: parameters by name, buffers, and tensors that modules just hold."""
+    """The tensors that don't depend on the image: parameters by name, buffers, and other attributes of modules."""
     parameters = {name for name, _ in network.named_parameters()}
     yield from ((tensor, name if name in parameters else "") for name, tensor in meta_tensors.items())
     for module in network.modules():
@@ -196,7 +195,7 @@ def _constants(network: nn.Module, meta_tensors: dict[str, Tensor]) -> Iterator[
 
 @contextmanager
 def _module_hooks(network: nn.Module, tracing_mode: TracingMode) -> Iterator[None]:
-    """In eval mode, each module tells when it begins and ends; afterwards all is as it was."""
+    """Within it the network is in eval mode, and the tracing mode knows when each module begins and ends."""
     modes = {module: module.training for module in network.modules()}
     with ExitStack() as undo:
         try:
@@ -224,21 +223,21 @@ def _tracing_error(error: Exception, shape: Shape, where: str) -> SpecError:
     reason = str(error).strip().split("\n")[0]
     if isinstance(error, RuntimeError) and _META.search(str(error)):
         return SpecError(
-            f"this network can't be followed without computing: {reason}",
+            f"this network can't be traced without computing: {reason}",
             where=where,
-            next_step="leave out what depends on the numbers of the image, such as .item() or an if on a tensor",
+            next_step="remove what depends on the values of the image, such as .item() or an if on a tensor",
         )
-    # Torch has one kind of error for an image that does not fit and for a mistake in the code, so neither is blamed.
+    # Torch has the same kind of error for an image that does not fit and for a mistake in the code.
     return SpecError(
-        f"this network stops at an image of {format_shape(shape)}: {type(error).__name__}: {reason}",
+        f"this network fails for an image of {format_shape(shape)}: {type(error).__name__}: {reason}",
         where=where,
         received=format_shape(shape),
-        next_step="give the shape that it was made for, channels×height×width; if it stops there too, mend the network",
+        next_step="give the shape that it was made for, channels×height×width; if it still fails, correct the network",
     )
 
 
 def _layer_records(ops: Sequence[TracedOp], contributing: Set[int], sizes: dict[str, Shape]) -> tuple[LayerRecord, ...]:
-    """The rows; names are given before those that lead nowhere go, as the number of a call is that of the network."""
+    """The rows; unused ones are removed after naming, since the number of a call counts all calls."""
     of_call: dict[ModuleCall, list[int]] = defaultdict(list)
     for number, op in enumerate(ops):
         of_call[op.module].append(number)
@@ -257,19 +256,19 @@ def _layer_records(ops: Sequence[TracedOp], contributing: Set[int], sizes: dict[
 
 
 def _main_op_key(op: TracedOp, number: int) -> tuple[bool, bool, bool, int]:
-    """How much a row is what its module was made for: it has weights, it is a layer, it computes, it comes last."""
+    """The rank of a module's main op: it has weights, it is a layer, it computes, it is the last."""
     return (bool(op.parameters) and not op.is_omitted, op.text != op.kind, not op.is_rearrangement, number)
 
 
 def _merge_permutes(ops: Sequence[TracedOp], numbers: Sequence[int], main: set[int]) -> None:
-    """A module without others within it that turns an image, works and turns it back: its row has its own shapes."""
+    """A leaf module that permutes an image, computes and permutes it back has one row, with the outer shapes."""
     if ops[numbers[0]].module.is_leaf and all(ops[number].is_rearrangement or number in main for number in numbers):
         for number in main.intersection(numbers):
             ops[number].input, ops[number].output = ops[numbers[0]].input, ops[numbers[-1]].output
 
 
 def _row_names(ops: Sequence[TracedOp], op_indices: Sequence[int], main: set[int]) -> dict[int, str]:
-    """A module's name for its work, with the kind behind it for the rest; a number for what comes again."""
+    """The module's name for its main op, with the kind appended for others; a number for repeated calls."""
     times_seen: Counter[str] = Counter()
     names = {}
     for number in op_indices:
@@ -284,7 +283,7 @@ def _row_names(ops: Sequence[TracedOp], op_indices: Sequence[int], main: set[int
 
 
 def _input_rows(ops: Sequence[TracedOp], names: dict[int, str]) -> list[tuple[str, ...]]:
-    """For each op the names of the rows in front of it, past those that have no row."""
+    """For each op the names of its input rows, passing over ops that have no row."""
     found: list[tuple[str, ...]] = []
     for op in ops:
         before = [(names[number],) if number in names else found[number] for number in op.inputs]
@@ -295,7 +294,7 @@ def _input_rows(ops: Sequence[TracedOp], names: dict[int, str]) -> list[tuple[st
 def _parameter_shapes(
     ops: Sequence[TracedOp], op_indices: Sequence[int], sizes: dict[str, Shape]
 ) -> dict[int, list[Shape]]:
-    """For each row the shapes of the parameters that no row in front of it uses."""
+    """For each row the shapes of the parameters that no earlier row uses."""
     order = {name: position for position, name in enumerate(sizes)}
     counted: set[str] = set()
     found = {}

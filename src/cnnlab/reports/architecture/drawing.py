@@ -1,4 +1,4 @@
-"""The drawing of a network: from the images to the last layer, in as many lines as it takes."""
+"""Draw a network from the images to the last layer, in several lines if needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOP, LEGEND = 44.0, 30.0
 LANE, BRACKET, TEXT = 9.0, 18.0, 15.0
 MIN_DRAWING_WIDTH = 420.0
 PALE = 0.35
-# Middling tones, distinct on white and on black; those beside the page's own are of Okabe and Ito (2008).
+# Medium tones, distinct on white and on black; colours that are not the page's are of Okabe and Ito (2008).
 COLOURS: dict[BlockKind, tuple[str, str]] = {
     "image": ("panel", "muted"),
     "convolution": ("train", "none"),
@@ -41,11 +41,11 @@ COLOURS: dict[BlockKind, tuple[str, str]] = {
 
 
 def draw_architecture(table: LayerTable, title: str) -> SvgDrawing:
-    """The network from the image to the classes, in as many lines as it takes.
+    """Draw a network from the image to the classes.
 
-    A block is as high as the square root of the image's side and as wide as the logarithm of its channels; activations,
-    norms and dropouts are strips joined to the block in front of them; an arc leads past other rows to a sum. What is
-    frozen is pale.
+    A block's height grows with the square root of the image's side, its width with the logarithm of the channels.
+    Activations, norms and dropouts are strips joined to the block in front of them; an arc past other rows leads to a
+    sum. Frozen layers are pale.
     """
     placed = lay_out_network(table.layers)
     lines = _LineHeights(placed)
@@ -96,7 +96,7 @@ def _strip_height(item: DiagramBlock) -> float:
 
 
 def _lanes(diagram: NetworkDiagram) -> tuple[list[int], dict[int, int]]:
-    """For each arc the lane it runs in, the same on all its lines, counted from the blocks; and lanes for each line."""
+    """The lane of each arc, the same on all its lines, counted from the blocks; and the lanes of each line."""
     taken: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
     chosen: dict[SkipArc, int] = {}
     for arc in sorted(diagram.arcs, key=lambda arc: arc.end - arc.start):
@@ -126,7 +126,7 @@ def _draw_flow(drawing: SvgDrawing, diagram: NetworkDiagram, lines: _LineHeights
 
 
 def _draw_arc(drawing: SvgDrawing, diagram: NetworkDiagram, lines: _LineHeights, arc: SkipArc, lane: int) -> None:
-    """Up from behind its start, along the lane, and down to its end; over the edges where the line is broken."""
+    """Draw an arc up from its start, along the lane, and down to its end; over the edges at line breaks."""
     start, end = diagram.items[arc.start], diagram.items[arc.end]
     inner = arc.strip_index < len(start.strips)
     x = start.x + start.width + STRIP * arc.strip_index - 2 if inner else start.end + GAP / 3
@@ -155,7 +155,7 @@ def _draw_arc(drawing: SvgDrawing, diagram: NetworkDiagram, lines: _LineHeights,
 
 
 def _arc_clearance(item: DiagramBlock, piece: int) -> float:
-    """How far above the middle an arc starts that leaves a piece beside its next strip."""
+    """How far above the middle an arc starts between two strips."""
     return _height(item) / 2 if piece or item.kind != "sum" else 0.63 * NODE / 2
 
 
@@ -210,7 +210,7 @@ def _on_line(diagram: NetworkDiagram, bracket: RepeatBracket, line: int) -> bool
 
 
 def _draw_bracket(drawing: SvgDrawing, diagram: NetworkDiagram, lines: _LineHeights, bracket: RepeatBracket) -> None:
-    """A bar under the items of a repeat row, on each of their lines, with its name under the first."""
+    """Draw a bar under the items of a repeat row on each line, with its name under the first."""
     members = diagram.items[bracket.first : bracket.last + 1]
     for line in sorted({item.line for item in members}):
         here = [item for item in members if item.line == line]
@@ -232,7 +232,7 @@ def _rows(diagram: NetworkDiagram) -> list[LayerRecord]:
 
 
 def _legend(diagram: NetworkDiagram) -> list[tuple[str, BlockKind, float]]:
-    """What each entry is called, its colour's kind, and how pale it is."""
+    """The entries: label, kind of the colour, opacity."""
     rows = _rows(diagram)
     present = {BLOCK_KIND.get(row.kind, "other") for row in rows}
     found: list[tuple[str, BlockKind, float]] = [(kind, kind, 1.0) for kind in COLOURS if kind in present]

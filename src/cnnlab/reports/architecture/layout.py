@@ -1,6 +1,6 @@
-"""Where each row of a table stands in the drawing of its network: blocks, strips and sums, in lines, with arcs.
+"""The layout of a network's drawing: blocks, strips and sums in lines, with arcs.
 
-Only numbers and names come from here; `cnnlab.reports.architecture.drawing` draws them. All lengths are in pixels.
+`cnnlab.reports.architecture.drawing` draws it. All lengths are in pixels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_HEIGHT, MIN_HEIGHT = 110.0, 12.0
 MAX_WIDTH, MIN_WIDTH = 56.0, 10.0
 STRIP, NODE = 7.0, 18.0
 MAX_LABEL_LENGTH = 16
-MANY_INPUTS = 6  # a dense block's last rows take more, and their arcs would hide everything
+MANY_INPUTS = 6  # the last rows of a dense block have more, and their arcs would hide everything
 WIDE = 1.2  # digits and × are wider than a mean letter
 IMAGE_ROW = ""  # the batch itself, among the names of rows
 
@@ -45,7 +45,7 @@ _STRIP_KINDS = ("activation", "normalisation", "dropout")
 class DiagramBlock:
     """A block or a sum with the strips that are joined to it. `row` is None for the images.
 
-    `left` and `slot` are the place that its texts and itself stand in, `x` where the block starts.
+    `left` and `slot` are the start and width of the space for the block and its texts.
     """
 
     row: LayerRecord | None
@@ -62,7 +62,7 @@ class DiagramBlock:
 
     @property
     def short_name(self) -> str:
-        """The name as it is written: as many of its last words as there is room for."""
+        """As many of the last words of the name as there is room for."""
         name = self.row.name if self.row is not None else ""
         if len(name) <= MAX_LABEL_LENGTH:
             return name
@@ -89,7 +89,7 @@ class DiagramBlock:
 
 @dataclass(frozen=True)
 class SkipArc:
-    """An arc past other items: from a piece of one item (0: its block, 1: its first strip, …) to another item."""
+    """An arc past other items: from a block (0) or strip (1, 2, …) of one item to another item."""
 
     start: int
     strip_index: int
@@ -118,7 +118,7 @@ class NetworkDiagram:
 
 
 def lay_out_network(rows: Sequence[LayerRecord]) -> NetworkDiagram:
-    """The items of a table from the images to the last row, each in its line and place."""
+    """Lay out a table from the images to the last row."""
     items, where, resolved = _make_blocks(rows)
     arcs = _skip_arcs(items, where, resolved)
     width = _lay_out(items, arcs)
@@ -126,17 +126,17 @@ def lay_out_network(rows: Sequence[LayerRecord]) -> NetworkDiagram:
 
 
 def height_of(side: int, largest: int) -> float:
-    """A block's height: it grows with the square root of the side, so that small images are still seen."""
+    """A block's height grows with the square root of the side, so that small images are visible."""
     return MIN_HEIGHT + (MAX_HEIGHT - MIN_HEIGHT) * sqrt(side / largest)
 
 
 def width_of(channels: int, max_channels: int) -> float:
-    """A block's width: it grows with the logarithm of the channels."""
+    """A block's width grows with the logarithm of the channels."""
     return MIN_WIDTH + (MAX_WIDTH - MIN_WIDTH) * log2(1 + channels) / log2(1 + max_channels)
 
 
 def _make_blocks(rows: Sequence[LayerRecord]) -> tuple[list[DiagramBlock], dict[str, tuple[int, int]], dict[str, str]]:
-    """The items, the (item, piece) of each row that is drawn, and what a row's name stands for where it is not."""
+    """The items, the (item, strip) of each row that is drawn, and the row that replaces one that is not."""
     ordered = execution_order(rows)
     image = ordered[0].input
     shapes = [image, *(row.output for row in rows)]
@@ -191,7 +191,7 @@ def _make_block(row: LayerRecord, largest: int, max_channels: int, follows: bool
     if kind == "sum":
         return DiagramBlock(row, kind, "", "", NODE, NODE, is_connected=follows)
     shape = row.output
-    if kind == "dense" and len(shape) == 3:  # it works on the last axis
+    if kind == "dense" and len(shape) == 3:  # channels are last
         shape = (shape[2], *shape[:2])
     width, height = width_of(_channels(shape), max_channels), height_of(_side(shape), largest)
     label = f"{short_label(row)} {len(row.inputs)}" if len(row.inputs) > MANY_INPUTS else short_label(row)
@@ -199,7 +199,7 @@ def _make_block(row: LayerRecord, largest: int, max_channels: int, follows: bool
 
 
 def short_label(row: LayerRecord) -> str:
-    """What a row is in a few words: `conv 5×5, 32`."""
+    """A row in a few words: `conv 5×5, 32`."""
     layer: Any = layer_from_record(row)
     if layer is None:
         return shorten(row.kind, MAX_LABEL_LENGTH)
@@ -223,7 +223,7 @@ def _sizes(pair: tuple[int, int]) -> str:
 def _skip_arcs(
     items: Sequence[DiagramBlock], where: dict[str, tuple[int, int]], stands_for: dict[str, str]
 ) -> tuple[SkipArc, ...]:
-    """The inputs that do not come from the item in front; not of a row with many, which says how many."""
+    """Arcs for inputs that are not the previous item; rows with many inputs have their number instead."""
     found: dict[SkipArc, None] = {}
     for end, item in enumerate(items):
         if item.row is None:
@@ -249,7 +249,7 @@ def _brackets(rows: Sequence[LayerRecord], where: dict[str, tuple[int, int]]) ->
 
 
 def _lay_out(items: Sequence[DiagramBlock], arcs: Sequence[SkipArc]) -> float:
-    """Give every item its line and place, and return the width of the longest line with its margins."""
+    """Set every item's line and position, and return the width of the longest line with its margins."""
     for item in items:
         texts = (item.label, item.size, item.short_name if item.label else "")
         item.slot = max(item.total_width, *(WIDE * text_width(text, SMALL) for text in texts))
@@ -267,9 +267,9 @@ def _lay_out(items: Sequence[DiagramBlock], arcs: Sequence[SkipArc]) -> float:
 
 
 def _breaks_arc(count: int, arcs: Sequence[SkipArc]) -> list[bool]:
-    """Whether a break in front of each item would cut an arc past others off from its start.
+    """For each item, whether a line break in front of it would cut an arc.
 
-    In front of the first item after its start it may: the arc then starts with the new line.
+    A break directly behind an arc's start does not: the arc then starts with the new line.
     """
     inside = [False] * (count + 1)
     for arc in arcs:
@@ -279,7 +279,7 @@ def _breaks_arc(count: int, arcs: Sequence[SkipArc]) -> list[bool]:
 
 
 def _line_end(items: Sequence[DiagramBlock], start: int, inside: Sequence[bool]) -> int:
-    """Where the line that starts here ends: where it is full, or before what belongs together if half is filled."""
+    """The end of a line: where it is full, or, if it is half full, before items that an arc connects."""
     room = PAGE - 2 * MARGIN - 2 * GAP
     end, used = start, -GAP
     best = start

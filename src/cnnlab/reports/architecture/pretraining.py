@@ -51,13 +51,13 @@ def late_unfreeze_warning(layers: Sequence[LayerRecord], epochs: int) -> str:
 
 
 def frozen_text(layers: Sequence[LayerRecord]) -> str:
-    """What never trains, as `trainable_text` names it; empty for nothing."""
+    """What never trains, named as in `trainable_text`; empty if everything trains."""
     weighted = [row for row in layers if row.parameters]
     return _names(weighted, [row for row in weighted if row.frozen])
 
 
 def freeze_state(layer: LayerRecord) -> str:
-    """What a row's weights do, in a word or three; empty for a row without weights."""
+    """Whether and when a row's weights train; empty for a row without weights."""
     if not layer.parameters:
         return ""
     return FROZEN if layer.frozen else f"after epoch {layer.unfreeze_at}" if layer.unfreeze_at else TRAINS
@@ -94,7 +94,7 @@ def initial_weights_facts(initial: InitialWeights) -> list[tuple[str, str]]:
 def loaded_weights_facts(
     recipe: Recipe, table: LayerTable, loaded: WeightLoadReport | None, features: FeatureCacheRecord | None = None
 ) -> list[tuple[str, str]]:
-    """The facts on a run's page about its network's initial weights: label and text."""
+    """The facts on a run's page about its backbone: label and text."""
     backbone = recipe.model.backbone
     assert backbone is not None
     last = next((row for row in reversed(table.layers) if row.name.startswith(BACKBONE)), None)
@@ -149,7 +149,7 @@ def _tensors(loaded: WeightLoadReport) -> str:
 
 
 def _names(weighted: Sequence[LayerRecord], selected: Sequence[LayerRecord]) -> str:
-    """The shortest names that hold the chosen rows and no others with weights."""
+    """The shortest names that contain the selected rows and no others with weights."""
     wanted = {row.name for row in selected}
     found: dict[str, None] = {}
     for row in selected:
@@ -170,6 +170,6 @@ def _names_text(names: Sequence[str]) -> str:
 
 
 def _home_relative(path: PurePath) -> str:
-    """A path as a person writes it."""
+    """A path with ~ for the home folder."""
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

@@ -1,8 +1,8 @@
-"""Features of a network's frozen trunk: computed once, cached on disk, and loaded as images are.
+"""Features of a network's frozen trunk: computed once, cached on disk, and loaded in batches.
 
-They are computed in eval mode in 32-bit floats, whatever the precision of a step: trainings share them. A file of the
-cache holds one view of one split, and is keyed by all that decides its numbers: weights, structure and end of the
-trunk, images and their preprocessing, the view, the number format, torch and the kind of device.
+They are computed in eval mode in 32-bit floats, whatever the precision of a step, so that trainings can share them. A
+file of the cache holds one view of one split. Its key is a digest of all that decides the features: weights and
+structure of the trunk, images and their preprocessing, the view, the number format, torch and the kind of device.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from cnnlab.training.feature_cache.plan import CachePlan
 # Raised whenever the same trunk and images would give other numbers.
 CACHE_VERSION = 3
 KEY_DIGITS = 40
-# So many images of a file that is found are computed again and compared.
+# The features of so many images are computed again to check a file that was found.
 NUM_VERIFIED_IMAGES = 3
 # bf16 keeps 8 bits.
 _TOLERANCES = {"fp32": TOLERANCE, "bf16": 2**-7}
-# On CPUs convolutions are up to half as fast again so, and never slower.
+# Convolutions on CPUs are up to 1.5 times as fast in this format, and never slower.
 _MEMORY_FORMATS = {"cpu": torch.channels_last}
 
 
 @dataclass
 class FeatureLoader(Loader):
-    """One split of the data as features of its images, of one view of each or of several.
+    """The features of one split of the data, of one view of each image or of several.
 
     Args:
         arrays: for each view the features of all images, 32-bit floats or the bits of bf16; may be memory maps.
-        views: says which view an epoch takes of each image.
-        eval_batch_size: how many images are evaluated at a time.
-        keep_alive: what is to live as long as the arrays are read.
+        views: selects the view of each image in an epoch.
+        eval_batch_size: the number of images in a batch of evaluation.
+        keep_alive: objects that must live as long as the arrays are read.
     """
 
     arrays: Sequence[Array]
@@ -77,14 +77,14 @@ class FeatureLoader(Loader):
         augmentations: Sequence[Any] = (),  # noqa: ARG002
         shard: Callable[[int], slice] = full_range,
     ) -> Iterator[Batch]:
-        """The batches of an epoch: each image of the view that the epoch takes; the views know the augmentations."""
+        """The batches of an epoch, of the views that it selects; the augmentations are those of the views."""
         order, sizes = self._shuffled_order(batch_size, seed, epoch, shard)
         return self._batches(order, self.views.view_indices(seed, epoch, order), sizes)
 
     def eval_batches(
         self, batch_size: int | None = None, shard: Callable[[int], slice] = full_range
     ) -> Iterator[Batch]:
-        """The un-augmented images in their own order."""
+        """The features of the un-augmented images, in their order."""
         order, sizes = self._sequential_order(batch_size or self.eval_batch_size, shard)
         return self._batches(order, np.full_like(order, FlippedViews.UNAUGMENTED), sizes)
 
@@ -112,10 +112,10 @@ class CachedFeatures:
 
 
 class FeatureExtractor:
-    """The frozen trunk of a network, which computes features and finds those that were computed before.
+    """Compute the features of a network's frozen trunk, or find them in the cache.
 
     Args:
-        network: with the weights that it trains with; it lies where it will train.
+        network: with its initial weights, on the device of the training.
     """
 
     def __init__(self, plan: CachePlan, network: nn.Module, dataset: Dataset, progress: ProgressCallback) -> None:
@@ -217,7 +217,7 @@ class FeatureExtractor:
         try:
             path = features_dir() / f"{self._cache_key(split, images, views.names[number])}.npy"
             return get_or_create(path, shape, bits, fill, agrees)
-        except CnnlabError as error:  # a cache that can't be written to costs the next run the same again
+        except CnnlabError as error:  # if the cache can't be written, the features are held in memory
             self._reserve_memory(math.prod(shape) * bits.itemsize, error)
             features = np.empty(shape, dtype=bits)
             self._write_features(images, views, number, features)
@@ -281,7 +281,7 @@ class FeatureExtractor:
 
 
 def _trunk_digest(model_split: ModelSplit, network: TransferModel) -> str:
-    """SHA-256 in hex over the trunk's numbers with their names and shapes."""
+    """The SHA-256 digest in hex of the trunk's tensors with their names and shapes."""
     digest = hashlib.sha256()
     for name, tensor in model_split.named_trunk_tensors(network):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -290,7 +290,7 @@ def _trunk_digest(model_split: ModelSplit, network: TransferModel) -> str:
 
 
 def _as_floats(rows: Array) -> Array:
-    """Bits of bf16 as the floats that they mean: the upper half of theirs."""
+    """Convert the bits of bf16, which are the upper half of those of a 32-bit float, to floats."""
     if rows.dtype != np.int16:
         return rows
     return (rows.astype(np.int32) << 16).view(np.float32)
