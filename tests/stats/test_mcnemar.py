@@ -80,9 +80,6 @@ def test_nothing_that_differs_is_not_nothing_known():
     assert 0 < always.low < 1
 
 
-def test_the_sentence_speaks_of_these_two_models():
+def test_a_result_survives_the_way_through_json():
     found = mcnemar_test(*answers(600, 250, 130, 20), names=("wide", "narrow"))
-    words = ("1,000 images", "wide alone is right on 250", "narrow alone on 130", "+12.00 points", "McNemar's exact")
-    assert all(word in found.summary for word in words)
-    assert "two trained models only" in found.summary
     assert McNemarResult.from_json(found.to_json()) == found

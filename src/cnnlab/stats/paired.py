@@ -50,16 +50,6 @@ class McNemarResult(Record):
         """The number of images."""
         return self.both_right + self.only_a + self.only_b + self.both_wrong
 
-    @property
-    def summary(self) -> str:
-        """The result in a sentence."""
-        return (
-            f"Of {self.images:,} images, {self.a} alone is right on {self.only_a:,}, {self.b} alone on "
-            f"{self.only_b:,}: a difference of {100 * self.difference:+.2f} points ({100 * self.low:+.2f} to "
-            f"{100 * self.high:+.2f}), McNemar's exact p = {self.p:.2g}. This holds for these two trained models only: "
-            "other seeds of the same recipes give other models."
-        )
-
 
 def mcnemar_test(
     a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_], *, names: tuple[str, str] = ("A", "B"), level: float = 0.95

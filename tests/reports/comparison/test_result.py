@@ -158,7 +158,7 @@ def test_one_run_a_side_gives_no_verdict_but_mcnemars_test_of_the_two_models(mad
     exact = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
     assert found.mcnemar.p == pytest.approx(exact)
     assert (found.verdict, found.low) == ("no verdict", None)
-    assert "these two trained models only" in found.document().to_markdown()
+    assert "The two trained models on the same images; not their recipes" in found.document().to_markdown()
     assert "no verdict with fewer than 5 runs on a side" in found.document().lines[0]
 
 

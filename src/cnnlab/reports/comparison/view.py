@@ -7,12 +7,13 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from cnnlab.render.document import Document, TitledTable
-from cnnlab.render.formatting import MISSING, format_epoch, format_loss, pluralize, shorten
+from cnnlab.render.formatting import MISSING, format_count, format_epoch, format_loss, pluralize, shorten
 from cnnlab.render.result import document, figures
 from cnnlab.render.tables import TextTable
 from cnnlab.reports.comparison.result import ComparedGroup, ComparedRuns, ComparedStudies, SharedArm
 from cnnlab.reports.study import text
 from cnnlab.reports.study.view import arm_table, check_table, column_notes
+from cnnlab.stats.paired import McNemarResult
 from cnnlab.stats.sample import Sample
 from cnnlab.studies.result import ArmRecord, SeedRecord, StudyResult
 
@@ -66,18 +67,14 @@ def _as_arm(group: ComparedGroup) -> ArmRecord:
 @document.register
 def _(result: ComparedRuns) -> Document:
     study = as_study(result)
-    lines = [text.headline(study)]
+    tables: list[TitledTable] = [("Groups", arm_table(study).drop_columns(["changes"]))]
     if result.mcnemar is not None:
-        lines.append(result.mcnemar.summary)
-    tables: tuple[TitledTable, ...] = (
-        ("Groups", arm_table(study).drop_columns(["changes"])),
-        ("Cross-checks", check_table(study)),
-        ("Runs", _run_table(result)),
-    )
+        tables.append(("The two trained models on the same images; not their recipes", _mcnemar_table(result.mcnemar)))
+    tables += [("Cross-checks", check_table(study)), ("Runs", _run_table(result))]
     first = result.comparisons[0].a if result.pair_comparison else f"{len(result.comparisons)} groups"
     names = f"{shorten(first, 60)} against {shorten(result.baseline, 60)}"
     title = f"{names}: {text.metric_name(result.metric)} on {shorten(result.data)}"
-    return Document(title, tuple(lines), tables, tuple(_notes(result, study)))
+    return Document(title, (text.headline(study),), tuple(tables), tuple(_notes(result, study)))
 
 
 @figures.register(ComparedRuns)
@@ -88,6 +85,19 @@ def _(result: ComparedRuns) -> dict[str, CaptionedFigure]:
     study = as_study(result)
     description = f"{text.metric_name(result.metric)} of {len(result.groups)} groups of runs. {text.headline(study)}"
     return {"compared": CaptionedFigure(comparison_figure(study, result.groups), description)}
+
+
+def _mcnemar_table(test: McNemarResult) -> TextTable:
+    counts = (test.both_right, test.only_a, test.only_b, test.both_wrong)
+    titles = ("both", f"only {shorten(test.a, 32)}", f"only {shorten(test.b, 32)}", "neither")
+    heads = ("#images", *(f"#right: {title}" for title in titles), "#difference", "#interval", "#McNemar's exact p")
+    row = (
+        *map(format_count, (test.images, *counts)),
+        f"{text.format_signed(100 * test.difference, 2)} points",
+        text.format_interval(test.low, test.high, "accuracy"),
+        text.p_value_cell(test.p),
+    )
+    return TextTable.from_rows(heads, [row])
 
 
 def _run_table(result: ComparedRuns) -> TextTable:
