@@ -67,7 +67,7 @@ def test_runs_that_were_made_tell_how_long_the_others_take(study: Studies, lab: 
 
 
 def test_a_published_accuracy_is_planned_with(study: Studies, lab: Any) -> None:
-    claims = {"slow": {"validation_accuracy": 0.9}}
+    claims = [{"arm": "slow", "published": {"validation_accuracy": 0.9}}]
     known = study(metric="validation_accuracy", claims=claims)
     found = forecast(make_plan(known, "colours", RunContext(device="cpu")), RunIndex(lab.runs))
     assert found.sd == pytest.approx((0.1 / (2 * found.images)) ** 0.5)
