@@ -156,9 +156,9 @@ def broken_start(path: Path) -> None:
     ("damage", "told"),
     [
         (junk_picture, "PATH/example.png: the example image can't be read"),
-        (other_size, "PATH/example.png: the example image does not have the network"),
-        (other_channels, "PATH/example.png: the example image does not have"),
-        (no_class, "PATH/example.json: the example image is none of this run's data"),
+        (other_size, "PATH/example.png: the example image does not belong to"),
+        (other_channels, "PATH/example.png: the example image does not belong to"),
+        (no_class, "PATH/example.png: the example image does not belong to"),
         (broken_start, "the initial weights of RUN are not verified: initial_weights.json is damaged"),
     ],
 )

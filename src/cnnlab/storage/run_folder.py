@@ -188,28 +188,22 @@ class RunFolder:
         path = self.path / "example.png"
         if not path.exists() or not (self.path / "example.json").exists():
             return None
-        about = self._record("example.json", ExampleRecord)
-        data = self.data()
-        step = "name an image with --image"
-        if about.split not in data.splits or not 0 <= about.label < len(data.classes):
-            where = str(self.path / "example.json")
-            raise RunError(
-                "the example image is none of this run's data", where=where, received=str(about), next_step=step
-            )
-        preprocessing = data.preprocessing
-        expected = ("L" if preprocessing.channels == 1 else "RGB", preprocessing.width, preprocessing.height)
+        about, data = self._record("example.json", ExampleRecord), self.data()
+        spec, step = data.preprocessing, "name an image with --image"
+        expected = ("L" if spec.channels == 1 else "RGB", spec.width, spec.height)
         try:
-            with Image.open(io.BytesIO(path.read_bytes())) as opened:
+            with Image.open(io.BytesIO(path.read_bytes())) as image:
                 # Checked before its pixels are read, of which a file from elsewhere may hold very many.
-                found = (opened.mode, *opened.size)
-                pixels = np.asarray(opened) if found == expected else None
+                found = (image.mode, *image.size)
+                pixels = np.asarray(image) if found == expected else None
         # Pillow raises exceptions of many kinds for damaged bytes.
         except Exception as error:
             raise RunError(f"the example image can't be read: {error}", where=str(path), next_step=step) from None
-        if pixels is None:
-            descriptions = ["{}, {} px wide, {} px high".format(*each) for each in (found, expected)]
-            what = "the example image does not have the network's input shape"
-            raise RunError(what, where=str(path), received=descriptions[0], allowed=descriptions[1], next_step=step)
+        if pixels is None or about.split not in data.splits or not 0 <= about.label < len(data.classes):
+            received, allowed = ("{}, {} px wide, {} px high".format(*each) for each in (found, expected))
+            what = "the example image does not belong to this run's data"
+            received = f"{received}, {about}"
+            raise RunError(what, where=str(path), received=received, allowed=allowed, next_step=step)
         return about, pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def write_example(self, about: ExampleRecord, pixels: npt.NDArray[np.uint8]) -> None:
