@@ -112,31 +112,20 @@ def judge_claims(
         study: that the runs are of; its smallest difference counts for losses whose claim has none.
         shortened: as in `Measurements`.
     """
-    return tuple(
-        judge_claim(claim, name, _measurements(claim, name, results, data, seeds, study, shortened), of=of)
-        for name, claim in claims.items()
-    )
-
-
-def _measurements(
-    claim: Claim,
-    name: str,
-    results: Sequence[RunResult],
-    data: DataRecord,
-    seeds: Sequence[int],
-    study: Study | None,
-    shortened: str,
-) -> Measurements:
-    values = [measured_value(name, result) for result in results]
-    scores = [score for result in results if (score := _score(name, result)) is not None]
-    return Measurements(
-        data=named_data(claim, data.source),
-        values=[value for value in values if value is not None],
-        seeds=[seed for seed, value in zip(seeds, values, strict=False) if value is not None],
-        images=scores[0].images if scores else None,
-        delta=study_delta(name, study),
-        shortened=shortened,
-    )
+    records = []
+    for name, claim in claims.items():
+        values = [measured_value(name, result) for result in results]
+        scores = [score for result in results if (score := _score(name, result)) is not None]
+        measured = Measurements(
+            data=named_data(claim, data.source),
+            values=[value for value in values if value is not None],
+            seeds=[seed for seed, value in zip(seeds, values, strict=False) if value is not None],
+            images=scores[0].images if scores else None,
+            delta=study_delta(name, study),
+            shortened=shortened,
+        )
+        records.append(judge_claim(claim, name, measured, of=of))
+    return tuple(records)
 
 
 def named_data(claim: Claim, source: str) -> str:
