@@ -221,7 +221,7 @@ def test_data_without_test_images_is_known_by_its_content_alone(
     found = verify(recipe_file(validation_loss=0.51), runs=folder)
     assert sorted((claim.verdict, claim.n) for claim in found.claims) == [("differs", 6), ("reproduced", 6)]
     assert any(
-        "of 2 different sets of images: which of them its claims speak of is not known" in n for n in found.notes
+        "of 2 different sets of images: it is not known which of them its claims are about" in n for n in found.notes
     )
 
 

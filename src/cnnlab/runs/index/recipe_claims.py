@@ -58,7 +58,7 @@ def judge_recipe_claims(path: Path, runs: Path) -> JudgedExperiments:
 
 
 def judge_run_claims(paths: Iterable[Path]) -> JudgedExperiments:
-    """These runs, and those in these folders, with the claims of their recipes.
+    """Judge the claims of the recipes of these runs, or of the runs in these folders.
 
     Raises:
         RunError: there is no run.
@@ -69,18 +69,18 @@ def judge_run_claims(paths: Iterable[Path]) -> JudgedExperiments:
 def _recipe_names(folder: RunFolder) -> tuple[str, ...]:
     try:
         return folder.recipe_names()
-    except RunError:  # it is left out since it is damaged
+    except RunError:  # a damaged run
         return ()
 
 
 def _judge_groups(
     loaded: list[FinishedRun], skipped: list[SkippedRun], key: Callable[[FinishedRun], str]
 ) -> JudgedExperiments:
-    """The runs that are alike together, judged; those of other data than their recipe's file apart."""
+    """Judge runs of one key together; those on other data than that of their recipe's file in groups of their own."""
     diverged = [SkippedRun(run=run.folder.name, reason="diverged") for run in loaded if run.diverged]
     whole = [run for run in loaded if not run.diverged]
     other, notes = _runs_on_other_data(whole)
-    # What is told of data is that of the newest: of copies, the one that the recipe's file names.
+    # An experiment has the data name of its newest run: of several copies, the one that the recipe's file names.
     whole.sort(key=lambda run: run.file_recipe is not None and run.recipe.data.source == run.file_recipe.data.source)
     groups = group_runs(whole, lambda run: f"{run.folder.path in other}\n{key(run)}")
     experiments = []
@@ -96,14 +96,14 @@ def _judge_groups(
 
 
 def _runs_on_other_data(runs: Iterable[FinishedRun]) -> tuple[set[Path], list[str]]:
-    """The runs whose images are not known to be those of their recipe's file, and what is not clear of the others."""
+    """The runs whose images are not known to be those of their recipe's file; and notes on data that is ambiguous."""
     other: set[Path] = set()
     notes = []
     for group in group_runs((run for run in runs if run.file is not None), lambda run: str(run.file)):
         source = group[0].file_recipe.data.source if group[0].file_recipe else ""
         exact = [run for run in group if run.recipe.data.source == source]
         named = [run for run in group if is_same_source(run.recipe.data.source, source)]
-        # The file names its data, and only runs on it tell what that holds.
+        # The file only names its data; which images those are is known from the runs on it.
         images = {run.images_id for run in exact if run.images_id} or {run.images_id for run in named if run.images_id}
         ours = [
             *exact,
@@ -113,14 +113,14 @@ def _runs_on_other_data(runs: Iterable[FinishedRun]) -> tuple[set[Path], list[st
         other |= {run.folder.path for run in group} - {run.folder.path for run in ours}
         if len(images) > 1:
             what = f"The runs of {group[0].stem} on {file_name(source)} are of {len(images)} different sets of images"
-            notes.append(f"{what}: which of them its claims speak of is not known, and each is judged by itself.")
+            notes.append(f"{what}: it is not known which of them its claims are about, so each is judged by itself.")
     return other, notes
 
 
 def _without_verdict_on_other_data(claim: ClaimRecord, source: str, data: str) -> ClaimRecord:
     """A claim that names no data was published for that of the recipe's file; on other data it is not judged.
 
-    A count that is equal is so whatever the images are.
+    A count that is equal stays so, since it does not depend on the images.
     """
     if claim.data or claim.verdict in ("equal", "not measured"):
         return claim
@@ -132,24 +132,24 @@ def _without_verdict_on_other_data(claim: ClaimRecord, source: str, data: str) -
 
 
 def _disallowed_changes(run: FinishedRun, recipe: Recipe) -> list[str]:
-    """What a run has otherwise than a recipe, as `--set` says it, and may not have."""
+    """The settings in which a run differs from a recipe and may not, as `--set` takes them."""
     ours, theirs = run.settings, experiment_settings(recipe)
     keys = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
     keys -= {*IGNORED_KEYS, SOURCE_KEY}
-    # More epochs than the recipe's are another training; fewer are the same one cut short.
+    # More epochs than the recipe's are another training; fewer are the same one, shortened.
     shorter = run.recipe.train.epochs <= recipe.train.epochs
     keys -= {key for key in SHORTENING_KEYS if key in ours and (key != "train.epochs" or shorter)}
     return [format_override(key, ours.get(key, "none")) for key in sorted(keys)]
 
 
 def _claims_key(run: FinishedRun) -> str:
-    """The same for runs that differ in their seeds alone, and of which the same is claimed."""
+    """The same for runs that differ only in their seeds and have the same claims."""
     claims = (run.file_recipe or run.recipe).claims
     return "\n".join([run.experiment_key, *(f"{name}: {claim!r}" for name, claim in claims.items())])
 
 
 def _comparable_key(run: FinishedRun) -> str:
-    """The same for runs whose figures may be taken together: a copy of the same images is the same data."""
+    """The same for runs whose figures can be pooled: copies of the same images are the same data."""
     kept = {key: value for key, value in run.settings.items() if key not in (*IGNORED_KEYS, SOURCE_KEY)}
     images = run.images_id or file_name(run.data.source)
     return "\n".join([images, *(format_override(key, value) for key, value in sorted(kept.items()))])
