@@ -184,16 +184,14 @@ def test_json_has_what_was_put_in_and_every_step() -> None:
 
 
 WRONG: list[tuple[dict[str, Any], list[str]]] = [
-    ({"image": [[1, 2], [3]]}, ["image[1]: not all rows are of one size", "1 number", "2 numbers, as in image[0]"]),
-    ({"image": [[[1]], [[1, 2]]]}, ["image[1]: not all channels are of one size", "1×2", "1×1, as in image[0]"]),
+    ({"image": [[1, 2], [3]]}, ["image: this is not a grid of numbers", "[[1, 2], [3]]", "H×W or C×H×W, rows of one"]),
+    ({"image": [[[1]], [[1, 2]]]}, ["image: this is not a grid of numbers"]),
+    ({"image": 5}, ["image: this is not a grid of numbers", "received: 5"]),
+    ({"kernel": [[[[[1]]]]]}, ["kernel: this is not a grid of numbers", "F×C×H×W"]),
     ({"image": [[1, "2"]]}, ["image[0][1]: this is not a number", "'2'"]),
     ({"image": [[1, True]]}, ["image[0][1]: this is not a number", "True"]),
-    ({"image": [[1, float("nan")]]}, ["image[0][1]: this number is out of range", "nan", "a finite number"]),
-    ({"image": [[10**101]]}, ["image[0][0]: this number is out of range", "to 1e100"]),
-    ({"image": [[1e-320]]}, ["image[0][0]: this number is out of range", "1e-320", "from 1e-100"]),
-    ({"image": [[1], 5]}, ["image[1]: not all rows are of one size", "received: a single value"]),
-    ({"image": 5}, ["image: the image is not nested as it should be", "a single value", "H×W (2 levels)"]),
-    ({"kernel": [[[[[1]]]]]}, ["a list 5 levels deep", "F×C×H×W (4 levels)"]),
+    ({"image": [[1, float("nan")]]}, ["image[0][1]: this is not a number", "nan", "a finite number"]),
+    ({"image": [[10**101]]}, ["image[0][0]: this is not a number", "to 1e100"]),
     ({"kernel": [[[1]], [[2]]]}, ["the kernel and the image have different channels", "2 channels", "F×1×H×W"]),
     ({"kernel": [[1] * 6]}, ["kernel: the kernel is larger than the padded image", "1×6", "up to 3×5"]),
     ({"kernel": [[1, 1]], "dilation": 5}, ["1×2, dilation 5×5"]),
@@ -202,7 +200,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"dilation": (1, 2, 3)}, ["dilation: this is no dilation", "(1, 2, 3)", "two (vertical, horizontal)"]),
     ({"padding": -1}, ["padding: this is no padding", "from 0 on", "or 'same'"]),
     ({"padding": "same", "stride": 2}, ["padding 'same' needs stride 1", "stride 2×2"]),
-    ({"padding": 3, "padding_mode": "reflect"}, ["reflected padding must be smaller", "3 for 3 rows"]),
+    ({"padding": 3, "padding_mode": "reflect"}, ["reflected padding must be smaller", "3 for 3 pixels"]),
     (
         {"padding_mode": "zero"},
         ["padding_mode: there is no such padding mode", "reflect, replicate, zeros", "'zeros'?"],

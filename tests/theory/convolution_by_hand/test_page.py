@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.errors import UsageError
 from cnnlab.theory.convolution_by_hand.compute import convolve
 from cnnlab.theory.convolution_by_hand.page import render_page, step_number
 from cnnlab.theory.convolution_by_hand.result import Convolution
@@ -52,13 +51,6 @@ def test_the_tables_and_the_data_of_the_script_are_the_results(found: Convolutio
 def test_nothing_is_loaded_from_elsewhere() -> None:
     page = render_page(FOUND)
     assert not re.search(r"https?://|url\(|@import| src=| href=|innerHTML", page)
-
-
-def test_too_large_a_page_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"too large for a page(.|\n)*90,000 products(.|\n)*up to 50,000"):
-        render_page(convolve([[1] * 102] * 102, [[1] * 3] * 3))
-    with pytest.raises(UsageError, match=r"40,000 pixels"):
-        render_page(convolve([[1] * 200] * 200, [[1]], stride=10))
 
 
 @pytest.mark.full

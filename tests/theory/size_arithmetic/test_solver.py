@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from cnnlab.theory.size_arithmetic.compute import solve_kernel, solve_output, solve_padding
 from cnnlab.theory.size_arithmetic.result import NearbySetting
-from cnnlab.theory.size_arithmetic.solver import SizeSolver
-from cnnlab.theory.size_arithmetic.window import Window
+from cnnlab.theory.size_arithmetic.window import SizeSolver, Window
 
 FEW = st.integers(1, 7)
 # Each example tries many values.

@@ -5,15 +5,30 @@ Source: V. Dumoulin, F. Visin: A guide to convolution arithmetic for deep learni
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from itertools import product as all_pairs
-from typing import Any
+from typing import Any, cast
 
-from cnnlab.theory.convolution_by_hand.inputs import ConvolutionSetup, Exact, Map, validated_setup
-from cnnlab.theory.convolution_by_hand.result import Convolution, ConvolutionStep, Number, Product, format_factor
+import numpy as np
 
-# A whole number that a float holds exactly is written without a point.
-_MAX_EXACT_INT = 2**53
+from cnnlab.errors import UsageError, comma_separated, did_you_mean
+from cnnlab.render.formatting import format_shape, pluralize
+from cnnlab.theory.convolution_by_hand.inputs import Exact, exact_array, size_pair
+from cnnlab.theory.convolution_by_hand.result import (
+    Convolution,
+    ConvolutionStep,
+    Number,
+    PaddingMode,
+    Pair,
+    Product,
+    format_factor,
+)
+from cnnlab.theory.output_size import output_size
+
+# All products are kept and shown; more are no work for a hand.
+_MAX_PRODUCTS, _MAX_PIXELS = 100_000, 100_000
+# The padding modes, by numpy's names.
+_PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge"}
 
 
 def convolve(
@@ -55,77 +70,75 @@ def convolve(
     >>> result.step_at(0, 1).text
     '1·2 + 10·3 = 32'
     """
-    setup = validated_setup(image, kernel, bias, stride, padding, dilation, padding_mode, flip)
-    padded = [_padded(setup, channel) for channel in setup.image]
-    high, wide = setup.output_size
-    places = all_pairs(range(len(setup.kernels)), range(high), range(wide))
-    steps = tuple(_step(setup, padded, *index) for index in places)
-    sums = [step.sum for step in steps]
-    rows = [sums[start : start + wide] for start in range(0, len(sums), wide)]
-    maps = [rows[start : start + high] for start in range(0, len(rows), high)]
+    pixels = exact_array(image, "image", (2, 3))
+    weights = exact_array(kernel, "kernel", (2, 3, 4))
+    channels, kernels = pixels[(None,) * (3 - pixels.ndim)], weights[(None,) * (4 - weights.ndim)]
+    biases = None if bias is None else exact_array(bias, "bias", (0, 1)).reshape(-1)
+    step, gap = size_pair(stride, "stride", 1), size_pair(dilation, "dilation", 1)
+    around = "same" if isinstance(padding, str) and padding == "same" else size_pair(padding, "padding", 0)
+    _check_options(channels, kernels, biases, step, around, padding_mode)
+    margins = _margins(around, kernels.shape[2:], gap)
+    high, wide = _output_size(channels.shape, kernels.shape, step, gap, margins, padding_mode)
+    padded = np.pad(channels, ((0, 0), *margins), mode=_PAD_MODES[padding_mode])  # type: ignore[call-overload]
+    steps = tuple(
+        _step(channels, padded, kernels, biases, index, step, gap, margins, flip)
+        for index in np.ndindex(len(kernels), high, wide)
+    )
+    sums = np.array([one.sum for one in steps], dtype=object).reshape(len(kernels), high, wide).tolist()
     return Convolution(
         operation="true convolution" if flip else "cross-correlation",
         flip=flip,
-        stride=setup.stride,
-        padding=setup.padding,
-        margins=setup.margins,
-        padding_mode=setup.padding_mode,
-        dilation=setup.dilation,
-        bias=None if setup.bias is None else _numbers(setup.bias),
-        image=_numbers(setup.image),
+        stride=step,
+        padding=around,
+        margins=margins,
+        padding_mode=cast(PaddingMode, padding_mode),
+        dilation=gap,
+        bias=None if biases is None else _numbers(biases),
+        image=_numbers(channels),
         padded=_numbers(padded),
-        kernels=_numbers(setup.kernels),
-        output=maps if setup.several else maps[0],
+        kernels=_numbers(kernels),
+        output=sums if weights.ndim == 4 else sums[0],
         steps=steps,
     )
 
 
-def _padded(setup: ConvolutionSetup, channel: Map) -> Map:
-    """A channel with its padding."""
-    rows, columns = (
-        [_source(index, size, setup.padding_mode) for index in range(-before, size + behind)]
-        for size, (before, behind) in zip(setup.image_size, setup.margins, strict=True)
-    )
-    return [[0 if row is None or column is None else channel[row][column] for column in columns] for row in rows]
-
-
-def _source(index: int, size: int, padding_mode: str) -> int | None:
-    """The row (column) of the image whose pixels an index in or around it has; None for zeros."""
-    if 0 <= index < size:
-        return index
-    if padding_mode == "zeros":
-        return None
-    if padding_mode == "replicate":
-        return min(max(index, 0), size - 1)
-    return -index if index < 0 else 2 * (size - 1) - index
-
-
-def _step(setup: ConvolutionSetup, padded: list[Map], kernel: int, row: int, column: int) -> ConvolutionStep:
-    """One output element; `padded` holds the channels with their padding."""
-    (high, wide), (image_high, image_wide) = setup.kernel_size, setup.image_size
-    (top, _), (left, _) = setup.margins
+def _step(
+    channels: Any,
+    padded: Any,
+    kernels: Any,
+    biases: Any,
+    index: tuple[int, ...],
+    stride: Pair,
+    dilation: Pair,
+    margins: tuple[Pair, Pair],
+    flip: bool,
+) -> ConvolutionStep:
+    """One output element, by its kernel, row and column."""
+    kernel, row, column = index
+    high, wide = kernels.shape[2:]
     products = []
-    total: Exact = 0 if setup.bias is None else setup.bias[kernel]
-    for channel, m, n in ((c, m, n) for c in range(len(padded)) for m in range(high) for n in range(wide)):
-        at_row = row * setup.stride[0] + m * setup.dilation[0]
-        at_column = column * setup.stride[1] + n * setup.dilation[1]
-        from_row, from_column = (high - 1 - m, wide - 1 - n) if setup.flip else (m, n)
-        pixel, weight = padded[channel][at_row][at_column], setup.kernels[kernel][channel][from_row][from_column]
+    total: Exact = 0 if biases is None else biases[kernel]
+    for channel, m, n in np.ndindex(kernels.shape[1:]):
+        at_row = row * stride[0] + m * dilation[0]
+        at_column = column * stride[1] + n * dilation[1]
+        image_row, image_column = at_row - margins[0][0], at_column - margins[1][0]
+        weight_row, weight_column = (high - 1 - m, wide - 1 - n) if flip else (m, n)
+        pixel, weight = padded[channel, at_row, at_column], kernels[kernel, channel, weight_row, weight_column]
         total += pixel * weight
         products.append(
             Product(
                 channel=channel,
-                row=at_row - top,
-                column=at_column - left,
-                padding=not (0 <= at_row - top < image_high and 0 <= at_column - left < image_wide),
+                row=image_row,
+                column=image_column,
+                padding=not (0 <= image_row < channels.shape[1] and 0 <= image_column < channels.shape[2]),
                 pixel=_number(pixel),
-                weight_row=from_row,
-                weight_column=from_column,
+                weight_row=weight_row,
+                weight_column=weight_column,
                 weight=_number(weight),
                 product=_number(pixel * weight),
             )
         )
-    bias = None if setup.bias is None else _number(setup.bias[kernel])
+    bias = None if biases is None else _number(biases[kernel])
     terms = [product.text for product in products] + ([] if bias is None else [f"{format_factor(bias)} (bias)"])
     return ConvolutionStep(
         kernel=kernel,
@@ -140,12 +153,95 @@ def _step(setup: ConvolutionSetup, padded: list[Map], kernel: int, row: int, col
 
 def _number(value: Exact) -> Number:
     """An exact number as Python's own, to the 17 digits that a float has; a whole one has no point."""
-    if isinstance(value, int):
-        return value
-    if value.denominator == 1 and abs(value) < _MAX_EXACT_INT:
-        return value.numerator
-    return float(value)
+    return int(value) if value.denominator == 1 else float(value)
 
 
-def _numbers(value: Any) -> Any:
-    return [_numbers(item) for item in value] if isinstance(value, list) else _number(value)
+def _numbers(array: Any) -> Any:
+    return np.vectorize(_number, otypes=[object])(array).tolist()
+
+
+def _margins(padding: Pair | str, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+    """Padding in front and behind; of an odd sum, torch's 'same' puts the larger half behind."""
+    if not isinstance(padding, str):
+        return (padding[0], padding[0]), (padding[1], padding[1])
+    high, wide = (dilation[axis] * (kernel[axis] - 1) for axis in (0, 1))
+    return (high // 2, high - high // 2), (wide // 2, wide - wide // 2)
+
+
+def _check_options(image: Any, kernels: Any, biases: Any, stride: Pair, padding: Pair | str, padding_mode: str) -> None:
+    if kernels.shape[1] != len(image):
+        raise UsageError(
+            "the kernel and the image have different channels",
+            where="kernel",
+            received=pluralize(kernels.shape[1], "channel"),
+            allowed=pluralize(len(image), "channel"),
+            next_step="give each kernel the image's channels; several kernels for one channel are F×1×H×W",
+        )
+    if padding_mode not in _PAD_MODES:
+        raise UsageError(
+            "there is no such padding mode",
+            where="padding_mode",
+            received=str(padding_mode),
+            allowed=comma_separated(_PAD_MODES),
+            next_step=did_you_mean(str(padding_mode), _PAD_MODES),
+        )
+    if biases is not None and len(biases) != len(kernels):
+        raise UsageError(
+            "each kernel has one bias",
+            where="bias",
+            received=pluralize(len(biases), "number"),
+            allowed=pluralize(len(kernels), "number"),
+        )
+    if padding == "same" and stride != (1, 1):
+        raise UsageError(
+            "padding 'same' needs stride 1",
+            where="padding",
+            received=f"stride {format_shape(stride)}",
+            next_step="give the padding as a number",
+        )
+
+
+def _output_size(
+    image: tuple[int, ...],
+    kernels: tuple[int, ...],
+    stride: Pair,
+    dilation: Pair,
+    margins: tuple[Pair, Pair],
+    padding_mode: str,
+) -> Pair:
+    """The output's height and width, from the shapes C×H×W and F×C×H×W.
+
+    Raises:
+        UsageError: the kernel does not fit, the padding reflects more than there is, or it is too much to keep.
+    """
+    for (front, behind), size in zip(margins, image[1:], strict=True):
+        if padding_mode == "reflect" and max(front, behind) >= size:
+            raise UsageError(
+                "reflected padding must be smaller than the image",
+                where="padding",
+                received=f"{max(front, behind)} for {pluralize(size, 'pixel')}",
+                allowed=f"up to {size - 1}",
+                next_step="pad less, or use the mode 'replicate'",
+            )
+    padded = [size + sum(margin) for size, margin in zip(image[1:], margins, strict=True)]
+    high, wide = (
+        output_size(padded[axis], kernels[2 + axis], stride[axis], dilation=dilation[axis]).size for axis in (0, 1)
+    )
+    if min(high, wide) < 1:
+        raise UsageError(
+            "the kernel is larger than the padded image",
+            where="kernel",
+            received=f"{format_shape(kernels[2:])}, dilation {format_shape(dilation)}",
+            allowed=f"up to {format_shape(padded)}, padding and the gaps of a dilation included",
+            next_step="make the kernel smaller, or pad more",
+        )
+    products, pixels = math.prod(kernels) * high * wide, math.prod(padded) * image[0]
+    if products > _MAX_PRODUCTS or pixels > _MAX_PIXELS:
+        raise UsageError(
+            "this is too much to be worked out by hand",
+            where="image",
+            received=f"{products:,} products, {pixels:,} pixels",
+            allowed=f"up to {_MAX_PRODUCTS:,} of each",
+            next_step="cut out a piece of the image, or compute it with torch.nn.functional.conv2d",
+        )
+    return high, wide

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cnnlab.render.document import Document, Formula, TitledTable
 from cnnlab.render.formatting import format_shape, wrap
@@ -45,7 +45,7 @@ def _(result: Convolution) -> Document:
         note = f"{len(step.products)} products, {padding} of them with padding."
         return Document(title(result), (*lines, _step_formula(result, step)), tuple(terms), (note,))
     grids = [*_image_grids(result), *_kernel_grids(result), *_output_grids(result)]
-    tables = [(grid.title, _grid_table(grid)) for grid in grids if grid.fits and len(grids) <= _MAX_TABLES]
+    tables = [(grid.title, grid.table()) for grid in grids if grid.fits_page and len(grids) <= _MAX_TABLES]
     if len(result.steps) > _MAX_SUMS:
         note = f"{len(result.steps):,} output elements: --at ROW,COLUMN shows one, --json all."
         return Document(title(result), lines, tuple(tables), (note,))
@@ -133,33 +133,41 @@ def _terms_table(result: Convolution, step: ConvolutionStep) -> TitledTable:
 
 @dataclass(frozen=True)
 class _Grid:
-    """A map of numbers with a title; `rows` and `columns` number it, `marked` cells are coloured."""
+    """The cells of a map by row and column, with a title; `marked` cells are coloured."""
 
     title: str
-    cells: list[list[str]]
-    rows: Sequence[int]
-    columns: Sequence[int]
+    cells: dict[Pair, str]
     marked: set[Pair] = field(default_factory=set)
     colour: str = "test"
 
     @property
-    def fits(self) -> bool:
+    def rows(self) -> list[int]:
+        return sorted({row for row, _ in self.cells})
+
+    @property
+    def columns(self) -> list[int]:
+        return sorted({column for _, column in self.cells})
+
+    @property
+    def fits_page(self) -> bool:
         return len(self.rows) <= _MAX_ROWS and len(self.columns) <= _MAX_COLUMNS
+
+    def table(self) -> TextTable:
+        rows = [[str(row), *(self.cells[row, column] for column in self.columns)] for row in self.rows]
+        return TextTable.from_rows(["row", *(f"#{column}" for column in self.columns)], rows)
 
     def cropped(self, limit: int) -> _Grid:
         """The cells around the marked ones, where there are more than `limit` rows or columns."""
-        starts = [min((cell[axis] for cell in self.marked), default=0) for axis in (0, 1)]
-        rows, columns = (
-            _crop(numbers, start, limit) for numbers, start in zip((self.rows, self.columns), starts, strict=True)
-        )
-        if (len(rows), len(columns)) == (len(self.rows), len(self.columns)):
+        rows = _crop(self.rows, min(row for row, _ in self.marked), limit)
+        columns = _crop(self.columns, min(column for _, column in self.marked), limit)
+        cells = {at: text for at, text in self.cells.items() if at[0] in rows and at[1] in columns}
+        if len(cells) == len(self.cells):
             return self
-        cells = [[self.cells[row - self.rows[0]][column - self.columns[0]] for column in columns] for row in rows]
-        return _Grid(f"{self.title}, cropped", cells, rows, columns, self.marked, self.colour)
+        return replace(self, title=f"{self.title}, cropped", cells=cells)
 
     @property
     def cell_width(self) -> float:
-        return max(_CELL, *(8.0 * len(text) + 10 for row in self.cells for text in row))
+        return max(_CELL, *(8.0 * len(text) + 10 for text in self.cells.values()))
 
     @property
     def width(self) -> float:
@@ -173,72 +181,57 @@ class _Grid:
         """Draw with the upper left corner at a point."""
         drawing.text(x, y + 10, self.title, size=SMALL + 1, bold=True)
         left, top, wide = x + _LINE, y + _HEAD, self.cell_width
-        for at, column in enumerate(self.columns):
-            drawing.text(left + wide * (at + 0.5), top - 6, str(column), size=9.5, colour="muted", anchor="middle")
-        for row_at, row in enumerate(self.rows):
-            middle = top + _CELL * (row_at + 0.5)
+        rows, columns = self.rows, self.columns
+        for column in columns:
+            middle = left + wide * (column - columns[0] + 0.5)
+            drawing.text(middle, top - 6, str(column), size=9.5, colour="muted", anchor="middle")
+        for row in rows:
+            middle = top + _CELL * (row - rows[0] + 0.5)
             drawing.text(left - 5, middle + 4, str(row), size=9.5, colour="muted", anchor="end")
-            for at, column in enumerate(self.columns):
-                corner = left + wide * at, top + _CELL * row_at
-                if (row, column) in self.marked:
-                    drawing.rectangle(*corner, wide, _CELL, fill=self.colour, opacity=0.22)
-                drawing.rectangle(*corner, wide, _CELL, stroke="line")
-                drawing.text(corner[0] + wide / 2, middle + 4.5, self.cells[row_at][at], size=13, anchor="middle")
+        for (row, column), text in self.cells.items():
+            corner = left + wide * (column - columns[0]), top + _CELL * (row - rows[0])
+            if (row, column) in self.marked:
+                drawing.rectangle(*corner, wide, _CELL, fill=self.colour, opacity=0.22)
+            drawing.rectangle(*corner, wide, _CELL, stroke="line")
+            drawing.text(corner[0] + wide / 2, corner[1] + _CELL / 2 + 4.5, text, size=13, anchor="middle")
 
 
-def _crop(numbers: Sequence[int], start: int, limit: int) -> range:
+def _crop(numbers: list[int], start: int, limit: int) -> list[int]:
     """At most `limit` neighbouring numbers, with `start` among the first."""
-    first = min(max(start - 1, numbers[0]), max(numbers[-1] + 1 - limit, numbers[0]))
-    return range(first, min(first + limit, numbers[-1] + 1))
+    first = max(min(numbers.index(start) - 1, len(numbers) - limit), 0)
+    return numbers[first : first + limit]
 
 
 def _grid(
     title: str, values: Sequence[Sequence[Number]], marked: set[Pair] | None = None, colour: str = "test"
 ) -> _Grid:
-    high, wide = _grid_size(values)
-    cells = [[str(value) for value in row] for row in values]
-    return _Grid(title, cells, range(high), range(wide), marked or set(), colour)
-
-
-def _grid_table(grid: _Grid) -> TextTable:
-    rows = [[str(row), *cells] for row, cells in zip(grid.rows, grid.cells, strict=True)]
-    return TextTable.from_rows(["row", *(f"#{column}" for column in grid.columns)], rows)
+    cells = {(row, column): str(value) for row, line in enumerate(values) for column, value in enumerate(line)}
+    return _Grid(title, cells, marked or set(), colour)
 
 
 def _image_grids(result: Convolution, marked: set[Pair] | None = None) -> list[_Grid]:
     """Each channel with its padding in parentheses."""
     (top, _), (left, _), (high, wide) = *result.margins, _grid_size(result.image[0])
-    rows, columns = (
-        range(-start, size - start) for start, size in zip((top, left), _grid_size(result.padded[0]), strict=True)
-    )
     padded = ", padding in parentheses" if result.padded != result.image else ""
-    return [
-        _Grid(
-            f"image{_channel(result, channel)}{padded}",
-            [
-                [
-                    str(value) if 0 <= row < high and 0 <= column < wide else f"({value})"
-                    for column, value in zip(columns, values, strict=True)
-                ]
-                for row, values in zip(rows, grid, strict=True)
-            ],
-            rows,
-            columns,
-            marked or set(),
-            "train",
-        )
-        for channel, grid in enumerate(result.padded)
-    ]
+    grids = []
+    for channel, values in enumerate(result.padded):
+        cells = {
+            (row, column): str(value) if 0 <= row < high and 0 <= column < wide else f"({value})"
+            for row, line in enumerate(values, -top)
+            for column, value in enumerate(line, -left)
+        }
+        grids.append(_Grid(f"image{_channel(result, channel)}{padded}", cells, marked or set(), "train"))
+    return grids
 
 
 def _kernel_grids(result: Convolution) -> list[_Grid]:
     grids = []
     for number, (written, used) in enumerate(zip(result.kernels, result.used_kernels, strict=True)):
-        name = f"kernel {number}" if result.several else "kernel"
         for channel in range(len(result.image)):
-            grids.append(_grid(f"{name}{_channel(result, channel)}, as written", written[channel]))
+            name = f"kernel{f' {number}' if result.several else ''}{_channel(result, channel)}"
+            grids.append(_grid(f"{name}, as written", written[channel]))
             if result.flip:
-                grids.append(_grid(f"{name}{_channel(result, channel)}, flipped", used[channel]))
+                grids.append(_grid(f"{name}, flipped", used[channel]))
     return grids
 
 
@@ -271,20 +264,21 @@ def _(result: Convolution) -> str:
     inner = max(sum(widths) + 3 * _GAP + output.width, text_width(heading, 15))
     # In a font of one width a letter takes at most 0.62 of its size.
     texts = wrap(f"{step_name(result, step)} = {step.text}", int(inner / (13 * 0.62)))
+    line_height = max(line[0].height for line in lines) + _LINE
+    height = max(line_height * len(lines), output.height + _LINE)
     top = _EDGE + 2 * _LINE
-    height = max(sum(line[0].height + _LINE for line in lines), output.height + _LINE)
     drawing = SvgDrawing(
         inner + 2 * _EDGE, top + height + _LINE * len(texts) + _EDGE, "convolution", f"{heading} = {step.text}"
     )
     drawing.text(_EDGE, _EDGE + 10, heading, size=15, bold=True)
-    y = top
-    for line in lines:
-        x, middle = _EDGE, y + _HEAD + _CELL * len(line[1].rows) / 2
+    for number, line in enumerate(lines):
+        x, y = _EDGE, top + number * line_height
         for grid, width, sign in zip(line, widths, "·= ", strict=True):
             grid.draw(drawing, x, y)
-            drawing.text(x + width + _GAP / 2, middle + 6, sign.strip(), size=20, colour="muted", anchor="middle")
+            drawing.text(
+                x + width + _GAP / 2, y + line_height / 2, sign.strip(), size=20, colour="muted", anchor="middle"
+            )
             x += width + _GAP
-        y += max(grid.height for grid in line) + _LINE
     output.draw(drawing, _EDGE + sum(widths) + 3 * _GAP, top)
     for number, text in enumerate(texts):
         drawing.text(_EDGE, top + height + _LINE * (number + 0.6), text, mono=True, size=13)

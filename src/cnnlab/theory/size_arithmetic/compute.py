@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import ceil as round_up
 from math import floor
 from typing import Any
 
@@ -19,8 +17,7 @@ from cnnlab.theory.size_arithmetic.result import (
     SizeSolution,
     SolverValue,
 )
-from cnnlab.theory.size_arithmetic.solver import MAX_SIZE, SizeSolver, Unknown
-from cnnlab.theory.size_arithmetic.window import Window, runs
+from cnnlab.theory.size_arithmetic.window import MAX_SIZE, SizeSolver, Unknown, Window, runs
 
 
 def solve_output(
@@ -63,8 +60,7 @@ def solve_output(
     """
     given = {"size": size, "kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
     kind = {"pool": pool, "ceil": ceil, "transposed": transposed, "output_padding": output_padding}
-    query = _validated_query("output", **given, **kind)
-    _check_channels(query, channels, filters)
+    query = _validated_query("output", channels=channels, filters=filters, **given, **kind)
     for axis in query.axes:
         _check_output(query.window(axis))
     axes = tuple(_axis_output(query.window(axis), axis) for axis in query.axes)
@@ -209,7 +205,7 @@ def _axis_solution(solver: SizeSolver, axis: Axis) -> AxisSolution:
     # An odd padding in all, divided as torch's padding='same' divides it: one more behind.
     plain = not (solver.window.pool or solver.window.transposed)
     if solver.unknown == "padding" and plain and exact is not None and exact.denominator > 1 and exact > 0:
-        unequal = (floor(exact), round_up(exact))
+        unequal = (floor(exact), floor(exact) + 1)
     return AxisSolution(
         axis=axis,
         value=best.value if best else None,
@@ -222,16 +218,9 @@ def _axis_solution(solver: SizeSolver, axis: Axis) -> AxisSolution:
 
 
 def _nearest(solver: SizeSolver) -> tuple[NearbySetting, ...]:
+    names = ("size", "kernel", "stride", "padding", "output", "output_padding")
     return tuple(
-        NearbySetting(
-            change=change,
-            size=window.size,
-            kernel=window.kernel,
-            stride=window.stride,
-            padding=window.padding,
-            output=window.output or 0,
-            output_padding=window.output_padding,
-        )
+        NearbySetting(change=change, **{name: getattr(window, name) for name in names})
         for change, window in solver.nearest()
     )
 
@@ -241,66 +230,63 @@ def _merged(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else tuple(values)
 
 
-def _validated_query(unknown: Unknown, **given: Any) -> SizeQuery:
+def _validated_query(
+    unknown: Unknown, *, channels: int | None = None, filters: int | None = None, **given: Any
+) -> SizeQuery:
     """The question, with the stride's default.
 
     Raises:
         UsageError: a quantity out of its range, or some that do not go together.
     """
-    flags = {name: bool(given.pop(name)) for name in ("pool", "ceil", "transposed")}
+    pool, ceil, transposed = (bool(given.pop(name)) for name in ("pool", "ceil", "transposed"))
     sizes = {name: _validated_size(name, value) for name, value in given.items() if value is not None}
-    _check_kind(output_padding=sizes["output_padding"], **flags)
-    tied = unknown == "kernel" and flags["pool"] and "stride" not in sizes
+    for name, count in (("channels", channels), ("filters", filters)):
+        if count is not None:
+            _validated_size(name, count)
+    output_padding = sizes["output_padding"] not in (0, (0, 0))
+    rules = [
+        (pool and transposed, "a pool is not transposed", "keep one of them"),
+        (
+            ceil and not pool,
+            "only pools round up: torch's convolutions have no ceil mode",
+            "leave ceil out, or add pool",
+        ),
+        (
+            output_padding and not transposed,
+            "only transposed convolutions have output padding",
+            "leave it out, or add transposed",
+        ),
+        (pool and filters is not None, "a pool has no filters: it keeps the channels", "leave the filters out"),
+        (
+            not pool and (channels is None) != (filters is None),
+            "the parameters of a convolution need channels and filters",
+            "give both, or neither",
+        ),
+    ]
+    for broken, message, next_step in rules:
+        if broken:
+            raise UsageError(message, next_step=next_step)
+    tied = unknown == "kernel" and pool and "stride" not in sizes
     if unknown != "stride" and not tied:
-        sizes.setdefault("stride", sizes["kernel"] if flags["pool"] else 1)
-    query = SizeQuery(**sizes, **flags, tied=tied)
+        sizes.setdefault("stride", sizes["kernel"] if pool else 1)
+    query = SizeQuery(**sizes, pool=pool, ceil=ceil, transposed=transposed, tied=tied)
     for axis in query.axes:
         _check_paddings(query.window(axis), unknown)
     return query
 
 
 def _validated_size(name: str, value: Any) -> SizeOrPair:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        return _validated_number(name, value, value)
-    if len(value) != 2:
+    numbers = tuple(value) if isinstance(value, list | tuple) else (value,)
+    lowest = 0 if "padding" in name else 1
+    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
+    if not whole or len(numbers) not in (1, 2) or not lowest <= min(numbers) <= max(numbers) <= MAX_SIZE:
         raise UsageError(
-            f"{name.replace('_', ' ')} is one number or two",
+            f"{name.replace('_', ' ')} must be a whole number, or two",
             where=name,
             received=str(value),
-            allowed="one for both dimensions, or (vertical, horizontal)",
+            allowed=f"{lowest} to {MAX_SIZE:,}: one for both dimensions, or (vertical, horizontal)",
         )
-    return _validated_number(name, value[0], value), _validated_number(name, value[1], value)
-
-
-def _validated_number(name: str, number: Any, received: Any) -> int:
-    lowest = 0 if name in ("padding", "output_padding") else 1
-    if isinstance(number, bool) or not isinstance(number, int) or not lowest <= number <= MAX_SIZE:
-        raise UsageError(
-            f"{name.replace('_', ' ')} must be a whole number",
-            where=name,
-            received=str(received),
-            allowed=f"{lowest} to {MAX_SIZE:,}",
-        )
-    return number
-
-
-def _check_kind(*, pool: bool, ceil: bool, transposed: bool, output_padding: SizeOrPair) -> None:
-    if pool and transposed:
-        raise UsageError("a pool is not transposed", received="pool and transposed", next_step="keep one of them")
-    if ceil and not pool:
-        raise UsageError(
-            "only pools round up: torch's convolutions have no ceil mode",
-            where="ceil",
-            received="ceil without pool",
-            next_step="leave ceil out, or add pool",
-        )
-    if output_padding not in (0, (0, 0)) and not transposed:
-        raise UsageError(
-            "only transposed convolutions have output padding",
-            where="output_padding",
-            received=str(output_padding),
-            next_step="leave it out, or add transposed",
-        )
+    return numbers if len(numbers) == 2 else numbers[0]
 
 
 def _check_paddings(window: Window, unknown: Unknown) -> None:
@@ -312,7 +298,7 @@ def _check_paddings(window: Window, unknown: Unknown) -> None:
             allowed=f"0 to {window.kernel // 2}",
         )
     largest = max(window.stride, window.dilation)
-    if unknown != "stride" and window.output_padding >= largest and window.output_padding:
+    if unknown != "stride" and window.output_padding >= largest:
         raise UsageError(
             "output padding must be less than the stride or the dilation",
             where="output_padding",
@@ -321,41 +307,16 @@ def _check_paddings(window: Window, unknown: Unknown) -> None:
         )
 
 
-def _check_channels(query: SizeQuery, channels: int | None, filters: int | None) -> None:
-    for name, value in (("channels", channels), ("filters", filters)):
-        if value is not None:
-            _validated_number(name, value, value)
-    if query.pool and filters is not None:
-        raise UsageError(
-            "a pool has no filters: it keeps the channels",
-            where="filters",
-            received=str(filters),
-            next_step="leave the filters out",
-        )
-    if not query.pool and (channels is None) != (filters is None):
-        missing, present = ("filters", "channels") if filters is None else ("channels", "filters")
-        raise UsageError(
-            f"the parameters of a {query.kind} need channels and filters",
-            where=missing,
-            received=f"{present} alone",
-            next_step=f"give the {missing}, too",
-        )
-
-
 def _check_output(window: Window) -> None:
-    padded = window.size + 2 * window.padding
-    if window.transposed:
-        whole = int(window.exact)
-        if whole > MAX_SIZE:
-            raise UsageError("the output is too large", received=f"{whole:,} pixels", allowed=f"up to {MAX_SIZE:,}")
-        if window.output is None:
-            raise UsageError(
-                "the padding cuts off the whole output",
-                where="padding",
-                received=f"padding {window.padding}, of {whole + 2 * window.padding} pixels",
-                allowed=f"up to {(whole + 2 * window.padding - 1) // 2}",
-            )
-    elif window.output is None:
+    if window.transposed and not 1 <= window.exact <= MAX_SIZE:
+        raise UsageError(
+            "the output of the transposed convolution has no possible size",
+            where="padding" if window.exact < 1 else "size",
+            received=f"{int(window.exact):,} pixels, with padding {window.padding} cut off on each side",
+            allowed=f"1 to {MAX_SIZE:,} pixels",
+        )
+    if window.output is None:
+        padded = window.size + 2 * window.padding
         raise UsageError(
             f"a window of {window.extent} pixels does not fit on {padded}",
             where="kernel",

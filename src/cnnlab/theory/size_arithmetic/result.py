@@ -10,8 +10,7 @@ from typing import Literal, TypeAlias
 
 from cnnlab.records import Record
 from cnnlab.render.result import Result
-from cnnlab.theory.size_arithmetic.solver import Change, SizeSolver, Unknown
-from cnnlab.theory.size_arithmetic.window import Window
+from cnnlab.theory.size_arithmetic.window import Change, SizeSolver, Unknown, Window
 
 SizeOrPair: TypeAlias = int | tuple[int, int]
 Axis = Literal["both", "rows", "columns"]
@@ -56,17 +55,11 @@ class SizeQuery(Record):
 
     def window(self, axis: Axis) -> Window:
         """The window along one dimension; 1 stands for an unknown kernel or stride, 0 for an unknown padding."""
-        return Window(
-            size=self.along("size", axis) or 0,
-            kernel=self.along("kernel", axis) or 1,
-            stride=self.along("stride", axis) or 1,
-            padding=self.along("padding", axis) or 0,
-            dilation=self.along("dilation", axis) or 1,
-            pool=self.pool,
-            ceil=self.ceil,
-            transposed=self.transposed,
-            output_padding=self.along("output_padding", axis) or 0,
-        )
+        lowest = {"kernel": 1, "stride": 1, "padding": 0}
+        names = ("size", "kernel", "stride", "padding", "dilation", "output_padding")
+        sizes = {name: self.along(name, axis) for name in names}
+        known = {name: lowest[name] if size is None else size for name, size in sizes.items()}
+        return Window(**known, pool=self.pool, ceil=self.ceil, transposed=self.transposed)
 
     def solver(self, axis: Axis, unknown: Unknown) -> SizeSolver:
         """The question along one dimension."""

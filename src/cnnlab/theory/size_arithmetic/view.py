@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from math import ceil, floor
 from typing import Any
 
 from cnnlab.render.document import Document, Formula, TitledTable
@@ -19,14 +20,11 @@ from cnnlab.theory.size_arithmetic.result import (
     Axis,
     AxisOutput,
     AxisSolution,
-    NearbySetting,
     OutputSizeResult,
     Run,
-    SizeQuery,
     SizeSolution,
 )
-from cnnlab.theory.size_arithmetic.solver import SizeSolver
-from cnnlab.theory.size_arithmetic.window import Window
+from cnnlab.theory.size_arithmetic.window import SizeSolver, Window
 
 _DIMENSIONS = {"both": "rows and columns", "rows": "rows", "columns": "columns"}
 # A table shows so many values and runs of pixels; the JSON has all.
@@ -43,19 +41,14 @@ def _(result: OutputSizeResult) -> Document:
     if result.shape:
         lines.append(f"output: {_sizes(result.shape)} (channels × height × width)")
     if result.filters:
-        high, wide = (query.window(axis).kernel for axis in (query.axes[0], query.axes[-1]))
-        product = f"{result.filters}·{result.channels}·{high}·{wide} + {result.filters}"
+        kernel = [query.window(axis).kernel for axis in (query.axes[0], query.axes[-1])]
+        product = f"{result.filters}·{result.channels}·{kernel[0]}·{kernel[1]} + {result.filters}"
         counts = f"{result.weights:,} + {result.filters:,} = {result.parameters:,}"
-        lines.append(
-            Formula(
-                f"parameters = {product} = {counts}", rf"\text{{parameters}} = {_latex(product)} = {_latex(counts)}"
-            )
-        )
-    near = [(item.axis, setting) for item in result.axes for setting in item.nearest]
-    tables = _nearby_table(query, near)
+        lines.append(_formula(f"parameters = {product} = {counts}"))
+    tables = _nearby_table(result)
     if any(item.left_over or item.unseen or item.unseen_padding or item.empty for item in result.axes):
-        tables = (_coverage_table(result), *tables)
-    return Document(f"Output of a {query.kind}: {_sizes(result.size)}", tuple(lines), tables)
+        tables = [_coverage_table(result), *tables]
+    return Document(f"Output of a {query.kind}: {_sizes(result.size)}", tuple(lines), tuple(tables))
 
 
 @document.register
@@ -64,7 +57,6 @@ def _(result: SizeSolution) -> Document:
     symbol = {"padding": "P", "kernel": "F", "stride": "S"}[unknown]
     lines = _formulas(symbol, [(item.axis, query.solver(item.axis, unknown), item.exact) for item in result.axes])
     tables = [_values_table(unknown, item) for item in result.axes if len(item.answers) > 1]
-    near = [(item.axis, setting) for item in result.axes for setting in item.nearest]
     notes = [
         f"{_axis_prefix(item.axis)}{item.unequal[0]} in front and {item.unequal[1]} behind would fit, as "
         "padding='same' does in torch."
@@ -73,7 +65,7 @@ def _(result: SizeSolution) -> Document:
     ]
     title = f"{unknown.capitalize()} of a {query.kind}, {_sizes(result.size)} → {_sizes(result.output)}"
     value = _sizes(getattr(result, unknown))
-    return Document(f"{title}: {value}", tuple(lines), (*tables, *_nearby_table(query, near)), tuple(notes))
+    return Document(f"{title}: {value}", tuple(lines), (*tables, *_nearby_table(result)), tuple(notes))
 
 
 def format_fraction(value: Fraction | str) -> str:
@@ -83,22 +75,28 @@ def format_fraction(value: Fraction | str) -> str:
     ('33/2 = 16.5', '95/3 ≈ 31.67')
     """
     value = Fraction(value)
-    if value.denominator == 1:
-        return str(value).replace("-", "−")
-    decimals = f"{float(value):.10g}" if Fraction(f"{float(value):.10g}") == value else f"{float(value):.2f}"
-    return f"{value} {'=' if Fraction(decimals) == value else '≈'} {decimals}".replace("-", "−")
+    decimals = f"{round(float(value), 2):g}"
+    equal = "=" if Fraction(decimals) == value else "≈"
+    text = str(value) if value.denominator == 1 else f"{value} {equal} {decimals}"
+    return text.replace("-", "−")
 
 
 def _formulas(symbol: str, axes: Sequence[tuple[Axis, SizeSolver, str | None]]) -> list[str | Formula]:
     """The formula solved for the unknown: in letters, then with the numbers of each dimension."""
-    lines: list[str | Formula] = [_formula(f"{symbol} = ", _fraction(axes[0][1]))]
+    lines: list[str | Formula] = [_formula(f"{symbol} = ", *_fraction(axes[0][1]))]
     for axis, solver, exact in axes:
         if exact is not None:
-            numbers = _letter_values(solver)
-            above, below, rest = (_substituted(text, numbers) for text in _fraction(solver))
-            head = f"{_axis_prefix(axis)}{symbol} = "
-            lines.append(_formula(head, (above, below, f"{rest} = {format_fraction(exact)}")))
+            above, below, rest = (_with_numbers(text, solver) for text in _fraction(solver))
+            rest += f" = {format_fraction(exact)}"
+            lines.append(_formula(f"{_axis_prefix(axis)}{symbol} = ", above, below, rest))
     return lines
+
+
+def _with_numbers(text: str, solver: SizeSolver) -> str:
+    window = solver.window
+    values = (window.size, window.kernel, window.stride, window.padding, window.dilation, window.output_padding)
+    numbers = dict(zip("WFSPDAO", map(str, (*values, solver.output)), strict=True))
+    return re.sub("[WFSPDAO]", lambda letter: numbers[letter[0]], text)
 
 
 def _fraction(solver: SizeSolver) -> tuple[str, str, str]:
@@ -125,18 +123,8 @@ def _fraction(solver: SizeSolver) -> tuple[str, str, str]:
     return (f"{above} + D − 1", "D", "") if dilated else (above, "", "")
 
 
-def _letter_values(solver: SizeSolver) -> dict[str, str]:
-    window = solver.window
-    values = (window.size, window.kernel, window.stride, window.padding, window.dilation, window.output_padding)
-    return dict(zip("WFSPDAO", map(str, (*values, solver.output)), strict=True))
-
-
-def _substituted(text: str, numbers: dict[str, str]) -> str:
-    return re.sub("[WFSPDAO]", lambda letter: numbers[letter[0]], text)
-
-
-def _formula(head: str, fraction: tuple[str, str, str]) -> Formula:
-    above, below, rest = fraction
+def _formula(head: str, above: str = "", below: str = "", rest: str = "") -> Formula:
+    """A formula with at most one fraction in it; its denominator is "" for 1."""
     if not below:
         return Formula(f"{head}{above}{rest}", _latex(f"{head}{above}{rest}"))
     text = f"{head}({above}) / {f'({below})' if ' ' in below else below}{rest}"
@@ -144,14 +132,12 @@ def _formula(head: str, fraction: tuple[str, str, str]) -> Formula:
 
 
 def _rounded_formula(window: Window, item: AxisOutput) -> Formula:
-    exact = window.exact
-    left, right = ("⌈", "⌉") if window.ceil else ("⌊", "⌋")
-    whole = -(-exact.numerator // exact.denominator) if window.ceil else exact.numerator // exact.denominator
-    text = f"{_axis_prefix(item.axis)}{left}{exact}{right} = {whole}"
+    left, right, whole = ("⌈", "⌉", ceil(window.exact)) if window.ceil else ("⌊", "⌋", floor(window.exact))
+    text = f"{_axis_prefix(item.axis)}{left}{window.exact}{right} = {whole}"
     if whole != item.size:
         # Torch leaves out a window that would begin behind the image.
         text += f", less 1 that begins behind the image = {item.size}"
-    return Formula(text, _latex(text))
+    return _formula(text)
 
 
 def _latex(text: str) -> str:
@@ -204,16 +190,20 @@ def _values_table(unknown: str, item: AxisSolution) -> TitledTable:
     return title, TextTable.from_rows([f"#{unknown}", "fits exactly", "#left over"], rows)
 
 
-def _nearby_table(query: SizeQuery, nearby: Sequence[tuple[Axis, NearbySetting]]) -> tuple[TitledTable, ...]:
-    if not nearby:
-        return ()
-    names = ["size", "kernel", "stride", "padding", *(["output_padding"] if query.transposed else []), "output"]
+def _nearby_table(result: OutputSizeResult | SizeSolution) -> list[TitledTable]:
+    names = ["size", "kernel", "stride", "padding", "output"]
+    if result.question.transposed:
+        names.insert(-1, "output_padding")
     rows = [
-        [_DIMENSIONS[axis], item.change.replace("_", " "), *(str(getattr(item, name)) for name in names)]
-        for axis, item in nearby
+        [_DIMENSIONS[item.axis], near.change.replace("_", " "), *(str(getattr(near, name)) for name in names)]
+        for item in result.axes
+        for near in item.nearest
     ]
-    table = TextTable.from_rows(["dimension", "change", *(f"#{name.replace('_', ' ')}" for name in names)], rows)
-    return (("The nearest that fit exactly", table if len(query.axes) > 1 else table.drop_columns(["dimension"])),)
+    titles = ["dimension", "change", *(f"#{name.replace('_', ' ')}" for name in names)]
+    table = TextTable.from_rows(titles, rows)
+    if len(result.axes) == 1:
+        table = table.drop_columns(["dimension"])
+    return [("The nearest that fit exactly", table)] if rows else []
 
 
 def _axis_prefix(axis: Axis) -> str:
@@ -228,8 +218,7 @@ def _sizes(value: Any) -> str:
 
 # Longer rows of pixels are drawn from so far before their end, where what is left over is seen.
 _MAX_CELLS = 60
-_MARGIN, _TITLE, _LANE, _LEGEND = 16.0, 40.0, 14.0, 24.0
-_MIN_WIDTH = 460.0
+_CELL, _LANE, _MARGIN, _TITLE = 20.0, 14.0, 16.0, 40.0
 _LEGEND_TEXTS = {
     False: "blue: image; outlined: padding; red: covered by no window; bars: windows with the number of their output",
     True: "blue: output; outlined: cut off; red: reached by no input; bars: what one pixel of the input reaches",
@@ -240,84 +229,63 @@ _LEGEND_TEXTS = {
 def _(result: OutputSizeResult) -> str:
     """The windows under their row of pixels; one row of pixels for each dimension."""
     query = result.question
-    rows = [_PixelRow(query.window(item.axis)) for item in result.axes]
+    windows = [query.window(item.axis) for item in result.axes]
+    shown = [_shown_pixels(window) for window in windows]
     legend = _LEGEND_TEXTS[query.transposed]
-    width = 2 * _MARGIN + max(_MIN_WIDTH, text_width(legend, SMALL), *(row.width for row in rows))
-    height = 2 * _MARGIN + sum(row.height for row in rows) + _LEGEND
-    drawing = SvgDrawing(width, height, "sizes", f"The windows of a {query.kind} under their row of pixels.")
+    width = 2 * _MARGIN + max(text_width(legend, SMALL), *(_CELL * len(pixels) for pixels in shown))
+    heights = [_TITLE + _CELL + _LANE * (_num_lanes(window) + 1) for window in windows]
+    drawing = SvgDrawing(
+        width, 3 * _MARGIN + sum(heights), "sizes", f"The windows of a {query.kind} under their row of pixels."
+    )
     top = _MARGIN
-    for row, item in zip(rows, result.axes, strict=True):
+    for window, pixels, height, item in zip(windows, shown, heights, result.axes, strict=True):
         exact = "" if item.fits else f" (exactly {item.exact})"
-        ends = "" if row.whole else f"; the last {len(row.shown)} pixels"
-        title = f"{_DIMENSIONS[item.axis]}: {row.window.size} → {item.size}{exact}{ends}"
+        ends = f"; the last {len(pixels)} pixels" if pixels.start > -window.padding else ""
+        title = f"{_DIMENSIONS[item.axis]}: {window.size} → {item.size}{exact}{ends}"
         drawing.text(_MARGIN, top + 13, title, bold=True)
-        row.draw(drawing, top + _TITLE)
-        top += row.height
-    drawing.text(_MARGIN, height - _MARGIN, legend, size=SMALL, colour="muted")
+        _draw_row(drawing, window, pixels, top + _TITLE)
+        top += height
+    drawing.text(_MARGIN, top + _MARGIN, legend, size=SMALL, colour="muted")
     return drawing.to_svg(standalone=True)
 
 
-class _PixelRow:
-    """A row of pixels with the windows that slide over it, in lanes below."""
+def _shown_pixels(window: Window) -> range:
+    """The end of the padded row of pixels, with the last window, which may stick out."""
+    end = max(window.num_pixels + window.padding, window.pixels(window.num_windows - 1)[-1] + 1)
+    return range(max(-window.padding, end - _MAX_CELLS), end)
 
-    def __init__(self, window: Window) -> None:
-        """Lay out the row's end."""
-        last = max(window.num_pixels + window.padding, window.pixels(window.num_windows - 1)[-1] + 1)
-        first = max(-window.padding, last - _MAX_CELLS)
-        self.window = window
-        self.shown = range(first, last)
-        self.whole = first == -window.padding
-        self.cell = 26.0 if len(self.shown) <= 16 else 16.0
-        self.uncovered = set(window.uncovered())
-        self.numbers = [n for n in range(window.num_windows) if window.pixels(n)[-1] >= first]
-        # Windows in one lane don't overlap.
-        self.lanes = min(-(-window.extent // window.stride), len(self.numbers))
 
-    @property
-    def width(self) -> float:
-        return len(self.shown) * self.cell
+def _num_lanes(window: Window) -> int:
+    """How many lanes the windows need, so that those in one lane do not overlap."""
+    return min(-(-window.extent // window.stride), window.num_windows)
 
-    @property
-    def height(self) -> float:
-        return _TITLE + self.cell + 6 + self.lanes * _LANE + 12
 
-    def draw(self, drawing: SvgDrawing, top: float) -> None:
-        for pixel in self.shown:
-            self._draw_pixel(drawing, pixel, top)
-        for order, number in enumerate(self.numbers):
-            self._draw_window(drawing, number, top + self.cell + 6 + order % self.lanes * _LANE)
-
-    def _left(self, pixel: int) -> float:
-        return _MARGIN + (pixel - self.shown.start) * self.cell
-
-    def _draw_pixel(self, drawing: SvgDrawing, pixel: int, top: float) -> None:
-        inner = 0 <= pixel < self.window.num_pixels
-        if pixel >= self.window.num_pixels + self.window.padding:
-            return  # only a window that sticks out reaches here
-        shape = (self._left(pixel) + 1, top, self.cell - 2, self.cell - 2)
+def _draw_row(drawing: SvgDrawing, window: Window, shown: range, top: float) -> None:
+    uncovered = set(window.uncovered())
+    for pixel in shown[: window.num_pixels + window.padding - shown.start]:
+        inner, lost = 0 <= pixel < window.num_pixels, pixel in uncovered
+        left = _MARGIN + (pixel - shown.start) * _CELL
+        colour = "bad" if lost else "train" if inner else "muted"
+        if inner or lost:
+            drawing.rectangle(left + 1, top, _CELL - 2, _CELL - 2, fill=colour, opacity=0.25)
+        drawing.rectangle(left + 1, top, _CELL - 2, _CELL - 2, stroke=colour)
         if inner:
-            drawing.rectangle(*shape, fill="train", opacity=0.22)
-        if pixel in self.uncovered:
-            drawing.rectangle(*shape, fill="bad", opacity=0.35)
-        colour = "bad" if pixel in self.uncovered else "train" if inner else "muted"
-        drawing.rectangle(*shape, stroke=colour)
-        if inner and (pixel % 5 == 0 or pixel == self.window.num_pixels - 1 or self.cell > 20):
-            middle = self._left(pixel) + self.cell / 2
-            drawing.text(middle, top - 5, str(pixel), size=9, colour="muted", anchor="middle")
-
-    def _draw_window(self, drawing: SvgDrawing, number: int, top: float) -> None:
-        pixels = self.window.pixels(number)
-        shown = [pixel for pixel in pixels if pixel >= self.shown.start]
-        name = "input" if self.window.transposed else "output"
-        title = f"{name} {number}: pixels {pixels[0]} to {pixels[-1]}"
-        reached = any(0 <= pixel < self.window.num_pixels for pixel in pixels)
-        colour = "muted" if self.window.transposed and not reached else "train"
-        ends = [(self._left(shown[0]) + 2, top + 6), (self._left(shown[-1]) + self.cell - 2, top + 6)]
-        drawing.line(ends, stroke=colour)
-        for pixel in shown:
-            # Neighbours touch, so that a window without gaps is one bar.
-            gap = 2.0 if pixels.step > 1 or pixel == shown[0] else 0.0
-            room = self.cell - gap - (2.0 if pixels.step > 1 or pixel == shown[-1] else 0.0)
-            drawing.rectangle(self._left(pixel) + gap, top, room, _LANE - 2, fill=colour, title=title)
-        middle = self._left(shown[0]) + self.cell / 2
-        drawing.text(middle, top + 9, str(number), size=9, colour="paper", anchor="middle")
+            drawing.text(left + _CELL / 2, top - 5, str(pixel), size=9, colour="muted", anchor="middle")
+    name = "input" if window.transposed else "output"
+    for number in range(window.num_windows):
+        pixels = [pixel for pixel in window.pixels(number) if pixel >= shown.start]
+        if not pixels:
+            continue
+        lane = top + _CELL + _LANE * (number % _num_lanes(window)) + 4
+        first, last = (_MARGIN + (pixel - shown.start) * _CELL for pixel in (pixels[0], pixels[-1]))
+        drawing.line([(first + 2, lane + 6), (last + _CELL - 2, lane + 6)], stroke="train")
+        for pixel in pixels:
+            drawing.rectangle(
+                _MARGIN + (pixel - shown.start) * _CELL + 2,
+                lane,
+                _CELL - 4,
+                _LANE - 2,
+                fill="train",
+                title=f"{name} {number}: pixels {window.pixels(number)[0]} to {window.pixels(number)[-1]}",
+            )
+        drawing.text(first + _CELL / 2, lane + 9, str(number), size=9, colour="paper", anchor="middle")

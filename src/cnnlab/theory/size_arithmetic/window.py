@@ -1,12 +1,22 @@
-"""A window that slides along one dimension: the formula's output size, torch's, and the pixels it covers."""
+"""A window that slides along one dimension: its output size, the pixels it covers, and one quantity from the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil, floor
+from typing import Any, Literal
 
 from cnnlab.theory.output_size import output_size
+
+Unknown = Literal["output", "padding", "kernel", "stride"]
+Change = Literal["output", "size", "kernel", "stride", "padding", "output_padding"]
+
+# More than any image has, and few enough to go through pixel by pixel.
+MAX_SIZE = 65_536
+# How far a quantity is changed in search of one that fits.
+MAX_DISTANCE = 1000
 
 
 @dataclass(frozen=True)
@@ -40,8 +50,7 @@ class Window:
         14, with dilation as in section 5.1.
         """
         if self.transposed:
-            whole = (self.size - 1) * self.stride + self.extent - 2 * self.padding + self.output_padding
-            return Fraction(whole)
+            return Fraction((self.size - 1) * self.stride + self.extent - 2 * self.padding + self.output_padding)
         return output_size(self.size, self.kernel, self.stride, 2 * self.padding, self.dilation).exact
 
     @property
@@ -51,13 +60,10 @@ class Window:
             return None
         if self.pool and 2 * self.padding > self.kernel:
             return None
-        exact = self.exact
-        whole = exact.numerator // exact.denominator
-        if self.ceil:
-            whole = -(-exact.numerator // exact.denominator)
-            # The last window has to begin inside the image or the padding in front of it.
-            if (whole - 1) * self.stride >= self.size + self.padding:
-                whole -= 1
+        whole = ceil(self.exact) if self.ceil else floor(self.exact)
+        # The last window of a pool that rounds up has to begin inside the image or the padding in front of it.
+        if self.ceil and (whole - 1) * self.stride >= self.size + self.padding:
+            whole -= 1
         return whole if whole >= 1 else None
 
     @property
@@ -98,11 +104,13 @@ class Window:
 
     def cut_off(self) -> list[int]:
         """The windows that cover padding only."""
-        return [number for number in range(self.num_windows) if not self._covers_pixels(self.pixels(number))]
-
-    def _covers_pixels(self, pixels: range) -> bool:
-        first = pixels.start if pixels.start >= 0 else pixels.start % pixels.step
-        return first < min(pixels.stop, self.num_pixels)
+        firsts = [number * self.stride - self.padding for number in range(self.num_windows)]
+        return [
+            number
+            for number, first in enumerate(firsts)
+            # The first pixel that is not in the padding in front, against the end of the window and of the image.
+            if max(first, first % self.dilation) >= min(first + self.extent, self.num_pixels)
+        ]
 
 
 def runs(positions: Iterable[int]) -> tuple[tuple[int, int], ...]:
@@ -118,3 +126,89 @@ def runs(positions: Iterable[int]) -> tuple[tuple[int, int], ...]:
         else:
             spans.append((pixel, pixel))
     return tuple(spans)
+
+
+@dataclass(frozen=True)
+class SizeSolver:
+    """A window with an unknown quantity, whose value in `window` does not count.
+
+    `output` is the wanted output size; it is not used where the output is the unknown. `tied`: the stride equals the
+    kernel, as a pool's does by default.
+    """
+
+    window: Window
+    unknown: Unknown
+    output: int = 0
+    tied: bool = False
+
+    @property
+    def exact(self) -> Fraction | None:
+        """The value by the formula solved for the unknown; None where every value gives the same output."""
+        window = self.window
+        if self.unknown == "output":
+            return window.exact
+        # A transposed convolution follows the same formula with input and output exchanged.
+        size, output = (
+            (self.output - window.output_padding, window.size) if window.transposed else (window.size, self.output)
+        )
+        padded = size + 2 * window.padding
+        if self.unknown == "padding":
+            return Fraction((output - 1) * window.stride + window.extent - size, 2)
+        if self.unknown == "stride":
+            return Fraction(padded - window.extent, output - 1) if output > 1 else None
+        if self.tied:
+            return Fraction(padded + window.dilation - 1, output - 1 + window.dilation)
+        return Fraction(padded - (output - 1) * window.stride - 1, window.dilation) + 1
+
+    def with_value(self, value: int) -> Window:
+        """The window with a value for the unknown."""
+        window = _changed(self.window, self.unknown, value)
+        return replace(window, stride=value) if self.tied else window
+
+    def values(self) -> list[int]:
+        """Every value with which torch gives the wanted output; kernels and strides up to the padded size."""
+        window = self.window
+        candidates = range(1, (self.output if window.transposed else window.size) + 2 * window.padding + 1)
+        if self.unknown == "padding":
+            # Rounding accounts for less than a stride.
+            exact = floor(self.exact or 0)
+            candidates = range(max(exact - window.stride, 0), min(exact + window.stride, MAX_SIZE) + 1)
+        return [value for value in candidates if self.with_value(value).output == self.output]
+
+    def nearest(self) -> Iterator[tuple[Change, Window]]:
+        """Windows that fit exactly, each with one known quantity changed by as little as possible."""
+        changes: list[Change] = ["output", "size", "kernel", "stride", "padding"]
+        changes += ["output_padding"] if self.window.transposed else []
+        for change in changes:
+            if change == self.unknown or (change == "stride" and self.tied):
+                continue
+            for distance in range(1, MAX_DISTANCE):
+                solved = [self._fitting_window(change, sign * distance) for sign in (-1, 1)]
+                # A window over padding alone is no advice.
+                fitting = [window for window in solved if window and window.padding < window.extent]
+                yield from ((change, window) for window in fitting)
+                if fitting:
+                    break
+
+    def _fitting_window(self, change: Change, distance: int) -> Window | None:
+        """The window that fits exactly when one quantity is changed by a distance; None if there is none."""
+        value = distance + (self.output if change == "output" else getattr(self.window, change))
+        if value < (0 if "padding" in change else 1):
+            return None
+        if change == "output":
+            changed = replace(self, output=value)
+        else:
+            changed = replace(self, window=_changed(self.window, change, value))
+        if self.unknown == "output":
+            return changed.window if changed.window.fits else None
+        lowest = 0 if self.unknown == "padding" else 1
+        exact = changed.exact if changed.exact is not None else Fraction(lowest)
+        if exact.denominator > 1 or not lowest <= exact <= MAX_SIZE:
+            return None
+        window = changed.with_value(int(exact))
+        return window if window.fits and window.output == changed.output else None
+
+
+def _changed(window: Window, name: str, value: int) -> Window:
+    changed: dict[str, Any] = {name: value}
+    return replace(window, **changed)
