@@ -89,12 +89,12 @@ class ArrayStore:
         first = np.asarray(self.arrays[0])
         if len(self.arrays) == 1:
             return np.take(first, indices, axis=0)
-        found = np.empty((len(indices), *first.shape[1:]), dtype=first.dtype)
+        rows = np.empty((len(indices), *first.shape[1:]), dtype=first.dtype)
         which, row = np.divmod(indices, len(first))
         for number, array in enumerate(self.arrays):
-            here = which == number
-            found[here] = np.take(np.asarray(array), row[here], axis=0)
-        return found
+            is_here = which == number
+            rows[is_here] = np.take(np.asarray(array), row[is_here], axis=0)
+        return rows
 
 
 def _concatenate(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:

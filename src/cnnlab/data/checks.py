@@ -91,14 +91,14 @@ def check_source(name: str, context: RunContext = LOCAL) -> SourceReport:
 def _build_report(source: DataSource, images: list[_ScannedImage], issues: list[SourceIssue]) -> SourceReport:
     splits = {split: _count_split(source, split) for split in source.splits}
     train = splits["train"].per_class if "train" in splits else {}
-    found = [
+    all_issues = [
         *issues,
         *_imbalance_issues(train),
         *_extension_issues(images),
         *_size_issues(images),
         *_duplicate_issues(images, source.classes),
     ]
-    problems = (SourceProblem(kind=f.kind, file=f.file, message=f.message, fatal=f.fatal) for f in found)
+    problems = (SourceProblem(kind=f.kind, file=f.file, message=f.message, fatal=f.fatal) for f in all_issues)
     return SourceReport(
         source=source.name,
         images=sum(count.images for count in splits.values()),
@@ -138,8 +138,8 @@ def _inspect_arrays(source: DataSource, progress: ProgressCallback) -> Iterator[
         labels, names = source.labels(split), source.image_names(split)
         pixels = source.pixels(split, np.arange(len(labels)), spec, progress)
         for row, name in enumerate(names):
-            found = hashlib.blake2b(pixels[row].tobytes(), digest_size=16).hexdigest()
-            yield _ScannedImage(split, int(labels[row]), name, (spec.height, spec.width), found)
+            pixel_hash = hashlib.blake2b(pixels[row].tobytes(), digest_size=16).hexdigest()
+            yield _ScannedImage(split, int(labels[row]), name, (spec.height, spec.width), pixel_hash)
 
 
 def _imbalance_issues(per_class: Mapping[str, int]) -> Iterator[SourceIssue]:

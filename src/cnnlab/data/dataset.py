@@ -127,10 +127,10 @@ class Dataset:
             KeyError: there is no test split.
         """
         if self._has_fixed_test:
-            what = [f"{self.source.name}/test"]
+            images = [f"{self.source.name}/test"]
         else:
-            what = sorted(self.source.image_ids(*self.indices["test"]))
-        return hashlib.sha256(json.dumps([sorted(self.classes), what]).encode()).hexdigest()[:24]
+            images = sorted(self.source.image_ids(*self.indices["test"]))
+        return hashlib.sha256(json.dumps([sorted(self.classes), images]).encode()).hexdigest()[:24]
 
     @cached_property
     def content_digest(self) -> str:
@@ -251,8 +251,8 @@ def find_files(name: str, root: Path | None = None) -> Path:
     Raises:
         SourceError: there is none; suggests the nearest catalogue name.
     """
-    given = expand_home(name)
-    for path in (given, *(base / given for base in data_roots(root))):
+    relative = expand_home(name)
+    for path in (relative, *(base / relative for base in data_roots(root))):
         if path.exists():
             return path
     raise SourceError(
@@ -271,9 +271,9 @@ def input_spec(data: Data, root: Path | None = None) -> InputSpec:
         SourceError: as `open_dataset`.
     """
     if data.source in CATALOGUE:
-        known = catalogue.dataset_info(data.source)
-        channels, (height, width) = data.channels or known.channels, data.size or (known.height, known.width)
-        return InputSpec(channels, height, width, _selected_classes(data, known.classes))
+        info = catalogue.dataset_info(data.source)
+        channels, (height, width) = data.channels or info.channels, data.size or (info.height, info.width)
+        return InputSpec(channels, height, width, _selected_classes(data, info.classes))
     source = open_folder(find_files(data.source, root))
     stats = source.sample_headers()
     height, width = data.size or _target_size(source.spec_from_headers(stats))

@@ -97,8 +97,9 @@ def task(chunk):
 def test_a_file_that_ends_or_holds_up_a_worker_is_named(tmp_path, monkeypatch, content, words):
     (tmp_path / "bad_task.py").write_text(TASK)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(pool, "TIMEOUT_S", 3)
-    monkeypatch.setattr(pool, "FILE_TIMEOUT_S", 3)
+    if content == b"sleep":  # long enough for a worker's start on a busy machine
+        monkeypatch.setattr(pool, "TIMEOUT_S", 10)
+        monkeypatch.setattr(pool, "FILE_TIMEOUT_S", 10)
     task = importlib.import_module("bad_task").task
     items = [ImageItem(row, f"cat/{row}.png", content if row == 2 else b"") for row in range(4)]
     try:

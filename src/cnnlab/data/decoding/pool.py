@@ -93,10 +93,10 @@ class InspectTask:
 
 
 def _inspect(file: bytes | Path) -> ImageFault | InspectedImage:
-    found = try_inspect(file)
-    if isinstance(found, ImageFault):
-        return found
-    header, pixels = found
+    inspected = try_inspect(file)
+    if isinstance(inspected, ImageFault):
+        return inspected
+    header, pixels = inspected
     return InspectedImage(header, hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest())
 
 
@@ -170,8 +170,8 @@ def _start_workers(number: int) -> ProcessPoolExecutor:
 def _submit(executor: ProcessPoolExecutor, task: ImageTask, chunk: Chunk) -> Future[list[Reply]]:
     """Submit a chunk, which may start a process.
 
-    A new process would import the caller's script again, which a script without a `__main__` guard does not survive,
-    and would take its first modules from the current folder, whatever lies there. Neither is wanted.
+    Without the changes here a new process would import the caller's script, which fails where that has no `__main__`
+    guard, and would import its first modules from the current folder.
     """
     main, safe_path = sys.modules["__main__"], os.environ.get("PYTHONSAFEPATH")
     sys.modules["__main__"] = ModuleType("__main__")

@@ -46,8 +46,8 @@ class DataSource(Protocol):
         name: what the recipe calls it: a catalogue name, or the folder's or archive's path as it was given.
         classes: the class names; a label is an index into them.
         splits: the splits that the source brings itself; "train" is always one of them.
-        is_fixed: whether the name and the split alone say which images these are: so for a published set, not for a
-            folder. Asking a fixed source for labels may open the split's files.
+        is_fixed: whether the name and the split alone determine the images, as of a published set and not of a folder.
+            Asking a fixed source for labels may open the split's files.
     """
 
     @property

@@ -78,8 +78,8 @@ def find_local(name: str, roots: Sequence[Path]) -> Path | None:
 
     `shapes` is generated, never read: None.
     """
-    found = next(_local_copies(dataset_info(name), roots), None)
-    return found[1] if found else None
+    copy = next(_local_copies(dataset_info(name), roots), None)
+    return copy[1] if copy else None
 
 
 def estimate_download_s(name: str, timeout_s: float = 3.0) -> float | None:

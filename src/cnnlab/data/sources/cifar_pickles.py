@@ -97,16 +97,16 @@ class _CifarUnpickler(pickle.Unpickler):
     """An unpickler whose names are its own methods: nothing is imported, and no class can be reached or changed."""
 
     def find_class(self, module: str, name: str) -> Any:
-        known = {
+        methods = {
             "numpy.core.multiarray._reconstruct": self._reconstruct,
             "numpy._core.multiarray._reconstruct": self._reconstruct,
             "numpy.ndarray": self._ndarray,
             "numpy.dtype": self._dtype,
             "_codecs.encode": self._encode,
         }
-        if f"{module}.{name}" not in known:
+        if f"{module}.{name}" not in methods:
             raise _UnexpectedContentError(f"the name {module}.{name}"[:100])
-        return known[f"{module}.{name}"]
+        return methods[f"{module}.{name}"]
 
     def _reconstruct(self, kind: Any, *_: Any) -> _Array:
         if kind != self._ndarray:

@@ -104,8 +104,8 @@ def _svhn(files: Sequence[NamedBytes]) -> Decoded:
 
     ((name, content),) = files
     try:
-        found = loadmat(io.BytesIO(content), variable_names=["X", "y"])
-        images, labels = found["X"], found["y"].reshape(-1).astype(np.int64)
+        arrays = loadmat(io.BytesIO(content), variable_names=["X", "y"])
+        images, labels = arrays["X"], arrays["y"].reshape(-1).astype(np.int64)
     except Exception as broken:  # scipy raises a different type for nearly every kind of damage
         raise _content_error(name, f"{type(broken).__name__}: {broken}") from broken
     if images.dtype != np.uint8 or images.shape[:3] != (32, 32, 3):

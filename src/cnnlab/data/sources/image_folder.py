@@ -37,7 +37,7 @@ HEADER_SAMPLE_SIZE = 32
 
 @dataclass(frozen=True)
 class HeaderStats:
-    """What the headers of images say.
+    """The channels and sizes in the headers of images.
 
     Attributes:
         channels: 1 where all images are grey, else 3.
@@ -90,8 +90,8 @@ def open_folder(path: str | Path) -> ImageFolder:
     """Open a folder or an archive (.zip, .tar, .tar.gz, .tgz) of class folders.
 
     Only names are read, no image, and of an archive that has not changed since it was last opened not even those;
-    `cnnlab.data.sources.class_folders.find_class_folders` says which folders are splits and which classes. The source's
-    name is the path as it is given; "~" stands for the home folder.
+    `cnnlab.data.sources.class_folders.find_class_folders` describes which folders are splits and which classes. The
+    source's name is the path as it is given; "~" stands for the home folder.
 
     Raises:
         SourceError: it is not there, is unsafe (links, paths that lead outside), or holds no usable classes; all

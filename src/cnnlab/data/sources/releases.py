@@ -40,7 +40,7 @@ class Release:
     Attributes:
         file_format: the file format.
         files: for each split, the names of its files, in the order of its images.
-        folders: where the unpacked files may be, seen from the data folder ("." where their names can't be those of
+        folders: where the unpacked files may be, relative to the data folder ("." where their names can't be those of
             another data set); the first is also their folder in `archive`.
         archive: the archive that holds the files; None where each file is downloaded by itself.
         downloads: the files, where there is no archive.

@@ -143,8 +143,8 @@ def _unknown_model(name: str) -> SpecError:
     if not name.startswith(_TIMM_PREFIX):
         steps.append(did_you_mean(name, list_models()))
     if has_timm and not any(steps):
-        found = did_you_mean(inner, _timm().list_models())
-        steps.append(found.replace("'", f"'{_TIMM_PREFIX}", 1))
+        hint = did_you_mean(inner, _timm().list_models())
+        steps.append(hint.replace("'", f"'{_TIMM_PREFIX}", 1))
     if not has_timm:
         steps.append("for the networks of timm: pip install 'cnnlab[timm]'")
     return SpecError(

@@ -69,7 +69,7 @@ class PretrainedWeights:
 
 
 class WeightsLocation(NamedTuple):
-    """Where weights are kept, or will be: `label` says which they are, `path` is the file's, or the store's folder.
+    """Where weights are kept, or will be: `label` names them, `path` is the file's, or the store's folder.
 
     `megabytes` is the file's size in 10⁶ bytes, None where it is not known before a download.
     """
@@ -171,8 +171,8 @@ def load_pretrained_weights(name: str, weights: str, *, download: bool = True, l
 
     Raises:
         SpecError: as `weights_label`.
-        DownloadError: they are not at hand and can't or mustn't be downloaded; it says which file to get from where,
-            and where to put it.
+        DownloadError: they are not at hand and can't or mustn't be downloaded; names the file, its address, and where
+            to put it.
         RunError: the file is damaged, or not one of tensors.
     """
     assert weights != "none"
@@ -324,8 +324,8 @@ def _split_timm_name(name: str) -> tuple[str, str]:
 
 def _timm_configs(architecture: str) -> dict[str, Any]:
     """timm's `PretrainedCfg` by tag."""
-    known = _timm().models.get_arch_pretrained_cfgs(architecture)
-    return {full.partition(".")[2]: config for full, config in known.items()}
+    configs = _timm().models.get_arch_pretrained_cfgs(architecture)
+    return {full.partition(".")[2]: config for full, config in configs.items()}
 
 
 def _remap_to_timm_keys(name: str, weights: str, tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
