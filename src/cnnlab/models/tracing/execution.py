@@ -12,9 +12,13 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from cnnlab.architecture.layer import Shape
 from cnnlab.architecture.layers import LayerRow, layer_arguments
-from cnnlab.models.tracing import operations
-from cnnlab.models.tracing.layers import fold_padding, layer_from_call
-from cnnlab.models.tracing.operations import FunctionCall
+from cnnlab.models.tracing.function_call import (
+    FunctionCall,
+    fold_padding,
+    layer_from_call,
+    weight_macs,
+    weight_macs_formula,
+)
 from cnnlab.models.tracing.propagate import (
     COPYING_FUNCTIONS,
     FACTORY_FUNCTIONS,
@@ -218,8 +222,8 @@ class TracingMode(TorchFunctionMode):
             input=incoming,
             output=outgoing,
             parameters=parameters,
-            macs=operations.macs(call, output),
-            macs_formula=operations.weight_macs_formula(call, outgoing),
+            macs=weight_macs(call, output),
+            macs_formula=weight_macs_formula(call, outgoing),
             field=field,
             inputs=inputs,
             is_rearrangement=call.name in REARRANGING_FUNCTIONS and kind not in ("flatten", *_CONCATENATIONS),

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.architecture.layer import Pair, ReceptiveFieldPair
-from cnnlab.models.tracing.operations import FunctionCall, padding_per_side, pair
+from cnnlab.models.tracing.function_call import FunctionCall, padding_per_side, pair
 from cnnlab.theory.receptive_field import ReceptiveField1d, widest
 
 # They give another view of the same numbers.
