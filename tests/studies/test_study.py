@@ -298,5 +298,5 @@ def test_the_split_varies_with_the_seed_only_when_asked(study: Studies, lab: Any
 def test_a_runs_folder_that_can_not_be_made_is_told(study: Studies, lab: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     lab.runs = tmp_path / "file" / "runs"
-    with pytest.raises(RunError, match="a study's folder can't be made"):
+    with pytest.raises(RunError, match="the folder can't be created"):
         lab.carry_out(study())
