@@ -15,7 +15,7 @@ from cnnlab.render.plots import to_svg
 from cnnlab.reports.comparison.studies_figure import overlay_figure
 from cnnlab.reports.study import figures
 from cnnlab.reports.study import text as study_text
-from cnnlab.reports.study.figures import difference_rows, forest_figure, learning_figure, seed_figure, seed_rows
+from cnnlab.reports.study.figures import forest_figure, learning_figure, seed_figure
 from cnnlab.reports.study.sweep_figure import sweep_figure
 from cnnlab.stats.welch import nominal_level
 
@@ -35,42 +35,46 @@ MANY = {f"arm {number}": 0.004 * (number % 7 - 3) for number in range(25)}
 
 def test_each_arm_has_its_dots_mean_and_interval(make_study):
     result = make_study(runs=6, failed={"flips": 2, "warm-up": 6})
-    plain, flips, _, warm = seed_rows(result)
+    _, axes = seed_figure(result, differences=False).axes
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
     values = [value for value in result.arm("flips").sample.values if np.isfinite(value)]
-    assert flips.values == tuple(values)
-    assert flips.mean == pytest.approx(np.mean(values))
-    assert flips.interval == pytest.approx(stats.t.interval(0.95, 3, np.mean(values), stats.sem(values)))
-    assert (plain.baseline, flips.baseline) == (True, False)
-    assert (plain.remark, flips.remark, warm.remark) == ("", "2 of 6 failed", "all 6 failed")
-    assert (warm.values, warm.mean, warm.interval) == ((), None, None)
+    assert [*dots[1].get_xdata()] == values
+    means = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
+    assert means == [pytest.approx(result.arm(name).sample.mean) for name in ("plain", "flips", "dropout")]
+    bars = [[*line.get_xdata()] for line in axes.lines if len(line.get_xdata()) == 2 and line.get_marker() == "None"]
+    assert bars[1] == pytest.approx(stats.t.interval(0.95, 3, np.mean(values), stats.sem(values)))
 
 
-def test_one_run_has_no_interval(make_study):
-    assert {row.interval for row in seed_rows(make_study(runs=1))} == {None}
-    assert seed_rows(make_study(runs=1, failed={"flips": 1}))[1].remark == "it failed"
+def test_a_row_says_which_runs_it_does_not_show(make_study):
+    result = make_study(runs=6, failed={"flips": 2, "warm-up": 6})
+    remarks = [figures.missing_runs_text(arm.sample) for arm in result.arms]
+    assert remarks == ["", "2 of 6 failed", "", "all 6 failed"]
+    assert figures.missing_runs_text(make_study(runs=1, failed={"flips": 1}).arm("flips").sample) == "it failed"
 
 
 def test_differences_are_in_points_and_sorted(make_study):
     result = make_study(runs=9, failed={"dropout": 1})
-    rows = difference_rows(result)
-    assert [row.name for row in rows] == ["flips", "warm-up", "dropout"]
+    compared = study_text.comparisons(result)
+    assert [each.a for each in compared] == ["flips", "warm-up", "dropout"]
     base, flips = (np.array(result.arm(name).sample.values) for name in ("plain", "flips"))
     wide = stats.ttest_ind(flips, base, equal_var=False).confidence_interval(1 - nominal_level(0.05 / 3, 9, 9))
-    assert rows[0].difference == pytest.approx(100 * (flips.mean() - base.mean()))
-    assert rows[0].interval == pytest.approx((100 * wide.low, 100 * wide.high))
-    assert [(row.n, row.failures, row.extra) for row in rows] == [(9, 0, 5000), (9, 0, 15000), (8, 1, 10000)]
+    difference, interval = figures.axis_difference(compared[0], result.metric)
+    assert difference == pytest.approx(100 * (flips.mean() - base.mean()))
+    assert interval == pytest.approx((100 * wide.low, 100 * wide.high))
 
 
 def test_losses_keep_their_units_and_the_lowest_leads(make_study):
     effects = {"plain": 0.0, "high": 0.1, "low": -0.1}
-    rows = difference_rows(make_study(effects, metric="validation_loss", mean=1.2, runs=6))
-    assert [row.name for row in rows] == ["low", "high"]
-    assert rows[0].difference == pytest.approx(-0.1, abs=0.01)
+    result = make_study(effects, metric="validation_loss", mean=1.2, runs=6)
+    compared = study_text.comparisons(result)
+    assert [each.a for each in compared] == ["low", "high"]
+    assert figures.axis_difference(compared[0], result.metric)[0] == pytest.approx(-0.1, abs=0.01)
 
 
 def test_an_arm_without_a_figure_stands_last(make_study):
-    rows = difference_rows(make_study(failed={"flips": 10}))
-    assert (rows[-1].name, rows[-1].difference, rows[-1].interval) == ("flips", None, None)
+    result = make_study(failed={"flips": 10})
+    last = study_text.comparisons(result)[-1]
+    assert (last.a, figures.axis_difference(last, result.metric)) == ("flips", (None, None))
 
 
 @given(st.lists(finite, max_size=40), st.floats(1e-3, 1e5))

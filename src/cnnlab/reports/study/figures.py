@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from cnnlab.render.formatting import MISSING, format_count, shorten
+from cnnlab.render.formatting import shorten
 from cnnlab.render.plots import (
     COLOURS,
     NORMAL,
@@ -121,55 +121,13 @@ def names_width(names: Iterable[str], max_width: float) -> float:
 
 
 WIDTH = 640.0
-FOREST_WIDTH = 800.0
+# The column of verdicts.
+VERDICT_WIDTH = 92.0
 HEAD, FOOT = 48.0, 28.0
 # Of rows with dots above a mean, and of rows with a single mark.
 SEED_ROW_HEIGHT, FOREST_ROW_HEIGHT = 34.0, 24.0
 MAX_NAME_LENGTH, MAX_NAMES_WIDTH = 28, 216.0
 DOT = 6.4
-
-
-@dataclass(frozen=True)
-class SeedRow:
-    """One arm's runs: the finite values, their mean and its 95 % interval, and a word on what is missing."""
-
-    name: str
-    values: tuple[float, ...]
-    mean: float | None
-    interval: Interval | None
-    remark: str
-    baseline: bool
-
-
-@dataclass(frozen=True)
-class DifferenceRow:
-    """One arm against the baseline, in the axis's units; `extra` are its parameters beyond the baseline's."""
-
-    name: str
-    difference: float | None
-    interval: Interval | None
-    verdict: Judgement
-    n: int
-    failures: int
-    extra: int
-    seconds: float | None
-
-
-def seed_rows(result: StudyResult) -> tuple[SeedRow, ...]:
-    """The arms in the order of the study, without those that are the same experiment as another."""
-    return tuple(
-        SeedRow(
-            arm.name,
-            arm.sample.finite,
-            arm.sample.mean,
-            arm.sample.interval(),
-            missing_runs_text(arm.sample),
-            arm.name == base,
-        )
-        for base in (result.baseline,)
-        for arm in result.arms
-        if not arm.same_as
-    )
 
 
 def missing_runs_text(sample: Sample) -> str:
@@ -181,82 +139,51 @@ def missing_runs_text(sample: Sample) -> str:
     return f"{sample.failures} of {len(sample.values)} failed" if sample.failures else ""
 
 
-def difference_rows(result: StudyResult) -> tuple[DifferenceRow, ...]:
-    """The arms against the baseline, the best first; shares in points, losses in their own units."""
-    scale = 100.0 if study_text.is_share(result.metric) else 1.0
-    base = result.arm(result.baseline) if result.baseline is not None else None
-    return tuple(
-        DifferenceRow(
-            name=found.a,
-            difference=None if found.difference is None else scale * found.difference,
-            interval=_scaled(found, scale),
-            verdict=found.verdict,
-            n=found.n_a,
-            failures=found.failures_a,
-            extra=result.arm(found.a).parameters - (base.parameters if base else 0),
-            seconds=result.arm(found.a).seconds,
-        )
-        for found in comparisons(result)
-    )
+def axis_difference(comparison: Comparison, metric: str) -> tuple[float | None, Interval | None]:
+    """A difference and its interval in the units of the axis: points for fractions, the loss itself for losses."""
+    scale = 100.0 if study_text.is_share(metric) else 1.0
+    interval = None
+    if comparison.low is not None and comparison.high is not None:
+        interval = (scale * comparison.low, scale * comparison.high)
+    return None if comparison.difference is None else scale * comparison.difference, interval
 
 
 def seed_figure(result: StudyResult, *, differences: bool = True) -> Figure:
-    """Every seed a dot, mean and 95 % interval of each arm; below, with `differences`, those to the baseline."""
-    rows = seed_rows(result)
-    below = difference_rows(result) if differences else ()
-    upper = HEAD + SEED_ROW_HEIGHT * len(rows)
-    figure = new_figure(WIDTH, upper + FOOT + (16 + HEAD + FOREST_ROW_HEIGHT * len(below) + FOOT if below else 0))
+    """Every run a dot, with mean and 95 % interval of each arm; below, with `differences`, those to the baseline."""
+    arms = [arm for arm in result.arms if not arm.same_as]
+    compared = comparisons(result) if differences else ()
+    remarks = [missing_runs_text(arm.sample) for arm in arms]
+    upper = HEAD + SEED_ROW_HEIGHT * len(arms)
+    lower = 16 + HEAD + FOREST_ROW_HEIGHT * len(compared) + FOOT if compared else 0
+    figure = new_figure(WIDTH, upper + FOOT + lower)
     canvas = new_canvas(figure)
-    names = dict(
-        zip(
-            (row.name for row in rows), study_text.short_names([row.name for row in rows], MAX_NAME_LENGTH), strict=True
-        )
-    )
+    names = _short_names([arm.name for arm in arms])
     left = names_width(names.values(), MAX_NAMES_WIDTH)
-    right = 92.0 if below or any(row.remark for row in rows) else 8.0
-    _head(
-        canvas,
-        0,
-        study_text.metric_name(result.metric),
-        "each dot is a run; the bar is the mean with its 95 % interval",
-    )
-    axes = row_axes(figure, left, HEAD, WIDTH - left - right, len(rows), SEED_ROW_HEIGHT)
-    _seeds(axes, rows)
-    for number, row in enumerate(rows):
+    right = VERDICT_WIDTH if compared or any(remarks) else 8.0
+    note = "each dot is a run; the bar is the mean with its 95 % interval"
+    _head(canvas, 0, study_text.metric_name(result.metric), note)
+    axes = row_axes(figure, left, HEAD, WIDTH - left - right, len(arms), SEED_ROW_HEIGHT)
+    _draw_seeds(axes, arms, result.baseline)
+    for number, (arm, remark) in enumerate(zip(arms, remarks, strict=True)):
         middle = HEAD + SEED_ROW_HEIGHT * (number + 0.5)
-        write_text(canvas, left - 10, middle, names[row.name], ha="right", bold=row.baseline)
-        write_text(canvas, WIDTH - right + 8, middle, row.remark, colour="validation")
-    if below:
-        _draw_differences(figure, canvas, result, below, names, (left, upper + FOOT + 16, right))
+        write_text(canvas, left - 10, middle, names[arm.name], ha="right", bold=arm.name == result.baseline)
+        write_text(canvas, WIDTH - right + 8, middle, remark, colour="validation")
+    if compared:
+        _draw_differences(figure, canvas, result, names, upper + FOOT + 16, left)
     return figure
 
 
 def forest_figure(result: StudyResult) -> Figure:
-    """The differences to the baseline, the best first, with their simultaneous intervals and the ±δ band.
-
-    Beside them stand verdict, n, failed runs, parameters beyond the baseline's and minutes a run.
-    """
-    rows = difference_rows(result)
-    figure = new_figure(FOREST_WIDTH, HEAD + 18 + FOREST_ROW_HEIGHT * len(rows) + FOOT)
-    canvas = new_canvas(figure)
-    names = study_text.short_names([row.name for row in rows], MAX_NAME_LENGTH)
-    left, right = names_width(names, MAX_NAMES_WIDTH), 326.0
-    _head(canvas, 0, *_difference_title(result))
-    _forest(figure, result, rows, (left, HEAD + 18, FOREST_WIDTH - left - right))
-    ends = [FOREST_WIDTH - right + offset for offset in (16, 150, 198, 276, 322)]
-    for title, end, ha in zip(
-        ("verdict", "n", "failed", "± param.", "min"), ends, ("left", *["right"] * 4), strict=True
-    ):
-        write_text(canvas, end, HEAD + 8, title, colour="muted", ha=ha)  # type: ignore[arg-type]
-    for number, row in enumerate(rows):
-        middle = HEAD + 18 + FOREST_ROW_HEIGHT * (number + 0.5)
-        write_text(canvas, left - 10, middle, names[number], ha="right")
-        write_text(canvas, ends[0], middle, row.verdict, colour=VERDICT_COLOURS[row.verdict])
-        extra = "0" if not row.extra else f"{'+' if row.extra > 0 else '−'}{format_count(abs(row.extra))}"
-        minutes = MISSING if row.seconds is None else f"{row.seconds / 60:.1f}"
-        for end, text in zip(ends[1:], (str(row.n), str(row.failures), extra, minutes), strict=True):
-            write_text(canvas, end, middle, text, colour="muted", ha="right")
+    """The differences to the baseline, the best first, with simultaneous intervals, the ±δ band and verdicts."""
+    compared = comparisons(result)
+    figure = new_figure(WIDTH, HEAD + FOREST_ROW_HEIGHT * len(compared) + FOOT)
+    names = _short_names([each.a for each in compared])
+    _draw_differences(figure, new_canvas(figure), result, names, 0, names_width(names.values(), MAX_NAMES_WIDTH))
     return figure
+
+
+def _short_names(names: Sequence[str]) -> dict[str, str]:
+    return dict(zip(names, study_text.short_names(names, MAX_NAME_LENGTH), strict=True))
 
 
 def _head(canvas: Axes, top: float, title: str, note: str) -> None:
@@ -276,22 +203,20 @@ def _difference_title(result: StudyResult) -> tuple[str, str]:
     return f"difference to {base} ({unit})", span
 
 
-def _seeds(axes: Axes, rows: Sequence[SeedRow]) -> None:
-    values = [value for row in rows for value in row.values]
-    low, high = axis_limits(values, [row.interval for row in rows if row.interval is not None])
+def _draw_seeds(axes: Axes, arms: Sequence[ArmRecord], baseline: str | None) -> None:
+    intervals = [interval for arm in arms if (interval := arm.sample.interval()) is not None]
+    low, high = axis_limits([value for arm in arms for value in arm.sample.finite], intervals)
     axes.set_xlim(low, high)
     width = axes.bbox.width
-    for number, row in enumerate(rows):
-        colour = COLOURS["muted" if row.baseline else "train"]
-        levels = swarm_levels(row.values, DOT / width * (high - low))
-        # Dots grow upwards from above the bar, closer where there are many: a row's dots stay in the row.
+    for number, arm in enumerate(arms):
+        colour, values = COLOURS["muted" if arm.name == baseline else "train"], arm.sample.finite
+        levels = swarm_levels(values, DOT / width * (high - low))
+        # Dots are stacked upwards from above the bar, closer where there are many, so that they stay in the row.
         step = min(DOT / SEED_ROW_HEIGHT, 0.5 / max([*levels, 1]))
         heights = [number - 0.02 - step * level for level in levels]
-        axes.plot(
-            row.values, heights, "o", color=colour, markersize=DOT - 1, markeredgewidth=0, alpha=0.75, clip_on=False
-        )
-        if row.mean is not None:
-            _bar(axes, row.mean, row.interval, number + 0.24, "ink", "D")
+        axes.plot(values, heights, "o", color=colour, markersize=DOT - 1, markeredgewidth=0, alpha=0.75, clip_on=False)
+        if arm.sample.mean is not None:
+            _bar(axes, arm.sample.mean, arm.sample.interval(), number + 0.24, "ink", "D")
     set_ticks(axes, width)
 
 
@@ -310,43 +235,25 @@ def _bar(axes: Axes, mean: float, interval: Interval | None, height: float, colo
 
 
 def _draw_differences(
-    figure: Figure,
-    canvas: Axes,
-    result: StudyResult,
-    rows: Sequence[DifferenceRow],
-    names: dict[str, str],
-    bounds: tuple[float, float, float],
+    figure: Figure, canvas: Axes, result: StudyResult, names: dict[str, str], top: float, left: float
 ) -> None:
-    left, top, right = bounds
+    """Draw a row for each comparison, with the arm's name to the left and the verdict to the right."""
+    compared, width = comparisons(result), WIDTH - left - VERDICT_WIDTH
+    marks = [axis_difference(each, result.metric) for each in compared]
     _head(canvas, top, *_difference_title(result))
-    _forest(figure, result, rows, (left, top + HEAD, WIDTH - left - right))
-    for number, row in enumerate(rows):
-        middle = top + HEAD + FOREST_ROW_HEIGHT * (number + 0.5)
-        write_text(canvas, left - 10, middle, names[row.name], ha="right")
-        write_text(canvas, WIDTH - right + 8, middle, row.verdict, colour=VERDICT_COLOURS[row.verdict])
-
-
-def _forest(
-    figure: Figure, result: StudyResult, rows: Sequence[DifferenceRow], bounds: tuple[float, float, float]
-) -> None:
-    left, top, width = bounds
-    axes = row_axes(figure, left, top, width, len(rows), FOREST_ROW_HEIGHT)
+    axes = row_axes(figure, left, top + HEAD, width, len(compared), FOREST_ROW_HEIGHT)
     delta = (result.smallest_difference or 0.0) * (100.0 if study_text.is_share(result.metric) else 1.0)
-    known = [row.difference for row in rows if row.difference is not None]
-    axes.set_xlim(axis_limits([*known, -delta, delta], [row.interval for row in rows if row.interval is not None]))
+    known = [difference for difference, _ in marks if difference is not None]
+    axes.set_xlim(axis_limits([*known, -delta, delta], [interval for _, interval in marks if interval is not None]))
     axes.axvspan(-delta, delta, color=COLOURS["line"], alpha=0.6, linewidth=0, zorder=0.5)
     axes.axvline(0, color=COLOURS["muted"], linewidth=1)
-    for number, row in enumerate(rows):
-        if row.difference is not None:
-            colour, marker = VERDICT_COLOURS[row.verdict], VERDICT_MARKERS[row.verdict]
-            _bar(axes, row.difference, row.interval, number, colour, marker)
+    for number, (each, (difference, interval)) in enumerate(zip(compared, marks, strict=True)):
+        colour, middle = VERDICT_COLOURS[each.verdict], top + HEAD + FOREST_ROW_HEIGHT * (number + 0.5)
+        if difference is not None:
+            _bar(axes, difference, interval, number, colour, VERDICT_MARKERS[each.verdict])
+        write_text(canvas, left - 10, middle, names[each.a], ha="right")
+        write_text(canvas, WIDTH - VERDICT_WIDTH + 8, middle, each.verdict, colour=colour)
     set_ticks(axes, width, signs=True)
-
-
-def _scaled(comparison: Comparison, scale: float) -> Interval | None:
-    return (
-        None if comparison.low is None or comparison.high is None else (scale * comparison.low, scale * comparison.high)
-    )
 
 
 CURVES_WIDTH, CURVES_HEIGHT = 640.0, 360.0
