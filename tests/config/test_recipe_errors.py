@@ -64,6 +64,7 @@ def _read(path: Path) -> Problem:
         ("claims.test_acuracy", 0.5, "", "unknown claim 'test_acuracy'", FIGURES),
         ("claims.accuracy", 0.5, "", "unknown claim 'accuracy'", FIGURES),
         ("claims.parameters", "many", ".published", "can't be 'many'", "a finite number"),
+        ("claims.parameters", "better", "", "a recipe claims numbers, by metric, and has no arms or shifts", ""),
         ("claims.parameters", float("nan"), ".published", "can't be nan", "a finite number"),
         # --- choices and rows
         ("train.optimizer", "adamm(lr=1)", "", "unknown optimizer 'adamm'", "adam, "),
