@@ -259,15 +259,11 @@ def test_the_picture_names_layers_sizes_and_views() -> None:
         assert words in texts
     assert "relu1" not in texts
     assert "A − 4" in _svg("conv(1, 5)", "conv(1, 3)")
-    assert "dashed: beyond the map, padding" in _svg("conv(1, 5, padding=2)", size=5, node=(0, 0))
-    assert not any("dashed" in text for text in _svg("conv(1, 5)"))
 
 
-def test_the_picture_of_many_layers_leaves_some_out_and_says_so() -> None:
+def test_the_picture_of_many_layers_leaves_some_out() -> None:
     texts = _svg(*["conv(1, 3)"] * 20)
     assert sum(text.startswith("sees") for text in texts) == 7
-    assert "+n: layers with windows that are not drawn" in texts
-    assert sum(int(text[1:]) for text in texts if text.startswith("+") and text[1:].isdigit()) == 20 - 7
     assert {"conv1", "conv20"} <= set(texts)
 
 
@@ -291,7 +287,7 @@ def test_hidden_sizes_are_large_enough_for_every_window() -> None:
         (UsageError, ["conv(1, 5)"], {"size": 8, "node": (4, 0)}, "has no such node.*rows 0 to 3, columns 0 to 3"),
         (UsageError, ["conv(1, 5)"], {"size": 8, "node": (-1, 0)}, "has no such node"),
         (UsageError, ["flatten", "dense(2)"], {"size": 8, "layer": "dense1", "node": (0, 0)}, "sees the whole image"),
-        (UsageError, ["conv(1, 5)"], {"node": (0, 0)}, "depends on the size of the image.*give the size, too"),
+        (UsageError, ["conv(1, 5)"], {"node": (0, 0)}, "the image has no size.*give the size, too"),
         (UsageError, ["conv(1, 5)"], {"size": 0}, "one pixel and one channel at least"),
         (SpecError, ["cov(1, 5)"], {}, "did you mean 'conv'"),
         (SpecError, ["conv(1, 5)"], {"size": 3}, "does not fit"),

@@ -16,8 +16,8 @@ from cnnlab.theory.size_arithmetic.compute import solve_output
     [
         (lambda: solve_output(3, 5), "a window of 5 pixels does not fit on 3\n.*size 3, padding 0.*kernel smaller"),
         (lambda: solve_output(3, 3, dilation=2), "a window of 5 pixels does not fit on 3\n.*kernel 3, dilation 2"),
-        (lambda: solve_output(0, 5), "size: size must be a whole number\n.*0\n.*1 to 65,536"),
-        (lambda: solve_output(9, 2.5), "kernel must be a whole number\n.*2.5"),  # type: ignore[arg-type]
+        (lambda: solve_output(0, 5), "size: size must be a whole number.*\n.*0\n.*1 to 65,536"),
+        (lambda: solve_output(9, 2.5), "kernel must be a whole number.*\n.*2.5"),  # type: ignore[arg-type]
         (lambda: solve_output((1, 2, 3), 5), "size must be a whole number, or two"),  # type: ignore[arg-type]
         (lambda: solve_output(9, 3, ceil=True), "only pools round up.*\n.*leave ceil out"),
         (lambda: solve_output(9, 3, pool=True, transposed=True), "a pool is not transposed"),

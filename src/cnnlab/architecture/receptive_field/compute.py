@@ -22,7 +22,7 @@ from cnnlab.theory.output_size import SizeExpression
 # The value of `classes` in a table without data.
 DEFAULT_CLASSES = 10
 # Sides tried for an image of no given size.
-_SIDES = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096)
+_SIDES = (8, 12, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 # The sides of a map as functions of the image's.
 SizeRules: TypeAlias = tuple[SizeExpression, SizeExpression]
 
@@ -60,20 +60,15 @@ def trace_table(rows: Sequence[LayerRow], size: int | Pair | None, channels: int
             shape = format_shape((channels, *sides))
             raise UsageError("an image has one pixel and one channel at least", where="--size", received=shape)
         return trace(rows, (channels, *sides))
-    needed = 0.0
     for side in _SIDES:
-        if side < needed and side != _SIDES[-1]:
-            continue
         try:
             table = trace(rows, (channels, side, side))
         except SpecError:
             if side == _SIDES[-1]:
                 raise
             continue
-        # The fields are the same for every image.
         fields = (row.receptive_field for row in table.walk() if row.receptive_field)
-        needed = max((max(high.size, wide.size) for high, wide in fields), default=1) * 4 / 3
-        if side >= needed:
+        if 3 * side >= 4 * max((max(high.size, wide.size) for high, wide in fields), default=1):
             break
     return table
 
@@ -100,15 +95,24 @@ def fields_from_records(
     """
     channels, high, wide = image
     tracer = SpanTracer(records, (channels, high, wide))
-    selected = _select_layer(tracer, layer)
-    if node is not None and not size_given:
+    if layer and layer not in tracer.rows:
         raise UsageError(
-            "the position of a node depends on the size of the image",
+            f"there is no layer '{layer}'",
+            where="--layer",
+            allowed=shorten(", ".join(tracer.rows), 400),
+            next_step=did_you_mean(layer, tracer.rows),
+        )
+    selected = tracer.rows[layer] if layer else tracer.last_map()
+    sides = tracer.map_size(selected.name) or (1, 1)
+    if node is not None and (not size_given or selected.receptive_field is None):
+        reason = f"every node of '{selected.name}' sees the whole image" if size_given else "the image has no size"
+        raise UsageError(
+            f"a node can't be traced back: {reason}",
             where="--node",
             received=f"{node[0]},{node[1]}",
-            next_step="give the size, too, or leave the node out",
+            next_step="choose a layer with a map" if size_given else "give the size, too, or leave the node out",
         )
-    node = _select_node(tracer, selected, node)
+    node = (sides[0] // 2, sides[1] // 2) if node is None else validated_node(node, sides, selected.name)
     rules = _size_rules(tracer)
     # A node that sees everything has no definite view of an image of unknown size.
     traced = size_given or selected.receptive_field is not None
@@ -123,32 +127,6 @@ def fields_from_records(
         windows=tuple(row.name for row in tracer.windows_to(selected.name)),
         maps={row.name: sides for row in records if (sides := tracer.map_size(row.name)) is not None},
     )
-
-
-def _select_layer(tracer: SpanTracer, layer: str) -> LayerRecord:
-    if not layer:
-        return tracer.last_map()
-    if layer not in tracer.rows:
-        raise UsageError(
-            f"there is no layer '{layer}'",
-            where="--layer",
-            allowed=shorten(", ".join(tracer.rows), 400),
-            next_step=did_you_mean(layer, tracer.rows),
-        )
-    return tracer.rows[layer]
-
-
-def _select_node(tracer: SpanTracer, selected: LayerRecord, node: Pair | None) -> Pair:
-    if node is None:
-        return tracer.centre_node(selected.name)
-    sides = tracer.map_size(selected.name)
-    if selected.receptive_field is None or sides is None:
-        raise UsageError(
-            f"every node of '{selected.name}' sees the whole image",
-            where="--node",
-            next_step="leave the node out, or choose a layer with a map",
-        )
-    return validated_node(node, sides, selected.name)
 
 
 def _layer_field(tracer: SpanTracer, row: LayerRecord, rule: SizeRules | None, size_given: bool) -> LayerField:

@@ -75,11 +75,6 @@ class SpanTracer:
         known = self._known_sizes.get(record.jump, set())
         return record.output[:2] in known and record.output[1:] not in known
 
-    def centre_node(self, name: str) -> Pair:
-        """The node in the middle of a row's map."""
-        high, wide = self.map_size(name) or (1, 1)
-        return high // 2, wide // 2
-
     def spans(self, name: str, node: Pair) -> tuple[MapSpan, ...]:
         """The view of a row's node on each map in front of it, the nearest first and the image last."""
         whole = self.rows[name].receptive_field is None
@@ -89,14 +84,14 @@ class SpanTracer:
                 spans[source] = _hull(spans[source], span) if source in spans else span
         del spans[name]
         nearest = sorted(spans, key=lambda source: -1 if source == _IMAGE_KEY else self.position[source], reverse=True)
-        maps = [source for source in nearest if source == _IMAGE_KEY or _is_map(self.rows[source])]
-        views = [(source, spans[source], self.map_size(source)) for source in maps]
-        # A node that sees everything sees the maps without padding.
-        return tuple(
-            _map_span(source or IMAGE_NAME, _clip(span, sides) if whole and sides else span)
-            for source, span, sides in views
-            if span is not None
-        )
+        views = []
+        for source in nearest:
+            is_map = source == _IMAGE_KEY or (len(self.rows[source].output) == 3 and self.rows[source].kind != "repeat")
+            span, sides = spans[source], self.map_size(source)
+            if span is not None and is_map:
+                # A node that sees everything sees the maps without padding.
+                views.append(_map_span(source or IMAGE_NAME, _clip(span, sides) if whole and sides else span))
+        return tuple(views)
 
     def widest_branch(self, record: LayerRecord) -> str:
         """Where several paths meet in a row, its input with the largest receptive field; "" elsewhere."""
@@ -189,10 +184,6 @@ def validated_node(node: Pair, sides: Pair, layer: str) -> Pair:
         received=f"{node[0]},{node[1]}",
         allowed=f"rows 0 to {sides[0] - 1}, columns 0 to {sides[1] - 1}",
     )
-
-
-def _is_map(record: LayerRecord) -> bool:
-    return len(record.output) == 3 and record.kind != "repeat"
 
 
 def _identity(span: NodeRange) -> NodeRange:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
 from math import ceil, sqrt
@@ -12,7 +12,7 @@ from cnnlab.architecture.receptive_field.result import IMAGE_NAME, LayerField, R
 from cnnlab.render.document import Document, Formula
 from cnnlab.render.formatting import format_count, format_shape, shorten
 from cnnlab.render.result import document, svg
-from cnnlab.render.svg import SMALL, Point, SvgDrawing, text_width
+from cnnlab.render.svg import SMALL, SvgDrawing, text_width
 from cnnlab.render.tables import TextTable
 
 _RECURRENCE = Formula(
@@ -130,179 +130,120 @@ def _sum_text(terms: Sequence[tuple[int, Fraction]]) -> str:
 
 # More maps than these would be too small; of more, some in between are left out.
 _MAX_MAPS = 8
-_MAX_SIDE, _MIN_SIDE = 190.0, 46.0
-# Maps stand upright, seen from the left: a column goes so far right and up for each pixel of height.
-_ACROSS, _UP = 0.5, 0.22
-_GAP, _MARGIN, _LINE = 34.0, 22.0, 15.0
-_MAX_LABEL = 20
-# Cells below this side, in pixels, are not drawn one by one.
+_SIDE, _MIN_SIDE, _GAP, _MARGIN, _LINE = 150.0, 40.0, 36.0, 22.0, 15.0
+# Nodes below this side, in pixels, are not drawn one by one.
 _MIN_CELL = 4.0
 # A view is cut off where it goes beyond its map by more than this share of the map's side.
-_MAX_OVERHANG = 0.35
+_MAX_OVERHANG = 0.3
+_LEGEND = "shaded: what one node sees; outside of a map it sees padding"
 
 
 @dataclass(frozen=True)
 class _Map:
-    """A map: its labels, its sides in nodes, the view on it, a cell's side, and its upper left corner."""
+    """A map: its labels, its sides in nodes, the rows and columns of the view on it, and a node's side in pixels."""
 
     labels: tuple[str, ...]
     sides: tuple[int, int]
     rows: tuple[int, int]
     columns: tuple[int, int]
     cell: float
-    left: float = 0.0
-    top: float = 0.0
+
+    @property
+    def overhang(self) -> tuple[float, float]:
+        """How far the view goes beyond the map on the left and on the right."""
+        return max(-self.columns[0], 0) * self.cell, max(self.columns[1] + 1 - self.sides[1], 0) * self.cell
 
     @property
     def width(self) -> float:
-        return self.sides[1] * self.cell * _ACROSS
+        """The width of the map with its view, or of its labels."""
+        drawn = self.sides[1] * self.cell + sum(self.overhang)
+        return max(drawn, *(text_width(label, SMALL) for label in self.labels))
 
     @property
-    def total_width(self) -> float:
-        """The width of the map or of its labels."""
-        return max(self.width, *(text_width(label, SMALL) for label in self.labels))
-
-    def point(self, row: float, column: float) -> Point:
-        """The upper left corner of a node."""
-        along = column * self.cell
-        return self.left + along * _ACROSS, self.top + row * self.cell - along * _UP
-
-    def corners(self, rows: tuple[int, int], columns: tuple[int, int]) -> list[Point]:
-        """The corners of these nodes together, clockwise from the upper left one."""
-        top, bottom, left, right = rows[0], rows[1] + 1, columns[0], columns[1] + 1
-        return [self.point(top, left), self.point(top, right), self.point(bottom, right), self.point(bottom, left)]
-
-    @property
-    def view(self) -> list[Point]:
-        """The corners of the view."""
-        return self.corners(self.rows, self.columns)
-
-    @property
-    def visible(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The rows and columns of the view within the map."""
-        rows, columns = (
-            (max(first, 0), min(last, side - 1))
-            for (first, last), side in zip((self.rows, self.columns), self.sides, strict=True)
-        )
-        return rows, columns
+    def height(self) -> float:
+        """The height of the map with its view, where it is centred."""
+        beyond = max(-self.rows[0], self.rows[1] + 1 - self.sides[0], 0)
+        return (self.sides[0] + 2 * beyond) * self.cell
 
 
 @svg.register
 def _(result: ReceptiveFields) -> str:
-    """One node traced back through the maps to the image."""
-    maps, skipped = _maps(result)
-    maps = _arranged(maps)
+    """The maps from the image to one node, with the view of that node on each."""
+    maps = _maps(result)
     heading = _headline(result)
-    legend = "; ".join(
-        text
-        for text, present in (
-            ("dashed: beyond the map, padding", any(each.visible != (each.rows, each.columns) for each in maps)),
-            ("+n: layers with windows that are not drawn", any(skipped)),
-        )
-        if present
-    )
-    points = [point for each in maps for point in (*each.view, each.point(each.sides[0], 0))]
-    bottom = max(y for _, y in points) + _LINE + 6
-    right = max(maps[-1].left + maps[-1].total_width, *(x for x, _ in points), text_width(heading), text_width(legend))
-    labels = bottom + (_LINE if any(skipped) else 0)
+    heading = heading[0].upper() + heading[1:]
+    middle = _MARGIN + 24 + max(each.height for each in maps) / 2
+    labels = 2 * middle - _MARGIN
+    width = max(sum(each.width + _GAP for each in maps) - _GAP, text_width(heading), text_width(_LEGEND))
     description = "; ".join(", ".join(filter(None, each.labels)) for each in maps)
-    drawing = SvgDrawing(right + _MARGIN, labels + 4.5 * _LINE + _MARGIN, "views", f"{heading}: {description}.")
-    drawing.text(_MARGIN, _MARGIN + 4, heading[0].upper() + heading[1:], bold=True)
+    drawing = SvgDrawing(width + 2 * _MARGIN, labels + 5 * _LINE + _MARGIN, "views", f"{heading}: {description}.")
+    drawing.text(_MARGIN, _MARGIN + 4, heading, bold=True)
+    left, before = _MARGIN, None
     for each in maps:
-        _draw_map(drawing, each)
-    for before, after, left_out in zip(maps, maps[1:], skipped, strict=False):
-        for start, end in zip(before.view, after.view, strict=True):
-            drawing.line([start, end], stroke="validation", thickness=0.9)
-        if left_out:
-            middle = (before.left + before.width + after.left) / 2
-            drawing.text(middle, bottom, f"+{left_out}", size=SMALL, colour="muted", anchor="middle")
-    for each in maps:
+        x = left + (each.width - each.sides[1] * each.cell + each.overhang[0] - each.overhang[1]) / 2
+        y = middle - each.sides[0] * each.cell / 2
         is_node = each is maps[-1] and result.node is not None
-        _draw_view(drawing, each, "test" if is_node else "validation", 0.85 if is_node else 0.35)
+        _draw_map(drawing, each, x, y, "test" if is_node else "validation")
+        ends = [x + each.columns[0] * each.cell, x + (each.columns[1] + 1) * each.cell]
+        heights = [y + each.rows[0] * each.cell, y + (each.rows[1] + 1) * each.cell]
+        if before is not None:
+            for start, end in zip(before, heights, strict=True):
+                drawing.line([start, (ends[0], end)], stroke="validation")
+        before = [(ends[1], height) for height in heights]
         for number, label in enumerate(each.labels):
             colour = "muted" if number in (1, 2) else "ink"
-            place = each.left + each.width / 2, labels + number * _LINE
-            drawing.text(*place, label, size=SMALL, colour=colour, anchor="middle", bold=number == 0)
-    drawing.text(_MARGIN, labels + 4.5 * _LINE, legend, size=SMALL, colour="muted")
+            at = left + each.width / 2, labels + number * _LINE
+            drawing.text(*at, label, size=SMALL, colour=colour, anchor="middle", bold=number == 0)
+        left += each.width + _GAP
+    drawing.text(_MARGIN, labels + 5 * _LINE, _LEGEND, size=SMALL, colour="muted")
     return drawing.to_svg(standalone=True)
 
 
-def _maps(result: ReceptiveFields) -> tuple[list[_Map], list[int]]:
-    """The maps that are drawn, the image first, and how many are left out in front of each later one."""
+def _maps(result: ReceptiveFields) -> list[_Map]:
+    """The maps that are drawn, the image first and the node's last."""
     views = {span.name: (span.rows, span.columns) for span in result.spans}
     if result.node is not None:
-        views[result.layer] = tuple((place, place) for place in result.node)  # type: ignore[assignment]
+        row, column = result.node
+        views[result.layer] = (row, row), (column, column)
     names = [name for name in dict.fromkeys((*result.windows, result.layer)) if name in views and name in result.maps]
-    kept = range(len(names))
     if len(names) >= _MAX_MAPS:
-        kept = sorted({round(step * (len(names) - 1) / (_MAX_MAPS - 2)) for step in range(_MAX_MAPS - 1)})  # type: ignore[assignment]
+        spread = (round(step * (len(names) - 1) / (_MAX_MAPS - 2)) for step in range(_MAX_MAPS - 1))
+        names = [names[number] for number in spread]
     image = format_shape(result.image) if result.size_given else "A×A" if result.is_square else "A×B"
     drawn = [(IMAGE_NAME, "", image, result.image[1:])]
-    for number in kept:
-        row, sides = result.row(names[number]), result.maps[names[number]]
+    for name in names:
+        row, sides = result.row(name), result.maps[name]
         window = f" {format_shape(row.window)}" if row.window and row.kind != "upsample" else ""
         size = rule_text(row.rule) if row.output is None and row.rule else format_shape(sides)
-        drawn.append((row.name, f"{row.kind}{window}{', dilated' if 'dilation' in row.text else ''}", size, sides))
+        drawn.append((name, f"{row.kind}{window}", size, sides))
     largest = max(max(sides) for *_, sides in drawn)
     maps = []
     for name, layer, size, sides in drawn:
-        whole = ((0, sides[0] - 1), (0, sides[1] - 1))
-        view = views.get(name, whole)
-        sees = "sees all" if view == whole and sides != (1, 1) else f"sees {format_shape(_lengths(view))}"
-        if name == result.layer and result.node is not None:
-            sees = "one node"
-        short = name if len(name) <= _MAX_LABEL else f"…{name[1 - _MAX_LABEL :]}"
+        view = views.get(name, ((0, sides[0] - 1), (0, sides[1] - 1)))
+        sees = f"sees {format_shape([last - first + 1 for first, last in view])}"
         # A map of half the side is drawn smaller by a third, so that small ones stay legible.
-        cell = max(_MAX_SIDE * sqrt(max(sides) / largest), _MIN_SIDE) / max(sides)
-        labels = (short, shorten(layer, _MAX_LABEL), shorten(size, _MAX_LABEL), sees)
-        maps.append(_Map(labels, sides, *_clipped(view, sides), cell))
-    return maps, [after - before - 1 for before, after in zip([-1, *kept], kept, strict=False)]
+        cell = max(_SIDE * sqrt(max(sides) / largest), _MIN_SIDE) / max(sides)
+        room = ceil(_MAX_OVERHANG * max(sides))
+        rows, columns = (
+            (max(first, -room), min(last, side - 1 + room)) for (first, last), side in zip(view, sides, strict=True)
+        )
+        is_node = name == result.layer and result.node is not None
+        labels = (shorten(name, 20), shorten(layer, 20), shorten(size, 20), "one node" if is_node else sees)
+        maps.append(_Map(labels, sides, rows, columns, cell))
+    return maps
 
 
-def _lengths(view: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, ...]:
-    return tuple(last - first + 1 for first, last in view)
-
-
-def _clipped(
-    view: tuple[tuple[int, int], tuple[int, int]], sides: tuple[int, int]
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The view without what lies far beyond the map."""
-    room = ceil(_MAX_OVERHANG * max(sides))
-    rows, columns = (
-        (max(first, -room), min(last, side - 1 + room)) for (first, last), side in zip(view, sides, strict=True)
-    )
-    return rows, columns
-
-
-def _arranged(maps: Sequence[_Map]) -> list[_Map]:
-    """The maps side by side, their middles on one line, with room for views that begin in the padding."""
-    highest = [min(y for _, y in (*each.view, each.point(0, each.sides[1]))) for each in maps]
-    middle = _MARGIN + 24 + max(each.sides[0] * each.cell / 2 - top for each, top in zip(maps, highest, strict=True))
-    left, arranged = _MARGIN, []
-    for each in maps:
-        left += max(-min(x for x, _ in each.view), 0)
-        shift = (each.total_width - each.width) / 2
-        arranged.append(replace(each, left=left + shift, top=middle - each.sides[0] * each.cell / 2))
-        left += each.total_width + _GAP
-    return arranged
-
-
-def _draw_map(drawing: SvgDrawing, each: _Map) -> None:
-    (high, wide) = each.sides
-    whole = each.corners((0, high - 1), (0, wide - 1))
-    drawing.polygon(whole, fill="panel")
-    if each.cell >= _MIN_CELL:
+def _draw_map(drawing: SvgDrawing, each: _Map, x: float, y: float, colour: str) -> None:
+    """The map's nodes, and the view over them."""
+    (high, wide), cell = each.sides, each.cell
+    drawing.rectangle(x, y, wide * cell, high * cell, fill="panel")
+    if cell >= _MIN_CELL:
         for row in range(1, high):
-            drawing.line([each.point(row, 0), each.point(row, wide)], stroke="line")
+            drawing.line([(x, y + row * cell), (x + wide * cell, y + row * cell)], stroke="line")
         for column in range(1, wide):
-            drawing.line([each.point(0, column), each.point(high, column)], stroke="line")
-    drawing.polygon(whole, stroke="muted")
-
-
-def _draw_view(drawing: SvgDrawing, each: _Map, colour: str, opacity: float) -> None:
-    """The view within the map filled; where it goes beyond, into the padding, its outline dashed."""
-    rows, columns = each.visible
-    if rows[0] <= rows[1] and columns[0] <= columns[1]:
-        drawing.polygon(each.corners(rows, columns), fill=colour, opacity=opacity)
-    dashes = "" if (rows, columns) == (each.rows, each.columns) else "4 3"
-    drawing.line([*each.view, each.view[0]], stroke=colour, thickness=1.5, dashes=dashes)
+            drawing.line([(x + column * cell, y), (x + column * cell, y + high * cell)], stroke="line")
+    drawing.rectangle(x, y, wide * cell, high * cell, stroke="muted")
+    top, left = y + each.rows[0] * cell, x + each.columns[0] * cell
+    width, height = (each.columns[1] + 1 - each.columns[0]) * cell, (each.rows[1] + 1 - each.rows[0]) * cell
+    drawing.rectangle(left, top, width, height, fill=colour, opacity=0.4)
+    drawing.rectangle(left, top, width, height, stroke=colour, thickness=1.5)
