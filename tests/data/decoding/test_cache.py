@@ -18,7 +18,7 @@ from cnnlab.data.sources.image_folder import open_folder
 from cnnlab.errors import CnnlabError, SourceError
 from cnnlab.settings import cache_dir
 
-FORM = ImageSpec(3, 2, 2)
+SPEC = ImageSpec(3, 2, 2)
 
 
 class Filler:
@@ -43,14 +43,14 @@ def kept(folder: Path) -> list[Path]:
 def test_pixels_are_made_once(cache):
     fill = Filler()
     for _ in range(3):
-        found = cached_pixels("a", 5, FORM, fill)
+        found = cached_pixels("a", 5, SPEC, fill)
         np.testing.assert_array_equal(found, fill.array)
     assert fill.calls == 1
     assert isinstance(found, np.memmap)
     assert not found.flags.writeable
     assert [path.name for path in kept(cache)] == ["a.npy"]
     np.testing.assert_array_equal(np.load(cache / "images" / "a.npy"), fill.array)
-    assert cached_pixels("none", 0, FORM, Filler(0)).shape == (0, 3, 2, 2)
+    assert cached_pixels("none", 0, SPEC, Filler(0)).shape == (0, 3, 2, 2)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -58,7 +58,7 @@ def test_pixels_are_made_once(cache):
 def test_a_damaged_or_cut_file_is_made_again(cache, data):
     fill = Filler()
     (cache / "images" / "a.npy").unlink(missing_ok=True)
-    cached_pixels("a", 5, FORM, fill)
+    cached_pixels("a", 5, SPEC, fill)
     (path,) = kept(cache)
     content = bytearray(path.read_bytes())
     whole = bytes(content)
@@ -68,19 +68,19 @@ def test_a_damaged_or_cut_file_is_made_again(cache, data):
     else:
         del content[place:]
     path.write_bytes(content)
-    np.testing.assert_array_equal(cached_pixels("a", 5, FORM, fill), fill.array)
+    np.testing.assert_array_equal(cached_pixels("a", 5, SPEC, fill), fill.array)
     assert path.read_bytes() == whole
     assert fill.calls == 2
 
 
 def test_a_file_of_another_size_or_shape_is_made_again(cache):
     fill = Filler()
-    cached_pixels("a", 5, FORM, fill)
+    cached_pixels("a", 5, SPEC, fill)
     with kept(cache)[0].open("ab") as file:
         file.write(b"x")
-    cached_pixels("a", 5, FORM, fill)
+    cached_pixels("a", 5, SPEC, fill)
     assert fill.calls == 2
-    assert cached_pixels("a", 4, FORM, Filler(4)).shape == (4, 3, 2, 2)
+    assert cached_pixels("a", 4, SPEC, Filler(4)).shape == (4, 3, 2, 2)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SourceError("bad"), OSError(28, "No space left on device")])
@@ -89,7 +89,7 @@ def test_when_filling_fails_nothing_is_left_behind(cache, error):
         raise error
 
     with pytest.raises((KeyboardInterrupt, CnnlabError), match=r"bad|received: No space left on device|^$"):
-        cached_pixels("a", 5, FORM, fail)
+        cached_pixels("a", 5, SPEC, fail)
     assert kept(cache) == []
 
 
@@ -112,7 +112,7 @@ def test_a_cache_that_can_not_be_written_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "file"))
     with pytest.raises(CnnlabError) as caught:
-        cached_pixels("a", 5, FORM, Filler())
+        cached_pixels("a", 5, SPEC, Filler())
     (problem,) = caught.value.problems
     assert (problem.where, problem.received) == (str(tmp_path / "file" / "images"), "Not a directory")
     assert "can't be kept" in problem.what
@@ -123,7 +123,7 @@ def test_what_reads_back_differently_is_an_error(monkeypatch):
     numbers = iter(range(9))
     monkeypatch.setattr(decoding_cache, "_checksum", lambda *_: next(numbers))
     with pytest.raises(CnnlabError, match="reads back differently"):
-        cached_pixels("a", 5, FORM, Filler())
+        cached_pixels("a", 5, SPEC, Filler())
 
 
 def test_the_cache_folder_is_the_environments_or_the_users(monkeypatch, tmp_path):
@@ -135,12 +135,12 @@ def test_the_cache_folder_is_the_environments_or_the_users(monkeypatch, tmp_path
     assert cache_dir().name == "cnnlab"
 
 
-FORMS = [FORM, ImageSpec(1, 2, 2), ImageSpec(3, 2, 4), ImageSpec(3, 4, 2), ImageSpec(3, 2, 2, "nearest")]
+SPECS = [SPEC, ImageSpec(1, 2, 2), ImageSpec(3, 2, 4), ImageSpec(3, 4, 2), ImageSpec(3, 2, 2, "nearest")]
 
 
 def test_every_form_and_content_has_its_own_key():
-    keys = {pixels_key(content * 64, spec) for content in "ab" for spec in FORMS}
-    assert len(keys) == 2 * len(FORMS)
+    keys = {pixels_key(content * 64, spec) for content in "ab" for spec in SPECS}
+    assert len(keys) == 2 * len(SPECS)
 
 
 def test_facts_are_found_once_and_again_when_the_file_is_damaged(cache):
@@ -192,7 +192,7 @@ def test_the_disk_has_room_for_a_file_before_it_is_filled(monkeypatch, way):
         taken.append((file.stat().st_size, file.stat().st_blocks * 512))
         fill(file, start)
 
-    np.testing.assert_array_equal(cached_pixels("a", 1001, FORM, filled), fill.array)
+    np.testing.assert_array_equal(cached_pixels("a", 1001, SPEC, filled), fill.array)
     assert taken[0][0] >= fill.array.nbytes
     assert taken[0][1] >= fill.array.nbytes
 
@@ -200,7 +200,7 @@ def test_the_disk_has_room_for_a_file_before_it_is_filled(monkeypatch, way):
 def test_decoded_images_have_a_limit_too(cache, monkeypatch):
     monkeypatch.setattr(decoding_cache, "MAX_CACHE_BYTES", 600)
     for number, key in enumerate("abc"):
-        cached_pixels(key, 5, FORM, Filler())
+        cached_pixels(key, 5, SPEC, Filler())
         os.utime(cache / "images" / f"{key}.npy", (number, number))
     assert [path.name for path in kept(cache)] == ["b.npy", "c.npy"]
 
@@ -212,6 +212,6 @@ def test_a_disk_without_the_room_is_an_error_before_anything_is_decoded(cache, m
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     fill = Filler()
     with pytest.raises(CnnlabError, match=r"decoded images can't be kept(.|\n)*No space left"):
-        cached_pixels("a", 5, FORM, fill)
+        cached_pixels("a", 5, SPEC, fill)
     assert fill.calls == 0
     assert kept(cache) == []

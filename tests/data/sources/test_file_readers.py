@@ -15,7 +15,7 @@ from cnnlab.data.sources.base import ImageSpec
 from cnnlab.data.sources.image_folder import open_folder
 from cnnlab.errors import SourceError
 
-FORM = ImageSpec(3, 6, 8)
+SPEC = ImageSpec(3, 6, 8)
 
 
 def pack_zip(path: Path, members: list[tuple[str, bytes]]) -> Path:
@@ -56,8 +56,8 @@ def test_an_archive_gives_what_its_folder_gives(name, make_folder, tmp_path):
         assert packed.labels(part).tolist() == plain.labels(part).tolist()
         assert packed.image_names(part) == [f"wrap/{found}" for found in plain.image_names(part)]
         some = np.array([1, 0])
-        np.testing.assert_array_equal(packed.pixels(part, some, FORM), plain.pixels(part, some, FORM))
-    assert packed.native_spec() == plain.native_spec() == FORM
+        np.testing.assert_array_equal(packed.pixels(part, some, SPEC), plain.pixels(part, some, SPEC))
+    assert packed.native_spec() == plain.native_spec() == SPEC
 
 
 def test_a_leading_dot_and_back_slashes_are_understood(encode, draw, tmp_path):
@@ -65,7 +65,7 @@ def test_a_leading_dot_and_back_slashes_are_understood(encode, draw, tmp_path):
     tar = open_folder(pack_tar(tmp_path / "a.tar", [("./cat/1.png", content), ("./dog/1.png", content)]))
     old = open_folder(pack_zip(tmp_path / "b.zip", [("cat\\1.png", content), ("dog\\1.png", content)]))
     assert tar.image_names("train") == old.image_names("train") == ["cat/1.png", "dog/1.png"]
-    assert tar.pixels("train", np.arange(2), FORM).shape == old.pixels("train", np.arange(2), FORM).shape
+    assert tar.pixels("train", np.arange(2), SPEC).shape == old.pixels("train", np.arange(2), SPEC).shape
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
@@ -151,7 +151,7 @@ def test_a_damaged_member_of_a_zip_is_named(tmp_path, encode, draw):
     content[60] ^= 0xFF
     path.write_bytes(content)
     with pytest.raises(SourceError, match=r"(?s)1 of the files gives no image.*cat/1\.png.*damaged in the archive"):
-        open_folder(path).pixels("train", np.arange(2), FORM)
+        open_folder(path).pixels("train", np.arange(2), SPEC)
 
 
 def test_the_stamp_of_a_zip_member_is_its_content_alone(tmp_path, encode, draw):
@@ -201,7 +201,7 @@ def test_a_listing_that_can_not_be_kept_is_made_each_time(tmp_path, encode, draw
 
 def test_nothing_is_extracted(tmp_path, encode, draw):
     path = pack_zip(tmp_path / "a.zip", [("cat/1.png", encode(draw(1))), ("dog/1.png", encode(draw(2)))])
-    open_folder(path).pixels("train", np.arange(2), FORM)
+    open_folder(path).pixels("train", np.arange(2), SPEC)
     assert not list(tmp_path.rglob("*.png"))
 
 

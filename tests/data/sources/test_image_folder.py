@@ -11,7 +11,7 @@ from cnnlab.data.sources.base import ImageSpec
 from cnnlab.data.sources.image_folder import open_folder
 from cnnlab.errors import SourceError
 
-FORM = ImageSpec(3, 6, 8)
+SPEC = ImageSpec(3, 6, 8)
 
 
 def test_a_folder_of_class_folders(make_folder, draw):
@@ -19,7 +19,7 @@ def test_a_folder_of_class_folders(make_folder, draw):
     assert (source.classes, source.splits) == (("cat", "dog"), ("train",))
     assert source.labels("train").dtype == np.int64
     assert source.image_names("train") == ["cat/0.png", "cat/1.png", "dog/0.png"]
-    pixels = source.pixels("train", np.array([2, 0]), FORM)
+    pixels = source.pixels("train", np.array([2, 0]), SPEC)
     np.testing.assert_array_equal(pixels, np.stack([draw(3), draw(1)]).transpose(0, 3, 1, 2))
 
 
@@ -117,7 +117,7 @@ def test_unicode_and_spaces_in_names(make_folder):
     (dog / "0.png").rename(dog / "10.00\u202fAM\u00a0\U0001f469\u200d\U0001f52c.png")
     source = open_folder(root)
     assert source.classes == ("kätzchen 猫", "🐶")
-    assert source.pixels("train", np.arange(3), FORM).shape == (3, 3, 6, 8)
+    assert source.pixels("train", np.arange(3), SPEC).shape == (3, 3, 6, 8)
 
 
 def test_a_folder_that_can_not_be_read_is_named(make_folder, monkeypatch):
@@ -139,10 +139,10 @@ def test_a_file_that_vanished_or_is_too_large_is_a_fault(make_folder, monkeypatc
     source = open_folder(root)
     (root / "cat" / "0.png").unlink()
     with pytest.raises(SourceError, match=r"(?s)1 of the files.*cat/0\.png.*received: No such file or directory"):
-        source.pixels("train", np.arange(3), FORM)
+        source.pixels("train", np.arange(3), SPEC)
     monkeypatch.setattr(images, "MAX_BYTES", 3)
     with pytest.raises(SourceError, match=r"(?s)3 of the files.*: too large"):
-        source.pixels("train", np.arange(3), FORM)
+        source.pixels("train", np.arange(3), SPEC)
 
 
 def test_bad_images_are_named_with_reasons_and_the_first_few_only(make_folder):
@@ -150,7 +150,7 @@ def test_bad_images_are_named_with_reasons_and_the_first_few_only(make_folder):
     for index in range(7):
         (root / "cat" / f"{index}.png").write_bytes(b"<html>" if index else b"")
     with pytest.raises(SourceError) as caught:
-        open_folder(root).pixels("train", np.arange(11), FORM)
+        open_folder(root).pixels("train", np.arange(11), SPEC)
     summary, *first = caught.value.problems
     assert summary.what.startswith("7 of the files")
     assert f"cnnlab data check {root}" in summary.next_step
@@ -163,8 +163,8 @@ def test_bad_images_that_are_not_asked_for_are_no_matter(make_folder):
     root = make_folder({"train/cat": 1, "train/dog": 1, "test/cat": 1})
     (root / "test/cat/0.png").write_bytes(b"bad")
     source = open_folder(root)
-    assert source.native_spec() == FORM
-    assert source.pixels("train", np.arange(2), FORM).shape == (2, 3, 6, 8)
+    assert source.native_spec() == SPEC
+    assert source.pixels("train", np.arange(2), SPEC).shape == (2, 3, 6, 8)
 
 
 def test_different_sizes_are_an_error_that_names_them(make_folder, encode, draw):
@@ -198,7 +198,7 @@ def _different(root):
 def test_the_size_of_a_test_image_is_not_looked_at(make_folder, encode, draw):
     root = make_folder({"train/cat": 2, "train/dog": 1, "test/cat": 1})
     (root / "test" / "cat" / "0.png").write_bytes(encode(draw(1, height=20, width=30)))
-    assert open_folder(root).native_spec() == FORM
+    assert open_folder(root).native_spec() == SPEC
 
 
 def test_channels_are_one_where_all_are_grey_and_three_where_any_has_colour(make_folder, encode, draw):

@@ -182,20 +182,6 @@ def test_what_the_cache_holds_damaged_is_made_again(tmp_path: Path, cache: Path,
     assert {path: path.read_bytes() for path in (cache / "images").iterdir()} == whole
 
 
-def test_two_processes_may_keep_a_part_at_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder(tmp_path, 0, binary)
-    keep = published.save_array
-
-    def after_another(path: Path, array: np.ndarray) -> np.ndarray:
-        monkeypatch.setattr(published, "save_array", keep)
-        check(open_published(CIFAR, [tmp_path], download=False))
-        return keep(path, array)
-
-    monkeypatch.setattr(published, "save_array", after_another)
-    check(open_published(CIFAR, [tmp_path], download=False))
-    assert len(list((cache / "images").iterdir())) == 4
-
-
 def test_images_of_another_size_are_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path, 0, binary)
     release = ImageSpec(1, 16, 24)
