@@ -283,7 +283,7 @@ class FeatureCacheRecord(Record):
         views: the number of cached views per image.
         exact: whether training equals that without a cache, up to rounding.
         reason: why it is not exact, or why nothing is cached.
-        bitwise: whether training without a cache gave the same bits for the first images, at all batch sizes in use.
+        bitwise: of earlier versions: whether the first images gave the same bits without a cache.
         seconds: the time to compute the features; None if they were in the cache.
         files: the files of the cache.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,7 @@ from cnnlab.data.sources.base import Split
 from cnnlab.distributed import SINGLE_PROCESS, ProcessGroup
 from cnnlab.models.model_split import ModelSplit
 from cnnlab.models.network_plan import NetworkPlan
-from cnnlab.records import FeatureCacheRecord, PrecisionConfig
+from cnnlab.records import FeatureCacheRecord
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.feature_cache.features import FeatureExtractor, FeatureLoader
 from cnnlab.training.feature_cache.plan import CachePlan, plan_feature_cache
@@ -88,8 +88,6 @@ def build_training_inputs(
     network: nn.Module,
     dataset: Dataset,
     loaders: tuple[ImageLoader, ImageLoader | None],
-    precision_config: PrecisionConfig,
-    batch_size: int,
     progress: ProgressCallback,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> TrainingInputs:
@@ -98,8 +96,6 @@ def build_training_inputs(
     Args:
         network: with its initial weights, on the device and in the memory format of the training.
         loaders: the images to train and to validate on.
-        precision_config: how a step is computed.
-        batch_size: the batch of all processes together.
     """
     train, validation = loaders
     if cache_plan.model_split is None:
@@ -107,15 +103,10 @@ def build_training_inputs(
     with process_group.main_process_first():
         extractor = FeatureExtractor(cache_plan, network, dataset, progress)
         trained = extractor.cached_features("train", train, cache_plan.views)
-        bitwise = cache_plan.exact and extractor.is_bitwise_equal(
-            train, trained.loader, precision_config, _shard_sizes(train.batch_sizes(batch_size), process_group)
-        )
-        made = [trained]
+        splits = [trained]
         if validation is not None:
-            validated = extractor.cached_features("validation", validation, FlippedViews())
-            bitwise = bitwise and extractor.is_bitwise_equal(validation, validated.loader, precision_config)
-            made.append(validated)
-    seconds = sum(one.seconds for one in made)
+            splits.append(extractor.cached_features("validation", validation, FlippedViews()))
+    seconds = sum(split.seconds for split in splits)
     record = FeatureCacheRecord(
         cached=True,
         reason=cache_plan.reason,
@@ -125,22 +116,10 @@ def build_training_inputs(
         dtype=cache_plan.dtype,
         bytes=cache_plan.size_bytes,
         exact=cache_plan.exact,
-        bitwise=bitwise,
         seconds=seconds or None,
-        files=tuple(name for one in made for name in one.files),
+        files=tuple(name for split in splits for name in split.files),
     )
-    return TrainingInputs(trained.loader, made[1].loader if len(made) > 1 else None, cache_plan.model_split, record)
-
-
-def _shard_sizes(sizes: Sequence[int], process_group: ProcessGroup) -> set[int]:
-    """The sizes of the shards of these batches in all processes, which differ by one image at most."""
-    shares = [
-        (size // process_group.world_size, -(-size // process_group.world_size))
-        if process_group.is_sharded(size)
-        else (size,)
-        for size in sizes
-    ]
-    return {share for pair in shares for share in pair}
+    return TrainingInputs(trained.loader, splits[1].loader if len(splits) > 1 else None, cache_plan.model_split, record)
 
 
 def tail_and_features(cache_plan: CachePlan | None, network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
@@ -160,8 +139,7 @@ def feature_cache_messages(record: FeatureCacheRecord | None) -> Iterator[str]:
         return
     views = f"{record.views} views" if record.views > 1 else "1 view"
     took = f"computed in {record.seconds:,.0f} s" if record.seconds is not None else "found in the cache"
-    equal = "bit for bit as without" if record.bitwise else "as without, up to rounding"
-    how = equal if record.exact else f"not as without: {record.reason}"
+    how = "as without, up to rounding" if record.exact else f"not as without: {record.reason}"
     size = f"{record.bytes / 1e6:,.1f} MB"
     numbers = f"{math.prod(record.shape):,} numbers an image"
     yield f"features of the frozen part: {numbers}, {views}, {size}, {took}, kept from {record.cut_point} on ({how})"

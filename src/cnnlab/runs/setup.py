@@ -134,14 +134,11 @@ class TrainingSetup:
         feeds = self.train_loader, self.validation_loader
         if self.cache_plan is None:
             return TrainingInputs(*feeds)
-        batch_size = self.recipe.train.batch_size
         return build_training_inputs(
             self.cache_plan,
             self.network,
             self.dataset,
             feeds,
-            self.precision_config,
-            batch_size,
             progress,
             self.process_group,
         )

@@ -320,7 +320,7 @@ def test_a_large_dense_layer_of_a_backbone_is_cut_off_not_changed() -> None:
     ("changes", "words"),
     [
         ({"exact": True}, "512 features of 2 views of each image, 8.0 KiB in fp32"),
-        ({"reason": "crop changes them"}, "not quite as without keeping them: crop changes them"),
+        ({"reason": "crop changes them"}, "not as without a cache: crop changes them"),
         ({"cached": False, "reason": "crop changes them"}, "nothing: the frozen part was computed for every batch"),
     ],
 )

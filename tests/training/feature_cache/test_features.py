@@ -18,13 +18,12 @@ from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.decoding.cache import features_dir, storage_dtype
 from cnnlab.data.loader import ImageLoader
 from cnnlab.errors import RunError
-from cnnlab.models.model_split import ModelSplit, split_frozen
+from cnnlab.models.model_split import split_frozen
 from cnnlab.models.network_plan import plan_network
 from cnnlab.models.pretrained.transfer import TransferModel
 from cnnlab.torch_rng import fork_rng
 from cnnlab.training.feature_cache.features import FeatureExtractor, FeatureLoader
 from cnnlab.training.feature_cache.plan import CachePlan, plan_feature_cache
-from cnnlab.training.precision import FP32
 
 CPU = torch.device("cpu")
 FLIP = read_augmentations(["flip"])
@@ -238,23 +237,6 @@ def test_features_are_computed_of_as_many_images_as_the_network_makes_them_large
     assert sizes == [10, 10, 7]
 
 
-@pytest.mark.parametrize(("rounding", "bitwise"), [(0.0, True), (1e-7, False)])
-def test_features_are_bitwise_where_what_follows_is_the_same_in_batches_of_images_and_of_features(
-    made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, rounding: float, bitwise: bool
-) -> None:
-    _, dataset, network, choice = made()
-    monkeypatch.setattr(ImageLoader, "eval_batch_size", 10)
-    monkeypatch.setattr(
-        ModelSplit, "trainable_tail", lambda *_: lambda rows: rows.flatten(1) * (1 + rounding * len(rows))
-    )
-    images = images_of(dataset)
-    kept = FeatureExtractor(choice, network, dataset, no_op)
-    monkeypatch.setattr(
-        ModelSplit, "extract_features", lambda split, _, shown: shown[:, 0, 0, :1].expand(-1, *split.feature_shape)
-    )
-    assert kept.is_bitwise_equal(images, kept.cached_features("train", images, choice.views).loader, FP32) is bitwise
-
-
 def test_where_the_cache_takes_nothing_features_are_in_memory_as_far_as_that_goes(
     made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,20 +261,3 @@ def test_what_may_be_removed_is_room(made: Callable[..., Made], monkeypatch: pyt
     features_dir().mkdir(parents=True, exist_ok=True)
     (features_dir() / "other.npy").write_bytes(bytes(choice.size_bytes))
     assert plan_feature_cache(own, network, images, (27, 9)).model_split is not None
-
-
-@pytest.mark.parametrize(("rounding", "bitwise"), [(0.0, True), (1e-7, False)])
-def test_features_are_bitwise_where_no_batch_size_changes_them(
-    made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, rounding: float, bitwise: bool
-) -> None:
-    def trunk(parting: ModelSplit, _network: TransferModel, images: torch.Tensor) -> torch.Tensor:
-        numbers = images[:, 0, 0, :1].expand(-1, *parting.feature_shape)
-        return numbers * (1 + rounding * len(images))
-
-    _, dataset, network, choice = made()
-    monkeypatch.setattr(ModelSplit, "extract_features", trunk)
-    images = images_of(dataset)
-    kept = FeatureExtractor(choice, network, dataset, no_op)
-    features = kept.cached_features("train", images, choice.views).loader
-    assert kept.is_bitwise_equal(images, features, FP32, [8, 3]) is bitwise
-    assert not kept.is_bitwise_equal(images, features, FP32.model_copy(update={"precision": "bf16"}), [8, 3])

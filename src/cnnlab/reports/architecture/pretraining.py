@@ -124,8 +124,7 @@ def loaded_weights_facts(
 def _feature_cache_text(features: FeatureCacheRecord) -> str:
     if not features.cached:
         return f"nothing: the frozen part was computed for every batch, since {features.reason}"
-    equal = "bit for bit as without keeping them" if features.bitwise else "as without keeping them, up to rounding"
-    how = equal if features.exact else f"not quite as without keeping them: {features.reason}"
+    how = "as without a cache, up to rounding" if features.exact else f"not as without a cache: {features.reason}"
     what = f"{format_shape(features.shape)} features of {pluralize(features.views, 'view')} of each image"
     return f"{what}, {format_bytes(features.bytes)} in {features.dtype}, computed once; training is {how}"
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -30,7 +30,6 @@ from cnnlab.data.sources.base import Indices, Labels, Split
 from cnnlab.errors import CnnlabError, RunError
 from cnnlab.models.model_split import TOLERANCE, ModelSplit
 from cnnlab.models.pretrained.transfer import TransferModel, max_resize
-from cnnlab.records import PrecisionConfig
 from cnnlab.render.formatting import format_bytes
 from cnnlab.training.feature_cache.plan import CachePlan
 
@@ -148,48 +147,6 @@ class FeatureExtractor:
         )
         seconds = time.perf_counter() - began if any(one.created for one in cached) else 0.0
         return CachedFeatures(loader, tuple(one.name for one in cached if one.name), seconds)
-
-    def is_bitwise_equal(
-        self,
-        images: ImageLoader,
-        features: FeatureLoader,
-        precision_config: PrecisionConfig,
-        sizes: Collection[int] = (),
-    ) -> bool:
-        """Whether a training that computes the trunk itself would get the cached features to the last bit.
-
-        How a convolution rounds may depend on the processor, the memory format and the size of the batch. So the first
-        images are computed again at every size of batch that is used, to train and to evaluate; and what follows the
-        trunk is computed in the batches in which features are evaluated, and in those of images.
-
-        Args:
-            images: what the features were computed of.
-            precision_config: how a step is computed.
-            sizes: of the batches that steps are taken on.
-        """
-        if (precision_config.precision, self.plan.dtype) != ("fp32", "fp32"):
-            return False
-        images = images.with_input_size(max_resize(self.network))
-        whole_batch = min(images.eval_batch_size, len(images))
-        batch_sizes = {*sizes, whole_batch, len(images) % whole_batch or whole_batch}
-        batches_seen: list[Tensor] = []
-        with closing(features.views.view_batches(0, images)) as batches:
-            while sum(map(len, batches_seen)) < max(batch_sizes):
-                batches_seen.append(next(batches))
-        shown = torch.cat(batches_seen)
-        layout = torch.channels_last if images.memory_format == "channels_last" else torch.contiguous_format
-        was_training = self.network.training
-        try:
-            self.network.eval()
-            for size in batch_sizes:
-                rows = self.model_split.extract_features(self.network, shown[:size].contiguous(memory_format=layout))
-                if not np.array_equal(rows.cpu().numpy(), features.arrays[0][:size]):
-                    return False
-            with torch.inference_mode():
-                tail, rows = self.model_split.trainable_tail(self.network), next(features.eval_batches())[0]
-                return torch.equal(tail(rows), torch.cat([tail(some) for some in torch.split(rows, whole_batch)]))
-        finally:
-            self.network.train(was_training)
 
     def _eval_batch_size(self, images: ImageLoader) -> int:
         """How many features are evaluated at a time: as their own size allows.
