@@ -34,11 +34,3 @@ def test_impossible_counts_are_named():
         wilson_interval(7, 5)
     for word in ("counts", "7 of 5", "0 ≤ successes ≤ n", "give the number of right answers"):
         assert word in str(caught.value)
-
-
-@pytest.mark.parametrize("level", [0.0, 1.0, 95])
-def test_a_level_is_a_fraction(level):
-    with pytest.raises(UsageError) as caught:
-        wilson_interval(5, 10, level)
-    for word in ("confidence level", f"{level:g}", "between 0 and 1", "use 0.95"):
-        assert word in str(caught.value)
