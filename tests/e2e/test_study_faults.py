@@ -22,9 +22,9 @@ from cnnlab.cli.main import app
 from cnnlab.cli.output.study_progress import StudyProgressBar
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
+from cnnlab.reports.study.view import arms_json
 from cnnlab.storage.run_folder import list_runs
 from cnnlab.storage.test_ledger import LEDGER
-from cnnlab.studies.worker_pool import in_process
 
 EPOCHS = 8
 CODES = {"SIGINT": 130, "SIGTERM": 143}
@@ -74,7 +74,8 @@ def undisturbed(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
     @cache
     def make(epochs: int) -> str:
         study = Study.read(written, {"train.epochs": epochs})
-        return table(run_study(study, runs=tmp_path_factory.mktemp("runs"), device="cpu").to_json())
+        result = run_study(study, runs=tmp_path_factory.mktemp("runs"), device="cpu")
+        return table(json.dumps({**json.loads(result.to_json()), "arms": arms_json(result)}))
 
     return make
 
@@ -208,7 +209,6 @@ def test_a_study_that_is_cut_off_goes_on_with_its_other_runs(
 ) -> None:
     """As above, in this process: it is terminated at the end of its second run."""
     words = ["study", str(written), "--runs", str(tmp_path)]
-    monkeypatch.setattr("cnnlab.studies.worker_pool.processes", lambda _count: in_process)
     monkeypatch.setattr(sys, "argv", ["cnnlab", *words])
     ended = StudyProgressBar.on_task_end
 
@@ -232,11 +232,12 @@ def test_a_study_that_is_cut_off_goes_on_with_its_other_runs(
 @pytest.mark.full
 def test_workers_end_with_a_killed_study(written: Path, tmp_path: Path) -> None:
     """They would hold its runs, and the next study would wait for them."""
-    with started(written, tmp_path, "--jobs=1", "--set=train.epochs=10000") as killed:
+    with started(written, tmp_path, "--jobs=2", "--set=train.epochs=10000") as killed:
         wait_until(lambda: any(tmp_path.glob("*/metrics.jsonl")), killed)
-        [worker] = killed.workers()
+        workers = killed.workers()
+        assert len(workers) == 2
         os.kill(killed.pid, signal.SIGKILL)
-        assert_ends([worker])
+        assert_ends(workers)
 
 
 def assert_ends(processes: list[int]) -> None:

@@ -17,7 +17,6 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.storage.run_folder import list_runs
 from cnnlab.studies.folder import read_result, study_folder
 from cnnlab.studies.result import UNTESTED
-from cnnlab.studies.worker_pool import in_process
 
 STUDY = """
 base = "base.toml"
@@ -58,9 +57,7 @@ def folder(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="module")
 def carried(folder: Path) -> dict[str, Any]:
     """What the command prints as JSON, once the study has been carried out, in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cnnlab.studies.worker_pool.processes", lambda _count: in_process)
-        done = ask(folder, "--json")
+    done = ask(folder, "--json")
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout)
     return found
