@@ -159,7 +159,7 @@ def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], 
     assert len(found.files) == 3
     (line,) = [line for line in said if line.startswith("features of the frozen part")]
     assert "96 numbers an image, 2 views, 0.0 MB, computed in " in line
-    assert line.endswith("kept from head.dropout1 on (as without, up to rounding)")
+    assert line.endswith("cached from head.dropout1 on (as without, up to rounding)")
     assert ("features of the frozen part, view 2 of 2", sizes["train"], sizes["train"], "images") in progress
     said.clear()
     again = done(transfer(augment=["flip"]), callbacks=Callbacks(log=said.append))

@@ -142,4 +142,4 @@ def feature_cache_messages(record: FeatureCacheRecord | None) -> Iterator[str]:
     how = "as without, up to rounding" if record.exact else f"not as without: {record.reason}"
     size = f"{record.bytes / 1e6:,.1f} MB"
     numbers = f"{math.prod(record.shape):,} numbers an image"
-    yield f"features of the frozen part: {numbers}, {views}, {size}, {took}, kept from {record.cut_point} on ({how})"
+    yield f"features of the frozen part: {numbers}, {views}, {size}, {took}, cached from {record.cut_point} on ({how})"
