@@ -308,7 +308,8 @@ def _difference(comparison: Comparison | None) -> tuple[str, str]:
 def _interval(bounds: Interval | None, *, signs: bool = False) -> str:
     if bounds is None:
         return MISSING
-    low, high = (study_text.format_signed(bound) if signs else format_loss(bound) for bound in bounds)
+    write = study_text.format_signed if signs else lambda bound: format_loss(bound).replace("-", "−")
+    low, high = map(write, bounds)
     return f"{low} to {high}"
 
 
