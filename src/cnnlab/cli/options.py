@@ -13,7 +13,7 @@ from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, ParamSpec, TypeVar
 
 import typer
 
@@ -276,6 +276,17 @@ def read_position(text: str, option: str) -> Pair | None:
             next_step=f"write it as in {option} 3,4",
         )
     return int(found[1]), int(found[2])
+
+
+def find_file(kind: Literal["study", "search"], file: Path) -> Path:
+    """The file, with its ending or without, or else the study or search of that name that comes with cnnlab."""
+    from cnnlab.grammar.toml_files import bundled_search, bundled_study
+
+    if file.is_file() or file.parent != Path():
+        return file
+    bundled = bundled_study if kind == "study" else bundled_search
+    paths = (file.with_name(f"{file.stem}.toml"), bundled(file.stem))
+    return next((path for path in paths if path.is_file()), file)
 
 
 @contextlib.contextmanager

@@ -86,9 +86,7 @@ def _recipe_file(path: Path, name: Any, where: str) -> Path:
         return path.parent / full
     if full in known:
         return bundled_recipe(full.removesuffix(".toml"))
-    step = (
-        did_you_mean(full, known) or "give its path relative to this file, or the name of one that comes with cnnlab"
-    )
+    step = did_you_mean(full, known) or "give its path relative to this file, or the name of one that comes with cnnlab"
     what = f"'{where}' names a file that does not exist"
     raise SpecError(what, where=where, received=format_received(name), allowed=comma_separated(known), next_step=step)
 

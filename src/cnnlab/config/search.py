@@ -1,4 +1,4 @@
-"""A search: parameters of a base recipe, the values that each may take, and how they are tried."""
+"""A search: parameters of a base recipe, their spaces, and the sampler and pruner of trials."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Search(Question):
     @field_validator("search", "use", mode="before")
     @classmethod
     def _dotted(cls, value: Any) -> Any:
-        """`train.epochs = …` without quotes is a table in a table for TOML, and is meant the same."""
+        """Flatten keys: in TOML `train.epochs = …` without quotes is a table in a table."""
         return flatten_keys(value) if isinstance(value, dict) else value
 
     @field_validator("confirm")
@@ -104,7 +104,7 @@ class Search(Question):
         return cls.from_tables(parse_toml(text))
 
     def sample(self, suggest: SuggestFn) -> ParameterValues:
-        """Values for one trial: of each parameter that it needs, in the order of the file.
+        """Sample values for one trial, of each parameter that it needs, in the order of the file.
 
         A name that only some options of a choice use is asked for where one of them is chosen.
         """
@@ -160,7 +160,7 @@ class Search(Question):
 
     @property
     def num_trials(self) -> int:
-        """How many trials there will be: a grid may have fewer combinations than trials were asked for."""
+        """The number of trials; a grid may have fewer combinations than `trials`."""
         return min(self.trials, sum(1 for _ in self.grid_values())) if self.sampler == "grid" else self.trials
 
     def is_log(self, name: str) -> bool:
@@ -194,7 +194,7 @@ class Search(Question):
                 )
 
     def _use_problems(self) -> Iterator[Problem]:
-        """Each name is used, and each use names one."""
+        """Check that each name is used, and that each value of `use` has a name."""
         names = self._parameter_names()
         options = [
             option for space in self.search.values() if isinstance(space, CategoricalSpace) for option in space.options

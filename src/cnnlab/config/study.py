@@ -1,4 +1,4 @@
-"""A study: one question, put to arms of a base recipe over several seeds; as a TOML file or from Python."""
+"""A study, which compares arms of a base recipe over several seeds; as a TOML file or from Python."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ALLOWED_SEEDS = f"how many, from 1 to {MAX_SEEDS:,}, or a list of seeds below {F
 
 
 class Study(Question):
-    """One question, put to arms of a base recipe over several seeds.
+    """A comparison of arms of a base recipe over several seeds.
 
     >>> base = Recipe.from_tables({"data": {"source": "shapes"}, "model": {"layers": ["flatten", "dense(classes)"]}})
     >>> study = Study(base=base, arms={"plain": {}, "slow": {"train.optimizer": "adam(lr=1e-4)"}}, seeds=5)
@@ -188,7 +188,7 @@ class Study(Question):
         }
 
     def list_arms(self) -> tuple[Arm, ...]:
-        """The arms in the order of the file; those of a grid are named by what they change."""
+        """The arms in the order of the file; those of a grid are named by their changes."""
         arms: tuple[Arm, ...] = self._arms  # type: ignore[attr-defined]
         return arms
 
@@ -211,7 +211,7 @@ class Study(Question):
             yield from ((name, changes, None) for name, changes in self.arms.items())
 
     def _baseline_name(self) -> str | None:
-        """The baseline's name; a sweep does without, unless it is to confirm something."""
+        """The baseline's name; None for a sweep that confirms nothing."""
         arms = self.list_arms()
         names = [arm.name for arm in arms]
         if self.baseline is None:

@@ -28,7 +28,7 @@ from cnnlab.studies.precision import check_networks, choose_study_precision, rec
 from cnnlab.studies.result import StudyPrecision
 from cnnlab.training.device import choose_device, disable_tf32
 
-# Of the experiment and of the code, in an id.
+# The digits of the experiment and of the environment in an id.
 WORK_DIGITS, CODE_DIGITS = 12, 6
 # A benchmark leaves out the optimizer, augmentation and decoding; an evaluation is forward passes only.
 OVERHEAD = 1.4
@@ -37,7 +37,7 @@ EVALUATION = 0.4
 
 @dataclass(frozen=True)
 class StudyTask:
-    """One run to do.
+    """One run of a study.
 
     `id` is a digest of recipe, seed, data and environment: equal work has one id, whatever it is called. `name` is that
     of the study and the arm, `images` is
@@ -73,7 +73,7 @@ class PlannedArm:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """A study with everything that decides its runs: precision, code, data.
+    """A study with its precision and data.
 
     `images` are those that the metric is measured on, `test_set` names the test split where there is one.
     """
@@ -155,12 +155,12 @@ def make_plan(
 
 
 def run_id(recipe: Recipe, data: str, made_by: str, backbone: str = "") -> str:
-    """What is the same for equal work: hex digits of one experiment, seed and data set, and of what makes it.
+    """The id of a run: hex digits of its experiment, seed and data, and of its environment.
 
     Args:
-        data: what names the data's content and split.
-        made_by: hex digits of code, torch and device, as `environment_digest` has them.
-        backbone: its `backbone_fingerprint` where that is known.
+        data: a digest of the data's content and split.
+        made_by: the `environment_digest`.
+        backbone: its `backbone_fingerprint`, if known.
 
     Raises:
         RunError: the run that the backbone is from can't be read, or has no weights.
@@ -175,7 +175,7 @@ def run_id(recipe: Recipe, data: str, made_by: str, backbone: str = "") -> str:
 
 
 def environment_digest(device: str) -> str:
-    """Hex digits of what makes a run what it is beside its recipe and data: cnnlab's code, torch, and the device.
+    """A digest of cnnlab's code, the version of torch, and the device.
 
     Args:
         device: cpu, cuda or mps.
@@ -184,9 +184,9 @@ def environment_digest(device: str) -> str:
 
 
 def _with_sealed_test(recipe: Recipe, study: Study) -> Recipe:
-    """An arm's recipe as a study runs it: the test set shut, and one split for all seeds unless the study varies it.
+    """An arm's recipe with a sealed test set, and one split for all seeds unless the study varies it.
 
-    A study that measures on the training split has the predictions there kept, image by image.
+    If the metric is measured on the training split, its predictions are kept.
     """
     train = recipe.train.model_copy(update={"test": "sealed"})
     if study.split == "train":
@@ -198,7 +198,7 @@ def _with_sealed_test(recipe: Recipe, study: Study) -> Recipe:
 
 
 def _check_images(study: Study, datasets: Sequence[Dataset]) -> None:
-    """All arms are measured on the same images, and would be tested on the same ones."""
+    """Check that all arms have the same evaluation images, and the same test images."""
     seen: dict[str, str] = {}
     for arm, dataset in zip(study.list_arms(), datasets, strict=True):
         where = f"arms.{arm.name}"
@@ -229,7 +229,7 @@ def _planned_arms(
     made_by: str,
 ) -> Iterator[PlannedArm]:
     arms = study.list_arms()
-    # Arms whose runs with one seed are one run are one experiment, which the baseline's name stands for.
+    # Arms whose runs with one seed have one id are one experiment, named by the baseline if it is among them.
     work = [
         next(_arm_tasks(name, arm, recipe, study.seeds, dataset_cache)).id
         for arm, recipe in zip(arms, recipes, strict=True)
@@ -267,7 +267,7 @@ def _arm_tasks(
     made_by: str = "",
     seconds: float = 0.0,
 ) -> Iterator[StudyTask]:
-    # One for all seeds: whole files of weights are read for it.
+    # Once for all seeds: it reads whole files of weights.
     backbone = backbone_fingerprint(recipe.model.backbone) if recipe.model.backbone is not None else ""
     for seed in seeds:
         seeded = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
@@ -280,7 +280,7 @@ def _arm_tasks(
 
 
 def _expected_seconds(recipe: Recipe, dataset: Dataset, speed: float) -> float:
-    """How long a run of all its epochs will take, from the measured speed, in seconds."""
+    """The expected time of a run in seconds, by the measured speed."""
     train, validation = dataset.num_images("train"), dataset.num_images("validation")
     epochs = recipe.train.epochs
     evaluated = validation * epochs * recipe.train.validations_per_epoch + train + validation

@@ -14,6 +14,7 @@ from cnnlab.cli.options import (
     Json,
     RunsFolder,
     Set,
+    find_file,
     handle_errors,
     name_file_in_errors,
     overrides,
@@ -79,7 +80,7 @@ def study(
     from cnnlab.config.study import Study
 
     keys = {} if seeds is None else {"seeds": seeds}
-    file = _find_study_file(file)
+    file = find_file("study", file)
     known = Study.read(file, overrides(set_), **keys)
     # After the file is read, since these load torch, which takes seconds.
     from cnnlab.api.study import plan_study, run_study
@@ -124,16 +125,6 @@ def study(
         log(f"report: {page}")
     if result.is_untested:
         raise typer.Exit(1)
-
-
-def _find_study_file(file: Path) -> Path:
-    """The file, with its ending or without, or else the study of that name that comes with cnnlab."""
-    from cnnlab.grammar.toml_files import bundled_study
-
-    if file.is_file() or file.parent != Path():
-        return file
-    here, named = file.with_name(f"{file.stem}.toml"), bundled_study(file.stem)
-    return next((path for path in (here, named) if path.is_file()), file)
 
 
 def _make_executor(executor: str, jobs: int, address: str) -> Executor:

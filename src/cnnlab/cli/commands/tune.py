@@ -15,6 +15,7 @@ from cnnlab.cli.options import (
     RunsFolder,
     Set,
     check_svg_path,
+    find_file,
     handle_errors,
     name_file_in_errors,
     overrides,
@@ -70,7 +71,7 @@ def tune(
     from cnnlab.cli.output.console import log, progress_reporter
     from cnnlab.config.search import Search
 
-    known = Search.read(_find_search_file(file), overrides(set_), **({} if trials is None else {"trials": trials}))
+    known = Search.read(find_file("search", file), overrides(set_), **({} if trials is None else {"trials": trials}))
     called = name or file.stem
     if plan:
         from cnnlab.context import RunContext
@@ -113,13 +114,3 @@ def tune(
             log(f"the best trial's recipe: {folder / 'best.toml'}")
     if result.is_untested:
         raise typer.Exit(1)
-
-
-def _find_search_file(file: Path) -> Path:
-    """The file, with its ending or without, or else the search of that name that comes with cnnlab."""
-    from cnnlab.grammar.toml_files import bundled_search
-
-    if file.is_file() or file.parent != Path():
-        return file
-    here, named = file.with_name(f"{file.stem}.toml"), bundled_search(file.stem)
-    return next((path for path in (here, named) if path.is_file()), file)

@@ -1,4 +1,4 @@
-"""The figures of a study: every seed a dot, the differences to the baseline, the learning curves."""
+"""The figures of a study: its runs, the differences to the baseline, and the learning curves."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ VERDICT_MARKERS: dict[Judgement, str] = {
     "undecided": "|",
     "no verdict": "|",
 }
-# How much wider bold letters are, in most fonts.
+# The width of bold letters relative to others, in most fonts.
 BOLD_WIDTH = 1.15
-# Of ticks: numbers that people count in.
+# Round steps between ticks.
 TICK_STEPS = (1, 2, 2.5, 5, 10)
 
 
 def swarm_levels(positions: Sequence[float], gap: float) -> list[int]:
-    """The level of each dot, 0 for the lowest, so that dots of one level lie `gap` or more apart.
+    """Levels of dots, from 0, so that dots of one level are at least `gap` apart.
 
     >>> swarm_levels([1.0, 1.1, 5.0, 1.2], 0.15)
     [0, 1, 0, 0]
@@ -69,11 +69,11 @@ def swarm_levels(positions: Sequence[float], gap: float) -> list[int]:
 def axis_limits(
     points: Iterable[float], bounds: Iterable[tuple[float, float]], least: float = 0.0
 ) -> tuple[float, float]:
-    """The limits of an axis: all points are seen, and intervals but for the ends of unusually long ones.
+    """The limits of an axis that shows all points, and intervals except for the ends of unusually long ones.
 
     Args:
-        points: what must be seen; those that are not finite are left out.
-        least: the axis is at least so long.
+        points: those that are not finite are left out.
+        least: the smallest length of the axis.
     """
     shown = [point for point in points if isfinite(point)]
     spans = [bound for bound in bounds if all(map(isfinite, bound))]
@@ -103,13 +103,13 @@ def row_axes(figure: Figure, left: float, top: float, width: float, rows: int, r
 
 
 def set_ticks(axes: Axes, width: float, *, signs: bool = False) -> None:
-    """Few enough ticks for the width, written in full; with `signs` as differences are."""
+    """Set as many ticks as fit into the width; with `signs` their numbers have signs."""
     axes.xaxis.set_major_locator(MaxNLocator(nbins=max(2, int(width / 62)), steps=TICK_STEPS))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value, signs=signs)))
 
 
 def format_tick(value: float, *, signs: bool = False) -> str:
-    """A tick's number, short; a difference's sign is as long as `+`."""
+    """A tick's number with a minus sign; with `signs` also with a plus sign."""
     text = f"{abs(value):.6g}"
     sign = "−" if value < 0 else "+" if signs and value > 0 else ""
     return text if text == "0" else sign + text
@@ -124,14 +124,14 @@ WIDTH = 640.0
 # The column of verdicts.
 VERDICT_WIDTH = 92.0
 HEAD, FOOT = 48.0, 28.0
-# Of rows with dots above a mean, and of rows with a single mark.
+# The heights of rows with dots above a mean, and of rows with a single mark.
 SEED_ROW_HEIGHT, FOREST_ROW_HEIGHT = 34.0, 24.0
 MAX_NAME_LENGTH, MAX_NAMES_WIDTH = 28, 216.0
 DOT = 6.4
 
 
 def missing_runs_text(sample: Sample) -> str:
-    """What a row of dots does not show: runs that failed, or that there are none."""
+    """The failed runs of a row of dots, or that there are none yet."""
     if not sample.values:
         return "no run yet"
     if not sample.n:
@@ -192,7 +192,7 @@ def _head(canvas: Axes, top: float, title: str, note: str) -> None:
 
 
 def _difference_title(result: StudyResult) -> tuple[str, str]:
-    """The title of a plot of differences, and what its marks are."""
+    """The title and the legend of a plot of differences."""
     unit = "points" if study_text.is_share(result.metric) else "in its own units"
     base = shorten(result.baseline or "", MAX_NAME_LENGTH)
     found = result.ablation.comparisons if result.ablation else ()
@@ -221,7 +221,7 @@ def _draw_seeds(axes: Axes, arms: Sequence[ArmRecord], baseline: str | None) -> 
 
 
 def _bar(axes: Axes, mean: float, interval: Interval | None, height: float, colour: str, marker: str) -> None:
-    """A mean and its interval; an end beyond the axis is cut off with an arrow."""
+    """Draw a mean and its interval; an end beyond the axis becomes an arrow."""
     low, high = axes.get_xlim()
     style: dict[str, Any] = {"color": COLOURS[colour], "markeredgewidth": 0, "clip_on": False}
     if interval is not None:
@@ -280,7 +280,7 @@ def learning_bands(result: StudyResult) -> tuple[LearningCurveBand, ...]:
 
 
 def arm_colours(result: StudyResult, bands: Sequence[LearningCurveBand]) -> dict[str, str]:
-    """Which arms have a colour: the baseline, the best and the worst by mean; the others are grey.
+    """The colours of the baseline, and of the arms with the best and the worst mean; others are grey.
 
     None is the colour of a verdict: a mean that is best is not yet better.
     """

@@ -1,4 +1,4 @@
-"""A sweep as a picture. Computed, then drawn."""
+"""The figure of a sweep: its numbers are computed first, then drawn."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class SweepPlot:
-    """What the picture of a sweep shows.
+    """The content of the figure.
 
     Attributes:
         points: by rising value.
@@ -73,7 +73,7 @@ class SweepPlot:
 
 
 def sweep_plot(result: StudyResult, curve: SweepCurve) -> SweepPlot:
-    """Everything that the picture of a sweep shows, as numbers."""
+    """The content of the figure of a sweep."""
     order = sorted(range(len(curve.sweep_values)), key=lambda index: curve.sweep_values[index])
     points = tuple(_point(curve, index, study_text.arm_of_sweep_value(result, curve, index)) for index in order)
     doses = [point.x for point in points]
@@ -88,7 +88,7 @@ def sweep_plot(result: StudyResult, curve: SweepCurve) -> SweepPlot:
 
 
 def sweep_figure(result: StudyResult, curve: SweepCurve) -> Figure:
-    """Every run a dot, means with 95 % intervals, the fitted quadratic, the plateau shaded, and the train figures."""
+    """All runs, means with 95 % intervals, the fitted quadratic, the plateau, and the metric on the training split."""
     picture = sweep_plot(result, curve)
     doses = [point.x for point in picture.points]
     height = HEIGHT + (TRAIN_HEIGHT + 26 if picture.separate_train_axes else 0)
@@ -129,12 +129,12 @@ def sweep_figure(result: StudyResult, curve: SweepCurve) -> Figure:
 
 
 def is_logarithmic(values: Sequence[float]) -> bool:
-    """Whether rising values are seen better on a log scale."""
+    """Whether rising values are drawn on a log scale."""
     return values[0] > 0 and values[-1] / values[0] > LOG_SCALE_RATIO
 
 
 def set_sweep_axis(axes: Axes, values: Sequence[float]) -> None:
-    """An axis from the lowest of rising values to the highest, with the values as its numbers where there is room."""
+    """Set the axis of rising values, with ticks at the values where there is room."""
     low, high = values[0], values[-1]
     if is_logarithmic(values):
         axes.set_xscale("log")
@@ -168,7 +168,7 @@ def _fitted_curve(curve: SweepCurve, logarithmic: bool) -> tuple[tuple[float, fl
 
 
 def _widened_range(values: Sequence[float], low: float, high: float, logarithmic: bool) -> Interval:
-    """A range with 0.3 of the way to the next values on both sides; at the end of the axis as much as inwards."""
+    """A range, widened by 0.3 of the distance to the next values; at an end by that of the inner side."""
     along = [log(dose) for dose in values] if logarithmic else list(values)
     first, last = values.index(low), values.index(high)
     gaps = [after - before for before, after in pairwise(along)] or [1.0]
@@ -195,7 +195,7 @@ def _sweep_note(plot: SweepPlot) -> str:
 
 
 def _spaced_values(axes: Axes, values: Sequence[float]) -> list[float]:
-    """The values whose numbers have room beside those before them."""
+    """The values whose numbers do not overlap those before them."""
     kept: list[float] = []
     end = -1e9
     for dose in values:
@@ -226,7 +226,7 @@ def _train_scale(axes: Axes, plot: SweepPlot) -> None:
 
 
 def _draw_runs(axes: Axes, plot: SweepPlot) -> None:
-    """Beside each mean, to the right, its runs; those of like figures one after the other."""
+    """Draw the runs to the right of each mean; runs with similar values are side by side."""
     low, high = axes.get_ylim()
     along = [float(axes.transData.transform((point.x, low))[0]) for point in plot.points]
     room = min((after - before for before, after in pairwise(along)), default=60.0)
@@ -248,7 +248,7 @@ def _draw_runs(axes: Axes, plot: SweepPlot) -> None:
 
 
 def _draw_train(axes: Axes, plot: SweepPlot) -> list[tuple[str, float, str]]:
-    """The train figures as a second curve; its name's place, where there are any."""
+    """Draw the metric on the training split as a second curve; return its label, if there is one."""
     points = [(point.x, point.train) for point in plot.points if point.train is not None]
     if not points:
         return []

@@ -1,4 +1,4 @@
-"""Figures of a search: its trials in order, each parameter's values, and what matters. Computed, then drawn."""
+"""The figures of a search: its trials in order, the values of each parameter, and the importances."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LEFT, RIGHT, HEAD, FOOT = 52.0, 16.0, 66.0, 46.0
 PANEL = 300.0
 ROW = 28.0
 DOT = 26.0
-# Of what ended otherwise: the marker, its colour, and what it says of it.
+# By status: the marker, its colour, and its text in the legend.
 STATUS_MARKERS = {
     "finished": ("o", "train", "finished"),
     "pruned": ("x", "muted", "pruned, at its last figure"),
@@ -41,7 +41,7 @@ STATUS_MARKERS = {
 
 @dataclass(frozen=True)
 class TrialPoint:
-    """A trial as a point; one without a metric has None, and stands at the lower edge."""
+    """A trial as a point; without a metric it is drawn at the lower edge."""
 
     number: int
     value: float | None
@@ -50,7 +50,7 @@ class TrialPoint:
 
 
 def trial_points(result: TuningResult) -> tuple[TrialPoint, ...]:
-    """The trials that have ended, by number; of a pruned one the last figure."""
+    """The trials that have ended, by number; a pruned one has its last value."""
     best = result.best.number if result.best is not None else None
     return tuple(
         TrialPoint(trial.number, _figure(trial), trial.status, trial.number == best)
@@ -72,7 +72,7 @@ def best_so_far(result: TuningResult) -> tuple[tuple[int, float], ...]:
 
 
 def history_figure(result: TuningResult) -> Figure:
-    """Each trial a dot in the order in which they were started, and the best so far as a line."""
+    """The value of each trial by its number, and the best so far as a line."""
     figure = new_figure(WIDTH, HEIGHT)
     canvas = new_canvas(figure)
     found = trial_points(result)
@@ -94,7 +94,7 @@ def history_figure(result: TuningResult) -> Figure:
 
 
 def slice_figure(result: TuningResult) -> Figure:
-    """The figure against each parameter's value: two panels in a row, each with all trials that have the parameter."""
+    """The metric against each parameter: two panels in a row, each with all trials that have the parameter."""
     panels, names = result.parameters, parameter_names(result)
     rows = ceil(len(panels) / 2)
     row = 236.0
@@ -120,15 +120,15 @@ def slice_figure(result: TuningResult) -> Figure:
 
 
 def importance_figure(result: TuningResult) -> Figure:
-    """How much each parameter matters: a dot on a line for each, the most important first."""
+    """The importance of each parameter, the highest first."""
     shares = sorted(result.importance, key=lambda one: -one.share)
     names = parameter_names(result)
     labels = short_names([names[one.name] for one in shares], 28)
     left = names_width(labels, 216.0)
     figure = new_figure(WIDTH, 52 + ROW * len(shares) + 42)
     canvas = new_canvas(figure)
-    write_text(canvas, 0, 10, "what sets the best trials apart", size=NORMAL, bold=True)
-    write_text(canvas, 0, 27, "share of the importance of all parameters (PED-ANOVA)", colour="muted")
+    write_text(canvas, 0, 10, "importance of the parameters", size=NORMAL, bold=True)
+    write_text(canvas, 0, 27, "share of all importances for the best trials (PED-ANOVA)", colour="muted")
     axes = row_axes(figure, left, 46, WIDTH - left - 56, len(shares), ROW)
     for row, one in enumerate(shares):
         axes.plot([0, one.share], [row, row], color=COLOURS["train"], linewidth=1.6)
@@ -145,7 +145,7 @@ def _figure(trial: TrialRecord) -> float | None:
 
 
 def _legend(canvas: Axes, points: Sequence[TrialPoint], height: float) -> None:
-    """What the marks mean, of those that are seen; and the line."""
+    """Draw the legend of the marks that occur."""
     x = 4.0
     for status, (marker, colour, meaning) in STATUS_MARKERS.items():
         if any(point.status == status for point in points):
@@ -166,13 +166,13 @@ def _dot(axes: Axes, x: float, point: TrialPoint) -> None:
 
 
 def _ring(axes: Axes, x: float, y: float, size: float) -> None:
-    """The mark of the best trial."""
+    """Draw the ring around the best trial."""
     green = COLOURS["test"]
     axes.scatter([x], [y], s=size, facecolors="none", edgecolors=green, linewidths=1.6, clip_on=False, zorder=4)
 
 
 def _value_scale(axes: Axes, result: TuningResult, points: Sequence[TrialPoint]) -> None:
-    """The figures' axis: a loss that blew up is left out where it would hide all others."""
+    """Set the axis of values; a loss that is far above the others is left out."""
     values = [point.value for point in points if point.value is not None]
     if result.baseline.value is not None:
         values.append(result.baseline.value)
