@@ -14,7 +14,8 @@ from cnnlab.errors import UsageError, did_you_mean
 from cnnlab.models.train_mode import eval_mode
 from cnnlab.training.device import disable_tf32
 
-HookFn: TypeAlias = Callable[[str, Tensor], None]
+# Called with a layer's name and a tensor. A tensor that it returns replaces the other one.
+HookFn: TypeAlias = Callable[[str, Tensor], Tensor | None]
 # Before the number of a module's second and further calls, as in a traced network's rows: `layer1.0.relu#2`.
 CALL_SEPARATOR = "#"
 
@@ -129,16 +130,21 @@ def _add_hooks(
     def call_name() -> str:
         return name if calls == 1 else f"{name}{CALL_SEPARATOR}{calls}"
 
-    def before(_module: nn.Module, inputs: Any) -> None:
+    def before(_module: nn.Module, inputs: Any) -> Any:
         nonlocal calls
         calls += 1
-        if call_name() in wanted and inputs and isinstance(inputs[0], Tensor):
-            on_input(call_name(), inputs[0])
+        if call_name() not in wanted or not inputs or not isinstance(inputs[0], Tensor):
+            return None
+        replacement = on_input(call_name(), inputs[0])
+        return None if replacement is None else (replacement, *inputs[1:])
 
-    def after(_module: nn.Module, _inputs: Any, output: Any) -> None:
+    def after(_module: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
         # An attention returns its weights beside its output.
         first = output[0] if isinstance(output, tuple | list) and output else output
-        if call_name() in wanted and isinstance(first, Tensor):
-            on_output(call_name(), first)
+        if call_name() not in wanted or not isinstance(first, Tensor):
+            return None
+        replacement = on_output(call_name(), first)
+        return replacement if first is output else None
 
-    return module.register_forward_pre_hook(before), module.register_forward_hook(after)
+    # In front of the hook that stops a backbone at its cut.
+    return module.register_forward_pre_hook(before), module.register_forward_hook(after, prepend=True)

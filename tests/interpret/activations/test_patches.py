@@ -21,10 +21,10 @@ from cnnlab.data.loader import ImageLoader
 from cnnlab.data.sources.base import ImageSpec
 from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.figures import crop_patch
-from cnnlab.interpret.activations.layer_index import LayerIndex
 from cnnlab.interpret.activations.patches import inspect_patches, top_activations
 from cnnlab.interpret.activations.result import Patch
 from cnnlab.interpret.hooks import activations
+from cnnlab.interpret.layer_index import LayerIndex
 from cnnlab.interpret.loaded_model import LoadedModel
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights

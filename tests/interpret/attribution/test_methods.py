@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
 import captum.attr
@@ -15,12 +14,12 @@ from torch.nn import functional as F
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.config.recipe import Recipe
-from cnnlab.errors import UsageError
-from cnnlab.interpret.attribution.grad_cam_layers import choose_layer, find_hook_point
-from cnnlab.interpret.attribution.methods import METHODS, AttributionConfig, load_captum, max_batch_size, to_heatmap
+from cnnlab.interpret.attribution.methods import METHODS, AttributionConfig, max_batch_size, to_heatmap
+from cnnlab.interpret.layer_index import LayerIndex, LayerRef
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
 from cnnlab.models.network_plan import NetworkPlan, plan_network
+from cnnlab.models.tracing.trace import network_table
 from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
 PLAIN = ("conv(4, 3, padding=1)", "relu", "maxpool(2)", "conv(6, 3)", "relu", "flatten", "dense(classes)")
@@ -65,24 +64,29 @@ def transferred() -> NetworkPlan:
 
 def setting(image: Tensor, **fields: object) -> AttributionConfig:
     plain = AttributionConfig(
-        target=1, baseline=torch.zeros_like(image), layer="", steps=40, window=4, stride=2, batch_size=7
+        target=1, baseline=torch.zeros_like(image), layer=None, steps=40, window=4, stride=2, batch_size=7
     )
     return replace(plain, **fields)
 
 
 @pytest.fixture(params=["plain", "residual", "in place", "transferred"])
-def case(request: pytest.FixtureRequest) -> tuple[nn.Module, str, Tensor]:
+def case(request: pytest.FixtureRequest) -> tuple[nn.Module, LayerRef, Tensor]:
     """A network, the layer whose maps are weighed, and an image."""
     noise = torch.Generator().manual_seed(3)
     if request.param == "transferred":
-        return transferred().initialize(0, print)[0], "backbone.layer2", torch.randn(3, 16, 16, generator=noise)
+        plan = transferred()
+        network = plan.initialize(0, print)[0]
+        layer = LayerIndex(network, plan.layers, plan.input).find("backbone.layer2")
+        return network, layer, torch.randn(3, 16, 16, generator=noise)
     image = torch.randn(3, 12, 12, generator=noise)
     if request.param == "in place":
         with fork_rng():
             manual_seed_torch(5, "test")
-            return InPlace().eval(), "relu#2", image
+            network = InPlace().eval()
+        return network, LayerIndex(network, network_table(network, image.shape).layers, image.shape).find("add"), image
     rows, layer = (PLAIN, "relu2") if request.param == "plain" else (RESIDUAL, "relu1")
-    return build_network(rows)[1], layer, image
+    traced, network = build_network(rows)
+    return network, LayerIndex(network, traced.records(), (3, 12, 12)).find(layer), image
 
 
 def gradient(network: nn.Module, image: Tensor, target: int = 1) -> Tensor:
@@ -91,14 +95,14 @@ def gradient(network: nn.Module, image: Tensor, target: int = 1) -> Tensor:
     return result
 
 
-def test_saliency_is_the_size_of_the_gradient(case: tuple[nn.Module, str, Tensor]) -> None:
+def test_saliency_is_the_size_of_the_gradient(case: tuple[nn.Module, LayerRef, Tensor]) -> None:
     network, _, image = case
     result = METHODS["saliency"](network, image, setting(image))
     assert torch.allclose(result, gradient(network, image).abs(), atol=1e-6)
     assert np.array_equal(to_heatmap("saliency", result, (1, 1)), result.max(dim=0).values)
 
 
-def test_integrated_gradients_are_a_mean_of_gradients_on_the_way(case: tuple[nn.Module, str, Tensor]) -> None:
+def test_integrated_gradients_are_a_mean_of_gradients_on_the_way(case: tuple[nn.Module, LayerRef, Tensor]) -> None:
     network, _, image = case
     start = torch.full_like(image, 0.3)
     mine = setting(image, baseline=start, steps=24)
@@ -115,7 +119,7 @@ def test_integrated_gradients_are_a_mean_of_gradients_on_the_way(case: tuple[nn.
     assert torch.allclose(result, few, atol=1e-5 * float(expected.abs().max()) + 1e-7)
 
 
-def test_occlusion_is_the_mean_fall_over_the_squares_on_a_pixel(case: tuple[nn.Module, str, Tensor]) -> None:
+def test_occlusion_is_the_mean_fall_over_the_squares_on_a_pixel(case: tuple[nn.Module, LayerRef, Tensor]) -> None:
     network, _, image = case
     start, side, move, size = torch.full_like(image, -0.2), 5, 3, image.shape[1]
     result = METHODS["occlusion"](network, image, setting(image, baseline=start, window=side, stride=move))
@@ -135,7 +139,7 @@ def test_occlusion_is_the_mean_fall_over_the_squares_on_a_pixel(case: tuple[nn.M
         assert np.allclose(channel, total / times, atol=1e-5)
 
 
-def test_grad_cam_is_the_sum_of_maps_weighted_by_their_mean_gradient(case: tuple[nn.Module, str, Tensor]) -> None:
+def test_grad_cam_is_the_sum_of_maps_weighted_by_their_mean_gradient(case: tuple[nn.Module, LayerRef, Tensor]) -> None:
     network, layer, image = case
     result = METHODS["grad-cam"](network, image, setting(image, layer=layer))
     maps, logits = halves(network, layer, image)
@@ -147,22 +151,23 @@ def test_grad_cam_is_the_sum_of_maps_weighted_by_their_mean_gradient(case: tuple
     assert to_heatmap("grad-cam", result, size).shape == size
 
 
-def halves(network: nn.Module, layer: str, image: Tensor) -> tuple[Tensor, Tensor]:
+def halves(network: nn.Module, layer: LayerRef, image: Tensor) -> tuple[Tensor, Tensor]:
     """The maps of a layer and the logits that are made of them, the network's way cut in two by hand."""
     if isinstance(network, InPlace):
         first = network.conv1(image[None]).relu()
-        maps = (network.conv2(first) + first).relu().detach().requires_grad_(True)
-        return maps, network.head(maps.mean(dim=(2, 3)))
+        # The sum, which the activation overwrites.
+        maps = (network.conv2(first) + first).detach().requires_grad_(True)
+        return maps, network.head(maps.relu().mean(dim=(2, 3)))
     if hasattr(network, "forward_features"):
         maps = network.forward_features(image[None]).detach().requires_grad_(True)
         return maps, network.head(maps)
     parts = list(network.named_children())
-    cut = [name for name, _ in parts].index(layer) + 1
+    cut = [name for name, _ in parts].index(layer.name) + 1
     maps = nn.Sequential(*(part for _, part in parts[:cut]))(image[None]).detach().requires_grad_(True)
     return maps, nn.Sequential(*(part for _, part in parts[cut:]))(maps)
 
 
-def test_they_are_what_captum_gives_when_it_is_called_directly(case: tuple[nn.Module, str, Tensor]) -> None:
+def test_they_are_what_captum_gives_when_it_is_called_directly(case: tuple[nn.Module, LayerRef, Tensor]) -> None:
     network, layer, image = case
     mine = setting(image, layer=layer)
     one = image[None].clone().requires_grad_(True)
@@ -172,57 +177,13 @@ def test_they_are_what_captum_gives_when_it_is_called_directly(case: tuple[nn.Mo
         "integrated-gradients": attr.IntegratedGradients(network).attribute(one, target=1, n_steps=40),
         "occlusion": attr.Occlusion(network).attribute(image[None], (3, 4, 4), (3, 2, 2), target=1),
     }
-    if hasattr(network, "forward_features"):
-        # Captum's hook would stand behind the one that stops the backbone.
-        with pytest.raises(AssertionError, match="did not obtain any outputs"):
-            attr.LayerGradCam(network, network.backbone.layer2).attribute(one, target=1)
-    else:
-        module = network.get_submodule(layer.partition("#")[0])
+    # Captum's hook would stand behind the one that stops the backbone, and it has no steps that are no module.
+    if not layer.uses_input and not hasattr(network, "forward_features"):
+        module = network.get_submodule(layer.hooked_module)
         theirs["grad-cam"] = attr.LayerGradCam(network, module).attribute(one, target=1, relu_attributions=True)
     for name, expected in theirs.items():
         result = METHODS[name](network, image, mine)
-        assert torch.allclose(result, expected[0].detach().to(result.dtype), atol=1e-6), name
-
-
-@pytest.mark.parametrize(
-    ("rows", "layer"),
-    [
-        (PLAIN, "relu2"),
-        (RESIDUAL, "relu1"),
-        (RESIDUAL[:2] + RESIDUAL[3:], "residual1"),
-        (("conv(4, 3)", "maxpool(2)", "dropout2d(0.1)", "flatten", "dense(classes)"), "conv1"),
-        (("maxpool(2)", "flatten", "dense(classes)"), "maxpool1"),
-        (("conv(4, 12)", "flatten", "dense(classes)"), ""),
-        (("flatten", "dense(4)", "relu", "dense(classes)"), ""),
-    ],
-)
-def test_the_last_layer_that_makes_maps_is_weighed(rows: tuple[str, ...], layer: str) -> None:
-    traced, network = build_network(rows)
-    assert choose_layer(network, traced.records(), (3, 12, 12)) == layer
-
-
-def test_of_a_cut_backbone_the_maps_are_those_that_the_head_gets() -> None:
-    plan = transferred()
-    network = plan.initialize(0, print)[0]
-    assert choose_layer(network, plan.layers, plan.input) == "backbone.layer2"
-    module, by_input = find_hook_point(network, "backbone.layer2")
-    assert (module, by_input) == (network.head, True)
-    assert choose_layer(network, plan.layers, plan.input, "backbone.layer1") == "backbone.layer1"
-    assert find_hook_point(network, "backbone.layer1") == (network.backbone.layer1, False)
-
-
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [
-        ("backbone.layer2.0.relu", r"called more than once.*write it as 'backbone\.layer2\.0\.relu#2'"),
-        ("backbone.layer9", r"layer: the network has no layer of this name.*did you mean 'backbone\.layer"),
-        ("head.dense1", r"gives no feature maps\n *received: *head\.dense1, whose output is 3"),
-    ],
-)
-def test_a_layer_that_cannot_be_weighed_is_an_error(layer: str, message: str) -> None:
-    plan = transferred()
-    with pytest.raises(UsageError, match=f"(?s){message}"):
-        choose_layer(plan.initialize(0, print)[0], plan.layers, plan.input, layer)
+        assert np.allclose(result.detach(), expected[0].detach(), atol=1e-6), name
 
 
 def test_as_many_images_are_computed_at_a_time_as_their_size_admits() -> None:
@@ -237,19 +198,14 @@ def test_as_many_images_are_computed_at_a_time_as_their_size_admits() -> None:
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_no_batch_is_larger_than_asked(name: str) -> None:
-    _, network = build_network(PLAIN)
+    traced, network = build_network(PLAIN)
+    layer = LayerIndex(network, traced.records(), (3, 12, 12)).find("relu2")
     image = torch.randn(3, 12, 12, generator=torch.Generator().manual_seed(0))
     sizes = []
     handle = network.conv1.register_forward_pre_hook(lambda _module, given: sizes.append(len(given[0])))
-    METHODS[name](network, image, setting(image, layer="relu2", batch_size=8))
+    METHODS[name](network, image, setting(image, layer=layer, batch_size=8))
     handle.remove()
     most = 8 if name == "occlusion" else 2
     assert 0 < max(sizes) <= most
     if name in ("occlusion", "integrated-gradients"):
         assert max(sizes) == most
-
-
-def test_a_missing_captum_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "captum.attr", None)
-    with pytest.raises(UsageError, match=r"attribution needs Captum.*\n *next: *pip install 'cnnlab\[captum\]'"):
-        load_captum()

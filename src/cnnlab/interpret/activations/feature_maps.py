@@ -13,9 +13,9 @@ from torch import Tensor
 
 from cnnlab.context import Callbacks
 from cnnlab.errors import UsageError
-from cnnlab.interpret.activations.layer_index import CONVOLUTIONS, LayerIndex, LayerRef, capture_outputs
 from cnnlab.interpret.activations.result import ActivationMaps, LayerMaps, MapStatistics, TopPrediction
 from cnnlab.interpret.images import InputImage, normalize_pixels
+from cnnlab.interpret.layer_index import CONVOLUTIONS, LayerIndex, LayerRef, capture_outputs
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model, load_model
 from cnnlab.interpret.targets import as_tuple, validate_count
 from cnnlab.models.train_mode import eval_mode

@@ -14,8 +14,8 @@ from torch import Tensor
 from cnnlab.context import NO_CALLBACKS
 from cnnlab.data.loader import ImageLoader, evenly_spaced_indices
 from cnnlab.errors import UsageError
-from cnnlab.interpret.activations.layer_index import LayerIndex, LayerRef, capture_outputs
 from cnnlab.interpret.activations.result import FilterPatches, Patch, Patches
+from cnnlab.interpret.layer_index import LayerIndex, LayerRef, capture_outputs
 from cnnlab.interpret.limits import MAX_PATCHES
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import validate_count

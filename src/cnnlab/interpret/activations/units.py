@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from cnnlab.context import NO_CALLBACKS
 from cnnlab.data.loader import ImageLoader
 from cnnlab.errors import UsageError, did_you_mean
-from cnnlab.interpret.activations.layer_index import MAX_LISTED, LayerIndex, LayerRef
 from cnnlab.interpret.activations.result import SATURATION_THRESHOLD, LayerUnits, UnitActivity
 from cnnlab.interpret.hooks import forward_hooks, frozen_eval, module_name
+from cnnlab.interpret.layer_index import MAX_LISTED, LayerIndex, LayerRef
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import as_tuple
 from cnnlab.models.pretrained.transfer import max_resize

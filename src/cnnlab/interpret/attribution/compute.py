@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from cnnlab.context import NO_CALLBACKS, ProgressCallback, no_op
 from cnnlab.errors import RunError, UsageError, comma_separated, did_you_mean
-from cnnlab.interpret.attribution.grad_cam_layers import choose_layer
-from cnnlab.interpret.attribution.methods import METHODS, AttributionConfig, load_captum, max_batch_size, to_heatmap
-from cnnlab.interpret.attribution.result import (
-    AttributionMap,
-    Attributions,
-    ImageAttributions,
-    PerturbationCurve,
-)
+from cnnlab.interpret.attribution.methods import METHODS, AttributionConfig, Floats, max_batch_size, to_heatmap
+from cnnlab.interpret.attribution.result import AttributionMap, Attributions, ImageAttributions
 from cnnlab.interpret.attribution.sanity_checks import (
     MAX_STEPS,
     converged_integrated_gradients,
@@ -34,13 +26,15 @@ from cnnlab.interpret.attribution.sanity_checks import (
 )
 from cnnlab.interpret.hooks import frozen_eval
 from cnnlab.interpret.images import InputImage, normalize_pixels
+from cnnlab.interpret.layer_index import LayerIndex, LayerRef, capture_outputs
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import as_tuple
-from cnnlab.render.formatting import shorten
+from cnnlab.render.formatting import format_shape, shorten
 from cnnlab.training.device import disable_tf32
 
 Baseline: TypeAlias = Literal["mean", "black", "blur"]
 MAX_IMAGES = 8
+MAX_LISTED = 400
 # The default side of occlusion's square, and the standard deviation of the blur, as parts of the shorter side.
 WINDOW_DIVISOR, BLUR_DIVISOR = 4, 16
 BASELINES = {
@@ -48,6 +42,7 @@ BASELINES = {
     "black": "black",
     "blur": "the image, blurred (Gaussian, σ = 1/16 of the shorter side)",
 }
+NO_MAPS = "no layer of this network gives feature maps"
 
 
 def parse_class(value: str | int, classes: Sequence[str], count: int) -> int:
@@ -68,7 +63,7 @@ def parse_class(value: str | int, classes: Sequence[str], count: int) -> int:
     text = str(value).strip()
     if text.isascii() and text.isdigit() and len(text) < 10 and int(text) < count:
         return int(text)
-    names = ", ".join(shorten(name, 24) for name in classes[:20]) + (", …" if len(classes) > 20 else "")
+    names = shorten(", ".join(classes), MAX_LISTED)
     raise UsageError(
         "the network has no such class",
         where="--class",
@@ -88,18 +83,16 @@ def baseline_image(model: LoadedModel, input_image: InputImage, baseline: Baseli
     mean, std = model.mean, model.std
     if mean is None and input_image.label is not None and model.dataset is not None:
         mean, std = model.dataset().mean, model.dataset().std
-    black = np.zeros_like(input_image.pixels)
-    if mean is not None:
-        return normalize_pixels(black, mean, std)
-    # The image was normalised by its own mean and standard deviation.
-    scaled = torch.from_numpy(input_image.pixels.astype(np.float32)) / 255
-    deviation = scaled.std(dim=(1, 2), keepdim=True)
-    lowest = -scaled.mean(dim=(1, 2), keepdim=True) / deviation.where(deviation > 0, torch.ones(()))
-    return lowest.expand_as(input_image.values).contiguous()
+    if mean is None:
+        # The image was normalised by its own mean and standard deviation.
+        channels = input_image.pixels.reshape(len(input_image.pixels), -1) / 255
+        mean = tuple(channels.mean(axis=1).tolist())
+        std = tuple(deviation or 1.0 for deviation in channels.std(axis=1, ddof=1).tolist())
+    return normalize_pixels(np.zeros_like(input_image.pixels), mean, std)
 
 
-def select_methods(methods: Sequence[str], layer: str) -> tuple[tuple[str, ...], Mapping[str, str]]:
-    """The methods to compute, in the order of `METHODS`, and skipped ones with the reason."""
+def select_methods(methods: Sequence[str], layer: LayerRef | None) -> tuple[str, ...]:
+    """The methods to compute, in the order of `METHODS`; Grad-CAM only where a layer gives feature maps."""
     for name in methods:
         if name not in METHODS:
             raise UsageError(
@@ -109,82 +102,52 @@ def select_methods(methods: Sequence[str], layer: str) -> tuple[tuple[str, ...],
                 allowed=comma_separated(METHODS),
                 next_step=did_you_mean(name, METHODS) or "take one of these",
             )
-    selected = tuple(name for name in METHODS if not methods or name in methods)
-    if layer or "grad-cam" not in selected:
-        return selected, {}
-    reason = "no layer of this network gives feature maps"
-    if "grad-cam" in methods:
+    if layer is None and "grad-cam" in methods:
         raise UsageError(
-            f"Grad-CAM needs feature maps: {reason}",
+            f"Grad-CAM needs feature maps: {NO_MAPS}",
             where="--method",
             received="grad-cam",
             next_step="take another method, such as occlusion",
         )
-    return tuple(name for name in selected if name != "grad-cam"), {"grad-cam": reason}
+    return tuple(name for name in METHODS if name in (methods or METHODS) and (layer or name != "grad-cam"))
 
 
-def occlusion_window(model: LoadedModel, window: int | None, stride: int | None) -> tuple[int, int]:
-    """The side and the stride of occlusion's square, in pixels.
-
-    Raises:
-        UsageError: the square is larger than the image, or the stride larger than the square.
-    """
-    shorter = min(model.image_spec.height, model.image_spec.width)
-    side = max(1, shorter // WINDOW_DIVISOR) if window is None else window
-    move = max(1, side // 2) if stride is None else stride
-    for what, given, most in (("window", side, shorter), ("stride", move, side)):
-        if not 1 <= given <= most:
-            raise UsageError(
-                "occlusion's square must lie within the image"
-                if what == "window"
-                else "occlusion's squares must cover every pixel",
-                where=f"--{what}",
-                received=f"{given} px",
-                allowed=f"1 to {most} px",
-                next_step=f"--{what} {most}",
-            )
-    return side, move
-
-
-def validate_options(images: Sequence[object], steps: int, baseline: str, draws: int, orders: int) -> None:
-    """Check the options that need no model.
+def grad_cam_layer(model: LoadedModel, name: str | None) -> LayerRef | None:
+    """The layer whose maps Grad-CAM weighs: the one of this name, or by default the last that makes maps.
 
     Raises:
-        UsageError: an unknown baseline, or a number out of range.
+        UsageError: no such layer, or one without feature maps.
     """
-    if baseline not in get_args(Baseline):
-        step = "--baseline mean"
+    layer_index = LayerIndex(model.network, model.layers, model.image_spec.shape)
+    if name is None:
+        return layer_index.last_maps()
+    layer = layer_index.find(name)
+    outputs: list[Tensor] = []
+    with torch.no_grad(), capture_outputs(model.network, [layer], lambda _, output: outputs.append(output)):
+        model.network(torch.zeros(1, *model.image_spec.shape, device=model.device))
+    shapes = [tuple(output.shape[1:]) for output in outputs]
+    if not shapes or len(shapes[0]) != 3 or min(shapes[0][1:]) < 2:
+        output = f", whose output is {format_shape(shapes[0])}" if shapes else ""
         raise UsageError(
-            f"unknown baseline '{baseline}'", where="--baseline", allowed=comma_separated(BASELINES), next_step=step
+            "this layer gives no feature maps",
+            where="--layer",
+            received=f"{name}{output}",
+            allowed="a layer whose output is C×H×W",
+            next_step="leave --layer out for the last of these layers",
         )
-    ranges = (
-        ("--image", len(images), 1, MAX_IMAGES),
-        ("--steps", steps, 1, MAX_STEPS),
-        ("draws", draws, 0, 100),
-        ("orders", orders, 1, 100),
-    )
-    for what, given, least, most in ranges:
-        if not least <= given <= most:
-            raise UsageError(
-                "this number is out of range",
-                where=what,
-                received=f"{given:,}",
-                allowed=f"{least} to {most:,}",
-                next_step=f"choose {least} to {most:,}",
-            )
+    return layer
 
 
-Floats = npt.NDArray[np.float64]
+def validate_range(option: str, value: int, least: int, most: int) -> None:
+    """Check an option's number.
 
-
-@dataclass(frozen=True)
-class _AttributionInput:
-    """One image, with the settings of the methods and the predicted probabilities."""
-
-    input_image: InputImage
-    image: Tensor
-    config: AttributionConfig
-    probabilities: Floats
+    Raises:
+        UsageError: it is out of range.
+    """
+    if not least <= value <= most:
+        raise UsageError(
+            "this number is out of range", where=option, received=f"{value:,}", allowed=f"{least} to {most:,}"
+        )
 
 
 @disable_tf32()
@@ -207,8 +170,6 @@ def inspect_attribution(
 ) -> Attributions:
     """Attribute a class's logit to pixels by saliency, integrated gradients, occlusion and Grad-CAM, with checks.
 
-    Needs the extra `cnnlab[captum]`.
-
     Args:
         model: of `load_model`, or a name as it takes them; its network is left unchanged.
         images: one or several: a file, or an image of its data such as "validation:12"; None: generated images.
@@ -222,139 +183,124 @@ def inspect_attribution(
         orders: how many random orders of the pixels deletion and insertion are compared with.
         seed: of these draws and orders.
         log: called with the name of each image as it begins.
-        progress: called with the number of finished images, then of finished draws.
+        progress: called with the number of finished images.
 
     Returns:
         H×W maps with deletion, insertion, and correlations with the maps of redrawn weights.
 
     Raises:
-        UsageError: Captum is missing; an unknown class, method or layer; Grad-CAM of a network without feature maps; a
-            number out of range.
+        UsageError: an unknown class, method or layer; Grad-CAM of a network without feature maps; a number out of
+            range.
         SourceError: an image can't be used.
         RunError: the network gives NaN or ±Inf.
     """
     model, methods = as_loaded_model(model), as_tuple(methods)
     images = (images,) if images is None or isinstance(images, str | Path) else tuple(images)
-    load_captum()
-    network = model.network
-    side, move = occlusion_window(model, window, stride)
-    validate_options(images, steps, baseline, draws, orders)
-    with frozen_eval(network):
-        cam_layer = choose_layer(network, model.layers, model.image_spec.shape, layer)
-        selected, skipped = select_methods(methods, cam_layer)
+    shorter = min(model.image_spec.height, model.image_spec.width)
+    window = max(1, shorter // WINDOW_DIVISOR) if window is None else window
+    stride = max(1, window // 2) if stride is None else stride
+    validate_range("--window", window, 1, shorter)
+    validate_range("--stride", stride, 1, window)
+    validate_range("--image", len(images), 1, MAX_IMAGES)
+    validate_range("--steps", steps, 1, MAX_STEPS)
+    validate_range("draws", draws, 0, 100)
+    validate_range("orders", orders, 1, 100)
+    if baseline not in BASELINES:
+        raise UsageError(f"unknown baseline '{baseline}'", where="--baseline", allowed=comma_separated(BASELINES))
+    with frozen_eval(model.network):
+        cam_layer = grad_cam_layer(model, layer)
+        selected = select_methods(methods, cam_layer)
         if target is not None and model.classes:
             # Before any image is loaded: an image of the test split is an opening of it, which the ledger records.
             parse_class(target, model.classes, len(model.classes))
-        input_images = model.load_images(images, "inspect attribution")
-        config = AttributionConfig(0, torch.empty(0), cam_layer, steps, side, move, 1)
-        inputs = [_attribution_input(model, each, target, config, baseline) for each in input_images]
         attributions = []
-        for number, one_input in enumerate(inputs):
-            log(f"{shorten(one_input.input_image.name)} …")
-            progress("attribution", number, len(inputs), "images")
-            attributions.append(_attribute_image(model, one_input, selected, orders, seed, number))
-        progress("attribution", len(inputs), len(inputs), "images")
-        attributions = _with_randomization(network, inputs, attributions, draws, seed, progress)
+        input_images = model.load_images(images, "inspect attribution")
+        for number, input_image in enumerate(input_images):
+            log(f"{shorten(input_image.name)} …")
+            progress("attribution", number, len(images), "images")
+            probabilities = _probabilities(model, input_image)
+            image = input_image.values.to(model.device)
+            config = AttributionConfig(
+                target=int(probabilities.argmax())
+                if target is None
+                else parse_class(target, model.classes, len(probabilities)),
+                baseline=baseline_image(model, input_image, baseline).to(model.device),
+                layer=cam_layer,
+                steps=steps,
+                window=window,
+                stride=stride,
+                batch_size=max_batch_size(model.network, image),
+            )
+            maps = _maps(model.network, image, config, selected, draws, seed, number)
+            rankings = random_rankings(image[0].numel(), seed, number, orders)
+            random = [perturbation_curves(model.network, image, config, ranking) for ranking in rankings]
+            names = model.classes or tuple(map(str, range(len(probabilities))))
+            attributions.append(
+                ImageAttributions(
+                    name=input_image.name,
+                    pixels=input_image.pixels,
+                    target=config.target,
+                    class_name=names[config.target],
+                    probability=float(probabilities[config.target]),
+                    predicted=names[int(probabilities.argmax())],
+                    maps=maps,
+                    random_deletion=tuple(deletion for deletion, _ in random),
+                    random_insertion=tuple(insertion for _, insertion in random),
+                )
+            )
+        progress("attribution", len(images), len(images), "images")
     return Attributions(
         network=model.name,
         images=tuple(attributions),
-        layer=cam_layer if "grad-cam" in selected else "",
+        layer=cam_layer.name if cam_layer and "grad-cam" in selected else "",
         baseline=BASELINES[baseline],
-        window=side,
-        stride=move,
-        skipped_methods=tuple(skipped.items()),
+        window=window,
+        stride=stride,
+        skipped_methods=() if cam_layer or methods else (("grad-cam", NO_MAPS),),
     )
 
 
-def _attribution_input(
-    model: LoadedModel, input_image: InputImage, target: str | int | None, config: AttributionConfig, baseline: Baseline
-) -> _AttributionInput:
-    image = input_image.values.to(model.device)
-    with torch.no_grad():
-        logits = model.network(image[None])[0].float()
-    probabilities = logits.softmax(dim=0).cpu().double().numpy()
+@torch.no_grad()
+def _probabilities(model: LoadedModel, input_image: InputImage) -> Floats:
+    """The softmax of the logits.
+
+    Raises:
+        RunError: they are not finite.
+    """
+    logits = model.network(input_image.values[None].to(model.device))[0].float()
+    probabilities: Floats = logits.softmax(dim=0).cpu().double().numpy()
     if not np.isfinite(probabilities).all():
         raise RunError("the network gives NaN or ±Inf for this image", where=input_image.name, received=model.name)
-    number = int(probabilities.argmax()) if target is None else parse_class(target, model.classes, len(probabilities))
-    baseline_pixels = baseline_image(model, input_image, baseline).to(model.device)
-    batch = max_batch_size(model.network, image)
-    return _AttributionInput(
-        input_image, image, replace(config, target=number, baseline=baseline_pixels, batch_size=batch), probabilities
-    )
+    return probabilities
 
 
-def _attribute_image(
-    model: LoadedModel, inputs: _AttributionInput, methods: Sequence[str], orders: int, seed: int, number: int
-) -> ImageAttributions:
-    """Compute all maps and curves of one image."""
-    network, image, config = model.network, inputs.image, inputs.config
-    size = (image.shape[1], image.shape[2])
-    maps = []
+def _maps(
+    network: nn.Module,
+    image: Tensor,
+    config: AttributionConfig,
+    methods: Sequence[str],
+    draws: int,
+    seed: int,
+    number: int,
+) -> tuple[AttributionMap, ...]:
+    """Compute the map of each method with its checks; `number` is that of the image."""
+    heatmaps: dict[str, Floats] = {}
+    completeness = None
     for name in methods:
-        completeness = None
         if name == "integrated-gradients":
             attribution, completeness = converged_integrated_gradients(network, image, config)
         else:
             attribution = METHODS[name](network, image, config)
-        heatmap = to_heatmap(name, attribution, size)
-        deletion, insertion = _curves(network, image, config, pixel_ranking(heatmap, seed, number))
-        maps.append(AttributionMap(name, heatmap, deletion, insertion, (), completeness))
-    random = [
-        _curves(network, image, config, order) for order in random_rankings(size[0] * size[1], seed, number, orders)
-    ]
-    names = model.classes or tuple(str(number) for number in range(len(inputs.probabilities)))
-    return ImageAttributions(
-        name=inputs.input_image.name,
-        pixels=inputs.input_image.pixels,
-        target=config.target,
-        class_name=names[config.target],
-        probability=float(inputs.probabilities[config.target]),
-        predicted=names[int(inputs.probabilities.argmax())],
-        maps=tuple(maps),
-        random_deletion=tuple(deleted for deleted, _ in random),
-        random_insertion=tuple(inserted for _, inserted in random),
-    )
-
-
-def _with_randomization(
-    network: nn.Module,
-    inputs: Sequence[_AttributionInput],
-    images: Sequence[ImageAttributions],
-    draws: int,
-    seed: int,
-    progress: ProgressCallback,
-) -> list[ImageAttributions]:
-    """Add the correlations with the maps of copies with redrawn weights."""
-    correlations: dict[tuple[int, str], list[float | None]] = {}
-    times = draws if any(True for _ in network.parameters()) else 0
-    for draw in range(times):
-        progress("redrawn weights", draw, times, "draws")
+        heatmaps[name] = to_heatmap(name, attribution, image.shape[1:])
+    correlations: dict[str, list[float | None]] = {name: [] for name in methods}
+    for draw in range(draws):
         randomized = randomize_weights(network, seed, draw)
-        for number, (one_input, image) in enumerate(zip(inputs, images, strict=True)):
-            size = (one_input.image.shape[1], one_input.image.shape[2])
-            for attribution in image.maps:
-                method = attribution.method
-                redrawn = METHODS[method](randomized, one_input.image, one_input.config)
-                correlation = rank_correlation(attribution.heatmap, to_heatmap(method, redrawn, size))
-                correlations.setdefault((number, method), []).append(correlation)
-    if times:
-        progress("redrawn weights", times, times, "draws")
-    return [
-        replace(
-            image,
-            maps=tuple(
-                replace(
-                    attribution, randomization_correlations=tuple(correlations.get((number, attribution.method), ()))
-                )
-                for attribution in image.maps
-            ),
-        )
-        for number, image in enumerate(images)
-    ]
-
-
-def _curves(
-    network: nn.Module, image: Tensor, config: AttributionConfig, order: npt.NDArray[np.int64]
-) -> tuple[PerturbationCurve, PerturbationCurve]:
-    deleted, inserted = perturbation_curves(network, image, config, order)
-    return PerturbationCurve(deleted), PerturbationCurve(inserted)
+        for name, heatmap in heatmaps.items():
+            redrawn = to_heatmap(name, METHODS[name](randomized, image, config), image.shape[1:])
+            correlations[name].append(rank_correlation(heatmap, redrawn))
+    maps = []
+    for name, heatmap in heatmaps.items():
+        curves = perturbation_curves(network, image, config, pixel_ranking(heatmap, seed, number))
+        own_completeness = completeness if name == "integrated-gradients" else None
+        maps.append(AttributionMap(name, heatmap, *curves, tuple(correlations[name]), own_completeness))
+    return tuple(maps)

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from cnnlab.interpret.attribution.result import Attributions, ImageAttributions, Measure, PerturbationCurve
+from cnnlab.interpret.attribution.result import Attributions, ImageAttributions, Measure
 from cnnlab.render.formatting import format_correlation, format_percent, pluralize, quote, shorten
 from cnnlab.render.gallery import GalleryPanel, Tile, draw_gallery, to_diverging_rgb, to_hwc
 from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_figure
@@ -22,8 +21,6 @@ COLOUR = {
     "occlusion": "test",
     "grad-cam": "other",
 }
-# The width of a bold letter.
-CHARACTER_WIDTH = 7.3
 # A few pixels tower above all others: the colour is full from here on.
 SATURATION_PERCENTILE = 99.0
 # The range of the grey image behind a map.
@@ -31,8 +28,6 @@ LIGHTEST, DARKEST = 1.0, 0.55
 WIDTH = 720
 HEAD, ROW, AXES_HEIGHT = 60, 168, 112
 LEFT, BETWEEN, RIGHT = 44, 44, 14
-# An axis ends at 1 where a curve is higher than this, else with the highest curve.
-FULL_AXIS_FROM = 0.4
 AXES: dict[Measure, str] = {
     "deletion": "share of the pixels deleted: a low curve is good",
     "insertion": "share of the pixels inserted: a high curve is good",
@@ -51,18 +46,19 @@ def curves_figure(result: Attributions) -> Figure:
     figure = new_figure(WIDTH, height)
     title = "The class's probability while pixels are exchanged, the highest of each map first"
     figure.text(12 / WIDTH, 1 - 20 / height, title, fontsize=NORMAL, color=COLOURS["ink"], weight="bold")
-    _draw_legend(figure, result, height)
     width = (WIDTH - LEFT - BETWEEN - RIGHT) / 2
     for number, image in enumerate(result.images):
         bottom = height - HEAD - ROW * number - ROW + 32
         for side, (measure, label) in enumerate(AXES.items()):
             axes = minimal_axes(figure, LEFT + side * (width + BETWEEN), bottom, width, AXES_HEIGHT)
             _draw_curves(axes, image, measure)
-            if number == len(result.images) - 1:
-                axes.set_xlabel(label, color=COLOURS["muted"], fontsize=SMALL)
+            axes.set_xlabel(label, color=COLOURS["muted"], fontsize=SMALL)
         style = {"fontsize": SMALL, "color": COLOURS["ink"], "weight": "bold"}
         top = (bottom + AXES_HEIGHT + 10) / height
         figure.text(LEFT / WIDTH, top, shorten(_heading(image), 100), style, parse_math=False)
+    handles, labels = axes.get_legend_handles_labels()
+    anchor = (0, 1 - 30 / height)
+    figure.legend(handles, labels, loc="upper left", bbox_to_anchor=anchor, ncols=5, fontsize=SMALL, frameon=False)
     return figure
 
 
@@ -88,44 +84,27 @@ def _tiles(image: ImageAttributions) -> tuple[Tile, ...]:
     picture = to_hwc(image.pixels)
     tiles = [Tile(picture, (f"class {image.target}", format_percent(image.probability)))]
     for each in image.maps:
-        areas = f"del {_auc_text(each.deletion)}, ins {_auc_text(each.insertion)}"
+        areas = f"del {each.deletion.auc:.2f}, ins {each.insertion.auc:.2f}"
         redrawn = f"redrawn {format_correlation(each.mean_randomization_correlation)}"
         tiles.append(Tile(overlay_heatmap(each.heatmap, picture), (each.method, areas, redrawn)))
     return tuple(tiles)
 
 
-def _auc_text(curve: PerturbationCurve) -> str:
-    return f"{curve.auc:.2f}" if curve.auc >= 0.095 else f"{curve.auc:.3f}"
-
-
 def _heading(image: ImageAttributions) -> str:
     target = f"for {quote(image.class_name)}, {format_percent(image.probability)}"
-    other = "" if image.predicted == image.class_name else f" (predicted: {quote(image.predicted)})"
-    return f"{shorten(image.name, 50)}: {target}{other}"
+    return f"{shorten(image.name, 50)}: {target}; predicted: {quote(image.predicted)}"
 
 
 def _draw_curves(axes: Axes, image: ImageAttributions, measure: Measure) -> None:
     random = np.stack([curve.values for curve in image.random_curves(measure)])
-    share = np.linspace(0, 1, random.shape[1])
-    axes.fill_between(share, random.min(axis=0), random.max(axis=0), color=COLOURS["muted"], alpha=0.3, linewidth=0)
-    axes.plot(share, random.mean(axis=0), color=COLOURS["muted"], linewidth=1.2, linestyle=(0, (4, 2.5)))
-    highest = float(random.max())
+    shares = np.linspace(0, 1, random.shape[1])
+    colour = COLOURS["muted"]
+    axes.fill_between(shares, random.min(axis=0), random.max(axis=0), color=colour, alpha=0.3, linewidth=0)
+    label = f"{pluralize(len(random), 'random order')}: mean and range"
+    axes.plot(shares, random.mean(axis=0), color=colour, linewidth=1.2, linestyle="--", label=label)
     for each in image.maps:
         values = (each.deletion if measure == "deletion" else each.insertion).values
-        axes.plot(share, values, color=COLOURS[COLOUR[each.method]], linewidth=1.8)
-        highest = max(highest, float(values.max()))
+        axes.plot(shares, values, color=COLOURS[COLOUR[each.method]], linewidth=1.8, label=each.method)
     axes.set_xlim(0, 1)
-    top = 1.0 if highest > FULL_AXIS_FROM else highest or 1.0
-    axes.set_ylim(-0.02 * top, 1.04 * top)
+    axes.set_ylim(bottom=0)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
-    axes.yaxis.set_major_locator(FixedLocator([0, 0.5, 1]) if top == 1 else MaxNLocator(nbins=3))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _draw_legend(figure: Figure, result: Attributions, height: float) -> None:
-    x = 12.0
-    orders = pluralize(len(result.images[0].random_deletion), "random order")
-    for name in (*result.methods, f"{orders}: mean and range"):
-        colour = COLOURS[COLOUR.get(name, "muted")]
-        figure.text(x / WIDTH, 1 - 40 / height, name, fontsize=SMALL, color=colour, weight="bold", parse_math=False)
-        x += CHARACTER_WIDTH * len(name) + 20

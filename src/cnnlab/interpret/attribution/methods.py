@@ -1,4 +1,4 @@
-"""Attribution maps by four methods of Captum, an extra: pip install 'cnnlab[captum]'.
+"""Attribution maps by four methods.
 
 Sources: K. Simonyan, A. Vedaldi, A. Zisserman: Deep inside convolutional networks, 2013 (saliency). M. Sundararajan,
 A. Taly, Q. Yan: Axiomatic attribution for deep networks, ICML 2017 (integrated gradients). M. Zeiler, R. Fergus:
@@ -7,10 +7,9 @@ Visualizing and understanding convolutional networks, ECCV 2014 (occlusion). R. 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnlab.data.loader import max_eval_batch_size
-from cnnlab.errors import UsageError
-from cnnlab.interpret.attribution.grad_cam_layers import find_hook_point
+from cnnlab.interpret.layer_index import LayerRef, capture_outputs
 from cnnlab.models.pretrained.transfer import max_resize
 
 Floats = npt.NDArray[np.float64]
@@ -35,7 +33,7 @@ class AttributionConfig:
     Attributes:
         target: the number of the class.
         baseline: C×H×W input that stands for no image.
-        layer: the row whose maps Grad-CAM weighs; empty without one.
+        layer: whose maps Grad-CAM weighs; None without Grad-CAM.
         steps: of the path of integrated gradients.
         window, stride: of occlusion's square, in pixels.
         batch_size: the largest number of images in a forward pass.
@@ -43,82 +41,75 @@ class AttributionConfig:
 
     target: int
     baseline: Tensor
-    layer: str
+    layer: LayerRef | None
     steps: int
     window: int
     stride: int
     batch_size: int
 
-    @property
-    def gradient_batch_size(self) -> int:
-        """The largest number of images in a pass with gradients."""
-        return max(1, self.batch_size // GRADIENT_BATCH_DIVISOR)
-
 
 Method: TypeAlias = Callable[[nn.Module, Tensor, AttributionConfig], Tensor]
 
 
-def load_captum() -> Any:
-    """`captum.attr`.
-
-    Raises:
-        UsageError: Captum is not installed.
-    """
-    try:
-        return importlib.import_module("captum.attr")
-    except ImportError:
-        step = "pip install 'cnnlab[captum]'"
-        raise UsageError("attribution needs Captum, and it is not installed", next_step=step) from None
-
-
 def saliency(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
     """The absolute gradient of the logit by each number of a C×H×W image, C×H×W."""
-    one = image[None].detach().clone().requires_grad_(True)
-    attribution: Tensor = load_captum().Saliency(network).attribute(one, target=config.target)
-    return attribution[0].detach()
+    return _gradients(network, image[None], config.target)[0].abs()
 
 
 def integrated_gradients(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
-    """The mean gradient on the path from the baseline to the image, times their difference, C×H×W."""
-    method = load_captum().IntegratedGradients(network)
-    attribution: Tensor = method.attribute(
-        image[None].detach(),
-        config.baseline[None],
-        target=config.target,
-        n_steps=config.steps,
-        internal_batch_size=config.gradient_batch_size,
+    """The mean gradient on the path from the baseline to the image, times their difference, C×H×W.
+
+    The integral is taken by the quadrature of Gauss and Legendre.
+    """
+    positions, weights = (
+        torch.from_numpy(each).to(image)[:, None, None, None] for each in np.polynomial.legendre.leggauss(config.steps)
     )
-    # Captum computes some of it in float64.
-    return attribution[0].detach().to(image.dtype)
+    difference = image - config.baseline
+    mean_gradient = torch.zeros_like(image)
+    batch_size = max(1, config.batch_size // GRADIENT_BATCH_DIVISOR)
+    for position, weight in zip(positions.split(batch_size), weights.split(batch_size), strict=True):
+        # Positions and weights are those of an integral from −1 to 1.
+        images = config.baseline + (position + 1) / 2 * difference
+        mean_gradient += (weight / 2 * _gradients(network, images, config.target)).sum(dim=0)
+    return difference * mean_gradient
 
 
+@torch.no_grad()
 def occlusion(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
-    """The fall of the logit when a square is replaced by the baseline, the mean over the squares on a pixel, C×H×W."""
-    channels = len(image)
-    with torch.no_grad():
-        attribution: Tensor = (
-            load_captum()
-            .Occlusion(network)
-            .attribute(
-                image[None].detach(),
-                sliding_window_shapes=(channels, config.window, config.window),
-                strides=(channels, config.stride, config.stride),
-                baselines=config.baseline[None],
-                target=config.target,
-                perturbations_per_eval=config.batch_size,
-            )
-        )
-    return attribution[0].detach().to(image.dtype)
+    """The fall of the logit when a square is replaced by the baseline, the mean over the squares on a pixel, 1×H×W."""
+    _, height, width = image.shape
+    side, stride = config.window, config.stride
+    # The last square may reach beyond the edge.
+    rows, columns = (range(0, length - side + stride, stride) for length in (height, width))
+    corners = [(row, column) for row in rows for column in columns]
+    logit = network(image[None])[0, config.target]
+    total, count = image.new_zeros(1, height, width), image.new_zeros(1, height, width)
+    for start in range(0, len(corners), config.batch_size):
+        batch = corners[start : start + config.batch_size]
+        squares = torch.zeros(len(batch), 1, height, width, dtype=torch.bool, device=image.device)
+        for square, (row, column) in zip(squares, batch, strict=True):
+            square[:, row : row + side, column : column + side] = True
+        falls = logit - network(torch.where(squares, config.baseline, image))[:, config.target]
+        total += (falls[:, None, None, None] * squares).sum(dim=0)
+        count += squares.sum(dim=0)
+    return total / count
 
 
 def grad_cam(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
     """The sum of a layer's maps weighted by the mean gradient of the logit over each, negative values cut, 1×h×w."""
-    module, by_input = find_hook_point(network, config.layer)
-    method = load_captum().LayerGradCam(network, module)
-    attribution: Tensor = method.attribute(
-        image[None].detach(), target=config.target, attribute_to_layer_input=by_input, relu_attributions=True
-    )
-    return attribution[0].detach()
+    assert config.layer is not None
+    outputs: list[Tensor] = []
+
+    def keep(_: LayerRef, output: Tensor) -> Tensor:
+        outputs.append(output)
+        # The network goes on with a copy, since the next layer may work in place.
+        return output.clone()
+
+    with capture_outputs(network, [config.layer], keep):
+        logit = network(_with_gradient(image[None]))[0, config.target]
+    (maps,) = outputs
+    (gradient,) = torch.autograd.grad(logit, maps)
+    return F.relu((gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1)).detach()
 
 
 METHODS: Mapping[str, Method] = {
@@ -129,20 +120,15 @@ METHODS: Mapping[str, Method] = {
 }
 
 
-def to_heatmap(name: str, attribution: Tensor, size: tuple[int, int]) -> Floats:
+def to_heatmap(name: str, attribution: Tensor, size: tuple[int, ...]) -> Floats:
     """Reduce a method's output to one number a pixel, H×W, on the CPU.
 
-    The maximum over the channels for saliency (Simonyan et al., section 3.1), the sum for integrated gradients, which
-    keeps completeness; occlusion has one number for all channels; the map of Grad-CAM is enlarged.
+    The maximum over the channels for saliency (Simonyan et al., section 3.1), the sum for the others, which keeps the
+    completeness of integrated gradients; the map of Grad-CAM is enlarged to `size`.
     """
-    if name == "saliency":
-        heatmap = attribution.amax(dim=0)
-    elif name == "integrated-gradients":
-        heatmap = attribution.sum(dim=0)
-    elif name == "occlusion":
-        heatmap = attribution.mean(dim=0)
-    else:
-        heatmap = F.interpolate(attribution[None], size, mode="bilinear", align_corners=False)[0, 0]
+    if name == "grad-cam":
+        attribution = F.interpolate(attribution[None], size, mode="bilinear", align_corners=False)[0]
+    heatmap = attribution.amax(dim=0) if name == "saliency" else attribution.sum(dim=0)
     # To the CPU first: MPS has no float64.
     return heatmap.cpu().double().numpy()
 
@@ -151,3 +137,14 @@ def max_batch_size(network: nn.Module, image: Tensor) -> int:
     """The largest number of images in a forward pass, by the size of this one and of the network's resize."""
     sizes = [tuple(image.shape[-2:]), *filter(None, [max_resize(network)])]
     return min(max_eval_batch_size(*size, device=image.device) for size in sizes)
+
+
+def _gradients(network: nn.Module, images: Tensor, target: int) -> Tensor:
+    """The gradient of each image's logit by the image, N×C×H×W."""
+    points = _with_gradient(images)
+    (gradients,) = torch.autograd.grad(network(points)[:, target].sum(), points)
+    return gradients
+
+
+def _with_gradient(images: Tensor) -> Tensor:
+    return images.detach().clone().requires_grad_(True)

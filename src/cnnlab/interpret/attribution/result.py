@@ -72,7 +72,7 @@ class AttributionMap:
     @property
     def mean_randomization_correlation(self) -> float | None:
         """The mean of `randomization_correlations`; None without any."""
-        return mean_or_none(self.randomization_correlations)
+        return _mean(self.randomization_correlations)
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers, without the map itself."""
@@ -161,7 +161,7 @@ class Attributions(Result):
 
     def randomization_correlation(self, method: str) -> float | None:
         """The mean correlation of a method's maps with those of redrawn weights; None without any."""
-        return mean_or_none(each.mean_randomization_correlation for each in self.for_method(method))
+        return _mean(each.mean_randomization_correlation for each in self.for_method(method))
 
     def better_than_random(self, method: str, measure: Measure) -> int:
         """On how many images a method is better than every random order."""
@@ -185,7 +185,7 @@ class Attributions(Result):
         return json.dumps(values, indent=indent, ensure_ascii=False)
 
 
-def mean_or_none(values: Iterable[float | None]) -> float | None:
+def _mean(values: Iterable[float | None]) -> float | None:
     """The mean of the values that are known; None without any."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None

@@ -8,18 +8,16 @@ maps, NeurIPS 2018 (redrawn weights).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from cnnlab.interpret.attribution.methods import AttributionConfig, integrated_gradients
-from cnnlab.interpret.attribution.result import COMPLETENESS_TOLERANCE, Completeness
+from cnnlab.interpret.attribution.result import COMPLETENESS_TOLERANCE, Completeness, PerturbationCurve
 from cnnlab.models.init import init_weights
 from cnnlab.randomness import generator, stream_key
 
@@ -60,9 +58,10 @@ def random_rankings(size: int, seed: int, image: int, count: int) -> list[Indice
     return [generator(seed, "attribution order", image, number).permutation(size) for number in range(count)]
 
 
+@torch.no_grad()
 def perturbation_curves(
     network: nn.Module, image: Tensor, config: AttributionConfig, order: Indices
-) -> tuple[Floats, Floats]:
+) -> tuple[PerturbationCurve, PerturbationCurve]:
     """The class's probability while pixels are deleted, and while they are inserted, in this order.
 
     Args:
@@ -70,29 +69,19 @@ def perturbation_curves(
         order: all H·W flat indices.
 
     Returns:
-        Two arrays of `NUM_CURVE_STEPS` + 1 probabilities: from the image to the baseline, and back.
+        Two curves of `NUM_CURVE_STEPS` + 1 probabilities: from the image to the baseline, and back.
     """
-    rank = np.empty(order.size, dtype=np.int64)
-    rank[order] = np.arange(order.size)
-    ranks = torch.from_numpy(rank.reshape(tuple(image.shape[1:]))).to(image.device)
-    counts = [round(order.size * number / NUM_CURVE_STEPS) for number in range(NUM_CURVE_STEPS + 1)]
-
-    def mixed_images() -> Iterator[Tensor]:
-        for new, old in ((config.baseline, image), (image, config.baseline)):
-            for count in counts:
-                yield torch.where(ranks < count, new, old)
-
-    probabilities = class_probabilities(network, mixed_images(), config)
-    return probabilities[: NUM_CURVE_STEPS + 1], probabilities[NUM_CURVE_STEPS + 1 :]
-
-
-def class_probabilities(network: nn.Module, images: Iterator[Tensor], config: AttributionConfig) -> Floats:
-    """The class's probability on each C×H×W image, computed in batches."""
-    batches = []
-    with torch.no_grad():
-        while batch := list(islice(images, config.batch_size)):
-            batches.append(network(torch.stack(batch)).float().softmax(dim=1)[:, config.target])
-    return torch.cat(batches).cpu().double().numpy()
+    ranks = torch.from_numpy(np.argsort(order).reshape(tuple(image.shape[1:]))).to(image.device)
+    counts = [round(order.size * step / NUM_CURVE_STEPS) for step in range(NUM_CURVE_STEPS + 1)]
+    exchanges = [(count, *ends) for ends in ((config.baseline, image), (image, config.baseline)) for count in counts]
+    probabilities = []
+    for start in range(0, len(exchanges), config.batch_size):
+        batch = exchanges[start : start + config.batch_size]
+        images = torch.stack([torch.where(ranks < count, new, old) for count, new, old in batch])
+        probabilities.append(network(images).float().softmax(dim=1)[:, config.target])
+    # To the CPU first: MPS has no float64.
+    deletion, insertion = torch.cat(probabilities).cpu().double().numpy().reshape(2, -1)
+    return PerturbationCurve(deletion), PerturbationCurve(insertion)
 
 
 def randomize_weights(network: nn.Module, seed: int, number: int) -> nn.Module:
@@ -122,11 +111,10 @@ def rank_correlation(one: Floats, other: Floats) -> float | None:
     >>> rank_correlation(np.array([1.0, -2.0, 3.0]), np.array([10.0, 20.0, 90.0]))
     1.0
     """
-    ranks = [rankdata(np.abs(map_).ravel()) for map_ in (one, other)]
-    first, second = (rank - rank.mean() for rank in ranks)
-    length = float(np.sqrt((first**2).sum() * (second**2).sum()))
-    # Rounding may give slightly more than 1.
-    return round(float((first * second).sum()) / length, 12) if length else None
+    sizes = [np.abs(each).ravel() for each in (one, other)]
+    if any(np.ptp(each) == 0 for each in sizes):
+        return None
+    return float(spearmanr(*sizes).statistic)
 
 
 def _is_initialized(module: nn.Module) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +10,10 @@ import numpy as np
 from cnnlab.interpret.attribution.result import WEAK_CORRELATION, Attributions, PerturbationCurve
 from cnnlab.render.document import Document, TitledTable
 from cnnlab.render.formatting import (
-    MISSING,
     format_correlation,
     format_count,
     format_fraction,
     format_percent,
-    format_shape,
     pluralize,
     shorten,
 )
@@ -72,38 +69,29 @@ def _(result: Attributions) -> dict[str, CaptionedFigure]:
 
 
 def headline(result: Attributions) -> str:
-    """Which methods fail the check by redrawn weights; "" where it was not made."""
+    """The methods that fail the check by redrawn weights; "" where it was not made."""
     correlations = {method: result.randomization_correlation(method) for method in result.methods}
-    known = {method: value for method, value in correlations.items() if value is not None}
-    if not known:
+    if all(value is None for value in correlations.values()):
         return ""
-    weak = [f"{method} ({format_correlation(value)})" for method, value in known.items() if value >= WEAK_CORRELATION]
-    if not weak:
-        return (
-            f"The maps depend on the weights: none correlates by {WEAK_CORRELATION} or more with that of redrawn ones."
-        )
+    weak = [method for method, value in correlations.items() if value is not None and value >= WEAK_CORRELATION]
     return (
-        f"Maps that hardly depend on the weights, by their correlation with those of redrawn ones: {', '.join(weak)}."
+        "Methods whose maps hardly depend on the weights (their correlation with redrawn weights is "
+        f"{WEAK_CORRELATION} or more): {', '.join(weak) or 'none'}."
     )
 
 
 def settings_text(result: Attributions) -> str:
     """Baseline, occlusion's square and Grad-CAM's layer."""
-    settings = [f"Baseline: {result.baseline}"]
-    if "occlusion" in result.methods:
-        settings.append(f"occlusion: a square of {result.window} pixels, moved by {result.stride}")
-    if "grad-cam" in result.methods:
-        size = format_shape(result.images[0].pixels.shape[1:])
-        settings.append(f"grad-cam: the maps of {result.layer}, enlarged to {size}")
-    return "; ".join(settings) + "."
+    square = f"occlusion: a square of {result.window} pixels, moved by {result.stride}"
+    layer = f"; grad-cam: the maps of {result.layer}, enlarged" if result.layer else ""
+    return f"Baseline: {result.baseline}; {square}{layer}."
 
 
 def _image_table(result: Attributions) -> TextTable:
     rows = [
         (
             shorten(image.name),
-            # Without names the number is the name.
-            shorten(" ".join(dict.fromkeys((str(image.target), image.class_name)))),
+            shorten(f"{image.target} {image.class_name}"),
             format_percent(image.probability),
             shorten(image.predicted),
         )
@@ -160,5 +148,4 @@ def _completeness_table(result: Attributions) -> TextTable:
 
 def _mean_and_sd(curves: Sequence[PerturbationCurve]) -> str:
     areas = [curve.auc for curve in curves]
-    deviation = format_fraction(float(np.std(areas, ddof=1))) if len(areas) > 1 else MISSING
-    return f"{fmean(areas):.4f} ± {deviation}"
+    return f"{np.mean(areas):.4f} ± {np.std(areas, ddof=1):.4f}" if len(areas) > 1 else f"{areas[0]:.4f}"

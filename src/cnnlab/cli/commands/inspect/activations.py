@@ -59,6 +59,12 @@ Limit = Annotated[
     typer.Option(min=1, help=f"With --units and --patches: {LIMIT_HELP}", show_default=False),
 ]
 
+# What each of the three uses.
+OPTIONS_OF = {
+    "activations": ("layer", "image", "maps"),
+    "units": ("layer", "part", "limit"),
+    "patches": ("top", "part", "limit"),
+}
 # Columns that a narrow terminal leaves out.
 OPTIONAL_COLUMNS = ("std", "like edges", "highest", "lowest")
 
@@ -92,8 +98,7 @@ def activations(
     With --units the dead and saturated units over a split; with --patches the parts of images that excite filters most.
     """
     output_format = choose_format(json, format_)
-    mode = _requested_mode(units, patches, image, layer)
-    _refuse_unused_options(context, mode)
+    mode = _requested_mode(context, units, patches)
     path = None if no_pictures else check_figure_path(output, f"{mode}.png")
     named = read_network_name(what)
     from cnnlab.cli.output.console import log, progress_reporter
@@ -118,42 +123,21 @@ def activations(
     show_with_figures(result, output_format, result.figures, path, OPTIONAL_COLUMNS)
 
 
-def _requested_mode(units: bool, patches: str | None, image: str | None, layer: list[str] | None) -> str:
+def _requested_mode(context: typer.Context, units: bool, patches: str | None) -> str:
     """activations, units or patches; also the name of the figure file.
 
     Raises:
         UsageError: options that do not go together.
     """
-    wrong = [
-        *(["--units"] if units and patches is not None else []),
-        *(["--image"] if image is not None and (units or patches is not None) else []),
-        *(["--layer"] if layer and patches is not None else []),
-    ]
-    if wrong:
-        raise UsageError(
-            "these options do not go together",
-            where=wrong[0],
-            received=f"{' and '.join(wrong)} with {'--units' if patches is None else '--patches'}",
-            allowed="--layer, --image and --maps; or --units with --layer; or --patches LAYER:FILTER",
-            next_step="give the command once for each",
-        )
-    return "units" if units else "patches" if patches is not None else "activations"
-
-
-def _refuse_unused_options(context: typer.Context, mode: str) -> None:
-    """Raise a UsageError for options of another mode."""
-    counted = ("--units or --patches", "without them one image is shown", ("units", "patches"))
-    uses = {
-        "top": ("--patches LAYER", "it counts patches", ("patches",)),
-        "part": counted,
-        "limit": counted,
-    }
-    for name in given_options(context, *uses):
-        step, reason, needed = uses[name]
-        if mode not in needed:
-            refuse_option(name, reason, f"add {step}")
-    if mode != "activations" and given_options(context, "maps"):
-        refuse_option("maps", f"it counts the maps of one image, not {mode}", f"leave --{mode} out")
+    if units and patches is not None:
+        raise UsageError("--units and --patches do not go together", where="--units", next_step="give one of them")
+    mode = "units" if units else "patches" if patches is not None else "activations"
+    for name in given_options(context, *(name for names in OPTIONS_OF.values() for name in names)):
+        if name not in OPTIONS_OF[mode]:
+            others = [other for other, names in OPTIONS_OF.items() if name in names]
+            step = "leave --units and --patches out" if "activations" in others else f"add --{' or --'.join(others)}"
+            refuse_option(name, f"it is an option of {' and '.join(others)}", step)
+    return mode
 
 
 def _parse_filters(text: str) -> tuple[str, list[int] | None]:

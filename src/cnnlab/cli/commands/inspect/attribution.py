@@ -100,7 +100,7 @@ def attribution(
     """Show which pixels speak for a class by saliency, integrated gradients, occlusion and Grad-CAM, with checks.
 
     The checks: deletion and insertion against random orders of the pixels, the sum of integrated gradients, and the
-    correlation with maps of redrawn weights. Needs pip install 'cnnlab\\[captum]'.
+    correlation with maps of redrawn weights.
     """
     output_format = choose_format(json, format_)
     path = None if no_pictures else check_figure_path(output, "attribution.png")
@@ -109,10 +109,8 @@ def attribution(
     from cnnlab.cli.output.console import progress_reporter
     from cnnlab.context import RunContext
     from cnnlab.interpret.attribution.compute import inspect_attribution
-    from cnnlab.interpret.attribution.methods import load_captum
     from cnnlab.interpret.loaded_model import load_target
 
-    load_captum()
     with progress_reporter() as reporter:
         model = load_target(named, seed, RunContext.of(data, device, reporter.callbacks()))
         result = inspect_attribution(

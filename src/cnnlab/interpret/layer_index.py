@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, floor
 
 from torch import Tensor, nn
 
@@ -16,15 +14,13 @@ from cnnlab.architecture.layer_graph import LayerGraph
 from cnnlab.architecture.receptive_field.spans import SpanTracer
 from cnnlab.errors import UsageError, did_you_mean
 from cnnlab.interpret.hooks import forward_hooks, module_name
-from cnnlab.models.pretrained.transfer import Resize, TransferModel
-from cnnlab.models.tracing.trace import trace_network
 from cnnlab.records import LayerRecord
 from cnnlab.render.formatting import shorten
 
 CONVOLUTIONS = ("conv", "depthwise")
+# Rows that make no maps of their own.
+POOLS_AND_DROPOUT = ("maxpool", "avgpool", "globalpool", "adaptivepool", "dropout", "dropout2d", "identity")
 MAX_LISTED = 400
-# Radius of interpolation, in pixels of the image or, where those are larger, of the resized one.
-INTERPOLATION_RADIUS = {"nearest": 0.5, "bilinear": 1.0, "bicubic": 2.0}
 
 
 @dataclass(frozen=True)
@@ -86,35 +82,35 @@ class LayerIndex:
             where=option,
             received=name,
             allowed=shorten(", ".join(self.refs), MAX_LISTED),
-            next_step=self.repeat_option_hint(name)
-            or did_you_mean(name, [*self.refs, *filter(None, self._modules)])
+            next_step=did_you_mean(name, [*self.refs, *filter(None, self._modules)])
             or "take a name from the list; 'cnnlab describe' shows the table",
         )
-
-    def repeat_option_hint(self, name: str) -> str:
-        """The right way to write several layers, where a name is `conv1,conv2`; else ""."""
-        names = [part.strip() for part in name.split(",")]
-        known = len(names) > 1 and all(part in self.refs or part in self._modules for part in names)
-        return f"repeat it: {' '.join(f'--layer {part}' for part in names)}" if known else ""
 
     def first_and_last(self) -> tuple[LayerRef, ...]:
         """The first and the last convolution; of a network without any, the first and the last row with weights.
 
         The last convolution is the one with the most convolutions in front of it, and of several the last row.
         """
-        candidates = [
-            layer_ref
-            for layer_ref in self.refs.values()
-            if layer_ref.row is not None and layer_ref.row.kind in CONVOLUTIONS
-        ]
-        candidates = candidates or [
-            layer_ref for layer_ref in self.refs.values() if layer_ref.row is not None and layer_ref.row.parameters
-        ]
-        if not candidates:
-            return tuple(self.refs.values())[:1]
-        front = self._num_convolutions_before()
-        last = max(enumerate(candidates), key=lambda each: (front[each[1].name], each[0]))[1]
-        return (last,) if last is candidates[0] else (candidates[0], last)
+        rows = [row for row in self.layers if row.name in self.refs]
+        candidates = [row.name for row in rows if row.kind in CONVOLUTIONS]
+        candidates = candidates or [row.name for row in rows if row.parameters] or [row.name for row in rows[:1]]
+        depths = self._num_convolutions_before()
+        # Of equal depths the last row.
+        last = max(reversed(candidates), key=lambda name: depths[name])
+        return tuple(self.refs[name] for name in dict.fromkeys((candidates[0], last)))
+
+    def last_maps(self) -> LayerRef | None:
+        """The last layer that makes C×H×W maps, pools and dropout passed over; None without any."""
+        position = self.receptive_spans.position
+        rows = sorted((row for row in self.layers if self._gives_maps(row)), key=lambda row: position[row.name])
+        making = [row for row in rows if row.kind not in POOLS_AND_DROPOUT]
+        return self.refs[(making or rows)[-1].name] if rows else None
+
+    def _gives_maps(self, row: LayerRecord) -> bool:
+        """Whether a row that can be read gives C×H×W maps of several rows and columns, other than a resized image."""
+        if len(row.output) != 3 or min(row.output[1:]) < 2 or row.kind == "upsample":
+            return False
+        return row.name in self.refs and not self.receptive_spans.channels_last(row)
 
     def as_feature_maps(self, layer_ref: LayerRef, output: Tensor) -> Tensor | None:
         """A layer's output as N×C×H×W: of a vector H = W = 1, of tokens W = 1; None for other shapes."""
@@ -146,40 +142,15 @@ class LayerIndex:
         return layer_ref.row.output[0 if first else -1]
 
     def receptive_field(self, layer_ref: LayerRef, node: Pair) -> tuple[Pair, Pair] | None:
-        """The first and last row, and column, of the image that a node sees, padding included; None for all of it."""
-        if layer_ref.row is None:
+        """The first and last row, and column, of the image that a node sees, padding included.
+
+        Returns:
+            None for all of it, and where it is not known: of a module that holds rows, behind a resize by a fraction.
+        """
+        if layer_ref.row is None or layer_ref.row.receptive_field is None:
             return None
-        if layer_ref.row.receptive_field is None:
-            return self._receptive_field_before_resize(layer_ref.row.name, node)
         span = self.receptive_spans.spans(layer_ref.row.name, node)[-1]
         return span.rows, span.columns
-
-    def _receptive_field_before_resize(self, name: str, node: Pair) -> tuple[Pair, Pair] | None:
-        """The receptive field behind a resize by a fraction, which tables can't follow: mapped back from the resized
-        image.
-        """
-        row = self._resized_spans.rows.get(name) if self._resized_spans is not None else None
-        if self._resized_spans is None or row is None or row.receptive_field is None:
-            return None
-        span = self._resized_spans.spans(name, node)[-1]
-        assert isinstance(self.network, TransferModel)
-        assert self.network.resize is not None
-        radius = INTERPOLATION_RADIUS[self.network.resize.mode]
-        sizes = zip((span.rows, span.columns), self.shape[1:], self._resized_spans.image[1:], strict=True)
-        rows, columns = (_span_before_resize(each, old, new, radius) for each, old, new in sizes)
-        return rows, columns
-
-    @cached_property
-    def _resized_spans(self) -> SpanTracer | None:
-        """Receptive fields on the image as a network with a backbone resizes it; None for other networks."""
-        resize = getattr(self.network, "resize", None)
-        if not isinstance(self.network, TransferModel) or not isinstance(resize, Resize):
-            return None
-        shape = (self.shape[0], *resize.size)
-        # The same modules without the resize.
-        bare = copy(self.network)
-        bare._modules = {**self.network._modules, "resize": None}
-        return SpanTracer(trace_network(bare, shape), shape)
 
     @cached_property
     def _modules(self) -> dict[str, nn.Module]:
@@ -207,32 +178,23 @@ class LayerIndex:
         return counts
 
 
-def _span_before_resize(span: Pair, old: int, new: int, radius: float) -> Pair:
-    """The first and last pixel of the image that a span of the resized image is interpolated from."""
-    scale = old / new
-    reach = radius * max(scale, 1.0)
-    first, last = ((pixel + 0.5) * scale - 0.5 for pixel in span)
-    return ceil(first - reach), floor(last + reach)
-
-
 @contextmanager
 def capture_outputs(
-    network: nn.Module, layer_refs: Iterable[LayerRef], hook: Callable[[LayerRef, Tensor], None]
+    network: nn.Module, layer_refs: Iterable[LayerRef], hook: Callable[[LayerRef, Tensor], Tensor | None]
 ) -> Iterator[None]:
     """Call `hook` with the output of each of these layers during one forward pass, then remove all hooks.
 
-    A hook that keeps the tensor must copy it: the next layer may work in place.
+    A hook that keeps the tensor must copy it, since the next layer may work in place. A tensor that it returns replaces
+    the output.
     """
     outputs = {layer_ref.hooked_module: layer_ref for layer_ref in layer_refs if not layer_ref.uses_input}
     inputs = {layer_ref.hooked_module: layer_ref for layer_ref in layer_refs if layer_ref.uses_input}
 
-    def after(name: str, tensor: Tensor) -> None:
-        if name in outputs:
-            hook(outputs[name], tensor)
+    def after(name: str, tensor: Tensor) -> Tensor | None:
+        return hook(outputs[name], tensor) if name in outputs else None
 
-    def before(name: str, tensor: Tensor) -> None:
-        if name in inputs:
-            hook(inputs[name], tensor)
+    def before(name: str, tensor: Tensor) -> Tensor | None:
+        return hook(inputs[name], tensor) if name in inputs else None
 
     with forward_hooks(network, {**outputs, **inputs}, after, before):
         yield

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cnnlab.architecture.layers import layers, read_rows
 from cnnlab.architecture.trace import trace
 from cnnlab.errors import UsageError
-from cnnlab.interpret.activations.layer_index import LayerIndex, capture_outputs
+from cnnlab.interpret.layer_index import LayerIndex, capture_outputs
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
 from cnnlab.models.tracing.trace import network_table
@@ -127,3 +127,18 @@ def test_maps_have_their_channels_in_front() -> None:
     assert tokens is not None
     assert tokens.shape == (2, 6, 7, 1)
     assert torch.equal(tokens[1, 2, :, 0], torch.arange(2 * 7 * 6.0).reshape(2, 7, 6)[1, :, 2])
+
+
+@pytest.mark.parametrize(
+    ("texts", "layer"),
+    [
+        (["conv(4, 3)", "relu", "maxpool(2)", "conv(6, 2)", "relu", "flatten", "dense(2)"], "relu2"),
+        (["conv(4, 3)", "residual([conv(4, 3, padding=1), relu])", "globalpool", "dense(2)"], "residual1"),
+        (["conv(4, 3)", "maxpool(2)", "dropout2d(0.1)", "flatten", "dense(2)"], "conv1"),
+        (["maxpool(2)", "flatten", "dense(2)"], "maxpool1"),
+        (["conv(4, 8)", "flatten", "dense(2)"], None),
+    ],
+)
+def test_the_last_layer_that_makes_maps(texts: list[str], layer: str | None) -> None:
+    last = build_index(texts).last_maps()
+    assert (last and last.name) == layer
