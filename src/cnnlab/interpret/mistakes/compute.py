@@ -6,8 +6,9 @@ ledger.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -73,45 +74,41 @@ class PredictionTable:
             np.where(finite, probabilities[rows, predictions.labels], np.nan),
         )
 
-    def confident_errors(self, max_count: int, pair: tuple[int, int] | None, per_pair: int | None) -> list[int]:
-        """Indices of the errors with the highest probability, in descending order; ties by index."""
-        chosen: list[int] = []
-        counts: dict[tuple[int, int], int] = {}
-        errors = np.flatnonzero(self._is_error(pair))
-        order = np.argsort(-self.probability[errors], kind="stable")
-        for index in errors[order].tolist():
-            kind = (int(self.labels[index]), int(self.predicted[index]))
-            counts[kind] = counts.get(kind, 0) + 1
-            if per_pair is None or counts[kind] <= per_pair:
-                chosen.append(index)
-            if len(chosen) == max_count:
-                break
-        return chosen
-
-    def uncertain_correct(self, max_count: int) -> list[int]:
-        """Indices of the correct predictions with the lowest probability, in ascending order; ties by index."""
-        correct = np.flatnonzero(self.predicted == self.labels)
-        order = np.argsort(self.probability[correct], kind="stable")
-        return [int(index) for index in correct[order[:max_count]]]
-
-    def num_errors(self, pair: tuple[int, int] | None) -> int:
-        """The number of errors with a predicted class, of one pair or of all."""
-        return int(self._is_error(pair).sum())
-
-    def image_prediction(self, index: int, split: str, names: Sequence[str]) -> ImagePrediction:
-        return ImagePrediction(
-            image=f"{split}:{index}",
-            true=names[int(self.labels[index])],
-            predicted=names[int(self.predicted[index])],
-            probability=float(self.probability[index]),
-            own=float(self.true_class_probability[index]),
-        )
-
-    def _is_error(self, pair: tuple[int, int] | None) -> npt.NDArray[np.bool_]:
-        is_error: npt.NDArray[np.bool_] = (self.predicted >= 0) & (self.predicted != self.labels)
+    def errors(self, pair: tuple[int, int] | None = None) -> Indices:
+        """Indices of the errors, or of those of one pair: the highest probability first; ties by index."""
+        is_error = (self.predicted >= 0) & (self.predicted != self.labels)
         if pair is not None:
             is_error &= (self.labels == pair[0]) & (self.predicted == pair[1])
-        return is_error
+        indices = np.flatnonzero(is_error)
+        return indices[np.argsort(-self.probability[indices], kind="stable")]
+
+    def uncertain_correct(self, max_count: int) -> Indices:
+        """Indices of the correct predictions with the lowest probability, in ascending order; ties by index."""
+        indices = np.flatnonzero(self.predicted == self.labels)
+        return indices[np.argsort(self.probability[indices], kind="stable")][:max_count]
+
+    def limit_pairs(self, indices: Indices, per_pair: int) -> Indices:
+        """The first `per_pair` of these indices of each pair of true and predicted class, in their order."""
+        counts: Counter[tuple[int, int]] = Counter()
+        kept = []
+        for index in indices:
+            pair = int(self.labels[index]), int(self.predicted[index])
+            counts[pair] += 1
+            if counts[pair] <= per_pair:
+                kept.append(index)
+        return np.array(kept, dtype=np.int64)
+
+    def image_predictions(self, indices: Indices, split: str, names: Sequence[str]) -> tuple[ImagePrediction, ...]:
+        return tuple(
+            ImagePrediction(
+                image=f"{split}:{index}",
+                true=names[int(self.labels[index])],
+                predicted=names[int(self.predicted[index])],
+                probability=float(self.probability[index]),
+                own=float(self.true_class_probability[index]),
+            )
+            for index in indices
+        )
 
 
 @disable_tf32()
@@ -148,22 +145,29 @@ def inspect_mistakes(
     folder = _run(model)
     names = folder.data().classes
     predictions = _predictions(folder, split)
-    _validate_counts(max_mistakes, per_pair)
-    pair_names = None if pair is None else _pair(pair, names)
-    pair_indices = None if pair_names is None else (_class(pair_names[0], names), _class(pair_names[1], names))
+    validate_count("--most", max_mistakes)
+    validate_count("--per-pair", per_pair)
+    pair_names = _pair(pair, names) if isinstance(pair, str) else pair
     table = PredictionTable.from_predictions(predictions)
-    confident, uncertain = (
-        table.confident_errors(max_mistakes, pair_indices, per_pair),
-        table.uncertain_correct(NUM_UNCERTAIN),
+    candidates = table.errors(
+        None if pair_names is None else (_class(pair_names[0], names), _class(pair_names[1], names))
     )
-    loaded = _LoadedImages(missing_reason="they were not asked for")
+    confident = candidates if per_pair is None else table.limit_pairs(candidates, per_pair)
+    confident, uncertain = confident[:max_mistakes], table.uncertain_correct(NUM_UNCERTAIN)
+    pixels: dict[int, Pixels] = {}
+    embedding, missing_reason = None, "they were not asked for"
     if images:
-        indices = (*confident, *uncertain)
         context = RunContext.of(data, device, callbacks)
-        loaded = _load_images(folder, split, table, indices, context)
+        try:
+            pixels, embedding = _load_images(folder, split, table, np.concatenate([confident, uncertain]), context)
+            missing_reason = ""
+        except (SourceError, DownloadError, RunError) as error:
+            problem = error.problems[0]
+            missing_reason = f"{problem.where}: {problem.what}" if problem.where else problem.what
+            callbacks.log(f"without images: {missing_reason}")
     confusion = predictions.confusion()
     images_per_class = np.bincount(predictions.labels, minlength=len(names))
-    num_images, num_correct = len(predictions.labels), int((table.predicted == predictions.labels).sum())
+    num_images, num_correct = len(predictions.labels), int(predictions.correct().sum())
     return Mistakes(
         run=folder.name,
         split=split,
@@ -176,24 +180,15 @@ def inspect_mistakes(
         class_metrics=class_metrics(confusion, images_per_class, names),
         pairs=confused_pairs(confusion, images_per_class, names),
         calibration=_calibration(folder, split, predictions),
-        confident_errors=tuple(table.image_prediction(index, split, names) for index in confident),
-        num_candidates=table.num_errors(pair_indices),
-        uncertain_correct=tuple(table.image_prediction(index, split, names) for index in uncertain),
+        confident_errors=table.image_predictions(confident, split, names),
+        num_candidates=len(candidates),
+        uncertain_correct=table.image_predictions(uncertain, split, names),
         pair=pair_names,
         per_pair=per_pair,
-        embedding=loaded.embedding,
-        missing_images_reason=loaded.missing_reason,
-        pixels=loaded.pixels,
+        embedding=embedding,
+        missing_images_reason=missing_reason,
+        pixels=pixels,
     )
-
-
-@dataclass(frozen=True)
-class _LoadedImages:
-    """The pixels of some images by their index, and the embedding of the split; or why they are missing."""
-
-    pixels: Mapping[int, Pixels] = field(default_factory=dict)
-    embedding: PCAEmbedding | None = None
-    missing_reason: str = ""
 
 
 def _run(run: LoadedModel | str | Path) -> RunFolder:
@@ -218,18 +213,15 @@ def _predictions(folder: RunFolder, split: str) -> Predictions:
     if split == "test" and result.test is None and "test" in folder.data().splits:
         step = f"when every choice is made: cnnlab test {folder.path}; until then look at the validation split"
         raise RunError("the test split of this run has not been opened", where=where, next_step=step)
-    predictions = folder.predictions(split) if getattr(result, split) is not None else None
-    if predictions is None or not len(predictions.labels):
+    predictions = folder.predictions(split)
+    if predictions is None or not len(predictions.labels) or getattr(result, split) is None:
         kept_splits = [name for name in SPLITS if (folder.path / f"predictions-{name}.npz").exists()]
-        step = f"--part {kept_splits[-1]}" if kept_splits else "train it again"
-        if split == "train" and result.train is not None:
-            step += ", or train it again with --set train.predictions=all"
         raise UsageError(
             f"this run has no predictions for the {split} split",
             where=where,
             received=split,
             allowed=comma_separated(kept_splits) or "none: " + (result.message or "no split was evaluated"),
-            next_step=step,
+            next_step="take another split, or train it again with --set train.predictions=all",
         )
     if predictions.logits.shape != (len(predictions.labels), len(folder.data().classes)):
         file = str(folder.path / f"predictions-{split}.npz")
@@ -237,64 +229,36 @@ def _predictions(folder: RunFolder, split: str) -> Predictions:
     return predictions
 
 
-def _validate_counts(max_mistakes: int, per_pair: int | None) -> None:
-    validate_count("--most", max_mistakes)
-    if per_pair is not None and per_pair < 1:
-        what = "this is no number of mistakes"
-        raise UsageError(what, where="--per-pair", received=str(per_pair), allowed="1 or more")
-
-
-def _pair(pair: str | tuple[str, str], names: Sequence[str]) -> tuple[str, str]:
+def _pair(pair: str, names: Sequence[str]) -> tuple[str, str]:
     """The true and the predicted class of `cat:dog`; class names may contain colons."""
-    if not isinstance(pair, str):
-        return pair
     candidates = [(pair[:at], pair[at + 1 :]) for at, letter in enumerate(pair) if letter == ":"]
-    if not candidates:
-        raise UsageError(
-            "this takes two classes",
-            where="--pair",
-            received=shorten(pair),
-            allowed="TRUE:PREDICTED",
-            next_step="write it as in --pair cat:dog, the true class first",
-        )
-    return next((each for each in candidates if set(each) <= set(names)), candidates[0])
+    known = [each for each in candidates if set(each) <= set(names)]
+    return (*known, *candidates, (pair, ""))[0]
 
 
 def _class(name: str, names: Sequence[str]) -> int:
     if name not in names:
-        first = [shorten(known, 32) for known in names[:20]]
         raise UsageError(
             "the data has no such class",
             where="--pair",
             received=shorten(name),
-            allowed=", ".join(first) + (", …" if len(names) > len(first) else ""),
+            allowed=shorten(", ".join(names), 400),
             next_step=did_you_mean(name, names) or "write it as in --pair cat:dog, the true class first",
         )
     return names.index(name)
 
 
 def _load_images(
-    folder: RunFolder,
-    split: str,
-    table: PredictionTable,
-    image_indices: Sequence[int],
-    context: RunContext,
-) -> _LoadedImages:
-    """Load these images and embed the split; the split is opened once for both."""
-    try:
-        model = load_target(folder, None, context)
-        loader = model.open_split(split, LEDGER_PURPOSE)
-        if not np.array_equal(loader.labels, table.labels):
-            raise RunError("the images are not those of the kept predictions")
-        pixels = {index: np.array(loader.pixels[index]) for index in image_indices}
-    except (SourceError, DownloadError, RunError) as error:
-        problem = error.problems[0]
-        reason = f"{problem.where}: {problem.what}" if problem.where else problem.what
-        context.callbacks.log(f"without images: {reason}")
-        return _LoadedImages(missing_reason=reason)
+    folder: RunFolder, split: str, table: PredictionTable, indices: Indices, context: RunContext
+) -> tuple[dict[int, Pixels], PCAEmbedding | None]:
+    """The pixels of these images by index, and the embedding of the split; the split is opened once for both."""
+    model = load_target(folder, None, context)
+    loader = model.open_split(split, LEDGER_PURPOSE)
+    if not np.array_equal(loader.labels, table.labels):
+        raise RunError("the images are not those of the kept predictions")
     layer = last_layer(model.network, model.layers)
     embedding = None if layer is None else embed_images(model.network, layer, loader, table.predicted)
-    return _LoadedImages(pixels, embedding)
+    return {index: np.array(loader.pixels[index]) for index in indices.tolist()}, embedding
 
 
 def _calibration(folder: RunFolder, split: str, predictions: Predictions) -> Calibration | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from cnnlab.data.loader import ImageLoader
+from cnnlab.data.loader import ImageLoader, evenly_spaced_indices
 from cnnlab.interpret.hooks import forward_hooks, module_name
 from cnnlab.interpret.mistakes.result import EmbeddingPoints, PCAEmbedding
 from cnnlab.models.pretrained.transfer import max_resize
@@ -24,8 +23,6 @@ Indices = npt.NDArray[np.int64]
 # More points hide each other, and the features of more images may not fit into memory.
 MAX_POINTS = 2000
 MAX_VALUES = 2**24
-# Bytes of images that are read at a time.
-CHUNK_BYTES = 2**26
 
 
 def last_layer(network: nn.Module, layers: Sequence[LayerRecord]) -> LayerRecord | None:
@@ -49,10 +46,10 @@ def embed_images(
     Returns:
         None where features are not finite.
     """
-    size = layer.input[0] if len(layer.input) == 3 else layer.input[-1]
-    max_points = max(2, min(max_points, len(loader), MAX_VALUES // size))
-    image_indices = np.unique(np.linspace(0, len(loader) - 1, max_points).round().astype(np.int64))
-    features = layer_inputs(network, layer.name, loader, image_indices)
+    num_channels = layer.input[0] if len(layer.input) == 3 else layer.input[-1]
+    max_points = max(2, min(max_points, MAX_VALUES // num_channels))
+    image_indices = evenly_spaced_indices(len(loader), max_points)
+    features = layer_inputs(network, layer.name, loader.subset(max_points))
     if not np.isfinite(features).all():
         return None
     labels = np.asarray(loader.labels)[image_indices].astype(np.int64)
@@ -69,14 +66,10 @@ def embed_images(
     )
 
 
-def layer_inputs(network: nn.Module, name: str, loader: ImageLoader, image_indices: Indices) -> npt.NDArray[np.float32]:
-    """The inputs of the named layer for these images, N×F; maps and sequences are averaged.
+def layer_inputs(network: nn.Module, name: str, loader: ImageLoader) -> npt.NDArray[np.float32]:
+    """The inputs of the named layer for all images of a loader, N×F; maps and sequences are averaged.
 
-    In eval mode; images are read in chunks.
-
-    Args:
-        network: its mode is restored.
-        image_indices: N indices into the split, in ascending order.
+    In eval mode; the network's mode is restored.
 
     Raises:
         UsageError: the network has no layer of that name.
@@ -84,23 +77,15 @@ def layer_inputs(network: nn.Module, name: str, loader: ImageLoader, image_indic
     features: list[npt.NDArray[np.float32]] = []
 
     def keep(_name: str, inputs: Tensor) -> None:
-        features.append(_flatten_features(inputs.detach()).float().cpu().numpy())
+        if inputs.dim() == 4:
+            inputs = inputs.mean(dim=(2, 3))
+        elif inputs.dim() == 3:
+            inputs = inputs.mean(dim=1)
+        features.append(inputs.float().cpu().numpy())
 
-    chunk = max(1, CHUNK_BYTES // max(prod(loader.pixels.shape[1:]), 1))
     with eval_mode(network), torch.no_grad():
-        for start in range(0, len(image_indices), chunk):
-            indices = image_indices[start : start + chunk]
-            pixels, labels = np.asarray(loader.pixels[indices]), loader.labels[indices]
-            chunk_loader = replace(loader, pixels=pixels, labels=labels, resident=None)
-            for images, _ in chunk_loader.with_input_size(max_resize(network)).eval_batches():
-                # New hooks for each batch, since a module's second call has another name.
-                with forward_hooks(network, [name], lambda _name, _output: None, keep):
-                    network(images)
+        for images, _ in loader.with_input_size(max_resize(network)).eval_batches():
+            # New hooks for each batch, since a module's second call has another name.
+            with forward_hooks(network, [name], lambda _name, _output: None, keep):
+                network(images)
     return np.concatenate(features)
-
-
-def _flatten_features(inputs: Tensor) -> Tensor:
-    """N×F from N×C×H×W maps or N×T×F sequences, by the mean over positions or steps."""
-    if inputs.dim() == 4:
-        return inputs.mean(dim=(2, 3))
-    return inputs.mean(dim=1) if inputs.dim() == 3 else inputs

@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cnnlab.interpret.mistakes.result import (
-    Calibration,
-    ImagePrediction,
-    Mistakes,
-    PCAEmbedding,
-    TemperatureScaledMetrics,
-)
+from cnnlab.interpret.mistakes.result import Calibration, Mistakes, PCAEmbedding
 from cnnlab.render.document import Document, TitledTable
 from cnnlab.render.formatting import (
     MISSING,
@@ -32,8 +26,6 @@ if TYPE_CHECKING:
 
 MAX_CLASSES, MAX_PAIRS, MAX_ERRORS = 20, 10, 10
 MAX_NAME_LENGTH = 24
-# With fewer images per class on average, the accuracy of centroids is not shown.
-MIN_IMAGES_PER_CLASS = 3
 
 
 @document.register
@@ -83,7 +75,7 @@ def _notes(result: Mistakes) -> Iterator[str]:
     if result.num_unpredicted:
         yield (
             f"{pluralize(result.num_unpredicted, 'image')} without a prediction: logits that are not finite count as "
-            "wrong."
+            "wrong, and are left out of the calibration."
         )
     if result.missing_images_reason:
         yield f"No gallery and no map: {result.missing_images_reason}."
@@ -93,12 +85,7 @@ def _tables(result: Mistakes) -> Iterator[TitledTable]:
     yield _class_table(result.class_metrics)
     if result.pairs:
         pairs = (
-            (
-                shorten(pair.true, MAX_NAME_LENGTH),
-                shorten(pair.predicted, MAX_NAME_LENGTH),
-                format_count(pair.images),
-                f"{pair.share:.3f}",
-            )
+            (*_names(pair.true, pair.predicted), format_count(pair.images), f"{pair.share:.3f}")
             for pair in result.pairs[:MAX_PAIRS]
         )
         yield (
@@ -108,10 +95,18 @@ def _tables(result: Mistakes) -> Iterator[TitledTable]:
     if result.calibration is not None:
         yield _calibration_table(result.calibration)
     if result.confident_errors:
-        heads = ("`image", "true class", "predicted", "#probability", "#own class")
+        errors = (
+            (
+                error.image,
+                *_names(error.true, error.predicted),
+                format_probability(error.probability),
+                format_probability(error.own),
+            )
+            for error in result.confident_errors[:MAX_ERRORS]
+        )
         yield (
             _with_count("Most confident errors", len(result.confident_errors), MAX_ERRORS),
-            TextTable.from_rows(heads, map(_error_row, result.confident_errors[:MAX_ERRORS])),
+            TextTable.from_rows(("`image", "true class", "predicted", "#probability", "#own class"), errors),
         )
     if result.embedding is not None:
         yield _embedding_table(result.embedding)
@@ -136,65 +131,37 @@ def _class_table(class_metrics: tuple[ClassMetrics, ...]) -> TitledTable:
 
 
 def _calibration_table(calibration: Calibration) -> TitledTable:
-    heads = ("", "#loss", "#Brier score", "#mean probability", "#accuracy", "#ECE, equal width", "#ECE, equal mass")
-    rows = [_metrics_row("unscaled", calibration.before)]
+    rows = [("unscaled", calibration.before)]
     if calibration.after is not None:
-        rows.append(_metrics_row(_temperature_text(calibration.after), calibration.after.sureness))
-    title = f"Calibration of {pluralize(calibration.images, 'image')}"
-    if calibration.left_out:
-        title += f"; {calibration.left_out:,} without finite logits are left out"
-    title += "; in brackets the 97.5 % limit of a calibrated network"
-    return f"{title}{_temperature_caption(calibration.after)}", TextTable.from_rows(heads, rows)
-
-
-def _temperature_text(scaled: TemperatureScaledMetrics) -> str:
-    temperatures = (scaled.temperature.value,) if scaled.halves is None else scaled.halves
-    return "temperature " + " and ".join(f"{value:.2f}" for value in temperatures)
-
-
-def _temperature_caption(scaled: TemperatureScaledMetrics | None) -> str:
-    if scaled is None:
-        return "; no temperature: that takes 20 validation images with finite logits"
-    fitted = scaled.temperature
-    if fitted.indifferent:
-        return "; no temperature changes the probabilities: all logits of an image are equal"
-    halves = "" if scaled.halves is None else ", evaluated by halves, each with the temperature of the other"
-    bound = ", at the bound of the search (0.01 to 100)" if fitted.at_bound else ""
-    return (
-        f"; temperature {fitted.value:.2f} [{fitted.low:.2f}, {fitted.high:.2f}] of {fitted.images:,} validation "
-        f"images{bound}{halves}"
+        fitted = calibration.after.temperature
+        name = f"temperature {fitted.value:.2f} [{fitted.low:.2f}, {fitted.high:.2f}]"
+        rows.append((name, calibration.after.sureness))
+    heads = ("", "#loss", "#Brier score", "#mean probability", "#accuracy", "#ECE, equal width", "#ECE, equal mass")
+    title = (
+        f"Calibration of {pluralize(calibration.images, 'image')}; in brackets the 97.5 % limit of a calibrated network"
     )
+    return title, TextTable.from_rows(heads, (_metrics_row(name, metrics) for name, metrics in rows))
 
 
 def _metrics_row(name: str, metrics: CalibrationMetrics) -> tuple[str, ...]:
     errors = (f"{error.value:.4f} ({error.limit:.4f})" for error in (metrics.width, metrics.mass))
-    return (
-        name,
-        format_loss(metrics.loss),
-        f"{metrics.brier:.4f}",
-        f"{metrics.confidence:.4f}",
-        f"{metrics.accuracy:.4f}",
-        *errors,
-    )
-
-
-def _error_row(error: ImagePrediction) -> tuple[str, ...]:
-    names = (shorten(name, MAX_NAME_LENGTH) for name in (error.true, error.predicted))
-    return (error.image, *names, format_probability(error.probability), format_probability(error.own))
+    numbers = (f"{number:.4f}" for number in (metrics.brier, metrics.confidence, metrics.accuracy))
+    return name, format_loss(metrics.loss), *numbers, *errors
 
 
 def _embedding_table(embedding: PCAEmbedding) -> TitledTable:
-    first, second = map(format_percent, embedding.explained_variance)
-    rows = [("variance of component 1", first), ("variance of component 2", second)]
-    labels = [] if embedding.points is None else embedding.points.labels.tolist()
-    # The centroid of one or two images lies next to them whatever the network.
-    if not labels or len(labels) >= MIN_IMAGES_PER_CLASS * len(set(labels)):
-        on_map, everywhere = map(format_percent, (embedding.centroid_accuracy_on_map, embedding.centroid_accuracy))
-        rows += [
-            ("images nearest to their class's centroid, on the map", on_map),
-            ("images nearest to their class's centroid, all features", everywhere),
-        ]
+    shares = {
+        "variance of component 1": embedding.explained_variance[0],
+        "variance of component 2": embedding.explained_variance[1],
+        "images nearest to their class's centroid, on the map": embedding.centroid_accuracy_on_map,
+        "images nearest to their class's centroid, all features": embedding.centroid_accuracy,
+    }
+    rows = ((name, format_percent(share)) for name, share in shares.items())
     return embedding_caption(embedding), TextTable.from_rows(("", "#share"), rows)
+
+
+def _names(true: str, predicted: str) -> tuple[str, str]:
+    return shorten(true, MAX_NAME_LENGTH), shorten(predicted, MAX_NAME_LENGTH)
 
 
 def _with_interval(share: Proportion | None) -> str:

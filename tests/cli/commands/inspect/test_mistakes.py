@@ -93,7 +93,7 @@ def test_only_looking_at_test_images_is_written_down(kept: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--pair", "cat"), "TRUE:PREDICTED"),
+        (("--pair", "cat"), "as in --pair cat:dog"),
         (("--pair", "blue:grean"), "did you mean 'green'?"),
         (("--output", "seen.pdf"), "this is no name for a picture"),
     ],
