@@ -43,7 +43,7 @@ def test_the_page_of_results_has_the_tables_of_a_folder_of_runs(tmp_path: Path) 
     found = results.collect_results(tmp_path)
     page = (DOCS / "results.md").read_text(encoding="utf-8")
     made = results.with_results(page, found)
-    assert made.startswith("# Results\n\nWhat the recipes")
+    assert made.startswith("# Results\n\nThe results of")
     assert found.document().to_markdown() in made
     assert results.with_results(made, found) == made
 
@@ -71,7 +71,13 @@ def test_the_page_of_studies_lists_every_file_and_every_key_and_shows_studies(tm
         assert f"| `cnnlab study studies/{path.name}` |" in page
     for key in Study.model_fields:
         assert f"| `{key}` |" in page
-    shown = [Study.read(path) for path in _blocks("studies.md", tmp_path)]
+    blocks = _blocks("studies.md", tmp_path)
+    claims = next(path for path in blocks if "[arms]" not in (text := path.read_text()) and "[[claims]]" in text)
+    arms = "\n".join(
+        ("[arms]", "plain = {}", 'flip = { data.augment = ["flip"] }', 'crop = { data.augment = ["crop"] }')
+    )
+    claims.write_text(claims.read_text().replace("\n", f'\nbaseline = "plain"\nshifts = ["greyscale"]\n{arms}\n', 1))
+    shown = [Study.read(path) for path in blocks]
     assert len(shown) >= 3
     assert all(len(study.list_arms()) > 1 for study in shown)
 
