@@ -51,9 +51,13 @@ class StudyProgressBar:
             log=self.reporter.log,
         )
 
+    def start_stage(self, tasks: Sequence[StudyTask]) -> None:
+        """Reset the bar for the tasks of a stage."""
+        self.tasks, self.images, self.ended_runs = tasks, {}, 0
+
     def on_stage_start(self, plan: StudyPlan, tasks: Sequence[StudyTask], missing: Sequence[StudyTask]) -> None:
         """Start the bar of a stage."""
-        self.tasks, self.images, self.ended_runs = missing, {}, 0
+        self.start_stage(missing)
         self.is_planned = True
         runs, there = pluralize(len(tasks), "run"), len(tasks) - len(missing)
         made = f"{there} of {runs} are there already" if there else runs
@@ -100,21 +104,17 @@ class SearchProgressBar:
     def on_search_start(self, plan: TuningPlan, trials: Sequence[TrialRecord]) -> None:
         """Start the bar of the trials."""
         self.plan, self.is_planned = plan, True
-        over = [trial for trial in trials if trial.status != "running"]
-        self.finished_before = len(over)
-        for trial in over:
+        ended = [trial for trial in trials if trial.status != "running"]
+        self.finished_before = len(ended)
+        for trial in ended:
             self._update_best(trial)
         wanted = pluralize(plan.search.trials, "trial")
-        made = f"{self.finished_before} of {wanted} are there already" if over else wanted
+        made = f"{self.finished_before} of {wanted} are there already" if ended else wanted
         self.reporter.log(f"search {plan.name}: {made}; computing in {plan.study_precision.precision_config.precision}")
 
     def on_stage_start(self, _plan: StudyPlan, _tasks: Sequence[StudyTask], missing: Sequence[StudyTask]) -> None:
         """Start the baseline or the confirmation."""
-        self.study_progress_bar.tasks, self.study_progress_bar.images, self.study_progress_bar.ended_runs = (
-            missing,
-            {},
-            0,
-        )
+        self.study_progress_bar.start_stage(missing)
 
     def on_trial_progress(self, trial: int, images: int, text: str) -> None:
         """Update the bar."""
