@@ -8,9 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cnnlab.interpret.translation.figures import translation_figure
 from cnnlab.interpret.translation.result import LayerTranslation, MapShift, TranslationSensitivity
-from cnnlab.interpret.translation.view import exact_shifts_text, headline
+from cnnlab.interpret.translation.view import headline
 
 
 def layer(name: str, before: float, after: float, kind: str = "maxpool", **fields: Any) -> LayerTranslation:
@@ -59,21 +58,6 @@ def moves(*differences: float) -> tuple[MapShift, ...]:
     )
 
 
-@pytest.mark.parametrize(
-    ("period", "differences", "words"),
-    [
-        (1, (0.0, 1e-7), "every shift"),
-        (2, (0.3, 0.0, 0.3, 2e-6), "multiples of 2 px"),
-        (2, (0.3,), "multiples of 2 px, by the strides alone"),
-        (2, (0.0, 0.0), "of those measured: 1 px, 2 px"),
-        (2, (0.2, 0.2), "of those measured: none"),
-        (1, (), "every shift, by the strides alone"),
-    ],
-)
-def test_exact_shifts_follow_the_measurement(period: int, differences: tuple[float, ...], words: str) -> None:
-    assert exact_shifts_text(layer("pool", 0.4, 0.3, period=period, moves=moves(*differences))) == words
-
-
 def test_the_document_has_every_layers_change_and_exact_shifts() -> None:
     found = translation(
         CONV,
@@ -86,7 +70,7 @@ def test_the_document_has_every_layers_change_and_exact_shifts() -> None:
     assert [column.title for column in changes.columns] == ["layer", "row", "1 px", "2 px", "after/before"]
     assert changes.rows[0] == ("image", "", "0.40", "0.80", "")
     assert changes.rows[2] == ("pool", "maxpool(2)", "0.30", "0.60", "0.75")
-    assert kept.rows[1] == ("pool", "4×4", "multiples of 2 px", "2", "7", "0", "0.5")
+    assert kept.rows[1] == ("pool", "4×4", "2", "1, 2", "2", "7", "0", "0.5")
     assert len(kept.rows) == 2
     assert "moved down, the freed border is zero" in document.notes[0]
     assert "net\\_1" in document.to_latex()
@@ -103,23 +87,22 @@ def test_many_shifts_share_few_columns() -> None:
 
 def test_the_plot_draws_the_numbers_of_each_stage() -> None:
     found = translation(CONV, layer("pool", 0.4, 0.3), layer("last", 0.3, 0.2))
-    (axes,) = translation_figure(found).axes
-    lines = {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
-    assert lines == {
-        "image": [0.0, 0.4, 0.8],
-        "pool, before": [0.0, 0.4, 0.8],
-        "pool": [0.0, 0.3, 0.6],
-        "last, before": [0.0, 0.3, 0.6],
-        "last": [0.0, 0.2, 0.4],
-    }
-    assert [text.get_text() for text in axes.texts] == ["the image", "pool", "last"]
+    (axes,) = found.figures()["translation"].figure.axes
+    assert [list(line.get_ydata()) for line in axes.get_lines()] == [
+        [0.0, 0.4, 0.8],
+        [0.0, 0.4, 0.8],
+        [0.0, 0.3, 0.6],
+        [0.0, 0.3, 0.6],
+        [0.0, 0.2, 0.4],
+    ]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["the image", "pool", "last"]
 
 
 def test_of_many_stages_some_are_drawn() -> None:
-    found = translation(*(layer(f"a_pool_with_a_very_long_name_{n}", 0.4, 0.3) for n in range(9)))
-    figure = translation_figure(found)
-    assert len(figure.axes[0].get_lines()) == 1 + 2 * 4
-    assert any("4 of 9 layers" in text.get_text() for text in figure.texts)
+    found = translation(*(layer(f"pool_{n}", 0.4, 0.3) for n in range(9)))
+    (axes,) = found.figures()["translation"].figure.axes
+    assert len(axes.get_lines()) == 1 + 2 * 4
+    assert any("4 of 9 layers" in text.get_text() for text in axes.texts)
 
 
 def test_the_picture_stands_alone_in_light_and_dark() -> None:

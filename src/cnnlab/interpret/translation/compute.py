@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import product
 from math import ceil, floor, lcm
@@ -58,62 +57,48 @@ def compare_moved_maps(
         For each shift but 0 the best fit of the whole steps next to shift / jump; shifts at which no receptive field
         lies inside both images, or at which the map is zero, are left out.
     """
-    axes = [_AxisGeometry.of(layer, axis, period) for axis in (0, 1)]
-    inside = [axes[axis].inner_nodes(maps.shape[2 + axis], size[axis]) for axis in (0, 1)]
+    assert layer.jump is not None
+    jumps = [Fraction(jump) for jump in layer.jump]
+    inside = [_inner_nodes(layer, axis, period, maps.shape[2 + axis], size[axis]) for axis in (0, 1)]
     compared = []
-    for image, shift in enumerate(shifts):
-        steps = [axes[axis].candidate_steps(shift * moves[axis]) for axis in (0, 1)]
-        fits = (
-            [_compare_shifted(maps, image, inside, (down, right)) for down, right in product(*steps)] if shift else []
-        )
-        best = min((fit for fit in fits if fit is not None), key=lambda fit: fit[1], default=None)
+    for image, shift in enumerate(shifts[1:], start=1):
+        exact = [shift * moving / jump for moving, jump in zip(moves, jumps, strict=True)]
+        candidates = product(*({floor(steps), ceil(steps)} for steps in exact))
+        fits = [_compare_shifted(shift, maps[0], maps[image], inside, (down, right)) for down, right in candidates]
+        best = min((fit for fit in fits if fit is not None), key=lambda fit: (fit.difference, fit.steps), default=None)
         if best is not None:
-            best_steps, difference, nodes = best
-            compared.append(MapShift(shift=shift, steps=best_steps, nodes=nodes, difference=difference))
+            compared.append(best)
     return tuple(compared)
 
 
-@dataclass(frozen=True)
-class _AxisGeometry:
-    """The receptive fields of a map's nodes along one axis, in pixels of the image: first centre, jump and radius."""
-
-    first: Fraction
-    jump: Fraction
-    radius: Fraction
-
-    @classmethod
-    def of(cls, layer: LayerRecord, axis: int, period: int) -> _AxisGeometry:
-        assert layer.jump is not None
-        assert layer.first_centre is not None
-        assert layer.receptive_field is not None
-        jump, reach = Fraction(layer.jump[axis]), Fraction(layer.receptive_field[axis] - 1, 2)
+def _inner_nodes(layer: LayerRecord, axis: int, period: int, nodes: int, size: int) -> Pair:
+    """The range of a map's nodes, [start, end), whose receptive field lies inside the image."""
+    assert layer.jump is not None
+    assert layer.first_centre is not None
+    assert layer.receptive_field is not None
+    centre, jump = Fraction(layer.first_centre[axis]), Fraction(layer.jump[axis])
+    radius = Fraction(layer.receptive_field[axis] - 1, 2)
+    if jump < period:
         # On an upsampled map the centres are uneven: a node's own centre is off by less than a period.
-        uneven = period if jump < period else 0
-        return cls(Fraction(layer.first_centre[axis]), jump, reach + uneven)
-
-    def candidate_steps(self, pixels: int) -> list[int]:
-        """The whole steps on the map next to a shift in pixels."""
-        exact = pixels / self.jump
-        return sorted({floor(exact), ceil(exact)})
-
-    def inner_nodes(self, nodes: int, size: int) -> Pair:
-        """The range of nodes, [start, end), whose receptive field lies inside the image."""
-        first = ceil((self.radius - self.first) / self.jump)
-        last = floor((size - 1 - self.radius - self.first) / self.jump)
-        return max(first, 0), min(last + 1, nodes)
+        radius += period
+    return max(ceil((radius - centre) / jump), 0), min(floor((size - 1 - radius - centre) / jump) + 1, nodes)
 
 
-def _compare_shifted(maps: Tensor, image: int, inside: Sequence[Pair], steps: Pair) -> tuple[Pair, float, int] | None:
-    """The steps, the largest difference as a share of the largest number, and the number of nodes compared."""
-    original, moved = maps[0], maps[image]
+def _compare_shifted(
+    shift: int, original: Tensor, moved: Tensor, inside: Sequence[Pair], steps: Pair
+) -> MapShift | None:
+    """Compare the map of the moved image with the original, moved by whole steps; None without nodes to compare."""
     for axis, ((start, end), step) in enumerate(zip(inside, steps, strict=True)):
         if end - start - step < 1:
             return None
         original = original.narrow(1 + axis, start, end - start - step)
         moved = moved.narrow(1 + axis, start + step, end - start - step)
-    difference, largest = float((moved - original).abs().max()), float(original.abs().max())
-    # A map of zeros, as after a batch norm whose weights begin at zero, follows any shift.
-    return (steps, difference / largest, original.shape[1] * original.shape[2]) if largest else None
+    largest = float(original.abs().max())
+    if not largest:
+        # A map of zeros, as after a batch norm whose weights begin at zero, follows any shift.
+        return None
+    difference = float((moved - original).abs().max()) / largest
+    return MapShift(shift=shift, steps=steps, nodes=original.shape[1] * original.shape[2], difference=difference)
 
 
 # (down, right), in pixels for each pixel of a shift.
@@ -162,9 +147,43 @@ def translation_sensitivity(
     shifted = torch.stack([shift_image(image, shift, direction, fill) for shift in all_shifts]).to(
         device, torch.float32
     )
-    spans = SpanTracer(layers, (image.shape[0], height, width))
-    recorder = _ShiftRecorder(rows, spans, periods, all_shifts, shifts + 1, moves, (height, width))
-    with eval_mode(network), forward_hooks(network, rows, recorder.on_output, recorder.on_input), torch.no_grad():
+    tracer = SpanTracer(layers, (image.shape[0], height, width))
+    input_changes: dict[str, tuple[float | None, ...]] = {}
+    measured: list[LayerTranslation] = []
+
+    def is_per_image(tensor: Tensor) -> bool:
+        """Whether the first axis is the images: not where windows of all images share one axis."""
+        return len(tensor) == len(all_shifts) and tensor.is_floating_point()
+
+    def on_input(layer: str, inputs: Tensor) -> None:
+        if is_per_image(inputs):
+            input_changes[layer] = _relative_changes(inputs[: shifts + 1])
+
+    def on_output(layer: str, outputs: Tensor) -> None:
+        if layer not in input_changes or not is_per_image(outputs):
+            return
+        row, period = rows[layer], periods[layer]
+        maps = None
+        if outputs.ndim == 4 and row.receptive_field is not None and period is not None:
+            maps = outputs.permute(0, 3, 1, 2) if tracer.channels_last(row) else outputs
+        measured.append(
+            LayerTranslation(
+                name=layer,
+                kind=row.kind,
+                text=row.text,
+                input=row.input,
+                output=tuple(outputs.shape[1:]),
+                before=input_changes[layer],
+                after=_relative_changes(outputs[: shifts + 1]),
+                map=None if maps is None else (maps.shape[2], maps.shape[3]),
+                period=None if maps is None else period,
+                moves=()
+                if maps is None or period is None
+                else compare_moved_maps(row, maps, all_shifts, moves, (height, width), period),
+            )
+        )
+
+    with eval_mode(network), forward_hooks(network, rows, on_output, on_input), torch.no_grad():
         network(shifted)
     return TranslationSensitivity(
         network=name,
@@ -174,7 +193,7 @@ def translation_sensitivity(
         fill=fill,
         shifts=tuple(range(shifts + 1)),
         changes=_relative_changes(shifted[: shifts + 1]),
-        layers=tuple(recorder.layers),
+        layers=tuple(measured),
     )
 
 
@@ -225,62 +244,6 @@ def _measurable(network: nn.Module, layers: Sequence[LayerRecord]) -> dict[str, 
     modules = dict(network.named_modules(remove_duplicate=False))
     named = ((layer, modules.get(module_name(layer.name))) for layer in layers if layer.name)
     return {layer.name: layer for layer, module in named if not isinstance(module, nn.Identity | None)}
-
-
-@dataclass
-class _ShiftRecorder:
-    """Hooks that measure each layer while the network runs on the moved images."""
-
-    rows: dict[str, LayerRecord]
-    receptive_spans: SpanTracer
-    periods: dict[str, int | None]
-    shifts: tuple[int, ...]
-    num_shown: int
-    moves: Pair
-    size: Pair
-    layers: list[LayerTranslation] = field(default_factory=list)
-    _input_changes: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
-
-    def on_input(self, name: str, inputs: Tensor) -> None:
-        """Record the change of a layer's input."""
-        if self._is_per_image(inputs):
-            self._input_changes[name] = _relative_changes(inputs[: self.num_shown])
-
-    def on_output(self, name: str, outputs: Tensor) -> None:
-        """Record the change of its output, and compare its maps."""
-        if name not in self._input_changes or not self._is_per_image(outputs):
-            return
-        row, period = self.rows[name], self.periods[name]
-        maps = self._as_feature_maps(row, outputs)
-        compared = (
-            ()
-            if maps is None or period is None
-            else compare_moved_maps(row, maps, self.shifts, self.moves, self.size, period)
-        )
-        self.layers.append(
-            LayerTranslation(
-                name=name,
-                kind=row.kind,
-                text=row.text,
-                input=row.input,
-                output=tuple(outputs.shape[1:]),
-                before=self._input_changes[name],
-                after=_relative_changes(outputs[: self.num_shown]),
-                map=None if maps is None else (maps.shape[2], maps.shape[3]),
-                period=None if maps is None else period,
-                moves=compared,
-            )
-        )
-
-    def _is_per_image(self, tensor: Tensor) -> bool:
-        """Whether the first axis is the images: not where windows of all images share one axis."""
-        return len(tensor) == len(self.shifts) and tensor.is_floating_point()
-
-    def _as_feature_maps(self, row: LayerRecord, outputs: Tensor) -> Tensor | None:
-        """The layer's output as N×C×H×W; None where it is no feature map."""
-        if outputs.ndim != 4 or row.jump is None or row.first_centre is None or row.receptive_field is None:
-            return None
-        return outputs.permute(0, 3, 1, 2) if self.receptive_spans.channels_last(row) else outputs
 
 
 def _relative_changes(tensor: Tensor) -> tuple[float | None, ...]:

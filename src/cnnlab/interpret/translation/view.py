@@ -1,4 +1,4 @@
-"""The sensitivity to translation as tables. No torch."""
+"""The sensitivity to translation as tables and a plot. No torch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from cnnlab.interpret.translation.result import (
     DIRECTION_TEXT,
     TOLERANCE,
-    LayerTranslation,
     MapShift,
     TranslationSensitivity,
     evenly_spaced,
 )
 from cnnlab.render.document import Document, Formula
-from cnnlab.render.formatting import MISSING, format_count, format_shape
+from cnnlab.render.formatting import MISSING, format_count, format_shape, shorten
 from cnnlab.render.result import document, figures
 from cnnlab.render.tables import TextTable
 
@@ -30,6 +29,8 @@ CHANGE_FORMULA = Formula(
 UNCHANGED = 0.995
 # So many shifts have a column of their own; of more, so many spread over all.
 MAX_COLUMNS = 6
+# The colour of each stage in the figure: more lines would hide one another.
+STAGE_COLOURS = ("train", "validation", "test", "ink")
 
 
 @document.register
@@ -46,20 +47,40 @@ def _(result: TranslationSensitivity) -> Document:
         ),
         notes=(
             f"Image: {result.image}, {format_shape(result.size)}, {moved}; 32-bit floats, eval mode.",
-            "Exactly: the map of the moved image is the image's map, moved by shift / jump nodes; compared over the "
-            "nodes whose receptive field lies inside both images. Differences are shares of the map's largest number; "
-            f"up to {TOLERANCE:.0e} is rounding.",
+            "Exact: the map of the moved image is the image's map, moved by shift / jump nodes; compared over the "
+            "nodes whose receptive field lies inside both images. Stride: multiples of it are whole steps on this map "
+            "and all before it. Difference: the largest at multiples of the stride, and at the other shifts, as a "
+            f"share of the map's largest number; up to {TOLERANCE:.0e} is rounding.",
         ),
     )
 
 
 @figures.register(TranslationSensitivity)
 def _(result: TranslationSensitivity) -> dict[str, CaptionedFigure]:
-    from cnnlab.interpret.translation.figures import translation_figure
-    from cnnlab.render.plots import CaptionedFigure
+    """The change against the shift: each stage in its own colour, dashed before it and solid after it."""
+    from matplotlib.ticker import MaxNLocator
 
+    from cnnlab.render.plots import COLOURS, NORMAL, SMALL, CaptionedFigure, minimal_axes, new_figure
+
+    figure = new_figure(560, 360)
+    axes = minimal_axes(figure, 44, 50, 500, 254)
+    axes.plot(result.shifts, result.changes, ":", color=COLOURS["muted"], label="the image")
+    for colour, stage in zip(STAGE_COLOURS, evenly_spaced(result.stages, len(STAGE_COLOURS)), strict=False):
+        axes.plot(result.shifts, stage.before, "--", color=COLOURS[colour], linewidth=1.2)
+        axes.plot(result.shifts, stage.after, "o-", color=COLOURS[colour], label=shorten(stage.name, 40), markersize=4)
+    axes.set_xlim(0, result.shifts[-1])
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    axes.set_xlabel(f"shift {DIRECTION_TEXT[result.direction]}, pixels", color=COLOURS["muted"], fontsize=SMALL)
+    axes.legend(frameon=False, fontsize=SMALL, labelcolor="linecolor", loc="upper left")
+    title = "change of the activations, as a share of their length"
+    axes.set_title(title, loc="left", pad=28, fontsize=NORMAL, color=COLOURS["ink"], weight="bold")
+    note = "dashed: before a layer, solid: after it"
+    if len(result.stages) > len(STAGE_COLOURS):
+        note += f"; {len(STAGE_COLOURS)} of {len(result.stages)} layers"
+    axes.annotate(note, (0, 1), (0, 14), "axes fraction", "offset points", fontsize=SMALL, color=COLOURS["muted"])
     description = f"Change of the activations against the shift, before and after some layers. {headline(result)}"
-    return {"translation": CaptionedFigure(translation_figure(result), description)}
+    return {"translation": CaptionedFigure(figure, description)}
 
 
 def headline(result: TranslationSensitivity) -> str:
@@ -70,18 +91,6 @@ def headline(result: TranslationSensitivity) -> str:
         return f"At a shift of {result.shifts[1]} px no kind of layer lowers the change."
     kind, mean, _ = result.kinds[0]
     return f"At a shift of {result.shifts[1]} px {kind} lowers the change most: to {mean:.2f} of the change before it."
-
-
-def exact_shifts_text(layer: LayerTranslation) -> str:
-    """The shifts that a map follows exactly, by its strides and by the measurement."""
-    if layer.period is None:
-        return ""
-    multiples = "every shift" if layer.period == 1 else f"multiples of {layer.period} px"
-    if not any(move.shift % layer.period == 0 for move in layer.moves):
-        return f"{multiples}, by the strides alone"
-    if all(move.is_equivariant == (move.shift % layer.period == 0) for move in layer.moves):
-        return multiples
-    return f"of those measured: {', '.join(f'{shift} px' for shift in layer.equivariant_shifts) or 'none'}"
 
 
 def _change_table(result: TranslationSensitivity) -> TextTable:
@@ -101,24 +110,25 @@ def _kind_table(result: TranslationSensitivity) -> TextTable:
 
 
 def _equivariance_table(result: TranslationSensitivity) -> TextTable:
-    """One row for each period and text: layers that repeat the one before are left out."""
-    rows: dict[tuple[int, str], tuple[str, ...]] = {}
+    """One row for each stride and set of shifts: layers that repeat the one before are left out."""
+    rows: dict[tuple[int, tuple[int, ...]], tuple[str, ...]] = {}
     for layer in result.layers:
         if layer.period is None:
             continue
-        exact = [move for move in layer.moves if move.shift % layer.period == 0]
+        multiples = [move for move in layer.moves if move.shift % layer.period == 0]
         others = [move for move in layer.moves if move.shift % layer.period]
         row = (
             layer.name,
             format_shape(layer.map or ()),
-            exact_shifts_text(layer),
-            ", ".join(str(move.shift) for move in exact) or MISSING,
-            format_count(min((move.nodes for move in exact), default=0)),
-            _largest_difference(exact),
+            str(layer.period),
+            ", ".join(str(move.shift) for move in layer.moves) or MISSING,
+            ", ".join(map(str, layer.equivariant_shifts)) or MISSING,
+            format_count(min((move.nodes for move in multiples), default=0)),
+            _largest_difference(multiples),
             _largest_difference(others),
         )
-        rows.setdefault((layer.period, exact_shifts_text(layer)), row)
-    titles = ["layer", "#map", "follows exactly", "#measured at, px", "#nodes", "#difference there", "#at others"]
+        rows.setdefault((layer.period, layer.equivariant_shifts), row)
+    titles = ("layer", "#map", "#stride, px", "#measured at", "#exact at", "#nodes", "#difference", "#at others")
     return TextTable.from_rows(titles, rows.values())
 
 

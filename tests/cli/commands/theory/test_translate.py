@@ -38,7 +38,7 @@ def test_the_answer_tells_pools_and_kept_shifts(recipe_file: Path) -> None:
         "maxpool1 ",
         "avgpool1 ",
         "after/before",
-        "multiples of 4 px",
+        "exact at",
         "1 picture of the built-in shapes",
     ):
         assert text in done.output
