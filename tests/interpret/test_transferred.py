@@ -71,7 +71,9 @@ def test_another_size_of_images_is_brought_to_the_backbones(transferred: Callabl
     traced = trace_recipe(RecipeFile(path, Recipe.read(path)), size=(4, 4))
     assert (traced.input, traced.rows[0].name, traced.rows[0].output) == ((3, 4, 4), "resize", (3, 8, 8))
     folder = run(transferred(), RunContext(runs=tmp_path / "runs", device="cpu"))
-    fields = target_effective_fields([str(folder.path)], size=(4, 4), layer="head.conv1", images=1, device="cpu")
+    fields = target_effective_fields(
+        [str(folder.path)], size=(4, 4), layer="head.conv1", images=1, context=RunContext(device="cpu")
+    )
     assert len(fields.fields) == 2
 
 
@@ -133,5 +135,5 @@ def test_weights_that_cannot_be_had_any_more_are_left_out_aloud(
     assert f"! the initial weights of {folder.name} are not available" in said[0]
     # The network itself is made without that run.
     assert plan_run_network(folder).parameters == folder.table().parameters
-    fields = target_effective_fields([str(folder.path)], layer="head.conv1", images=1, device="cpu")
+    fields = target_effective_fields([str(folder.path)], layer="head.conv1", images=1, context=RunContext(device="cpu"))
     assert len(fields.fields) == 1

@@ -20,6 +20,7 @@ from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.receptive_field.compute import fields_from_records, receptive_field
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.config.recipe import Recipe
+from cnnlab.context import RunContext
 from cnnlab.errors import UsageError
 from cnnlab.interpret.hooks import forward_hooks
 from cnnlab.interpret.receptive_field.effective import effective_field, last_layer, target_effective_fields
@@ -34,6 +35,7 @@ from cnnlab.randomness import generator
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.torch_rng import fork_rng
 
+CPU = RunContext(device="cpu")
 RUNNING = ["conv(4, 3, padding=1)", "batchnorm", "relu", "dropout(0.5)", "maxpool(2)", "conv(4, 3)", "flatten"]
 
 
@@ -327,7 +329,7 @@ def test_the_last_layer_is_the_last_with_places() -> None:
 def test_a_run_stands_beside_its_random_start(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> None:
     made = recipe()
     folder = trained(made)
-    found = target_effective_fields([str(folder.path)], images=3, device="cpu")
+    found = target_effective_fields([str(folder.path)], images=3, context=CPU)
     after, start = found.fields
     assert (start.network, after.layer) == ("before training", start.layer)
     fresh = build(made.model.trace((3, 8, 8), 3))
@@ -352,14 +354,14 @@ def test_a_run_stands_beside_its_random_start(recipe: Callable[..., Recipe], tra
 def test_rows_alone_and_a_recipe_have_random_weights_of_the_seed(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(recipe().to_toml(), encoding="utf-8")
-    (own,) = target_effective_fields([str(path)], layer="conv1", images=2, device="cpu").fields
+    (own,) = target_effective_fields([str(path)], layer="conv1", images=2, context=CPU).fields
     assert own.network.startswith("mine")
     assert own.support_size == own.theoretical_size == (3, 3)
     rows = ["conv(2, 5)", "conv(2, 3)"]
-    first, second = (target_effective_fields(rows, images=2, device="cpu").fields[0] for _ in range(2))
+    first, second = (target_effective_fields(rows, images=2, context=CPU).fields[0] for _ in range(2))
     assert np.array_equal(first.gradient, second.gradient)
     assert first.support_size == first.theoretical_size == receptive_field(*rows).receptive_field
-    other = target_effective_fields(rows, images=2, seed=1, device="cpu").fields[0]
+    other = target_effective_fields(rows, images=2, seed=1, context=CPU).fields[0]
     assert not np.array_equal(first.gradient, other.gradient)
     with pytest.raises(UsageError, match="has its channels"):
         target_effective_fields(["resnet18"], channels=1)

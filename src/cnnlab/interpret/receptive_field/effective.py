@@ -8,8 +8,7 @@ at random, so that the result does not depend on one channel.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -21,7 +20,7 @@ from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.receptive_field.compute import DEFAULT_CLASSES, trace_table
 from cnnlab.architecture.receptive_field.spans import SpanTracer, validated_node
-from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
+from cnnlab.context import LOCAL, RunContext
 from cnnlab.errors import UsageError
 from cnnlab.interpret.hooks import forward_hooks, module_name
 from cnnlab.interpret.loaded_model import build_initial_network, load_target
@@ -180,11 +179,9 @@ def target_effective_fields(
     channels: int | None = None,
     layer: str = "",
     node: Pair | None = None,
-    data: Path | None = None,
     images: int = 32,
     seed: int | None = None,
-    device: str = "auto",
-    log: Callable[[str], None] = NO_CALLBACKS.log,
+    context: RunContext = LOCAL,
 ) -> EffectiveFields:
     """Compute effective fields with a run's trained and initial weights, or with random ones.
 
@@ -192,19 +189,17 @@ def target_effective_fields(
         target: the rows of a table, or one path of a recipe or a run, or one name of a backbone.
         size: (height, width) of the images, instead of their own; for rows, one that is large enough.
         channels: C of the images for rows, by default 3, or for a recipe, instead of its own.
-        data: folder of the catalogue's data.
         layer: the node's; by default the last one with a map.
         node: (row, column); by default the one in the middle.
         images: number of random images.
         seed: of images and random weights; by default 0 for images and a recipe's own for its weights.
-        device: auto, cpu, cuda or mps.
-        log: called with messages about a run's weights.
+        context: its device, its data root, and its log, which gets messages about a run's weights.
 
     Raises:
         SpecError, SourceError, RunError: it can't be used, or nothing of this name is known.
         UsageError: a layer or a node that is not there, or channels for a network that has its own.
     """
-    networks, rows, shape = _resolve_networks(resolve_target(target), size, channels, data, seed, device, log)
+    networks, rows, shape = _resolve_networks(resolve_target(target), size, channels, seed, context)
     layer = layer or last_layer(networks[0][1], rows).name
     fields = (
         effective_field(network, layer, shape, rows=rows, images=images, seed=seed or 0, node=node, name=name)
@@ -217,37 +212,35 @@ def _resolve_networks(
     resolved: LayerRows | Target,
     size: Pair | None,
     channels: int | None,
-    data: Path | None,
     seed: int | None,
-    device: str,
-    log: Callable[[str], None],
+    context: RunContext,
 ) -> _Networks:
-    target = choose_device(device)
+    device, log = choose_device(context.device), context.callbacks.log
     if isinstance(resolved, LayerRows):
         table = trace_table(read_table(resolved.texts, {}, DEFAULT_CLASSES), size, channels or 3)
         network: nn.Module = build(table)
         init_weights(network, "default", seed or 0)
         depth, height, width = table.input
         name = f"random weights, seed {seed or 0}"
-        return [(name, network.to(target))], table.records(), (depth, height, width)
+        return [(name, network.to(device))], table.records(), (depth, height, width)
     if isinstance(resolved, RecipeFile):
-        recipe = trace_recipe(resolved, size, channels, data)
+        recipe = trace_recipe(resolved, size, channels, context.data_root)
         name, network = build_initial_network(recipe, resolved.path.stem, seed, log)
-        return [(name, network.to(target))], recipe.rows, recipe.input
+        return [(name, network.to(device))], recipe.rows, recipe.input
     if channels is not None:
         raise UsageError("this network has its channels", where="--channels", next_step="leave --channels out")
     if isinstance(resolved, NamedBackbone):
-        model = load_target(resolved, seed, RunContext.of(data, device, Callbacks(log=log)))
+        model = load_target(resolved, seed, context)
         shape = input_shape(resolved.shape, size)
         rows = backbone_table(resolved.name, shape).layers if size else model.layers
         return [(model.name, model.network)], rows, shape
     # A run has its weights; the seed is for the images.
-    model = load_target(resolved, None, RunContext.of(data, device, Callbacks(log=log)))
+    model = load_target(resolved, None, context)
     run = trace_run(resolved, size)
     networks = [(model.name, model.network)]
     initial = loaded_initial_network(resolved, log)
     if initial is not None:
-        networks.append(("before training", initial.to(target)))
+        networks.append(("before training", initial.to(device)))
     for _, network in networks:
         _fit_resize(network, run)
     return networks, run.rows, run.input

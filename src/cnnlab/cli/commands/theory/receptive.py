@@ -76,19 +76,18 @@ def receptive(
 
         resolve_target(what)  # a recipe's errors are raised before torch is loaded, which takes seconds
         from cnnlab.cli.output.console import log
+        from cnnlab.context import Callbacks, RunContext
         from cnnlab.interpret.receptive_field.effective import target_effective_fields
 
         result = target_effective_fields(
             what,
             size=sides,
             channels=channels,
-            data=data,
             layer=layer,
             node=position,
             images=images or 32,
             seed=seed,
-            device=device,
-            log=log,
+            context=RunContext.of(data, device, Callbacks(log=log)),
         )
         show_output(result, output_format, optional_columns=("support", "padding"))
     else:
