@@ -154,31 +154,30 @@ def _size_rules(tracer: SpanTracer) -> dict[str, SizeRules | None]:
     """Each map's sides as functions of the image's; None where they don't give the size that the map has."""
     rules: dict[str, SizeRules | None] = {"": (SizeExpression(), SizeExpression())}
     for name in tracer.position:
-        row = tracer.rows[name]
+        row, layer = tracer.rows[name], tracer.graph.layer(tracer.rows[name])
+        if row.kind in CONTAINER_KINDS or len(row.inputs) > 1:
+            layer = None
+        rules[name] = None
         before = rules[tracer.widest_input(row)]
-        rule = None if before is None or len(row.output) != 3 else _next_rules(row, tracer.graph.layer(row), before)
-        sizes = None if rule is None else tuple(rule[axis].size(tracer.image[1 + axis]) for axis in (0, 1))
-        rules[name] = rule if sizes == tracer.map_size(name) else None
+        if before is not None and len(row.output) == 3:
+            high, wide = (_next_rule(layer, axis, before[axis]) for axis in (0, 1))
+            if (high.size(tracer.image[1]), wide.size(tracer.image[2])) == tracer.map_size(name):
+                rules[name] = high, wide
     return rules
 
 
-def _next_rules(row: LayerRecord, layer: Layer | None, before: SizeRules) -> SizeRules:
-    if layer is None or row.kind in CONTAINER_KINDS or len(row.inputs) > 1:
-        return before
+def _next_rule(layer: Layer | None, axis: int, before: SizeExpression) -> SizeExpression:
+    """A side behind a layer; a row that is no layer keeps it."""
     if isinstance(layer, Upsample):
-        return before[0].after_upsample(layer.scale), before[1].after_upsample(layer.scale)
+        return before.after_upsample(layer.scale)
     if isinstance(layer, AdaptivePool):
-        return SizeExpression.fixed(layer.size[0]), SizeExpression.fixed(layer.size[1])
-    window = layer.window()
+        return SizeExpression.fixed(layer.size[axis])
+    window = layer.window() if layer is not None else None
     if window is None:
         return before
-    high, wide = (
-        before[axis].after_window(
-            window.kernel[axis], window.stride[axis], window.dilation[axis], window.total_padding[axis]
-        )
-        for axis in (0, 1)
+    return before.after_window(
+        window.kernel[axis], window.stride[axis], window.dilation[axis], window.total_padding[axis]
     )
-    return high, wide
 
 
 def is_layer_row(text: str) -> bool:

@@ -20,8 +20,6 @@ _RECURRENCE = Formula(
     r"r_l = r_{l-1} + (k_l - 1)\, j_{l-1}, \qquad j_l = j_{l-1}\, s_l, \qquad r_0 = j_0 = 1",
 )
 _CAPTION = "first centre: of the first node's view, from the middle of the first pixel; in the padding it is below 0"
-# In a sum of more terms, equal ones are put together.
-_MAX_TERMS = 8
 
 
 @document.register
@@ -98,14 +96,19 @@ def _worked_sums(result: ReceptiveFields) -> list[Formula]:
     sides = [_terms(windows, axis) for axis in (0, 1)]
     if any(1 + sum((size - 1) * jump for size, jump in terms) != field[axis] for axis, terms in enumerate(sides)):
         return []  # nodes of an enlarged map see differently much, so that the sum is not that simple
-    names = ["r"] if sides[0] == sides[1] else ["r (vertical)", "r (horizontal)"]
+    named = {"r": (sides[0], field[0])}
+    if sides[0] != sides[1]:
+        named = {"r (vertical)": (sides[0], field[0]), "r (horizontal)": (sides[1], field[1])}
     formulas = []
-    for name, terms, size in zip(names, sides, field, strict=False):
-        text = f"{_sum_text(terms)} = {size}"
+    for name, (terms, total) in named.items():
+        parts = ["1"]
+        for (size, jump), equal in groupby(terms):
+            count = len(list(equal))
+            parts.append(f"{f'{count}·' if count > 1 else ''}({size} − 1)·{jump}")
+        text = f"{' + '.join(parts)} = {total}"
         latex_name = name.replace("r (", r"r_{\mathrm{").replace(")", "}}")
-        formulas.append(
-            Formula(f"{name} = {text}", f"{latex_name} = " + text.replace("·", r" \cdot ").replace("−", "-"))
-        )
+        latex = f"{latex_name} = {text}".replace("·", r" \cdot ").replace("−", "-")
+        formulas.append(Formula(f"{name} = {text}", latex))
     return formulas
 
 
@@ -117,15 +120,6 @@ def _terms(windows: Sequence[LayerField], axis: int) -> list[tuple[int, Fraction
             terms.append((row.window[axis], jump))
         jump = row.jump[axis] if row.jump else jump
     return terms
-
-
-def _sum_text(terms: Sequence[tuple[int, Fraction]]) -> str:
-    """The sum of the terms; equal neighbours in a long one are counted."""
-    groups = [(size, jump, 1) for size, jump in terms]
-    if len(terms) > _MAX_TERMS:
-        groups = [(size, jump, len(list(same))) for (size, jump), same in groupby(terms)]
-    parts = [f"{f'{count}·' if count > 1 else ''}({size} − 1)·{jump}" for size, jump, count in groups]
-    return " + ".join(["1", *parts])
 
 
 # More maps than these would be too small; of more, some in between are left out.

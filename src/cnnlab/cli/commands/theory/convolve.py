@@ -84,29 +84,20 @@ def _parse_numbers(option: str, text: str) -> Any:
     """Read JSON text, or a .json file."""
     import json
 
-    where = option
-    if text.endswith(".json"):
-        where = text
-        try:
-            text = Path(text).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise UsageError(f"this file can't be read: {reason}", where=where, received=option) from None
+    from cnnlab.render.formatting import shorten
+
+    where = text if text.endswith(".json") else option
     try:
+        if text.endswith(".json"):
+            text = Path(text).read_text(encoding="utf-8")
         return json.loads(text)
-    except json.JSONDecodeError as error:
-        position = f"line {error.lineno}, column {error.colno}"
-        near = text[max(error.pos - 12, 0) : error.pos + 12]
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
-            f"this is not JSON: {error.msg}",
-            where=f"{where}, {position}",
-            received=" ".join(near.split()) or "nothing",
+            f"this is not JSON: {error}",
+            where=where,
+            received=shorten(" ".join(text.split())),
             allowed="nested lists of numbers, or the path of a .json file",
             next_step="quote it for the shell, as in '[[1, 2], [3, 4]]'",
-        ) from None
-    except (RecursionError, ValueError):
-        raise UsageError(
-            "this JSON can't be read", where=where, allowed="nested lists of numbers with fewer digits and levels"
         ) from None
 
 

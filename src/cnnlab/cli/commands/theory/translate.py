@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,19 +33,13 @@ ImageFile = Annotated[
 Shifts = Annotated[int, typer.Option(help="The largest shift, in pixels.")]
 
 
-class ShiftDirection(StrEnum):
-    """The direction in which the image is moved."""
-
-    RIGHT = "right"
-    DOWN = "down"
-    DIAGONAL = "diagonal"
-
-
-class BorderFill(StrEnum):
-    """The pixels of the freed border."""
-
-    EDGE = "edge"
-    ZERO = "zero"
+Direction = Annotated[
+    Literal["right", "down", "diagonal"], typer.Option(help="The direction in which the image is moved.")
+]
+Fill = Annotated[
+    Literal["edge", "zero"],
+    typer.Option(help="The freed border: the edge pixels repeated, or zero as padding is."),
+]
 
 
 def register(group: typer.Typer) -> None:
@@ -57,12 +50,8 @@ def translate(
     what: NetworkArgument,
     image: ImageFile = None,
     shifts: Shifts = 4,
-    direction: Annotated[
-        ShiftDirection, typer.Option(help="The direction in which the image is moved.")
-    ] = ShiftDirection.RIGHT,
-    fill: Annotated[
-        BorderFill, typer.Option(help="The freed border: the edge pixels repeated, or zero as padding is.")
-    ] = BorderFill.EDGE,
+    direction: Direction = "right",
+    fill: Fill = "edge",
     seed: WeightSeed = None,
     device: Device = "auto",
     data: DataFolder = None,
@@ -86,15 +75,15 @@ def translate(
 
     model = load_target(named, seed, RunContext.of(data, device, Callbacks(log=log)))
     # Before the image is loaded: an image of the test split is an opening of it, which the ledger records.
-    validate_shifts((model.image_spec.height, model.image_spec.width), shifts, direction.value, fill.value)
+    validate_shifts((model.image_spec.height, model.image_spec.width), shifts, direction, fill)
     input_image = model.load_image(image, "theory translate")
     result = translation_sensitivity(
         model.network,
         input_image.values,
         model.layers,
         shifts=shifts,
-        direction=direction.value,
-        fill=fill.value,
+        direction=direction,
+        fill=fill,
         name=model.name,
         image_name=input_image.name,
     )
