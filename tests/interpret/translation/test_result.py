@@ -101,8 +101,8 @@ def test_the_plot_draws_the_numbers_of_each_stage() -> None:
 def test_of_many_stages_some_are_drawn() -> None:
     found = translation(*(layer(f"pool_{n}", 0.4, 0.3) for n in range(9)))
     (axes,) = found.figures()["translation"].figure.axes
-    assert len(axes.get_lines()) == 1 + 2 * 4
-    assert any("4 of 9 layers" in text.get_text() for text in axes.texts)
+    assert len(axes.get_lines()) == 1 + 2 * 3
+    assert any("3 of 9 layers" in text.get_text() for text in axes.texts)
 
 
 def test_the_picture_stands_alone_in_light_and_dark() -> None:

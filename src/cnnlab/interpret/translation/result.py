@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from math import exp, log, prod
 from statistics import fmean
-from typing import Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Literal, NamedTuple, TypeAlias
 
 from cnnlab.records import Record
 from cnnlab.render.result import Result
 
-T = TypeVar("T")
 Direction: TypeAlias = Literal["right", "down", "diagonal"]
 Fill: TypeAlias = Literal["edge", "zero"]
 
@@ -132,14 +130,3 @@ class TranslationSensitivity(Result):
                 factors[layer.kind].append(factor)
         means = [KindFactor(kind, exp(fmean(map(log, values))), len(values)) for kind, values in factors.items()]
         return tuple(sorted(means, key=lambda each: each.mean))
-
-
-def evenly_spaced(items: Sequence[T], max_items: int) -> list[T]:
-    """All items, or `max_items` of them spread from the first to the last.
-
-    >>> evenly_spaced(range(1, 10), 3)
-    [1, 5, 9]
-    """
-    if len(items) <= max_items:
-        return list(items)
-    return [items[round(number * (len(items) - 1) / (max_items - 1))] for number in range(max_items)]

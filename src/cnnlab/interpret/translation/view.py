@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import TYPE_CHECKING
 
 from cnnlab.interpret.translation.result import (
@@ -10,7 +11,6 @@ from cnnlab.interpret.translation.result import (
     TOLERANCE,
     MapShift,
     TranslationSensitivity,
-    evenly_spaced,
 )
 from cnnlab.render.document import Document, Formula
 from cnnlab.render.formatting import MISSING, format_count, format_shape, shorten
@@ -27,9 +27,9 @@ CHANGE_FORMULA = Formula(
 )
 # A factor from here on rounds to 1.00.
 UNCHANGED = 0.995
-# So many shifts have a column of their own; of more, so many spread over all.
+# Of more shifts every second, third, … has a column.
 MAX_COLUMNS = 6
-# The colour of each stage in the figure: more lines would hide one another.
+# The colour of each stage in the figure; of more stages every second, third, … is drawn.
 STAGE_COLOURS = ("train", "validation", "test", "ink")
 
 
@@ -65,7 +65,8 @@ def _(result: TranslationSensitivity) -> dict[str, CaptionedFigure]:
     figure = new_figure(560, 360)
     axes = minimal_axes(figure, 44, 50, 500, 254)
     axes.plot(result.shifts, result.changes, ":", color=COLOURS["muted"], label="the image")
-    for colour, stage in zip(STAGE_COLOURS, evenly_spaced(result.stages, len(STAGE_COLOURS)), strict=False):
+    stages = result.stages[:: ceil(len(result.stages) / len(STAGE_COLOURS)) or 1]
+    for colour, stage in zip(STAGE_COLOURS, stages, strict=False):
         axes.plot(result.shifts, stage.before, "--", color=COLOURS[colour], linewidth=1.2)
         axes.plot(result.shifts, stage.after, "o-", color=COLOURS[colour], label=shorten(stage.name, 40), markersize=4)
     axes.set_xlim(0, result.shifts[-1])
@@ -76,8 +77,8 @@ def _(result: TranslationSensitivity) -> dict[str, CaptionedFigure]:
     title = "change of the activations, as a share of their length"
     axes.set_title(title, loc="left", pad=28, fontsize=NORMAL, color=COLOURS["ink"], weight="bold")
     note = "dashed: before a layer, solid: after it"
-    if len(result.stages) > len(STAGE_COLOURS):
-        note += f"; {len(STAGE_COLOURS)} of {len(result.stages)} layers"
+    if len(stages) < len(result.stages):
+        note += f"; {len(stages)} of {len(result.stages)} layers"
     axes.annotate(note, (0, 1), (0, 14), "axes fraction", "offset points", fontsize=SMALL, color=COLOURS["muted"])
     description = f"Change of the activations against the shift, before and after some layers. {headline(result)}"
     return {"translation": CaptionedFigure(figure, description)}
@@ -94,7 +95,7 @@ def headline(result: TranslationSensitivity) -> str:
 
 
 def _change_table(result: TranslationSensitivity) -> TextTable:
-    columns = evenly_spaced(range(1, len(result.shifts)), MAX_COLUMNS)
+    columns = range(1, len(result.shifts), ceil((len(result.shifts) - 1) / MAX_COLUMNS))
     titles = ["layer", "`row", *(f"#{result.shifts[at]} px" for at in columns), "#after/before"]
     image = ["image", "", *(_format(result.changes[at]) for at in columns), ""]
     rows = [
