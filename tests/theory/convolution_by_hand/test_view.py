@@ -73,7 +73,7 @@ def _drawn(svg: str) -> tuple[list[str], list[ElementTree.Element]]:
 def test_the_picture_shows_the_step() -> None:
     texts, rectangles = _drawn(FOUND.at(1, 2).svg())
     assert "True convolution: y[1, 2]" in texts
-    assert f"y[1, 2] = {FOUND.step_at(1, 2).text}" in texts
+    assert f"y[1, 2] = {FOUND.step_at(1, 2).text}" in " ".join(texts)
     tinted = [rectangle.get("style", "") for rectangle in rectangles if "opacity: 0.22" in rectangle.get("style", "")]
     counts = {name: sum(name in style for style in tinted) for name in ("--train", "--validation", "--test")}
     # Nine pixels, nine weights; nine products and the output's element.

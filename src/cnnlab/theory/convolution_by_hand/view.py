@@ -13,8 +13,8 @@ from cnnlab.render.svg import SMALL, SvgDrawing, text_width
 from cnnlab.render.tables import TextTable
 from cnnlab.theory.convolution_by_hand.result import Convolution, ConvolutionStep, Number, NumberGrid, Pair
 
-# What fits into a terminal and on a page; the JSON has everything.
-_MAX_SUMS, _MAX_COLUMNS, _MAX_ROWS, _MAX_TABLES = 60, 24, 40, 16
+# What fits into a terminal and on a page: sums, rows and columns of a table, and tables; the JSON has everything.
+_MAX_SUMS, _MAX_SIDE, _MAX_TABLES = 60, 24, 16
 
 _OPERATIONS = {
     True: (
@@ -45,7 +45,11 @@ def _(result: Convolution) -> Document:
         note = f"{len(step.products)} products, {padding} of them with padding."
         return Document(title(result), (*lines, _step_formula(result, step)), tuple(terms), (note,))
     grids = [*_image_grids(result), *_kernel_grids(result), *_output_grids(result)]
-    tables = [(grid.title, grid.table()) for grid in grids if grid.fits_page and len(grids) <= _MAX_TABLES]
+    tables = [
+        (grid.title, grid.table())
+        for grid in grids[:_MAX_TABLES]
+        if max(len(grid.rows), len(grid.columns)) <= _MAX_SIDE
+    ]
     if len(result.steps) > _MAX_SUMS:
         note = f"{len(result.steps):,} output elements: --at ROW,COLUMN shows one, --json all."
         return Document(title(result), lines, tuple(tables), (note,))
@@ -148,10 +152,6 @@ class _Grid:
     def columns(self) -> list[int]:
         return sorted({column for _, column in self.cells})
 
-    @property
-    def fits_page(self) -> bool:
-        return len(self.rows) <= _MAX_ROWS and len(self.columns) <= _MAX_COLUMNS
-
     def table(self) -> TextTable:
         rows = [[str(row), *(self.cells[row, column] for column in self.columns)] for row in self.rows]
         return TextTable.from_rows(["row", *(f"#{column}" for column in self.columns)], rows)
@@ -165,29 +165,23 @@ class _Grid:
             return self
         return replace(self, title=f"{self.title}, cropped", cells=cells)
 
-    @property
-    def cell_width(self) -> float:
-        return max(_CELL, *(8.0 * len(text) + 10 for text in self.cells.values()))
-
-    @property
-    def width(self) -> float:
-        return _LINE + max(self.cell_width * len(self.columns), text_width(self.title, SMALL + 1))
+    def width(self, cell: float) -> float:
+        """The width for cells of a width."""
+        return _LINE + max(cell * len(self.columns), text_width(self.title, SMALL + 1))
 
     @property
     def height(self) -> float:
         return _HEAD + _CELL * len(self.rows)
 
-    def draw(self, drawing: SvgDrawing, x: float, y: float) -> None:
-        """Draw with the upper left corner at a point."""
+    def draw(self, drawing: SvgDrawing, x: float, y: float, wide: float) -> None:
+        """Draw with the upper left corner at a point, and cells of a width."""
         drawing.text(x, y + 10, self.title, size=SMALL + 1, bold=True)
-        left, top, wide = x + _LINE, y + _HEAD, self.cell_width
+        left, top = x + _LINE, y + _HEAD
         rows, columns = self.rows, self.columns
-        for column in columns:
-            middle = left + wide * (column - columns[0] + 0.5)
-            drawing.text(middle, top - 6, str(column), size=9.5, colour="muted", anchor="middle")
-        for row in rows:
-            middle = top + _CELL * (row - rows[0] + 0.5)
-            drawing.text(left - 5, middle + 4, str(row), size=9.5, colour="muted", anchor="end")
+        for at, column in enumerate(columns):
+            drawing.text(left + wide * (at + 0.5), top - 6, str(column), size=9.5, colour="muted", anchor="middle")
+        for at, row in enumerate(rows):
+            drawing.text(left - 5, top + _CELL * (at + 0.5) + 4, str(row), size=9.5, colour="muted", anchor="end")
         for (row, column), text in self.cells.items():
             corner = left + wide * (column - columns[0]), top + _CELL * (row - rows[0])
             if (row, column) in self.marked:
@@ -253,39 +247,37 @@ _CELL, _HEAD, _GAP, _EDGE, _LINE = 32.0, 40.0, 34.0, 24.0, 20.0
 
 @svg.register
 def _(result: Convolution) -> str:
-    """One step, the first of the result: a line of image, kernel and products for each channel, and the output."""
+    """One step, the first of the result: a line of image, kernel and products for each channel, then the output."""
     step = result.steps[0]
     lines = [_channel_grids(result, step, channel) for channel in range(min(len(result.image), _MAX_CHANNELS))]
-    output = _grid("output", result.outputs[step.kernel], {(step.row, step.column)}).cropped(_MAX_CELLS)
-    widths = [max(line[number].width for line in lines) for number in range(3)]
+    lines.append([_grid("output", result.outputs[step.kernel], {(step.row, step.column)}).cropped(_MAX_CELLS)])
+    cell = max(_CELL, *(8.0 * len(text) + 10 for line in lines for grid in line for text in grid.cells.values()))
     heading = f"{result.operation.capitalize()}: {step_name(result, step)}"
     if len(result.image) > _MAX_CHANNELS:
         heading += f" (channels 0 to {_MAX_CHANNELS - 1} of {len(result.image)} are drawn)"
-    inner = max(sum(widths) + 3 * _GAP + output.width, text_width(heading, 15))
+    width = max(text_width(heading, 15), *(sum(grid.width(cell) + _GAP for grid in line) for line in lines))
     # In a font of one width a letter takes at most 0.62 of its size.
-    texts = wrap(f"{step_name(result, step)} = {step.text}", int(inner / (13 * 0.62)))
-    line_height = max(line[0].height for line in lines) + _LINE
-    height = max(line_height * len(lines), output.height + _LINE)
-    top = _EDGE + 2 * _LINE
-    drawing = SvgDrawing(
-        inner + 2 * _EDGE, top + height + _LINE * len(texts) + _EDGE, "convolution", f"{heading} = {step.text}"
-    )
+    texts = wrap(f"{step_name(result, step)} = {step.text}", int(width / (13 * 0.62)))
+    heights = [max(grid.height for grid in line) + _LINE for line in lines]
+    height = 2 * _EDGE + 2 * _LINE + sum(heights) + _LINE * len(texts)
+    drawing = SvgDrawing(width + 2 * _EDGE, height, "convolution", f"{heading} = {step.text}")
     drawing.text(_EDGE, _EDGE + 10, heading, size=15, bold=True)
-    for number, line in enumerate(lines):
-        x, y = _EDGE, top + number * line_height
-        for grid, width, sign in zip(line, widths, "·= ", strict=True):
-            grid.draw(drawing, x, y)
-            drawing.text(
-                x + width + _GAP / 2, y + line_height / 2, sign.strip(), size=20, colour="muted", anchor="middle"
-            )
-            x += width + _GAP
-    output.draw(drawing, _EDGE + sum(widths) + 3 * _GAP, top)
+    y = _EDGE + 2 * _LINE
+    for line, line_height in zip(lines, heights, strict=True):
+        x = _EDGE
+        for grid, sign in zip(line, "·= ", strict=False):
+            grid.draw(drawing, x, y, cell)
+            x += grid.width(cell) + _GAP
+            if len(line) > 1:
+                middle = x - _GAP / 2, y + line_height / 2
+                drawing.text(*middle, sign.strip(), size=20, colour="muted", anchor="middle")
+        y += line_height
     for number, text in enumerate(texts):
-        drawing.text(_EDGE, top + height + _LINE * (number + 0.6), text, mono=True, size=13)
+        drawing.text(_EDGE, y + _LINE * (number + 0.6), text, mono=True, size=13)
     return drawing.to_svg(standalone=True)
 
 
-def _channel_grids(result: Convolution, step: ConvolutionStep, channel: int) -> tuple[_Grid, _Grid, _Grid]:
+def _channel_grids(result: Convolution, step: ConvolutionStep, channel: int) -> list[_Grid]:
     """A channel's image, kernel and products."""
     high, wide = _grid_size(result.kernels[0][0])
     own = [product for product in step.products if product.channel == channel]
@@ -297,4 +289,4 @@ def _channel_grids(result: Convolution, step: ConvolutionStep, channel: int) -> 
         max(_MAX_CELLS, (high - 1) * result.dilation[0] + 1, (wide - 1) * result.dilation[1] + 1)
     )
     kernel = _grid(name, result.used_kernels[step.kernel][channel], every, "validation")
-    return image, kernel, _grid("products", products, every)
+    return [image, kernel, _grid("products", products, every)]
