@@ -389,6 +389,6 @@ def test_an_average_that_never_began_is_told(recipe: Callable[..., Recipe], tmp_
 
 
 def test_a_run_that_a_budget_ends_says_so(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    result = run(recipe(epochs=40, budget="images(40)"), runs=tmp_path).result()
+    result = run(recipe(epochs=40, budget="images(40)"), RunContext(runs=tmp_path)).result()
     assert result.status == "budget spent"
     assert result.epochs < 40

@@ -48,14 +48,14 @@ class Muon(Optimizer):
 def orthogonalize(matrix: Tensor) -> Tensor:
     """Approximate U·Vᵀ of the matrix U·S·Vᵀ by five Newton–Schulz iterations in bf16; singular values end near 1."""
     a, b, c = _NEWTON_SCHULZ_COEFFICIENTS
-    found = matrix.bfloat16()
-    upright = found.shape[0] > found.shape[1]
-    found = found.T if upright else found
-    found = found / found.norm().clamp(min=1e-7)
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    result = matrix.bfloat16()
+    result = result.T if is_tall else result
+    result = result / result.norm().clamp(min=1e-7)
     for _ in range(_NEWTON_SCHULZ_STEPS):
-        gram = found @ found.T
-        found = torch.addmm(found, torch.addmm(gram, gram, gram, beta=b, alpha=c), found, beta=a)
-    return found.T if upright else found
+        gram = result @ result.T
+        result = torch.addmm(result, torch.addmm(gram, gram, gram, beta=b, alpha=c), result, beta=a)
+    return result.T if is_tall else result
 
 
 def hidden_weight_ids(network: nn.Module) -> set[int]:

@@ -37,16 +37,16 @@ def build_param_groups(
         first_lr_factor: the factor of the first row with weights, which grows geometrically to 1 at the last.
         include: selects the parameters.
     """
-    found: dict[tuple[float, bool, int], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, bool, int], list[nn.Parameter]] = {}
     by_depth = layerwise_lr_factors(network, first_lr_factor)
     for row, parameter, is_weight in trainable_parameters(network):
         if not include(parameter):
             continue
         factor = last_match(lr_factors, row, 1.0) * by_depth.get(row, 1.0)
-        found.setdefault((factor, is_weight or decay == "all", unfreeze_epoch(network, row) or 0), []).append(parameter)
+        groups.setdefault((factor, is_weight or decay == "all", unfreeze_epoch(network, row) or 0), []).append(parameter)
     return [
         {"params": parameters, "lr": config.lr * factor, "weight_decay": config.weight_decay if decayed else 0.0}
-        for (factor, decayed, _), parameters in found.items()
+        for (factor, decayed, _), parameters in groups.items()
     ]
 
 
