@@ -386,7 +386,7 @@ def rows_of_images() -> Iterator[Row]:
         yield Row(part, what, 0.05, "≤", new_images_missed(runs, other, taste))
     part = "Two trained models"
     yield Row(part, "McNemar's exact test tells equal models apart, 500 images", 0.05, "≤", paired_found)
-    yield Row(part, "the score interval misses the true difference, 100 images", 0.05, "=", paired_missed)
+    yield Row(part, "the paired interval misses the true difference, 100 images", 0.05, "=", paired_missed)
 
 
 def rows_of_power() -> Iterator[Row]:

@@ -127,13 +127,6 @@ def test_a_bins_band_holds_the_binomial_share() -> None:
     assert error.beyond_chance
 
 
-def test_many_images_are_simulated_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits, labels = drawn(3, 50)
-    whole = calibration_metrics(logits, labels, generator(0, "pieces"), draws=40)
-    monkeypatch.setattr("cnnlab.stats.calibration.SIMULATED_AT_A_TIME", 130)
-    assert calibration_metrics(logits, labels, generator(0, "pieces"), draws=40) == whole
-
-
 def test_certain_and_single_answers_are_no_trouble() -> None:
     found = calibration_metrics(np.array([[1e6, 0.0]]), np.array([1]), generator(0, "one"), draws=10)
     assert (found.width.value, found.brier, found.loss) == (1.0, 2.0, 1e6)

@@ -22,7 +22,7 @@ FAST = {
     "better where A is δ better, the 10 seeds that 80 % take at σ = 0.15 points",
     "an effect where there is none",
     "McNemar's exact test tells equal models apart, 500 images",
-    "the score interval misses the true difference, 100 images",
+    "the paired interval misses the true difference, 100 images",
 }
 LONG = {
     what

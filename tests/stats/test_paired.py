@@ -75,7 +75,7 @@ def test_a_delta_that_can_not_be_is_refused() -> None:
         effects_over_runs([0.7, 0.7], [[0.6, 0.6]], DecisionRules(0.0))
 
 
-def test_one_network_is_judged_by_its_images_as_mcnemar_does() -> None:
+def test_one_network_is_judged_by_its_images_with_mcnemars_intervals() -> None:
     without = np.arange(2000) < 1400
     under = np.tile(without, (3, 1))
     for row, (gained, lost) in zip(under, ((1, 2), (30, 45), (0, 600)), strict=True):

@@ -27,15 +27,6 @@ def test_the_plane_is_scikit_learns_up_to_sign(seed: int, count: int, size: int)
             np.testing.assert_allclose(points[:, along] * sign, expected[:, along], atol=1e-3)
 
 
-def test_wide_and_tall_tables_agree() -> None:
-    """Both products, F×F and N×N: as many rows as columns and one more."""
-    numbers = np.random.default_rng(1)
-    values = numbers.normal(size=(30, 29)) * np.linspace(1, 6, 29)
-    wide = np.concatenate([values, np.zeros((30, 5))], axis=1)
-    np.testing.assert_allclose(pca_2d(values)[0], pca_2d(wide)[0], atol=1e-9)
-    assert pca_2d(values)[1] == pytest.approx(pca_2d(wide)[1])
-
-
 @pytest.mark.parametrize("values", [np.ones((4, 3)), np.ones((1, 5)), np.array([[1.0], [3.0]])])
 def test_points_without_two_directions_are_no_trouble(values: np.ndarray) -> None:
     points, shares = pca_2d(values)

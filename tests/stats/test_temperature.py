@@ -13,9 +13,9 @@ from cnnlab.randomness import generator
 from cnnlab.stats.calibration import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
-    bootstrap_temperature,
     cross_fitted_logits,
     fit_temperature,
+    temperature_interval,
 )
 
 
@@ -45,27 +45,27 @@ def test_no_other_temperature_has_less_loss(seed: int, count: int, factor: float
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
 def test_a_known_factor_is_found_again(factor: float) -> None:
     logits, labels = drawn(11, 4000, factor)
-    found = bootstrap_temperature(logits, labels, generator(0, "known"), draws=200)
+    found = temperature_interval(logits, labels)
     assert found.low < factor < found.high
     assert found.value == pytest.approx(factor, rel=0.08)
     assert not found.at_bound
 
 
-def test_the_interval_is_that_of_fits_to_resampled_images() -> None:
+def test_the_interval_is_about_that_of_fits_to_resampled_images() -> None:
     logits, labels = drawn(3, 300, 2.0)
-    found = bootstrap_temperature(logits, labels, generator(0, "same"), draws=300)
+    found = temperature_interval(logits, labels)
     draw, fits = generator(0, "same"), []
     for _ in range(300):
         some = draw.integers(300, size=300)
         fits.append(fit_temperature(logits[some], labels[some]))
-    assert (found.low, found.high) == pytest.approx(np.quantile(fits, [0.025, 0.975]), rel=2e-3)
+    assert (found.low, found.high) == pytest.approx(np.quantile(fits, [0.025, 0.975]), rel=0.03)
 
 
 @pytest.mark.slow
 def test_the_interval_holds_the_truth_in_95_of_100_cases() -> None:
     held = 0
     for seed in range(200):
-        found = bootstrap_temperature(*drawn(seed, 400, 1.5), generator(seed, "held"), draws=200)
+        found = temperature_interval(*drawn(seed, 400, 1.5))
         held += found.low < 1.5 < found.high
     assert 180 <= held <= 198
 
@@ -74,7 +74,7 @@ def test_all_right_and_worse_than_guessing_lie_at_the_ends() -> None:
     logits = np.array([[2.0, 0.0], [0.0, 1.0]])
     assert fit_temperature(logits, np.array([0, 1])) == MIN_TEMPERATURE
     assert fit_temperature(logits, np.array([1, 0])) == MAX_TEMPERATURE
-    found = bootstrap_temperature(logits, np.array([0, 1]), generator(0, "ends"), draws=20)
+    found = temperature_interval(logits, np.array([0, 1]))
     assert (found.value, found.at_bound) == (MIN_TEMPERATURE, True)
     assert fit_temperature(np.zeros((3, 4)), np.array([0, 1, 2])) == 1  # whatever it is, nothing changes
 
@@ -92,15 +92,8 @@ def test_each_half_is_judged_with_the_other() -> None:
     assert (cooled.argmax(axis=1) == logits.argmax(axis=1)).all()
 
 
-def test_many_images_are_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits, labels = drawn(5, 50, 2.0)
-    whole = fit_temperature(logits, labels)
-    monkeypatch.setattr("cnnlab.stats.calibration.IMAGES_AT_A_TIME", 7)
-    assert fit_temperature(logits, labels) == pytest.approx(whole, rel=1e-9)
-
-
 def test_of_equal_logits_no_temperature_is_better_than_another() -> None:
-    found = bootstrap_temperature(np.full((30, 4), 2.5), np.arange(30) % 4, generator(0, "flat"))
+    found = temperature_interval(np.full((30, 4), 2.5), np.arange(30) % 4)
     assert (found.value, found.low, found.high, found.indifferent) == (1.0, MIN_TEMPERATURE, MAX_TEMPERATURE, True)
     assert not found.at_bound
-    assert not bootstrap_temperature(*drawn(3, 60, 1.0), generator(0, "flat"), draws=20).indifferent
+    assert not temperature_interval(*drawn(3, 60, 1.0)).indifferent

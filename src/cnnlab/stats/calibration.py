@@ -16,12 +16,12 @@ has at most one root.
 
 from __future__ import annotations
 
-from math import exp, isfinite, log, sqrt
+from math import exp, inf, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax, ndtri, softmax
 
 from cnnlab.records import Record
 
@@ -32,8 +32,6 @@ Flags = npt.NDArray[np.bool_]
 NUM_BINS = 15
 NUM_DRAWS = 1000
 LEVEL = 0.95
-# Simulated predictions in memory at a time.
-SIMULATED_AT_A_TIME = 2**22
 
 
 class CalibrationBin(Record):
@@ -157,18 +155,24 @@ def calibration_error(
     order = np.argsort(bin_indices, kind="stable")
     kinds, starts, images = np.unique(bin_indices[order], return_index=True, return_counts=True)
     stated, true = (np.add.reduceat(values[order].astype(np.float64), starts) for values in (confidence, correct))
-    drawn = _simulate_correct(confidence[order], starts, generator, draws)
+    ordered = confidence[order]
+    simulations = (generator.random(len(ordered)) < ordered for _ in range(draws))
+    drawn = np.stack([np.add.reduceat(right, starts, dtype=np.float64) for right in simulations])
     errors = np.abs(drawn - stated).sum(axis=1) / len(confidence)
     low, high = (np.quantile(drawn / images, (1 + sign * LEVEL) / 2, axis=0) for sign in (-1, 1))
-    bounds = np.stack([kinds, kinds + 1], axis=1) / NUM_BINS if edges else _bin_ranges(confidence[order], starts)
+    bounds = (
+        [kinds / NUM_BINS, (kinds + 1) / NUM_BINS]
+        if edges
+        else [extreme.reduceat(ordered, starts) for extreme in (np.minimum, np.maximum)]
+    )
     return CalibrationError(
         value=float(np.abs(true - stated).sum() / len(confidence)),
         chance=float(errors.mean()),
         limit=float(np.quantile(errors, (1 + LEVEL) / 2)),
         bins=tuple(
             CalibrationBin(
-                low=float(bounds[k, 0]),
-                high=float(bounds[k, 1]),
+                low=float(bounds[0][k]),
+                high=float(bounds[1][k]),
                 images=int(images[k]),
                 confidence=float(stated[k] / images[k]),
                 accuracy=float(true[k] / images[k]),
@@ -179,29 +183,8 @@ def calibration_error(
     )
 
 
-def _simulate_correct(confidence: Numbers, starts: Indices, generator: np.random.Generator, draws: int) -> Numbers:
-    """The simulated number of right predictions in each bin, draws×bins; the images are in the order of their bins."""
-    rows = max(1, SIMULATED_AT_A_TIME // len(confidence))
-    chunks = [min(rows, draws - start) for start in range(0, draws, rows)]
-    counts = [
-        np.add.reduceat(generator.random((rows, len(confidence))) < confidence, starts, axis=1, dtype=np.float64)
-        for rows in chunks
-    ]
-    return np.concatenate(counts)
-
-
-def _bin_ranges(ordered: Numbers, starts: Indices) -> Numbers:
-    """The least and the largest probability of each bin."""
-    return np.stack([ufunc.reduceat(ordered, starts) for ufunc in (np.minimum, np.maximum)], axis=1)
-
-
 # Beyond these the probabilities are practically 0 and 1, or uniform.
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
-TEMPERATURE_DRAWS = 1000
-# The derivative of the loss is computed on a grid around the fitted temperature, as wide as so many standard errors.
-GRID_POINTS, GRID_HALF_WIDTH = 33, 6.0
-# Images whose derivatives are computed at a time.
-IMAGES_AT_A_TIME = 20_000
 
 
 class Temperature(Record):
@@ -244,35 +227,27 @@ def fit_temperature(logits: Numbers, labels: Indices) -> float:
     return exp(-float(brentq(slope, least, most, xtol=1e-10)))
 
 
-def bootstrap_temperature(
-    logits: Numbers,
-    labels: Indices,
-    generator: np.random.Generator,
-    draws: int = TEMPERATURE_DRAWS,
-    level: float = 0.95,
-) -> Temperature:
-    """The fitted temperature with a percentile-bootstrap interval over images.
+def temperature_interval(logits: Numbers, labels: Indices, level: float = 0.95) -> Temperature:
+    """The fitted temperature with an interval for new images.
 
-    The derivative of each image's loss is computed once, on a grid around the fitted value; that of a resample is a sum
-    of these, and its root is interpolated on the grid.
+    The interval is Wald's of log T, with the sandwich standard error of an M-estimator (P. J. Huber, 1967), which holds
+    for probabilities that no temperature makes right.
 
     Args:
         logits, labels: as for `fit_temperature`.
-        generator: for the resampling.
-        draws: number of resamples.
+        level: the confidence, between 0 and 1.
     """
     value, count = fit_temperature(logits, labels), len(labels)
     if has_uniform_logits(logits):
         return Temperature(value=value, low=MIN_TEMPERATURE, high=MAX_TEMPERATURE, images=count, indifferent=True)
-    powers = _grid(logits, labels, -log(value))
-    slopes = np.stack([_loss_gradients(logits, labels, exp(power)) for power in powers], axis=1)
-    roots = np.empty(draws)
-    for number in range(draws):
-        times = np.bincount(generator.integers(count, size=count), minlength=count)
-        # The derivative rises with β; without a root the end of the grid is taken.
-        roots[number] = np.interp(0.0, times @ slopes, powers)
-    low, high = np.quantile(np.exp(-roots), [(1 - level) / 2, (1 + level) / 2])
-    return Temperature(value=value, low=min(float(low), value), high=max(float(high), value), images=count)
+    beta, step = 1 / value, 1e-3
+    gradients = _loss_gradients(logits, labels, beta)
+    curvature = float((_loss_gradients(logits, labels, beta * (1 + step)) - gradients).mean()) / step
+    # Without any curvature, as where all predictions are right, no temperature is excluded.
+    half = float(ndtri((1 + level) / 2)) * float(gradients.std()) / sqrt(count) / curvature if curvature > 0 else inf
+    reach = exp(min(half, log(MAX_TEMPERATURE / MIN_TEMPERATURE)))
+    low, high = max(value / reach, MIN_TEMPERATURE), min(value * reach, MAX_TEMPERATURE)
+    return Temperature(value=value, low=low, high=high, images=count)
 
 
 def has_uniform_logits(logits: Numbers) -> bool:
@@ -300,22 +275,7 @@ def cross_fitted_logits(
 
 def _loss_gradients(logits: Numbers, labels: Indices, beta: float) -> Numbers:
     """The derivative of each image's loss with respect to β: Σ p z − z_true, shape N."""
-    gradients = np.empty(len(labels))
-    for start in range(0, len(labels), IMAGES_AT_A_TIME):
-        some = slice(start, start + IMAGES_AT_A_TIME)
-        part = np.asarray(logits[some], dtype=np.float64)
-        # Relative to the true class's logit, so that large logits lose no digits.
-        part = part - part[np.arange(len(part)), labels[some]][:, None]
-        gradients[some] = (softmax(beta * part, axis=1) * part).sum(axis=1)
-    return gradients
-
-
-def _grid(logits: Numbers, labels: Indices, power: float) -> Numbers:
-    """Logarithms of β around the fitted one, as far as resamples may lie."""
-    step, beta = 1e-3, exp(power)
-    slopes = _loss_gradients(logits, labels, beta)
-    curve = (_loss_gradients(logits, labels, beta * (1 + step)) - slopes).mean() / (beta * step)
-    error = slopes.std() / sqrt(len(labels)) / curve / beta if curve > 0 else float("inf")
-    reach = GRID_HALF_WIDTH * error if isfinite(error) and error > 0 else float("inf")
-    least, most = max(power - reach, -log(MAX_TEMPERATURE)), min(power + reach, -log(MIN_TEMPERATURE))
-    return np.linspace(least, most, GRID_POINTS)
+    # Relative to the true class's logit, so that large logits lose no digits.
+    relative = np.asarray(logits, dtype=np.float64)
+    relative = relative - relative[np.arange(len(labels)), labels][:, None]
+    return np.asarray((softmax(beta * relative, axis=1) * relative).sum(axis=1))

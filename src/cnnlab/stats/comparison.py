@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import combinations
 from math import inf, sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from cnnlab.errors import Problem, UsageError
 from cnnlab.records import Record
@@ -216,7 +214,8 @@ def permutation_test(a: Sample, b: Sample) -> float | None:
         return None
     runs = np.array(a.finite + b.finite)
     runs -= runs.min()
-    sums = runs[_permutations(a.n + b.n, a.n)].sum(axis=1)
+    chosen = np.array(list(combinations(range(a.n + b.n), a.n)))
+    sums = runs[chosen].sum(axis=1)
     differences = np.abs(sums / a.n - (runs.sum() - sums) / b.n)
     # The first permutation is the observed one. Ties are common, and sums of the same numbers differ by rounding.
     return float((differences >= differences[0] - 1e-9 * runs.max()).mean())
@@ -229,11 +228,6 @@ def superiority(a: Sample, b: Sample, *, higher_is_better: bool = True) -> float
     signs = np.sign(np.subtract.outer(a.finite, b.finite))
     share = (float(signs.mean()) + 1) / 2
     return share if higher_is_better else 1 - share
-
-
-@lru_cache(maxsize=16)
-def _permutations(runs: int, first: int) -> npt.NDArray[np.intp]:
-    return np.array(list(combinations(range(runs), first)), dtype=np.intp)
 
 
 def _runs_needed(a: Sample, b: Sample, rules: DecisionRules, size: int) -> int | None:

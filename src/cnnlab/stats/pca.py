@@ -13,24 +13,25 @@ Indices = npt.NDArray[np.int64]
 def pca_2d(values: npt.NDArray[np.floating]) -> tuple[Numbers, tuple[float, float]]:
     """The first two principal components of N points, N×2, and the share of the variance along each.
 
-    They are computed from the eigenvectors of the smaller of the two Gram matrices, F×F or N×N. The largest weight of
-    each component is positive. Equal points have shares of 0.
+    Computed from the eigenvectors of the N×N Gram matrix. The largest coordinate along each component is positive.
+    Equal points have shares of 0.
 
     Args:
         values: N×F, all finite; at least one point and one dimension.
 
     >>> points, shares = pca_2d(np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
     >>> points[:, 0].round(6).tolist(), shares
-    ([-2.0, 0.0, 2.0], (1.0, 0.0))
+    ([2.0, 0.0, -2.0], (1.0, 0.0))
     """
     centred = np.asarray(values, dtype=np.float64) - np.mean(values, axis=0, dtype=np.float64)
-    whole = float((centred**2).sum())
-    axes = _principal_directions(centred)
-    signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
-    points = np.zeros((len(centred), 2))
-    points[:, : axes.shape[1]] = centred @ (axes * np.where(signs == 0, 1, signs))
-    along = (points**2).sum(axis=0)
-    shares = along / whole if whole > 0 else np.zeros(2)
+    gram = centred @ centred.T
+    wanted = min(2, len(gram))
+    variances, directions = eigh(gram, subset_by_index=(len(gram) - wanted, len(gram) - 1))
+    points, shares = np.zeros((len(gram), 2)), np.zeros(2)
+    along = np.maximum(variances[::-1], 0.0)
+    signs = np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(wanted)])
+    points[:, :wanted] = (directions * signs)[:, ::-1] * np.sqrt(along)
+    shares[:wanted] = along / max(float(np.trace(gram)), np.finfo(float).tiny)
     return points, (float(shares[0]), float(shares[1]))
 
 
@@ -56,21 +57,3 @@ def nearest_centroid_accuracy(values: npt.NDArray[np.floating], labels: Indices)
     # Without the point itself, the centroid of its n points is n / (n − 1) times as far from it.
     far[rows, own] *= (many / np.maximum(many - 1, 1)) ** 2
     return float(((far.argmin(axis=1) == own) & (many > 1)).mean())
-
-
-def _principal_directions(centred: Numbers) -> Numbers:
-    """F×d orthonormal directions of the most variance, d ≤ 2, the first one first."""
-    count, size = centred.shape
-    wanted = min(2, count, size)
-    if size <= count:
-        return _top_eigenvectors(centred.T @ centred, wanted)
-    left = _top_eigenvectors(centred @ centred.T, wanted)
-    axes = centred.T @ left
-    lengths = np.linalg.norm(axes, axis=0)
-    return np.asarray(axes / np.where(lengths > 0, lengths, 1))
-
-
-def _top_eigenvectors(product: Numbers, wanted: int) -> Numbers:
-    size = len(product)
-    found = eigh(product, subset_by_index=(size - wanted, size - 1))[1]
-    return np.asarray(found[:, ::-1])

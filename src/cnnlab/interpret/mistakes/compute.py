@@ -30,7 +30,7 @@ from cnnlab.interpret.mistakes.result import (
 from cnnlab.interpret.targets import resolve_target_name, validate_count
 from cnnlab.randomness import generator
 from cnnlab.render.formatting import shorten
-from cnnlab.stats.calibration import bootstrap_temperature, calibration_metrics, cross_fitted_logits
+from cnnlab.stats.calibration import calibration_metrics, cross_fitted_logits, temperature_interval
 from cnnlab.stats.per_class import Proportion, class_metrics, confused_pairs
 from cnnlab.storage.run_folder import Predictions, RunFolder
 from cnnlab.training.device import disable_tf32
@@ -282,7 +282,7 @@ def _temperature_scaled(
     fit_logits, fit_labels = _finite(validation) if validation is not None else (logits[:0], labels[:0])
     if len(fit_labels) < MIN_IMAGES:
         return None
-    fitted = bootstrap_temperature(fit_logits, fit_labels, generator(0, "inspect temperature"))
+    fitted = temperature_interval(fit_logits, fit_labels)
     halves = None
     if split == "validation":
         scaled, halves = cross_fitted_logits(logits, labels, generator(0, "inspect halves"))
