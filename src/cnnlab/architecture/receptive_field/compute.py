@@ -125,7 +125,7 @@ def fields_from_records(
         spans=tracer.spans(selected.name, node) if traced else (),
         layers=tuple(_layer_field(tracer, row, rules[row.name], size_given) for row in records),
         windows=tuple(row.name for row in tracer.windows_to(selected.name)),
-        maps={row.name: sides for row in records if (sides := tracer.map_size(row.name)) is not None},
+        maps={row.name: size for row in records if (size := tracer.map_size(row.name)) is not None},
     )
 
 

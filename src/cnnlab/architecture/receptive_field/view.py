@@ -197,8 +197,8 @@ def _maps(result: ReceptiveFields) -> list[_Map]:
     """The maps that are drawn, the image first and the node's last."""
     views = {span.name: (span.rows, span.columns) for span in result.spans}
     if result.node is not None:
-        row, column = result.node
-        views[result.layer] = (row, row), (column, column)
+        at_row, at_column = result.node
+        views[result.layer] = (at_row, at_row), (at_column, at_column)
     names = [name for name in dict.fromkeys((*result.windows, result.layer)) if name in views and name in result.maps]
     if len(names) >= _MAX_MAPS:
         spread = (round(step * (len(names) - 1) / (_MAX_MAPS - 2)) for step in range(_MAX_MAPS - 1))
@@ -214,7 +214,7 @@ def _maps(result: ReceptiveFields) -> list[_Map]:
     maps = []
     for name, layer, size, sides in drawn:
         view = views.get(name, ((0, sides[0] - 1), (0, sides[1] - 1)))
-        sees = f"sees {format_shape([last - first + 1 for first, last in view])}"
+        sees = f"sees {format_shape(tuple(last - first + 1 for first, last in view))}"
         # A map of half the side is drawn smaller by a third, so that small ones stay legible.
         cell = max(_SIDE * sqrt(max(sides) / largest), _MIN_SIDE) / max(sides)
         room = ceil(_MAX_OVERHANG * max(sides))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cnnlab.interpret.translation.result import (
     DIRECTION_TEXT,
     TOLERANCE,
@@ -64,11 +66,12 @@ def _(result: TranslationSensitivity) -> dict[str, CaptionedFigure]:
 
     figure = new_figure(560, 360)
     axes = minimal_axes(figure, 44, 50, 500, 254)
-    axes.plot(result.shifts, result.changes, ":", color=COLOURS["muted"], label="the image")
+    axes.plot(result.shifts, np.array(result.changes, float), ":", color=COLOURS["muted"], label="the image")
     stages = result.stages[:: ceil(len(result.stages) / len(STAGE_COLOURS)) or 1]
     for colour, stage in zip(STAGE_COLOURS, stages, strict=False):
-        axes.plot(result.shifts, stage.before, "--", color=COLOURS[colour], linewidth=1.2)
-        axes.plot(result.shifts, stage.after, "o-", color=COLOURS[colour], label=shorten(stage.name, 40), markersize=4)
+        axes.plot(result.shifts, np.array(stage.before, float), "--", color=COLOURS[colour], linewidth=1.2)
+        line = np.array(stage.after, float)
+        axes.plot(result.shifts, line, "o-", color=COLOURS[colour], label=shorten(stage.name, 40), markersize=4)
     axes.set_xlim(0, result.shifts[-1])
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))

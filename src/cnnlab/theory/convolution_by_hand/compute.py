@@ -232,7 +232,7 @@ def _output_size(
             "the kernel is larger than the padded image",
             where="kernel",
             received=f"{format_shape(kernels[2:])}, dilation {format_shape(dilation)}",
-            allowed=f"up to {format_shape(padded)}, padding and the gaps of a dilation included",
+            allowed=f"up to {format_shape(tuple(padded))}, padding and the gaps of a dilation included",
             next_step="make the kernel smaller, or pad more",
         )
     products, pixels = math.prod(kernels) * high * wide, math.prod(padded) * image[0]
