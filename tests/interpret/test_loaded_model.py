@@ -139,7 +139,7 @@ def test_a_run_without_an_end_is_not_called_trained(own: RunFolder) -> None:
     epoch = own.result().selected_epoch
     subject = load_model(str(own.path), device="cpu")
     assert subject.name == f"{own.name} (trained)"
-    with pytest.raises(SourceError, match="leave --image out for the image that the run keeps"):
+    with pytest.raises(SourceError, match="leave --image out"):
         inspect_activations(subject, "val:1")
     (own.path / "result.json").unlink()
     told = f"{own.name} (unfinished, weights of epoch {epoch:g})"

@@ -65,32 +65,31 @@ class LoadedModel:
         """The device of its weights; the CPU for a network without any."""
         return next((parameter.device for parameter in self.network.parameters()), torch.device("cpu"))
 
-    def load_image(
-        self, image: str | Path | None = None, purpose: str = "inspect", default_hint: str = "a generated image"
-    ) -> InputImage:
+    def class_name(self, number: int) -> str:
+        """The name of a class, or its number where names are unknown."""
+        return self.classes[number] if number < len(self.classes) else f"class {number}"
+
+    def load_image(self, image: str | Path | None = None, purpose: str = "inspect") -> InputImage:
         """Load an image as the network takes it.
 
         Args:
             image: an image file; or an image of the data, such as `validation:12`, counted from 0; None: a generated
                 image.
             purpose: of an opening of the test split, for the ledger.
-            default_hint: the default image, for the next step of an error.
 
         Raises:
             SourceError: the file or the data can't be used.
             UsageError: the data has no such image.
         """
-        return self.load_images([image], purpose, default_hint)[0]
+        return self.load_images([image], purpose)[0]
 
-    def load_images(
-        self, images: Sequence[str | Path | None], purpose: str = "inspect", default_hint: str = "a generated image"
-    ) -> list[InputImage]:
+    def load_images(self, images: Sequence[str | Path | None], purpose: str = "inspect") -> list[InputImage]:
         """Load several images; arguments and errors as `load_image`.
 
         A split is opened once for all of its images, and only after all names are checked and all files are read: the
         ledger records one opening of the test split, and none after an error.
         """
-        references = [self._split_index(image, default_hint) for image in images]
+        references = [self._split_index(image) for image in images]
         files = {i: self._image_from_file(images[i]) for i, reference in enumerate(references) if reference is None}
         splits = dict.fromkeys(reference[0] for reference in references if reference)
         loaders = {split: self.open_split(split, purpose) for split in splits}
@@ -138,14 +137,14 @@ class LoadedModel:
         name = f"{split}:{index}, {shorten(data.classes[label])}"
         return InputImage(pixels, normalize_pixels(pixels, data.mean, data.std), name, label)
 
-    def _split_index(self, image: str | Path | None, default_hint: str) -> tuple[Split, int] | None:
+    def _split_index(self, image: str | Path | None) -> tuple[Split, int] | None:
         """The split and the index of `validation:12`; None for a file."""
         # Path.exists() raises an OSError for a name that is too long; os.path.exists() returns False.
         if image is None or os.path.exists(image):  # noqa: PTH110
             return None
         match = _SPLIT_INDEX.fullmatch(str(image))
         if match is None:
-            raise self._no_such_image(str(image), default_hint)
+            raise self._no_such_image(str(image))
         split, index = self._validated_split(match[1]), int(match[2])
         if index >= (size := self._open_dataset().num_images(split)):
             raise UsageError(
@@ -158,17 +157,16 @@ class LoadedModel:
             self._ledger_folder()
         return split, index
 
-    def _no_such_image(self, image: str, default_hint: str) -> SourceError:
+    def _no_such_image(self, image: str) -> SourceError:
         reference = (
             "" if self.dataset is None else "; or PART:NUMBER, such as validation:12, an image of its data, from 0"
         )
-        leave = f"leave --image out for {default_hint}"
         return SourceError(
             "this image can't be used: missing",
             where=image,
             received="there is no file of this name",
             allowed=f"a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file{reference}",
-            next_step=f"write it as in validation:12, or {leave}" if reference else f"check the path, or {leave}",
+            next_step="check the path, or leave --image out",
         )
 
     def _validated_split(self, split: str) -> Split:

@@ -298,8 +298,8 @@ def test_nan_is_null_in_json() -> None:
     with torch.no_grad():
         one.network.conv1.bias[3] = float("nan")
     result = inspect_activations(one, layers=["conv1"])
-    assert layer_headline(result.layer("conv1")) == "1 of 12 maps has NaN or ±Inf."
-    assert prediction_text(result) == "The network predicts no class: its logits are NaN or ±Inf."
+    assert layer_headline(result.layer("conv1")) == "1 of 12 with NaN or ±Inf."
+    assert prediction_text(result) == "The network predicts no class: it gives no logits, or NaN or ±Inf."
     read = json.loads(result.to_json())
     assert read["guesses"][0]["probability"] is None
     assert [each["max"] is None for each in read["layers"][0]["maps"]] == [number == 3 for number in range(12)]

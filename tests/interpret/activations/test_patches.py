@@ -141,21 +141,12 @@ def test_the_gradient_lies_within_the_patch(texts: list[str], draw: int) -> None
     assert outside(by_pixel, seen).abs().sum() == 0
 
 
-SIZES = [
-    ((24, 30), "nearest"),
-    ((17, 13), "bilinear"),
-    ((31, 12), "bicubic"),
-    ((7, 9), "bilinear"),
-    ((5, 7), "nearest"),
-]
-
-
-@pytest.mark.parametrize(("size", "mode"), SIZES)
-def test_a_network_that_resizes_images_has_patches_in_their_own_pixels(size: tuple[int, int], mode: Any) -> None:
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+def test_a_network_that_enlarges_images_has_patches_in_their_own_pixels(mode: Any) -> None:
     with fork_rng():
         manual_seed_torch(0, "test")
         body = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.AvgPool2d(2), nn.Conv2d(3, 2, 1))
-    network = TransferModel(Resize(size, mode), body, CutPoint(), nn.Sequential(nn.Flatten())).eval()
+    network = TransferModel(Resize((24, 30), mode), body, CutPoint(), nn.Sequential(nn.Flatten())).eval()
     rows = network_table(network, (3, 8, 10)).layers
     spots = LayerIndex(network, rows, (3, 8, 10))
     (row,) = [row for row in rows if row.kind == "conv"][-1:]
@@ -178,7 +169,7 @@ def test_a_node_that_sees_everything_shows_whole_images(subject: LoadedModel) ->
     patch = result.filters[0].patches[0]
     assert patch.covers_image
     assert np.allclose(crop_patch(patch), patch.pixels.transpose(1, 2, 0) / 255)
-    assert "Each node sees the whole image" in result.document().notes[0]
+    assert "the whole image, or not known" in result.document().notes[0]
     wider = patch.model_copy(update={"rows": (-3, 9), "columns": (-1, 11)})
     assert wider.covers_image
     assert crop_patch(wider).shape == (8, 8, 3)

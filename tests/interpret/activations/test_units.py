@@ -144,7 +144,7 @@ def test_the_slope_is_that_of_what_went_in_where_a_function_works_in_place(subje
 def test_the_document_counts_dead_and_saturated_units(subject: LoadedModel) -> None:
     result = inspect_units(subject, "train")
     dead = sum(len(layer.dead) for layer in result.layers)
-    assert units_headline(result) == f"{dead} of 33 units dead, 2 of 14 with a range saturated."
+    assert units_headline(result) == f"{dead} of 33 units dead, 2 saturated, 0 with NaN or ±Inf."
     document = result.document().to_markdown()
     assert "dead: 2" in document
     assert "saturated: 1" in document
@@ -184,7 +184,7 @@ def test_the_network_is_untouched_also_after_an_error_in_the_middle(
     ("part", "asked", "words"),
     [
         ("train", {"layers": ["conv1"]}, "'conv1' is no activation function that is a module.*allowed: +relu1, tanh1"),
-        ("train", {"limit": 0}, "no image would be used"),
+        ("train", {"limit": 0}, "--limit: nothing would be shown"),
         ("tests", {}, "the data has no such split"),
         ("test", {}, "the test split is opened for a run only"),
     ],
@@ -212,5 +212,5 @@ def test_units_with_nan_are_not_dead() -> None:
     measured = (units("gelu", [nan, nan]), units("relu", [0.0, 1.0]))
     result = UnitActivity(network="net", split="train", images=1, layers=measured)
     assert (result.layer("gelu1").dead, result.layer("gelu1").broken) == ((), (0, 1))
-    assert units_headline(result) == "1 of 4 units dead, 2 with NaN or ±Inf, which count as neither."
+    assert units_headline(result) == "1 of 4 units dead, 0 saturated, 2 with NaN or ±Inf."
     assert "NaN or ±Inf: 0, 1" in result.document().to_markdown()

@@ -63,15 +63,16 @@ def inspect_activations(
 
     with eval_mode(model.network), capture_outputs(model.network, refs, keep), torch.no_grad():
         logits = model.network(input_image.values[None].to(model.device, torch.float32))
+    layer_maps = [_layer_maps(layer_index, ref, outputs.get(ref.name), maps, input_image.pixels) for ref in refs]
+    if model.classes:
+        layer_maps = [_with_classes(each, outputs[each.name], logits, model.classes) for each in layer_maps]
     return ActivationMaps(
         network=model.name,
         image=input_image.name,
         pixels=input_image.pixels,
-        label=_class_name(model.classes, input_image.label) if input_image.label is not None else "",
-        guesses=_top_predictions(logits, model.classes),
-        layers=tuple(
-            _layer_maps(layer_index, ref, outputs, maps, input_image.pixels, logits, model.classes) for ref in refs
-        ),
+        label=model.class_name(input_image.label) if input_image.label is not None else "",
+        guesses=_top_predictions(model, logits),
+        layers=tuple(layer_maps),
     )
 
 
@@ -96,90 +97,58 @@ def map_statistics(
         is_spatial: whether the maps have height and width; others are not correlated.
     """
     flat = values.reshape(len(values), -1).astype(np.float64)
-    correlations: list[tuple[float | None, float | None]] = [(None, None)] * len(flat)
+    brightness: list[float | None] = [None] * len(flat)
+    edges = brightness
     # ∞ − ∞ is NaN.
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         if is_spatial:
-            references = [
-                _resize_by_mean(each, values.shape[1:]).ravel() for each in (_brightness(pixels), _edges(pixels))
-            ]
-            correlations = list(zip(*(_correlations(flat, each) for each in references), strict=True))
-        return tuple(_statistics(number, row, *correlations[number]) for number, row in enumerate(flat))
+            grey = np.tensordot(BRIGHTNESS if len(pixels) == 3 else [1.0], pixels.astype(np.float64), axes=1)
+            gradient = np.hypot(*np.gradient(grey)) if min(grey.shape) > 1 else np.zeros_like(grey)
+            brightness, edges = (_correlations(flat, each, values.shape[1:]) for each in (grey, gradient))
+        return tuple(
+            MapStatistics(
+                number=number,
+                min=float(each.min()),
+                mean=float(each.mean()),
+                max=float(each.max()),
+                std=float(each.std()),
+                zeros=float((each == 0).mean()),
+                negative=float((each < 0).mean()),
+                brightness=brightness[number],
+                edges=edges[number],
+            )
+            for number, each in enumerate(flat)
+        )
 
 
-def _statistics(number: int, values: FloatArray, brightness: float | None, edges: float | None) -> MapStatistics:
-    return MapStatistics(
-        number=number,
-        min=float(values.min()),
-        mean=float(values.mean()),
-        max=float(values.max()),
-        std=float(values.std()),
-        zeros=float((values == 0).mean()),
-        negative=float((values < 0).mean()),
-        brightness=brightness,
-        edges=edges,
-    )
-
-
-def _brightness(pixels: npt.NDArray[np.uint8]) -> FloatArray:
-    values = pixels.astype(np.float64)
-    return values[0] if len(values) == 1 else np.tensordot(np.array(BRIGHTNESS), values, axes=1)
-
-
-def _edges(pixels: npt.NDArray[np.uint8]) -> FloatArray:
-    bright = _brightness(pixels)
-    if min(bright.shape) < 2:
-        return np.zeros_like(bright)
-    down, right = np.gradient(bright)
-    return np.asarray(np.hypot(down, right))
-
-
-def _resize_by_mean(values: FloatArray, sides: tuple[int, ...]) -> FloatArray:
-    """Resize H×W numbers by the mean of the pixels that each new one covers."""
-    image = Image.fromarray(values.astype(np.float32))
-    return np.asarray(image.resize((sides[1], sides[0]), Image.Resampling.BOX), dtype=np.float64)
-
-
-def _correlations(flat: FloatArray, other: FloatArray) -> list[float | None]:
-    """Pearson's r of every row with `other`; None where one of them is constant."""
-    centred, reference = flat - flat.mean(axis=1, keepdims=True), other - other.mean()
+def _correlations(flat: FloatArray, image: FloatArray, sides: tuple[int, ...]) -> list[float | None]:
+    """Pearson's r of every map with an image, averaged to the maps' size; None where one of them is constant."""
+    resized = Image.fromarray(image.astype(np.float32)).resize((sides[1], sides[0]), Image.Resampling.BOX)
+    reference = np.asarray(resized, dtype=np.float64).ravel()
+    centred, reference = flat - flat.mean(axis=1, keepdims=True), reference - reference.mean()
     norms = np.linalg.norm(centred, axis=1) * np.linalg.norm(reference)
     # What rounding leaves of a constant is no variation.
     rounding = 1e-6 * np.abs(flat).max(axis=1) * np.sqrt(flat.shape[1]) * np.linalg.norm(reference)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        correlations = centred @ reference / norms
+    correlations = centred @ reference / norms
     return [float(r) if norm > least else None for r, norm, least in zip(correlations, norms, rounding, strict=True)]
 
 
-def stored_example(model: LoadedModel) -> InputImage | None:
-    """The example image that a run keeps; None without one."""
-    example = model.folder.example() if model.folder is not None else None
-    if example is None:
-        return None
-    about, pixels = example
-    name = f"{about.split}:{about.place}, {shorten(_class_name(model.classes, about.label))}"
-    return InputImage(pixels, normalize_pixels(pixels, model.mean, model.std), name, about.label)
-
-
 def _input_image(model: LoadedModel, image: str | Path | None) -> InputImage:
-    stored = stored_example(model) if image is None else None
-    if stored is not None:
-        return stored
-    has_own = model.folder is not None and (model.folder.path / "example.png").exists()
-    default = "the image that the run keeps" if has_own else "a generated image"
-    return model.load_image(image, "inspect activations", default_hint=default)
+    example = model.folder.example() if image is None and model.folder is not None else None
+    if example is None:
+        return model.load_image(image, "inspect activations")
+    about, pixels = example
+    name = f"{about.split}:{about.place}, {shorten(model.class_name(about.label))}"
+    return InputImage(pixels, normalize_pixels(pixels, model.mean, model.std), name, about.label)
 
 
 def _layer_maps(
     layer_index: LayerIndex,
     layer_ref: LayerRef,
-    outputs: dict[str, Tensor],
+    output: Tensor | None,
     max_maps: int,
     pixels: npt.NDArray[np.uint8],
-    logits: object,
-    classes: tuple[str, ...],
 ) -> LayerMaps:
-    output = outputs.get(layer_ref.name)
     maps = None if output is None or len(output) != 1 else layer_index.as_feature_maps(layer_ref, output)
     if output is None or maps is None:
         raise UsageError(
@@ -192,44 +161,35 @@ def _layer_maps(
     values = maps[0].float().cpu().numpy()
     shape = tuple(output.shape[1:])
     middle = (values.shape[1] // 2, values.shape[2] // 2)
-    row = layer_ref.row
     return LayerMaps(
         name=layer_ref.name,
-        kind=row.kind if row is not None else "",
+        kind=layer_ref.row.kind if layer_ref.row is not None else "",
         text=layer_index.text(layer_ref),
         shape=shape,
         values=values,
         shown=_select_maps(values, max_maps),
         maps=map_statistics(values, pixels, is_spatial=len(shape) == 3 and values[0].size > 1),
         receptive_field=layer_index.receptive_field(layer_ref, middle) if output.ndim == 4 else None,
-        classes=classes if _are_logits(values, logits, len(classes)) else (),
     )
 
 
-def _are_logits(values: npt.NDArray[np.float32], logits: object, num_classes: int) -> bool:
-    """Whether the numbers of a layer are the network's logits."""
-    if not isinstance(logits, Tensor) or values.shape != (num_classes, 1, 1) or logits.shape != (1, num_classes):
-        return False
-    return np.array_equal(values[:, 0, 0], logits[0].float().cpu().numpy(), equal_nan=True)
+def _with_classes(layer: LayerMaps, output: Tensor, logits: Tensor, classes: tuple[str, ...]) -> LayerMaps:
+    """Add the names of the classes to a layer whose numbers are the logits."""
+    are_logits = output.shape == logits.shape == (1, len(classes)) and torch.equal(output, logits)
+    return layer.model_copy(update={"classes": classes}) if are_logits else layer
 
 
 def _select_maps(values: np.ndarray, max_maps: int) -> tuple[int, ...]:
     """The numbers of all maps, or of those that vary most, ascending."""
-    if len(values) <= max_maps:
-        return tuple(range(len(values)))
     flat = np.nan_to_num(values.reshape(len(values), -1).astype(np.float64))
     score = flat.std(axis=1) if flat.shape[1] > 1 else np.abs(flat[:, 0])
     return tuple(sorted(int(number) for number in np.argsort(-score, kind="stable")[:max_maps]))
 
 
-def _top_predictions(logits: object, classes: tuple[str, ...]) -> tuple[TopPrediction, ...]:
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
+def _top_predictions(model: LoadedModel, logits: Tensor) -> tuple[TopPrediction, ...]:
+    if logits.ndim != 2:
         return ()
     # To the CPU first: MPS has no float64.
     shares = logits[0].cpu().double().softmax(dim=0).numpy()
     order = np.argsort(-shares, kind="stable")[:MAX_TOP_PREDICTIONS]
-    return tuple(TopPrediction(name=_class_name(classes, int(k)), probability=float(shares[k])) for k in order)
-
-
-def _class_name(classes: tuple[str, ...], number: int) -> str:
-    return classes[number] if number < len(classes) else f"class {number}"
+    return tuple(TopPrediction(name=model.class_name(int(k)), probability=float(shares[k])) for k in order)

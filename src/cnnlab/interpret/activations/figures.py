@@ -22,14 +22,10 @@ PAGE_WIDTH = 1072.0
 FIELD_SHAPE = (1, 3)
 UNITS_WIDTH, LEFT, RIGHT = 720.0, 56.0, 12.0
 HEADING, STRIP, TICKS = 24.0, 64.0, 26.0
-# From so many units on, bars have no gaps.
-MAX_BARS_WITH_GAPS = 90
 # The depth of a mark below the strip, as a share of its height.
 MARK = 0.12
 # So many tiles leave room for `validation:4999` below each.
 PATCHES_PER_ROW, PATCHES_WIDTH = 8, 880.0
-# An image with a frame is enlarged to at least so many pixels, so that the frame is thin.
-FRAMED_SIDE = 160
 FRAME = np.array([0xD5, 0x5E, 0x00]) / 255
 OUTSIDE_GREY = 0.5
 
@@ -60,8 +56,7 @@ def units_figure(result: UnitActivity, notes: Sequence[str]) -> Figure:
         at = bottom + each * (len(result.layers) - 1 - number) + TICKS
         axes = minimal_axes(figure, LEFT, at, UNITS_WIDTH - LEFT - RIGHT, STRIP)
         _draw_units(axes, layer)
-        share = "share of cases above 0" if layer.far is None else "share of cases away from the ends of the range"
-        heading = f"{shorten(layer.name, 40)}, {layer.kind}, {pluralize(len(layer.above), 'unit')}: {share}"
+        heading = f"{shorten(layer.name, 40)}, {layer.kind}, {pluralize(len(layer.above), 'unit')}"
         style = {"fontsize": SMALL, "color": COLOURS["ink"], "weight": "bold", "parse_math": False}
         axes.set_title(heading, style, loc="left", pad=6)
     return figure
@@ -83,14 +78,14 @@ def patches_figure(result: Patches, notes: Sequence[str]) -> Figure:
 def crop_patch(patch: Patch) -> npt.NDArray[np.float64]:
     """The receptive field, H×W×3, grey outside the image; the whole image where the field covers it."""
     whole = to_hwc(patch.pixels)
-    if patch.rows is None or patch.columns is None or patch.covers_image:
-        return np.array(whole, dtype=np.float64)
+    if patch.size is None or patch.rows is None or patch.columns is None or patch.covers_image:
+        return whole
     (top, bottom), (left, right) = patch.rows, patch.columns
-    pixels = np.full((bottom - top + 1, right - left + 1, 3), OUTSIDE_GREY)
-    height, width = whole.shape[:2]
-    rows, columns = slice(max(top, 0), min(bottom + 1, height)), slice(max(left, 0), min(right + 1, width))
-    pixels[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = whole[rows, columns]
-    return pixels
+    high, wide = whole.shape[:2]
+    outside = ((max(-top, 0), max(bottom + 1 - high, 0)), (max(-left, 0), max(right + 1 - wide, 0)), (0, 0))
+    padded = np.pad(whole, outside, constant_values=OUTSIDE_GREY)
+    top, left = max(top, 0), max(left, 0)
+    return padded[top : top + patch.size[0], left : left + patch.size[1]]
 
 
 def _shape_text(layer: LayerMaps) -> str:
@@ -124,34 +119,27 @@ def _map_tile(layer: LayerMaps, number: int) -> Tile:
 def _draw_units(axes: Axes, layer: LayerUnits) -> None:
     shares = layer.active_shares
     count = len(shares)
-    width = 1.0 if count > MAX_BARS_WITH_GAPS else 0.8
-    axes.bar(np.arange(count), shares, width=width, color=COLOURS["train"], linewidth=0)
+    axes.bar(np.arange(count), shares, color=COLOURS["train"], linewidth=0)
     for units, colour in ((layer.dead, "validation"), (layer.saturated, "other")):
-        if units:
-            # Above the axis in the drawing order, where no bar hides them.
-            marks = axes.bar(units, -MARK, width=max(0.8, count / 240), color=COLOURS[colour], linewidth=0, zorder=3)
-            for mark in marks:
-                mark.set_clip_on(False)
+        axes.bar(units, -MARK, width=max(0.8, count / 240), color=COLOURS[colour], linewidth=0)
     axes.set_xlim(-0.6, count - 0.4)
-    axes.set_ylim(-MARK if layer.dead or layer.saturated else 0, 1)
+    axes.set_ylim(-MARK, 1)
     axes.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
     axes.xaxis.set_major_locator(MaxNLocator(nbins=16, integer=True))
     axes.tick_params(axis="x", pad=2)
 
 
 def _patch_pixels(patch: Patch) -> npt.NDArray[np.float64]:
-    """The crop of a patch; a whole image is enlarged, with a frame in the middle of the receptive field."""
+    """The crop of a patch; in a whole image a frame marks the middle of the receptive field."""
     pixels = crop_patch(patch)
     if not patch.covers_image or patch.rows is None or patch.columns is None:
         return pixels
-    times = max(FRAMED_SIDE // max(pixels.shape[:2]), 1)
-    large = pixels.repeat(times, axis=0).repeat(times, axis=1)
-    height, width = large.shape[:2]
-    radius, thickness = max(max(height, width) // 16, 2), max(max(height, width) // 80, 1)
+    high, wide = pixels.shape[:2]
     row, column = (
-        int(np.clip(round((first + last + 1) / 2 * times), 0, side - 1))
-        for (first, last), side in ((patch.rows, height), (patch.columns, width))
+        np.clip((first + last) // 2, 0, side - 1) for (first, last), side in ((patch.rows, high), (patch.columns, wide))
     )
-    distance = np.maximum(np.abs(np.arange(height)[:, None] - row), np.abs(np.arange(width) - column))
-    large[(distance >= radius) & (distance < radius + thickness)] = FRAME
-    return large
+    distance = np.maximum(np.abs(np.arange(high)[:, None] - row), np.abs(np.arange(wide) - column))
+    radius, thickness = max(high, wide) // 16, max(high, wide) // 80
+    framed = pixels.copy()
+    framed[(distance >= radius) & (distance <= radius + thickness)] = FRAME
+    return framed

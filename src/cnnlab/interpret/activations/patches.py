@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,14 +60,7 @@ def inspect_patches(
     """
     model = as_loaded_model(model)
     validate_count("--top", count, MAX_PATCHES)
-    if limit is not None and limit < 1:
-        raise UsageError(
-            "no image would be searched",
-            where="--limit",
-            received=str(limit),
-            allowed="1 or more",
-            next_step="--limit 1",
-        )
+    validate_count("--limit", limit, sys.maxsize)
     layer_index = LayerIndex(model.network, model.layers, model.image_spec.shape)
     layer_ref = layer_index.find(layer, "--patches")
     num_filters = layer_index.num_units(layer_ref)
@@ -77,13 +71,12 @@ def inspect_patches(
     image_indices = model.split_indices(split, limit)
 
     def patch(number: int, rank: int) -> Patch:
-        image, position = int(top.images[rank, number]), int(top.positions[rank, number])
-        node, label = divmod(position, top.map_width), int(loader.labels[image])
+        image, node = int(top.images[rank, number]), divmod(int(top.positions[rank, number]), top.map_width)
         rows, columns = layer_index.receptive_field(layer_ref, node) or (None, None)
         return Patch(
             value=float(top.values[rank, number]),
             image=int(image_indices[image]),
-            label=model.classes[label] if label < len(model.classes) else f"class {label}",
+            label=model.class_name(int(loader.labels[image])),
             node=node,
             rows=rows,
             columns=columns,
@@ -98,7 +91,10 @@ def inspect_patches(
         split=split,
         images=len(loader),
         filters=tuple(
-            FilterPatches(number=number, patches=tuple(patch(number, rank) for rank in top.ranks(number)))
+            FilterPatches(
+                number=number,
+                patches=tuple(patch(number, int(rank)) for rank in np.flatnonzero(np.isfinite(top.values[:, number]))),
+            )
             for number in _selected_filters(layer, filters, top.values.shape[1])
         ),
     )
@@ -118,10 +114,6 @@ class TopActivations:
     positions: npt.NDArray[np.int64]
     map_width: int
 
-    def ranks(self, number: int) -> list[int]:
-        """The ranks at which a filter has a finite activation."""
-        return [rank for rank in range(len(self.values)) if np.isfinite(self.values[rank, number])]
-
 
 def top_activations(
     model: LoadedModel, layer_index: LayerIndex, layer_ref: LayerRef, loader: ImageLoader, count: int
@@ -130,13 +122,13 @@ def top_activations(
 
     Of equal activations the earlier image comes first, and the first position, row by row.
     """
-    best: list[Tensor] = []
+    best: tuple[Tensor, ...] = ()
     num_images, map_width = 0, 1
 
     def record(_: LayerRef, output: Tensor) -> None:
-        nonlocal map_width
+        nonlocal best, map_width
         maps = layer_index.as_feature_maps(layer_ref, output)
-        if maps is None or len(maps) != batch_size:
+        if maps is None or len(maps) != len(images):
             raise UsageError(
                 f"the output of '{layer_ref.name}' has no maps for each image",
                 where="--patches",
@@ -144,35 +136,24 @@ def top_activations(
                 next_step="choose another layer",
             )
         map_width = maps.shape[3]
-        candidates = _highest_activations(maps, num_images)
+        values, positions = torch.nan_to_num(maps.flatten(2), nan=-torch.inf).max(dim=2)
+        numbers = torch.arange(num_images, num_images + len(maps), device=maps.device)[:, None].expand_as(positions)
+        candidates = (values, numbers, positions)
         if best:
-            candidates = [torch.cat(each) for each in zip(best, candidates, strict=True)]
+            candidates = tuple(torch.cat(pair) for pair in zip(best, candidates, strict=True))
         # Stable: of equal values the earlier image stays.
         order = candidates[0].sort(dim=0, descending=True, stable=True).indices[:count]
-        best[:] = [each.gather(0, order) for each in candidates]
+        best = tuple(each.gather(0, order) for each in candidates)
 
     with eval_mode(model.network), torch.no_grad():
         for images, _ in loader.with_input_size(max_resize(model.network)).eval_batches():
-            batch_size = len(images)
             with capture_outputs(model.network, [layer_ref], record):
                 model.network(images)
-            num_images += batch_size
+            num_images += len(images)
     if not best:
         raise UsageError(f"'{layer_ref.name}' did not run", where="--patches", next_step="choose another layer")
-    values, image_numbers, positions = (tensor.cpu().numpy() for tensor in best)
-    return TopActivations(values.astype(np.float64), image_numbers, positions, map_width)
-
-
-def _highest_activations(maps: Tensor, first: int) -> list[Tensor]:
-    """The highest value of each filter on each image, the image's number from `first` on, and the first position of
-    that value; N×F each.
-    """
-    flat = torch.nan_to_num(maps.detach().flatten(2), nan=-torch.inf)
-    values = flat.amax(dim=2)
-    numbers = torch.arange(flat.shape[2], device=flat.device, dtype=torch.int32)
-    positions = torch.where(flat == values[..., None], numbers, flat.shape[2]).amin(dim=2).long()
-    images = torch.arange(first, first + len(flat), device=flat.device)[:, None].expand_as(positions)
-    return [values, images, positions]
+    values, numbers, positions = (tensor.cpu().numpy() for tensor in best)
+    return TopActivations(values.astype(np.float64), numbers, positions, map_width)
 
 
 def _selected_filters(layer: str, filters: Sequence[int] | None, total: int) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from torch import Tensor, nn
 
 from cnnlab.context import NO_CALLBACKS
 from cnnlab.data.loader import ImageLoader
-from cnnlab.errors import UsageError, did_you_mean
+from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.result import SATURATION_THRESHOLD, LayerUnits, UnitActivity
 from cnnlab.interpret.hooks import forward_hooks, frozen_eval, module_name
 from cnnlab.interpret.layer_index import MAX_LISTED, LayerIndex, LayerRef
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
-from cnnlab.interpret.targets import as_tuple
+from cnnlab.interpret.targets import as_tuple, validate_count
 from cnnlab.models.pretrained.transfer import max_resize
+from cnnlab.records import LayerRecord
 from cnnlab.render.formatting import shorten
 from cnnlab.training.device import disable_tf32
 
@@ -62,19 +64,16 @@ def inspect_units(
         SourceError: the data can't be used.
     """
     model = as_loaded_model(model)
-    if limit is not None and limit < 1:
-        raise UsageError(
-            "no image would be used", where="--limit", received=str(limit), allowed="1 or more", next_step="--limit 1"
-        )
+    validate_count("--limit", limit, sys.maxsize)
     layer_index = LayerIndex(model.network, model.layers, model.image_spec.shape)
-    layer_refs = _selected_layers(layer_index, as_tuple(layers), log)
+    refs = {name: layer_index.refs[name] for name in _selected_layers(layer_index, as_tuple(layers), log)}
     loader = model.open_split(split, "inspect activations --units", limit, log)
-    counts = count_activations(model.network, layer_index, layer_refs, loader)
+    counts = count_activations(model.network, layer_index, refs, loader)
     return UnitActivity(
         network=model.name,
         split=split,
         images=len(loader),
-        layers=tuple(_layer(layer_ref, counts[layer_ref.name]) for layer_ref in layer_refs if layer_ref.name in counts),
+        layers=tuple(_layer(layer_index.receptive_spans.rows[name], counts[name]) for name in refs if name in counts),
     )
 
 
@@ -88,17 +87,20 @@ class ActivationCounts:
         maximum: F.
     """
 
-    num_cases: int = 0
-    sums: Tensor | None = None
-    maximum: Tensor | None = None
+    num_cases: int
+    sums: Tensor
+    maximum: Tensor
+
+    def add(self, other: ActivationCounts) -> ActivationCounts:
+        """The counts of both."""
+        maximum = torch.maximum(self.maximum, other.maximum)
+        return ActivationCounts(self.num_cases + other.num_cases, self.sums + other.sums, maximum)
 
 
 def count_activations(
-    network: nn.Module, layer_index: LayerIndex, layer_refs: Iterable[LayerRef], loader: ImageLoader
+    network: nn.Module, layer_index: LayerIndex, refs: Mapping[str, LayerRef], loader: ImageLoader
 ) -> dict[str, ActivationCounts]:
-    """Count over all images, one batch in memory at a time."""
-    by_name = {layer_ref.name: layer_ref for layer_ref in layer_refs}
-    modules = dict(network.named_modules(remove_duplicate=False))
+    """Count over all images, one batch in memory at a time; layers that do not run are missing."""
     counts: dict[str, ActivationCounts] = {}
     inputs: dict[str, Tensor] = {}
 
@@ -107,18 +109,16 @@ def count_activations(
         inputs[name] = tensor.detach().clone()
 
     def after(name: str, output: Tensor) -> None:
-        slopes = _derivatives(modules[module_name(name)], inputs.pop(name))
-        maps, steep = (
-            layer_index.as_feature_maps(by_name[name], output),
-            layer_index.as_feature_maps(by_name[name], slopes),
-        )
+        slopes = _derivatives(network.get_submodule(module_name(name)), inputs.pop(name))
+        maps, steep = (layer_index.as_feature_maps(refs[name], each) for each in (output, slopes))
         if maps is not None and steep is not None:
-            _update_counts(counts.setdefault(name, ActivationCounts()), by_name[name], maps, steep)
+            new = _count(layer_index.receptive_spans.rows[name].kind, maps, steep)
+            counts[name] = counts[name].add(new) if name in counts else new
 
     with frozen_eval(network), torch.no_grad():
         for images, _ in loader.with_input_size(max_resize(network)).eval_batches():
             # Hooks for each pass: the calls of a module are numbered within it.
-            with forward_hooks(network, by_name, after, before):
+            with forward_hooks(network, refs, after, before):
                 network(images)
     return counts
 
@@ -132,63 +132,47 @@ def _derivatives(module: nn.Module, inputs: Tensor) -> Tensor:
     return slopes
 
 
-def _update_counts(counts: ActivationCounts, layer_ref: LayerRef, maps: Tensor, slopes: Tensor) -> None:
+def _count(kind: str, maps: Tensor, slopes: Tensor) -> ActivationCounts:
     axes = (0, 2, 3)
-    middle, half = SATURATION_RANGES.get(_kind(layer_ref), (0.0, float("inf")))
+    middle, half = SATURATION_RANGES.get(kind, (0.0, float("inf")))
     conditions = (maps > 0, slopes.abs() >= DERIVATIVE_THRESHOLD, (maps - middle).abs() > SATURATION_THRESHOLD * half)
-    sums, highest = torch.stack([each.sum(axes) for each in conditions]), maps.amax(axes)
-    counts.num_cases += maps.shape[0] * maps.shape[2] * maps.shape[3]
-    counts.sums = sums if counts.sums is None else counts.sums + sums
-    counts.maximum = highest if counts.maximum is None else torch.maximum(counts.maximum, highest)
-
-
-def _layer(layer_ref: LayerRef, counts: ActivationCounts) -> LayerUnits:
-    assert counts.sums is not None
-    assert counts.maximum is not None
-    # To the CPU first: MPS has no float64.
-    above, steep, far = (tuple(shares) for shares in (counts.sums.cpu().double() / counts.num_cases).tolist())
-    kind = _kind(layer_ref)
-    return LayerUnits(
-        name=layer_ref.name,
-        kind=kind,
-        text=layer_ref.row.text if layer_ref.row is not None else "",
-        cases=counts.num_cases,
-        above=above,
-        steep=steep,
-        far=far if kind in SATURATION_RANGES else None,
-        maximum=tuple(counts.maximum.cpu().double().tolist()),
-        dead_by="output" if kind in RECTIFIERS else "derivative",
+    return ActivationCounts(
+        maps[:, 0].numel(), torch.stack([condition.sum(axes) for condition in conditions]), maps.amax(axes)
     )
 
 
-def _kind(layer_ref: LayerRef) -> str:
-    return layer_ref.row.kind if layer_ref.row is not None else ""
+def _layer(row: LayerRecord, counts: ActivationCounts) -> LayerUnits:
+    # To the CPU first: MPS has no float64.
+    above, steep, far = (tuple(shares) for shares in (counts.sums.cpu().double() / counts.num_cases).tolist())
+    return LayerUnits(
+        name=row.name,
+        kind=row.kind,
+        text=row.text,
+        cases=counts.num_cases,
+        above=above,
+        steep=steep,
+        far=far if row.kind in SATURATION_RANGES else None,
+        maximum=tuple(counts.maximum.cpu().double().tolist()),
+        dead_by="output" if row.kind in RECTIFIERS else "derivative",
+    )
 
 
-def _selected_layers(layer_index: LayerIndex, layers: Sequence[str], log: Callable[[str], None]) -> list[LayerRef]:
+def _selected_layers(layer_index: LayerIndex, layers: Sequence[str], log: Callable[[str], None]) -> Sequence[str]:
     modules = dict(layer_index.network.named_modules(remove_duplicate=False))
     rows = [row.name for row in layer_index.layers if row.kind in ACTIVATION_KINDS]
     # The derivative needs the module.
-    known = [name for name in rows if isinstance(modules.get(module_name(name)), nn.Module)]
-    if not known:
+    known = [name for name in rows if module_name(name) in modules]
+    unknown = [name for name in layers if name not in known]
+    if unknown or not known:
         raise UsageError(
-            "this network has no activation function that is a module",
+            f"'{unknown[0]}' is no activation function that is a module"
+            if unknown
+            else "this network has no activation function that is a module",
             where="--layer",
-            received=", ".join(rows) or "no activation function at all",
-            next_step="show the maps instead: leave --units out",
+            allowed=shorten(", ".join(known), MAX_LISTED),
+            next_step="leave --layer out for all of them" if known else "show the maps instead: leave --units out",
         )
-    for name in layers:
-        if name not in known:
-            raise UsageError(
-                f"'{name}' is no activation function that is a module",
-                where="--layer",
-                received=name,
-                allowed=shorten(", ".join(known), MAX_LISTED),
-                next_step=layer_index.repeat_option_hint(name)
-                or did_you_mean(name, known)
-                or "leave --layer out for all of them",
-            )
     left_out = [name for name in rows if name not in known]
     if left_out and not layers:
         log(f"! left out, since they are no modules: {shorten(', '.join(left_out), MAX_LISTED)}")
-    return [layer_index.find(name) for name in (dict.fromkeys(layers) if layers else known)]
+    return layers or known

@@ -130,10 +130,8 @@ def _(result: Patches) -> dict[str, CaptionedFigure]:
 
 def prediction_text(result: ActivationMaps) -> str:
     """The predicted classes and the true one."""
-    if not result.guesses:
-        return "The network gives no logits of classes."
-    if not all(np.isfinite(guess.probability) for guess in result.guesses):
-        return "The network predicts no class: its logits are NaN or ±Inf."
+    if not result.guesses or not all(np.isfinite(guess.probability) for guess in result.guesses):
+        return "The network predicts no class: it gives no logits, or NaN or ±Inf."
     predicted = ", ".join(f"{quote(guess.name)} ({guess.probability:.2f})" for guess in result.guesses)
     return f"Predicted: {predicted}{f'; true class: {quote(result.label)}' if result.label else ''}."
 
@@ -142,7 +140,7 @@ def selection_text(layer: LayerMaps) -> str:
     """Which maps of a layer are shown, and by what they are chosen."""
     count, noun = len(layer.values), "map" if layer.is_map else "number"
     if len(layer.shown) == count:
-        return f"all {count:,} {noun}s" if count > 1 else f"its one {noun}"
+        return f"all {pluralize(count, noun)}"
     by = "largest standard deviation over the map" if layer.is_map else "largest size"
     return f"{len(layer.shown)} of {count:,} {noun}s, those of the {by}"
 
@@ -150,41 +148,35 @@ def selection_text(layer: LayerMaps) -> str:
 def layer_headline(layer: LayerMaps) -> str:
     """The share of numbers that are 0 or negative, and the highest one."""
     broken = sum(not np.isfinite((each.min, each.max)).all() for each in layer.maps)
-    noun = "map" if layer.is_map else "unit"
     if broken:
-        return f"{broken:,} of {pluralize(len(layer.maps), noun)} {'has' if broken == 1 else 'have'} NaN or ±Inf."
-    zeros, negative = (float(np.mean([getattr(each, name) for each in layer.maps])) for name in ("zeros", "negative"))
-    top = max(layer.maps, key=lambda each: each.max)
+        return f"{broken:,} of {len(layer.maps):,} with NaN or ±Inf."
+    zeros, negative, top, number = _summary(layer)
     return (
-        f"{format_percent(zeros)} of its numbers are 0, {format_percent(negative)} below 0; the highest is "
-        f"{format_short(top.max)}, in {noun} {top.number}."
+        f"{zeros} of its numbers are 0, {negative} below 0; the highest is {top}, in "
+        f"{'map' if layer.is_map else 'unit'} {number}."
     )
 
 
 def units_headline(result: UnitActivity) -> str:
     """How many units are dead, saturated and broken."""
     units = sum(len(layer.above) for layer in result.layers)
-    ranged = sum(len(layer.above) for layer in result.layers if layer.far is not None)
-    dead, saturated, broken = (
-        sum(len(getattr(layer, what)) for layer in result.layers) for what in ("dead", "saturated", "broken")
+    counts = {
+        name: sum(len(getattr(layer, name)) for layer in result.layers) for name in ("dead", "saturated", "broken")
+    }
+    return (
+        f"{counts['dead']:,} of {pluralize(units, 'unit')} dead, {counts['saturated']:,} saturated, "
+        f"{counts['broken']:,} with NaN or ±Inf."
     )
-    texts = [f"{dead:,} of {pluralize(units, 'unit')} dead"]
-    texts += [f"{saturated:,} of {ranged:,} with a range saturated"] if ranged else []
-    texts += [f"{broken:,} with NaN or ±Inf, which count as neither"] if broken else []
-    return ", ".join(texts) + "."
 
 
 def patch_size_text(result: Patches) -> str:
     """The size of the patches, and how they are cut."""
-    patches = [patch for each in result.filters for patch in each.patches]
-    sizes = {patch.size for patch in patches if patch.size is not None}
-    once = "one of each image at most"
-    if not sizes:
-        return f"Each node sees the whole image, which is shown; {once}."
-    size = ("up to " if len(sizes) > 1 else "") + format_shape(max(sizes))
-    if all(patch.covers_image for patch in patches):
-        return f"A node sees {size} pixels: images are shown whole, with a frame at the middle of its field; {once}."
-    return f"A patch is the receptive field of the node, {size} pixels, grey outside the image; {once}."
+    sizes = [patch.size for each in result.filters for patch in each.patches if patch.size is not None]
+    size = f"{format_shape(max(sizes))} pixels" if sizes else "the whole image, or not known"
+    return (
+        f"A patch is the receptive field of the node ({size}), grey outside the image; where that covers the image, "
+        "the whole image, with a frame at the middle of the field. One of each image at most."
+    )
 
 
 def reading_notes(layers: Sequence[LayerMaps]) -> list[str]:
@@ -193,16 +185,21 @@ def reading_notes(layers: Sequence[LayerMaps]) -> list[str]:
     if any(layer.is_map for layer in layers):
         notes.append(
             "Each map has its own scale, from its lowest number (dark blue) by green to its highest (yellow); below it "
-            "its number in the layer, from 0, and its lowest and highest value."
+            "its number in the layer, from 0, and its lowest and highest value. A layer of tokens has a position a row."
         )
     if not all(layer.is_map for layer in layers):
         notes.append(
             "A unit without height and width is a field: blue below 0, white at 0, orange above; below it its number, "
             "from 0, the name of a class, and its value."
         )
-    if any(len(layer.shape) == 2 for layer in layers):
-        notes.append("Of a layer that gives tokens each map is a column, one position for each token.")
     return notes
+
+
+def _summary(layer: LayerMaps) -> tuple[str, str, str, str]:
+    """The shares of zeros and of negative numbers, the highest number, and its map."""
+    zeros, negative = (float(np.mean([getattr(each, name) for each in layer.maps])) for name in ("zeros", "negative"))
+    top = max(layer.maps, key=lambda each: each.max)
+    return format_percent(zeros), format_percent(negative), format_short(top.max), str(top.number)
 
 
 def _layers_table(result: ActivationMaps) -> TextTable:
@@ -211,21 +208,10 @@ def _layers_table(result: ActivationMaps) -> TextTable:
 
 
 def _layer_row(layer: LayerMaps) -> tuple[str, ...]:
-    top = max(layer.maps, key=lambda each: each.max)
     field = MISSING
     if layer.receptive_field is not None:
         field = format_shape(tuple(last - first + 1 for first, last in layer.receptive_field))
-    elif layer.kind and layer.is_spatial:
-        field = "the image"
-    return (
-        layer.name,
-        format_shape(layer.batch_shape),
-        format_percent(float(np.mean([each.zeros for each in layer.maps]))),
-        format_percent(float(np.mean([each.negative for each in layer.maps]))),
-        format_short(top.max),
-        str(top.number),
-        field,
-    )
+    return layer.name, format_shape(layer.batch_shape), *_summary(layer), field
 
 
 def _maps_table(layer: LayerMaps) -> TextTable:

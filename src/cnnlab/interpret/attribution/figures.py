@@ -58,7 +58,8 @@ def curves_figure(result: Attributions) -> Figure:
         figure.text(LEFT / WIDTH, top, shorten(_heading(image), 100), style, parse_math=False)
     handles, labels = axes.get_legend_handles_labels()
     anchor = (0, 1 - 30 / height)
-    figure.legend(handles, labels, loc="upper left", bbox_to_anchor=anchor, ncols=5, fontsize=SMALL, frameon=False)
+    style = {"fontsize": SMALL, "frameon": False, "columnspacing": 1.2, "handlelength": 1.2}
+    figure.legend(handles, labels, loc="upper left", bbox_to_anchor=anchor, ncols=len(labels), **style)
     return figure
 
 
@@ -106,5 +107,5 @@ def _draw_curves(axes: Axes, image: ImageAttributions, measure: Measure) -> None
         values = (each.deletion if measure == "deletion" else each.insertion).values
         axes.plot(shares, values, color=COLOURS[COLOUR[each.method]], linewidth=1.8, label=each.method)
     axes.set_xlim(0, 1)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.04 * max(line.get_ydata().max() for line in axes.lines))
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
