@@ -21,16 +21,16 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UsageError: an unknown name, or a device that this machine does not have.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
-    if name not in there:
+        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+    if name not in available:
         raise UsageError(f"unknown device '{name}'", where="--device", allowed=", ".join(DEVICES))
-    if not there[name]:
+    if not available[name]:
         raise UsageError(
             f"torch finds no {name} device on this machine",
             where="--device",
-            allowed=", ".join(kind for kind, found in there.items() if found),
+            allowed=", ".join(kind for kind, is_there in available.items() if is_there),
             next_step="use --device auto; 'cnnlab doctor' says what is missing",
         )
     return torch.device(name)
@@ -42,15 +42,15 @@ def disable_tf32() -> Iterator[None]:
 
     The flags are global to the process and are restored on exit.
     """
-    places: tuple[Any, ...] = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
-    before = [place.fp32_precision for place in places]
+    backends: tuple[Any, ...] = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
     try:
-        for place in places:
-            place.fp32_precision = "ieee"
+        for backend in backends:
+            backend.fp32_precision = "ieee"
         yield
     finally:
-        for place, precision in zip(places, before, strict=True):
-            place.fp32_precision = precision
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 def device_name(device: torch.device) -> str:

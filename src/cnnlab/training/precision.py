@@ -7,7 +7,6 @@ differs from float32 is rejected however fast it is: some bf16 convolutions on C
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -54,9 +53,8 @@ def autotune_precision(train: Train, network: nn.Module, images: Tensor, labels:
 
     `precision = "fp32"` alone means plain float32 in contiguous memory without a benchmark. A recipe that sets both
     precision and memory format is neither timed nor checked. The choice is cached by machine, torch version, network
-    and batch, with its date, so that timing noise never makes two runs of one recipe differ; `clear_benchmarks` deletes
-    it. If two processes benchmark at once, both take the choice that was cached first. All layers that will ever train
-    do so in the benchmark: what is correct for a head may be wrong for the layers before it.
+    and batch, so that timing noise never makes two runs of one recipe differ; `clear_benchmarks` deletes it. All layers
+    that will ever train do so in the benchmark: what is correct for a head may be wrong for the layers before it.
 
     Args:
         images, labels: one training batch on the device: N×C×H×W (or features of a frozen trunk, N×…), and N.
@@ -80,12 +78,6 @@ def known_precision(train: Train, network: nn.Module, images: Tensor) -> Precisi
     """
     candidates = list(_candidates(train, images.dim() == 4))
     return candidates[0] if len(candidates) == 1 else _read_cached(_cache_path(network, images, candidates))
-
-
-def _cache_path(network: nn.Module, images: Tensor, candidates: list[PrecisionConfig]) -> Path:
-    """Return the file of the cached choice, for the network with all layers unfrozen that will ever train."""
-    with all_trainable(network):
-        return cache_dir() / "precision" / f"{_fingerprint(network, images, candidates)}.json"
 
 
 def _candidates(train: Train, is_spatial: bool) -> Iterator[PrecisionConfig]:
@@ -123,13 +115,12 @@ def _benchmark_all(
         return FP32.model_copy(update={"reason": "no other choice gave the result of 32-bit floats", "tried": tried})
     if not speeds:
         raise SpecError(
-            f"the result of 32-bit floats is not what comes out of {' or '.join(map(precision_label, candidates))}",
-            where="train.precision" if all(one.precision == "bf16" for one in candidates) else "train.memory_format",
-            next_step='set train.precision = "fp32"; the choice is taken unchecked where the recipe sets both '
-            "train.precision and train.memory_format",
+            f"{' and '.join(map(precision_label, candidates))} don't give the result of 32-bit floats here",
+            where="train.precision",
+            next_step='set train.precision = "fp32"',
         )
     _, fastest = max(speeds, key=lambda timed: timed[0])
-    reason = f"the fastest in a benchmark on {_today()}"
+    reason = f"the fastest in a benchmark on {time.strftime('%Y-%m-%d')}"
     return fastest.model_copy(update={"reason": reason, "tried": tried})
 
 
@@ -154,25 +145,25 @@ def _matches_reference(outcome: tuple[Tensor, Tensor], reference: tuple[Tensor, 
 
 def training_speed(config: PrecisionConfig, network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Return images/s of training steps, without the optimizer, which costs the same for all candidates."""
-    return _measure_speed(_make_step(config, network, images, labels), images, WARM_UP_STEPS, BENCHMARK_S, 2)
+    return _measure_speed(_make_step(config, network, images, labels), images, WARM_UP_STEPS, BENCHMARK_S)
 
 
 def quick_training_speed(config: PrecisionConfig, network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """As `training_speed`, from as few steps as possible, and from a few images for a large network."""
     few = images[:QUICK_IMAGES]
-    speed = _measure_speed(_make_step(config, network, few, labels[:QUICK_IMAGES]), few, 1, 0.0, 1)
+    speed = _measure_speed(_make_step(config, network, few, labels[:QUICK_IMAGES]), few, 1, 0.0)
     if len(images) / speed > QUICK_S:
         return speed
-    return _measure_speed(_make_step(config, network, images, labels), images, 1, BENCHMARK_S, 1)
+    return _measure_speed(_make_step(config, network, images, labels), images, 1, BENCHMARK_S)
 
 
-def _measure_speed(step: Callable[[], Tensor], images: Tensor, warm_up: int, seconds: float, min_steps: int) -> float:
-    """Return images/s of steps timed for this many seconds and at least `min_steps` times."""
+def _measure_speed(step: Callable[[], Tensor], images: Tensor, warm_up: int, seconds: float) -> float:
+    """Return images/s of steps timed for this many seconds and at least once."""
     for _ in range(warm_up):
         step()
     _synchronize(images.device)
     began, steps = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds or steps < min_steps:
+    while steps == 0 or time.perf_counter() - began < seconds:
         step()
         _synchronize(images.device)
         steps += 1
@@ -210,20 +201,22 @@ def precision_label(config: PrecisionConfig) -> str:
     return f"{config.precision} {config.memory_format}"
 
 
-def _fingerprint(network: nn.Module, images: Tensor, candidates: list[PrecisionConfig]) -> str:
+def _cache_path(network: nn.Module, images: Tensor, candidates: list[PrecisionConfig]) -> Path:
+    """Return the file of the cached choice, for the network with all layers unfrozen that will ever train."""
     device = images.device
     machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()} {processor_name()}"
-    parts = (
-        device.type,
-        machine,
-        torch.__version__,
-        torch.get_num_threads(),
-        str(network),
-        "".join(str(int(parameter.requires_grad)) for parameter in network.parameters()),
-        tuple(images.shape),
-        *map(precision_label, candidates),
-    )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+    with all_trainable(network):
+        parts = (
+            device.type,
+            machine,
+            torch.__version__,
+            torch.get_num_threads(),
+            str(network),
+            "".join(str(int(parameter.requires_grad)) for parameter in network.parameters()),
+            tuple(images.shape),
+            *map(precision_label, candidates),
+        )
+    return cache_dir() / "precision" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}.json"
 
 
 def _read_cached(path: Path) -> PrecisionConfig | None:
@@ -234,51 +227,27 @@ def _read_cached(path: Path) -> PrecisionConfig | None:
         return None
 
 
-def cached_benchmarks() -> list[Path]:
-    """Return the files of all cached choices, oldest first."""
-    stamps = []
-    for path in (cache_dir() / "precision").glob("*.json"):
-        with suppress(OSError):  # another process may have deleted it
-            stamps.append((path.stat().st_mtime, path))
-    return [path for _, path in sorted(stamps)]
-
-
-def clear_benchmarks() -> int:
-    """Delete the cached choices and return how many there were.
-
-    Raises:
-        RunError: the cache can't be written to.
-    """
-    cached = cached_benchmarks()
-    try:
-        for path in cached:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        what = f"cached benchmarks can't be removed: {error.strerror}"
-        raise RunError(what, where=str(cache_dir()), next_step="see who may write there, or set CNNLAB_CACHE") from None
-    return len(cached)
-
-
-def _today() -> str:
-    return time.strftime("%Y-%m-%d")
-
-
 def _write_cached(path: Path, config: PrecisionConfig) -> PrecisionConfig:
-    """Cache the choice and return the one that counts: that of the process that wrote first.
+    """Cache the choice and return the one that counts: another process may have written its own meanwhile.
 
     If the cache can't be written to, the next run benchmarks again.
     """
-    own = path.with_name(f"{path.name}.{os.getpid()}")
+    if (first := _read_cached(path)) is not None:
+        return first
     with suppress(OSError, RunError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(own, config.to_json().encode())
-        try:
-            os.link(own, path)  # fails if the file exists
-        except OSError:
-            first = _read_cached(path)
-            if first is not None:
-                return first
-            own.replace(path)
-        finally:
-            own.unlink(missing_ok=True)
+        atomic_write(path, config.to_json().encode())
     return config
+
+
+def cached_benchmarks() -> list[Path]:
+    """Return the files of all cached choices, oldest first."""
+    return sorted((cache_dir() / "precision").glob("*.json"), key=lambda path: path.stat().st_mtime)
+
+
+def clear_benchmarks() -> int:
+    """Delete the cached choices and return how many there were."""
+    cached = cached_benchmarks()
+    for path in cached:
+        path.unlink(missing_ok=True)
+    return len(cached)

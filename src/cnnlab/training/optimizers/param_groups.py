@@ -43,7 +43,9 @@ def build_param_groups(
         if not include(parameter):
             continue
         factor = last_match(lr_factors, row, 1.0) * by_depth.get(row, 1.0)
-        groups.setdefault((factor, is_weight or decay == "all", unfreeze_epoch(network, row) or 0), []).append(parameter)
+        groups.setdefault((factor, is_weight or decay == "all", unfreeze_epoch(network, row) or 0), []).append(
+            parameter
+        )
     return [
         {"params": parameters, "lr": config.lr * factor, "weight_decay": config.weight_decay if decayed else 0.0}
         for (factor, decayed, _), parameters in groups.items()
