@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from math import prod
 from xml.etree import ElementTree
@@ -301,28 +300,3 @@ def test_faults_are_told(kind: type[CnnlabError], rows: Sequence[str], options: 
 def test_rows_are_told_from_names() -> None:
     assert all(map(is_layer_row, ("relu", "conv(3, 5)", "first: conv(3, 5)", "first: relu", "cov(3)")))
     assert not any(map(is_layer_row, ("resnet18", "timm/convnext_tiny", "lenet.toml", "runs/x")))
-
-
-def _calls(work: Callable[[], object]) -> int:
-    """How many functions are called: a measure of work that is the same on every machine."""
-    count = 0
-
-    def note(_frame: object, event: str, _what: object) -> None:
-        nonlocal count
-        count += event == "call"
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-    return count
-
-
-def test_the_work_grows_with_the_rows_and_no_faster() -> None:
-    def answer(rows: int) -> object:
-        return receptive_field(f"repeat({rows}, [conv(3, 3, padding=1)])").document()
-
-    answer(2)
-    assert _calls(lambda: answer(300)) < 2.5 * _calls(lambda: answer(150))

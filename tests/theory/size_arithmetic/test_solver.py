@@ -51,16 +51,6 @@ def test_the_formula_gives_back_what_went_in(window: Window, unknown: Any) -> No
     assert exact is None or exact == getattr(window, unknown)
 
 
-@given(FEW, st.integers(1, 9), st.integers(0, 3), st.integers(1, 4))
-def test_a_pools_formula_gives_back_its_kernel(kernel: int, output: int, padding: int, dilation: int) -> None:
-    size = (output - 1) * kernel + dilation * (kernel - 1) + 1 - 2 * padding
-    assume(size > 0)
-    assert (
-        SizeSolver(Window(size, 1, padding=padding, dilation=dilation, pool=True), "kernel", output, True).exact
-        == kernel
-    )
-
-
 @given(st.from_type(Window), st.sampled_from(["padding", "kernel", "stride"]), st.integers(1, 30))
 def test_what_fits_exactly_leaves_nothing_over(window: Window, unknown: Any, output: int) -> None:
     solver = SizeSolver(window, unknown, output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -48,18 +47,6 @@ def test_unseen_pixels_are_those_without_a_gradient(window: Window) -> None:
     lost = [place for place, seen in enumerate(covered.flatten().tolist()) if seen == 0]
     inner = [place for place in window.uncovered() if 0 <= place < window.num_pixels]
     assert (window.cut_off() if window.transposed else inner) == lost
-
-
-@given(st.from_type(Window))
-def test_unseen_padding_is_that_of_a_padded_image(window: Window) -> None:
-    window = replace(window, pool=False, ceil=False, transposed=False, output_padding=0)
-    assume(window.output is not None)
-    padded = torch.ones(1, 1, window.size + 2 * window.padding, 1, requires_grad=True)
-    kernel = torch.ones(1, 1, window.kernel, 1)
-    made = functional.conv2d(padded, kernel, None, (window.stride, 1), 0, (window.dilation, 1))
-    (covered,) = torch.autograd.grad(made.sum(), padded)
-    lost = [place - window.padding for place, seen in enumerate(covered.flatten().tolist()) if seen == 0]
-    assert window.uncovered() == lost
 
 
 @given(st.sets(st.integers(-20, 60)))
