@@ -83,12 +83,11 @@ def format_fraction(value: Fraction | str) -> str:
 
 def _formulas(symbol: str, axes: Sequence[tuple[Axis, SizeSolver, str | None]]) -> list[str | Formula]:
     """The formula solved for the unknown: in letters, then with the numbers of each dimension."""
-    lines: list[str | Formula] = [_formula(f"{symbol} = ", *_fraction(axes[0][1]))]
+    lines: list[str | Formula] = [_formula(f"{symbol} = {_expression(axes[0][1])}")]
     for axis, solver, exact in axes:
         if exact is not None:
-            above, below, rest = (_with_numbers(text, solver) for text in _fraction(solver))
-            rest += f" = {format_fraction(exact)}"
-            lines.append(_formula(f"{_axis_prefix(axis)}{symbol} = ", above, below, rest))
+            numbers = _with_numbers(_expression(solver), solver)
+            lines.append(_formula(f"{_axis_prefix(axis)}{symbol} = {numbers} = {format_fraction(exact)}"))
     return lines
 
 
@@ -99,36 +98,30 @@ def _with_numbers(text: str, solver: SizeSolver) -> str:
     return re.sub("[WFSPDAO]", lambda letter: numbers[letter[0]], text)
 
 
-def _fraction(solver: SizeSolver) -> tuple[str, str, str]:
-    """The formula's numerator, its denominator ("" for 1), and what is behind the fraction."""
+def _expression(solver: SizeSolver) -> str:
+    """The unknown in the letters of the other quantities; it has one fraction at most."""
     window = solver.window
     dilated = window.dilation > 1
     extent = "(D·(F − 1) + 1)" if dilated else "F"
     more = " + A" if window.output_padding else ""
     if solver.unknown == "output":
-        if window.transposed:
-            return f"(W − 1)·S − 2·P + {extent}{more}", "", ""
-        return f"W − {extent} + 2·P", "S", " + 1"
+        return f"(W − 1)·S − 2·P + {extent}{more}" if window.transposed else f"(W − {extent} + 2·P) / S + 1"
     # A transposed convolution follows the same formula with input and output exchanged.
     size, output = (("(O − A)" if more else "O"), "W") if window.transposed else ("W", "O")
     if solver.unknown == "padding":
         if solver.output == window.size and not window.transposed:
-            return f"(S − 1)·W − S + {extent}", "2", ""
-        return f"({output} − 1)·S + {extent} − {size}", "2", ""
+            return f"((S − 1)·W − S + {extent}) / 2"
+        return f"(({output} − 1)·S + {extent} − {size}) / 2"
     if solver.unknown == "stride":
-        return f"{size} + 2·P − {extent}", f"{output} − 1", ""
+        return f"({size} + 2·P − {extent}) / ({output} − 1)"
     if solver.tied:
-        return (f"{size} + 2·P + D − 1", f"{output} − 1 + D", "") if dilated else (f"{size} + 2·P", output, "")
+        return f"({size} + 2·P + D − 1) / ({output} − 1 + D)" if dilated else f"({size} + 2·P) / {output}"
     above = f"{size} + 2·P − ({output} − 1)·S"
-    return (f"{above} + D − 1", "D", "") if dilated else (above, "", "")
+    return f"({above} + D − 1) / D" if dilated else above
 
 
-def _formula(head: str, above: str = "", below: str = "", rest: str = "") -> Formula:
-    """A formula with at most one fraction in it; its denominator is "" for 1."""
-    if not below:
-        return Formula(f"{head}{above}{rest}", _latex(f"{head}{above}{rest}"))
-    text = f"{head}({above}) / {f'({below})' if ' ' in below else below}{rest}"
-    return Formula(text, rf"{_latex(head)}\frac{{{_latex(above)}}}{{{_latex(below)}}}{_latex(rest)}")
+def _formula(text: str) -> Formula:
+    return Formula(text, _latex(text))
 
 
 def _rounded_formula(window: Window, item: AxisOutput) -> Formula:
@@ -144,6 +137,10 @@ def _latex(text: str) -> str:
     """The mathematics of a line of text; words are set as words."""
     text = re.sub(r"[a-z][a-z ]+[a-z]:?", lambda words: rf"\text{{{words[0]}}}", text)
     text = re.sub(r"(\d+)/(\d+)", r"\\frac{\1}{\2}", text).replace(",", "{,}")
+    # The formula's own fraction: its numerator is all between the first "(" and the ")" in front of " / ".
+    text = re.sub(
+        r"\((.*)\) / (?:\(([^)]*)\)|(\w+))", lambda part: rf"\frac{{{part[1]}}}{{{part[2] or part[3]}}}", text
+    )
     signs = {
         "·": r" \cdot ",
         "−": "-",
