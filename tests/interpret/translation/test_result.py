@@ -43,11 +43,10 @@ def test_a_pool_that_gives_what_it_gets_is_none() -> None:
     assert translation(CONV, one).pools == ()
 
 
-def test_stages_are_pools_or_else_what_makes_maps_smaller() -> None:
+def test_stages_are_pools_or_else_all_layers() -> None:
     strided = layer("conv2", 0.5, 0.4, "conv", period=2)
     assert translation(CONV, strided, layer("pool", 0.4, 0.3)).stages == (layer("pool", 0.4, 0.3),)
-    assert translation(CONV, strided).stages == (strided,)
-    assert translation(strided).stages == (strided,)
+    assert translation(CONV, strided).stages == (CONV, strided)
     assert translation(CONV).stages == (CONV,)
 
 

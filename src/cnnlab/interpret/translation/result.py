@@ -111,14 +111,8 @@ class TranslationSensitivity(Result):
 
     @property
     def stages(self) -> tuple[LayerTranslation, ...]:
-        """The pooling layers; in a network without any, the layers that shrink its maps, or else all layers."""
-        periods = [layer.period for layer in self.layers]
-        shrinking = [
-            layer
-            for front, layer in zip((1, *periods), self.layers, strict=False)
-            if layer.period is not None and layer.period > (front or layer.period)
-        ]
-        return self.pools or tuple(shrinking) or self.layers
+        """The layers that are drawn: the pooling layers, or all where there are none."""
+        return self.pools or self.layers
 
     @property
     def kinds(self) -> tuple[KindFactor, ...]:
