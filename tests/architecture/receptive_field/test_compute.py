@@ -254,7 +254,7 @@ def _svg(*rows: str, **options: object) -> list[str]:
 
 def test_the_picture_names_layers_sizes_and_views() -> None:
     texts = _svg("conv(1, 5)", "relu", "conv(1, 3)", size=32)
-    for words in ("input", "3×32×32", "sees 7×7", "conv1", "conv 5×5", "28×28", "sees 3×3", "conv2", "one node"):
+    for words in ("input", "3×32×32", "sees 7×7", "conv1", "conv(1, 5)", "28×28", "sees 3×3", "conv2", "one node"):
         assert words in texts
     assert "relu1" not in texts
     assert "A − 4" in _svg("conv(1, 5)", "conv(1, 3)")

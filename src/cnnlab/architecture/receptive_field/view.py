@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
-from math import ceil, sqrt
+from math import sqrt
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from cnnlab.architecture.receptive_field.result import IMAGE_NAME, LayerField, ReceptiveFields
 from cnnlab.render.document import Document, Formula
 from cnnlab.render.formatting import format_count, format_shape, shorten
-from cnnlab.render.result import document, svg
-from cnnlab.render.svg import SMALL, SvgDrawing, text_width
+from cnnlab.render.result import document, figures
 from cnnlab.render.tables import TextTable
+
+if TYPE_CHECKING:
+    from cnnlab.render.plots import CaptionedFigure
 
 _RECURRENCE = Formula(
     "r = r' + (k − 1)·j',   j = j'·s   (k: window, s: stride, r' and j': of the map in front; at first r = j = 1)",
@@ -124,120 +128,92 @@ def _terms(windows: Sequence[LayerField], axis: int) -> list[tuple[int, Fraction
 
 # More maps than these would be too small; of more, some in between are left out.
 _MAX_MAPS = 8
-_SIDE, _MIN_SIDE, _GAP, _MARGIN, _LINE = 150.0, 40.0, 36.0, 22.0, 15.0
-# Nodes below this side, in pixels, are not drawn one by one.
-_MIN_CELL = 4.0
-# A view is cut off where it goes beyond its map by more than this share of the map's side.
-_MAX_OVERHANG = 0.3
+# The side of each map's square in the figure, in points, and the room for its labels below.
+_SIDE, _LABELS = 160.0, 60.0
+# How many times the largest map goes into its square: a view may go beyond its map, into the padding.
+_ROOM = 1.5
+# Nodes of larger maps are not drawn one by one.
+_MAX_NODES = 40
 _LEGEND = "shaded: what one node sees; outside of a map it sees padding"
 
 
-@dataclass(frozen=True)
-class _Map:
-    """A map: its labels, its sides in nodes, the rows and columns of the view on it, and a node's side in pixels."""
+@figures.register(ReceptiveFields)
+def _(result: ReceptiveFields) -> dict[str, CaptionedFigure]:
+    """The maps from the image to one node, with the view of that node on each."""
+    from matplotlib.patches import ConnectionPatch, Rectangle
+
+    from cnnlab.render.plots import COLOURS, SMALL, CaptionedFigure, new_captioned_figure
+
+    maps = _maps(result)
+    largest = max(max(each.sides) for each in maps)
+    heading = _headline(result)
+    heading = heading[0].upper() + heading[1:]
+    figure, bottom = new_captioned_figure(len(maps) * _SIDE, _SIDE + _LABELS, heading, [_LEGEND])
+    unit = 1 / (72 * figure.get_figheight())
+    before = None
+    for number, each in enumerate(maps):
+        axes = figure.add_axes((number / len(maps), (bottom + _LABELS) * unit, 1 / len(maps), _SIDE * unit))
+        axes.set_axis_off()
+        (high, wide), colour = each.sides, COLOURS["test" if each.is_node else "validation"]
+        # A map of half the side is drawn smaller by a third, so that small ones stay legible.
+        reach = _ROOM * sqrt(max(each.sides) * largest) / 2
+        axes.set(xlim=(wide / 2 - reach, wide / 2 + reach), ylim=(high / 2 + reach, high / 2 - reach))
+        if max(each.sides) <= _MAX_NODES:
+            axes.hlines(range(high), 0, wide, COLOURS["line"], linewidth=0.8, zorder=0)
+            axes.vlines(range(wide), 0, high, COLOURS["line"], linewidth=0.8, zorder=0)
+        axes.add_patch(Rectangle((0, 0), wide, high, fill=False, edgecolor=COLOURS["muted"]))
+        # A view that goes far beyond its map is cut off.
+        most = 0.94 * reach
+        left, right = np.clip((each.columns[0], each.columns[1] + 1), wide / 2 - most, wide / 2 + most)
+        rows = np.clip((each.rows[0], each.rows[1] + 1), high / 2 - most, high / 2 + most)
+        view = (left, rows[0]), right - left, rows[1] - rows[0]
+        axes.add_patch(Rectangle(*view, facecolor=colour, alpha=0.4))
+        axes.add_patch(Rectangle(*view, fill=False, edgecolor=colour, linewidth=1.5))
+        if before is not None:
+            for start, row in zip(before[1], rows, strict=True):
+                ends = start, (left, row), before[0].transData, axes.transData
+                figure.add_artist(ConnectionPatch(*ends, color=COLOURS["validation"]))
+        before = axes, [(right, row) for row in rows]
+        place = (number + 0.5) / len(maps), (bottom + _LABELS) * unit
+        figure.text(*place, "\n".join(each.labels), ha="center", va="top", fontsize=SMALL, color=COLOURS["ink"])
+    description = "; ".join(", ".join(filter(None, each.labels)) for each in maps)
+    return {"views": CaptionedFigure(figure, f"{heading}: {description}.")}
+
+
+class _Map(NamedTuple):
+    """A map: its labels, its sides in nodes, and the rows and columns of the view on it."""
 
     labels: tuple[str, ...]
     sides: tuple[int, int]
     rows: tuple[int, int]
     columns: tuple[int, int]
-    cell: float
-
-    @property
-    def overhang(self) -> tuple[float, float]:
-        """How far the view goes beyond the map on the left and on the right."""
-        return max(-self.columns[0], 0) * self.cell, max(self.columns[1] + 1 - self.sides[1], 0) * self.cell
-
-    @property
-    def width(self) -> float:
-        """The width of the map with its view, or of its labels."""
-        drawn = self.sides[1] * self.cell + sum(self.overhang)
-        return max(drawn, *(text_width(label, SMALL) for label in self.labels))
-
-    @property
-    def height(self) -> float:
-        """The height of the map with its view, where it is centred."""
-        beyond = max(-self.rows[0], self.rows[1] + 1 - self.sides[0], 0)
-        return (self.sides[0] + 2 * beyond) * self.cell
-
-
-@svg.register
-def _(result: ReceptiveFields) -> str:
-    """The maps from the image to one node, with the view of that node on each."""
-    maps = _maps(result)
-    heading = _headline(result)
-    heading = heading[0].upper() + heading[1:]
-    middle = _MARGIN + 24 + max(each.height for each in maps) / 2
-    labels = 2 * middle - _MARGIN
-    width = max(sum(each.width + _GAP for each in maps) - _GAP, text_width(heading), text_width(_LEGEND))
-    description = "; ".join(", ".join(filter(None, each.labels)) for each in maps)
-    drawing = SvgDrawing(width + 2 * _MARGIN, labels + 5 * _LINE + _MARGIN, "views", f"{heading}: {description}.")
-    drawing.text(_MARGIN, _MARGIN + 4, heading, bold=True)
-    left, before = _MARGIN, None
-    for each in maps:
-        x = left + (each.width - each.sides[1] * each.cell + each.overhang[0] - each.overhang[1]) / 2
-        y = middle - each.sides[0] * each.cell / 2
-        is_node = each is maps[-1] and result.node is not None
-        _draw_map(drawing, each, x, y, "test" if is_node else "validation")
-        ends = [x + each.columns[0] * each.cell, x + (each.columns[1] + 1) * each.cell]
-        heights = [y + each.rows[0] * each.cell, y + (each.rows[1] + 1) * each.cell]
-        if before is not None:
-            for start, end in zip(before, heights, strict=True):
-                drawing.line([start, (ends[0], end)], stroke="validation")
-        before = [(ends[1], height) for height in heights]
-        for number, label in enumerate(each.labels):
-            colour = "muted" if number in (1, 2) else "ink"
-            at = left + each.width / 2, labels + number * _LINE
-            drawing.text(*at, label, size=SMALL, colour=colour, anchor="middle", bold=number == 0)
-        left += each.width + _GAP
-    drawing.text(_MARGIN, labels + 5 * _LINE, _LEGEND, size=SMALL, colour="muted")
-    return drawing.to_svg(standalone=True)
+    is_node: bool
 
 
 def _maps(result: ReceptiveFields) -> list[_Map]:
     """The maps that are drawn, the image first and the node's last."""
     views = {span.name: (span.rows, span.columns) for span in result.spans}
     if result.node is not None:
-        at_row, at_column = result.node
-        views[result.layer] = (at_row, at_row), (at_column, at_column)
+        row, column = result.node
+        views[result.layer] = (row, row), (column, column)
     names = [name for name in dict.fromkeys((*result.windows, result.layer)) if name in views and name in result.maps]
     if len(names) >= _MAX_MAPS:
         spread = (round(step * (len(names) - 1) / (_MAX_MAPS - 2)) for step in range(_MAX_MAPS - 1))
         names = [names[number] for number in spread]
     image = format_shape(result.image) if result.size_given else "A×A" if result.is_square else "A×B"
-    drawn = [(IMAGE_NAME, "", image, result.image[1:])]
-    for name in names:
-        row, sides = result.row(name), result.maps[name]
-        window = f" {format_shape(row.window)}" if row.window and row.kind != "upsample" else ""
-        size = rule_text(row.rule) if row.output is None and row.rule else format_shape(sides)
-        drawn.append((name, f"{row.kind}{window}", size, sides))
-    largest = max(max(sides) for *_, sides in drawn)
     maps = []
-    for name, layer, size, sides in drawn:
-        view = views.get(name, ((0, sides[0] - 1), (0, sides[1] - 1)))
-        sees = f"sees {format_shape(tuple(last - first + 1 for first, last in view))}"
-        # A map of half the side is drawn smaller by a third, so that small ones stay legible.
-        cell = max(_SIDE * sqrt(max(sides) / largest), _MIN_SIDE) / max(sides)
-        room = ceil(_MAX_OVERHANG * max(sides))
-        rows, columns = (
-            (max(first, -room), min(last, side - 1 + room)) for (first, last), side in zip(view, sides, strict=True)
-        )
+    for name in (IMAGE_NAME, *names):
+        layer = None if name == IMAGE_NAME else result.row(name)
+        sides = result.maps[name] if layer else result.image[1:]
+        rows, columns = views.get(name, ((0, sides[0] - 1), (0, sides[1] - 1)))
         is_node = name == result.layer and result.node is not None
-        labels = (shorten(name, 20), shorten(layer, 20), shorten(size, 20), "one node" if is_node else sees)
-        maps.append(_Map(labels, sides, rows, columns, cell))
+        view = format_shape((rows[1] - rows[0] + 1, columns[1] - columns[0] + 1))
+        rule = layer.rule if layer and layer.output is None else None
+        labels = (
+            shorten(name, 22),
+            shorten(layer.text, 22) if layer else "",
+            (rule_text(rule) if rule else format_shape(sides)) if layer else image,
+            "one node" if is_node else f"sees {view}",
+        )
+        maps.append(_Map(labels, sides, rows, columns, is_node))
     return maps
-
-
-def _draw_map(drawing: SvgDrawing, each: _Map, x: float, y: float, colour: str) -> None:
-    """The map's nodes, and the view over them."""
-    (high, wide), cell = each.sides, each.cell
-    drawing.rectangle(x, y, wide * cell, high * cell, fill="panel")
-    if cell >= _MIN_CELL:
-        for row in range(1, high):
-            drawing.line([(x, y + row * cell), (x + wide * cell, y + row * cell)], stroke="line")
-        for column in range(1, wide):
-            drawing.line([(x + column * cell, y), (x + column * cell, y + high * cell)], stroke="line")
-    drawing.rectangle(x, y, wide * cell, high * cell, stroke="muted")
-    top, left = y + each.rows[0] * cell, x + each.columns[0] * cell
-    width, height = (each.columns[1] + 1 - each.columns[0]) * cell, (each.rows[1] + 1 - each.rows[0]) * cell
-    drawing.rectangle(left, top, width, height, fill=colour, opacity=0.4)
-    drawing.rectangle(left, top, width, height, stroke=colour, thickness=1.5)
