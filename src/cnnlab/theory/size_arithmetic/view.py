@@ -10,11 +10,10 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil, floor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnlab.render.document import Document, Formula, TitledTable
-from cnnlab.render.result import document, svg
-from cnnlab.render.svg import SMALL, SvgDrawing, text_width
+from cnnlab.render.result import document, figures
 from cnnlab.render.tables import TextTable
 from cnnlab.theory.size_arithmetic.result import (
     Axis,
@@ -25,6 +24,11 @@ from cnnlab.theory.size_arithmetic.result import (
     SizeSolution,
 )
 from cnnlab.theory.size_arithmetic.window import SizeSolver, Window
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from cnnlab.render.plots import CaptionedFigure
 
 _DIMENSIONS = {"both": "rows and columns", "rows": "rows", "columns": "columns"}
 # A table shows so many values and runs of pixels; the JSON has all.
@@ -214,75 +218,59 @@ def _sizes(value: Any) -> str:
 
 
 # Longer rows of pixels are drawn from so far before their end, where what is left over is seen.
-_MAX_CELLS = 60
-_CELL, _LANE, _MARGIN, _TITLE = 20.0, 14.0, 16.0, 40.0
+_MAX_CELLS = 40
+# The width of the figure and the height of a row of cells, in points.
+_WIDTH, _ROW = 760.0, 16.0
 _LEGEND_TEXTS = {
-    False: "blue: image; outlined: padding; red: covered by no window; bars: windows with the number of their output",
-    True: "blue: output; outlined: cut off; red: reached by no input; bars: what one pixel of the input reaches",
+    False: "blue: image; grey: padding; orange: covered by no window; bars: windows with the number of their output",
+    True: "blue: output; grey: cut off; orange: reached by no input; bars: what one pixel of the input reaches",
 }
 
 
-@svg.register
-def _(result: OutputSizeResult) -> str:
+@figures.register(OutputSizeResult)
+def _(result: OutputSizeResult) -> dict[str, CaptionedFigure]:
     """The windows under their row of pixels; one row of pixels for each dimension."""
+    from cnnlab.render.plots import CaptionedFigure, new_captioned_figure
+
     query = result.question
     windows = [query.window(item.axis) for item in result.axes]
-    shown = [_shown_pixels(window) for window in windows]
-    legend = _LEGEND_TEXTS[query.transposed]
-    width = 2 * _MARGIN + max(text_width(legend, SMALL), *(_CELL * len(pixels) for pixels in shown))
-    heights = [_TITLE + _CELL + _LANE * (_num_lanes(window) + 1) for window in windows]
-    drawing = SvgDrawing(
-        width, 3 * _MARGIN + sum(heights), "sizes", f"The windows of a {query.kind} under their row of pixels."
-    )
-    top = _MARGIN
-    for window, pixels, height, item in zip(windows, shown, heights, result.axes, strict=True):
+    # Windows in one lane do not overlap.
+    lanes = [min(-(-window.extent // window.stride), window.num_windows) for window in windows]
+    num_rows = sum(lanes) + 4 * len(windows)
+    heading = f"The windows of a {query.kind} under their row of pixels"
+    figure, bottom = new_captioned_figure(_WIDTH, num_rows * _ROW, heading, [_LEGEND_TEXTS[query.transposed]])
+    unit = 1 / (72 * figure.get_figheight())
+    axes = figure.add_axes((0.02, bottom * unit, 0.96, num_rows * _ROW * unit))
+    axes.set_axis_off()
+    top = 0
+    for window, item, num_lanes in zip(windows, result.axes, lanes, strict=True):
         exact = "" if item.fits else f" (exactly {item.exact})"
-        ends = f"; the last {len(pixels)} pixels" if pixels.start > -window.padding else ""
-        title = f"{_DIMENSIONS[item.axis]}: {window.size} → {item.size}{exact}{ends}"
-        drawing.text(_MARGIN, top + 13, title, bold=True)
-        _draw_row(drawing, window, pixels, top + _TITLE)
-        top += height
-    drawing.text(_MARGIN, top + _MARGIN, legend, size=SMALL, colour="muted")
-    return drawing.to_svg(standalone=True)
+        _draw_windows(axes, window, num_lanes, top, f"{_DIMENSIONS[item.axis]}: {window.size} → {item.size}{exact}")
+        top += num_lanes + 4
+    axes.set(xlim=(-0.5, max(axes.dataLim.x1, _MAX_CELLS / 2)), ylim=(num_rows, 0))
+    return {"sizes": CaptionedFigure(figure, heading)}
 
 
-def _shown_pixels(window: Window) -> range:
-    """The end of the padded row of pixels, with the last window, which may stick out."""
+def _draw_windows(axes: Axes, window: Window, lanes: int, top: int, title: str) -> None:
+    """A title, a row of pixels with their numbers, and the windows in lanes below it."""
+    from cnnlab.render.plots import COLOURS, NORMAL
+
+    # The last window may stick out.
     end = max(window.num_pixels + window.padding, window.pixels(window.num_windows - 1)[-1] + 1)
-    return range(max(-window.padding, end - _MAX_CELLS), end)
-
-
-def _num_lanes(window: Window) -> int:
-    """How many lanes the windows need, so that those in one lane do not overlap."""
-    return min(-(-window.extent // window.stride), window.num_windows)
-
-
-def _draw_row(drawing: SvgDrawing, window: Window, shown: range, top: float) -> None:
+    start = max(-window.padding, end - _MAX_CELLS)
     uncovered = set(window.uncovered())
-    for pixel in shown[: window.num_pixels + window.padding - shown.start]:
-        inner, lost = 0 <= pixel < window.num_pixels, pixel in uncovered
-        left = _MARGIN + (pixel - shown.start) * _CELL
-        colour = "bad" if lost else "train" if inner else "muted"
-        if inner or lost:
-            drawing.rectangle(left + 1, top, _CELL - 2, _CELL - 2, fill=colour, opacity=0.25)
-        drawing.rectangle(left + 1, top, _CELL - 2, _CELL - 2, stroke=colour)
+    axes.text(-0.5, top + 0.5, title, fontsize=NORMAL, color=COLOURS["ink"], va="center")
+    centred = {"fontsize": 8, "ha": "center", "va": "center"}
+    for pixel in range(start, window.num_pixels + window.padding):
+        inner = 0 <= pixel < window.num_pixels
+        colour = COLOURS["validation" if pixel in uncovered else "train" if inner else "muted"]
+        axes.broken_barh([(pixel - start - 0.45, 0.9)], (top + 2, 0.9), facecolor=(colour, 0.3), edgecolor=colour)
         if inner:
-            drawing.text(left + _CELL / 2, top - 5, str(pixel), size=9, colour="muted", anchor="middle")
-    name = "input" if window.transposed else "output"
+            axes.text(pixel - start, top + 1.6, str(pixel), centred, color=COLOURS["muted"])
     for number in range(window.num_windows):
-        pixels = [pixel for pixel in window.pixels(number) if pixel >= shown.start]
-        if not pixels:
-            continue
-        lane = top + _CELL + _LANE * (number % _num_lanes(window)) + 4
-        first, last = (_MARGIN + (pixel - shown.start) * _CELL for pixel in (pixels[0], pixels[-1]))
-        drawing.line([(first + 2, lane + 6), (last + _CELL - 2, lane + 6)], stroke="train")
-        for pixel in pixels:
-            drawing.rectangle(
-                _MARGIN + (pixel - shown.start) * _CELL + 2,
-                lane,
-                _CELL - 4,
-                _LANE - 2,
-                fill="train",
-                title=f"{name} {number}: pixels {window.pixels(number)[0]} to {window.pixels(number)[-1]}",
-            )
-        drawing.text(first + _CELL / 2, lane + 9, str(number), size=9, colour="paper", anchor="middle")
+        pixels = [pixel - start for pixel in window.pixels(number) if pixel >= start]
+        if pixels:
+            height = top + 3.5 + number % lanes
+            axes.plot((pixels[0], pixels[-1]), (height, height), color=COLOURS["train"])
+            axes.broken_barh([(pixel - 0.42, 0.84) for pixel in pixels], (height - 0.4, 0.8), color=COLOURS["train"])
+            axes.text(pixels[0], height, str(number), centred, color=COLOURS["paper"])
