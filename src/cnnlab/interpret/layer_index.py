@@ -89,15 +89,13 @@ class LayerIndex:
     def first_and_last(self) -> tuple[LayerRef, ...]:
         """The first and the last convolution; of a network without any, the first and the last row with weights.
 
-        The last convolution is the one with the most convolutions in front of it, and of several the last row.
+        The last one is that with the longest path of rows in front of it.
         """
         rows = [row for row in self.layers if row.name in self.refs]
         candidates = [row.name for row in rows if row.kind in CONVOLUTIONS]
         candidates = candidates or [row.name for row in rows if row.parameters] or [row.name for row in rows[:1]]
-        depths = self._num_convolutions_before()
-        # Of equal depths the last row.
-        last = max(reversed(candidates), key=lambda name: depths[name])
-        return tuple(self.refs[name] for name in dict.fromkeys((candidates[0], last)))
+        last = max(candidates, key=lambda name: self.receptive_spans.position[name], default="")
+        return tuple(self.refs[name] for name in dict.fromkeys((*candidates[:1], last)) if name)
 
     def last_maps(self) -> LayerRef | None:
         """The last layer that makes C×H×W maps, pools and dropout passed over; None without any."""
@@ -168,14 +166,6 @@ class LayerIndex:
             if reader.inputs == (row.name,) and reader.input == row.output and module_name(name) in self._modules:
                 return LayerRef(row.name, row, name, uses_input=True)
         return None
-
-    def _num_convolutions_before(self) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for name in self.receptive_spans.position:
-            row = self.receptive_spans.rows[name]
-            is_convolution = int(row.kind in CONVOLUTIONS)
-            counts[name] = is_convolution + max((counts[before] for before in row.inputs), default=0)
-        return counts
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cnnlab.interpret.weights.figures import channel_to_rgb, weights_to_rgb
+from cnnlab.interpret.weights.figures import weights_to_rgb
 
 values = st.integers(-1000, 1000).map(lambda number: number / 8)
 
@@ -40,15 +40,6 @@ def test_other_numbers_of_channels_are_grey_by_their_mean(channels):
 def test_weights_that_are_not_numbers_are_drawn_as_zero():
     weights = np.full((1, 1, 1, 3), [np.nan, np.inf, -2.0])
     assert weights_to_rgb(weights)[0, 0, :, 0].tolist() == [0.5, 0.5, 0.0]
-
-
-def test_a_channel_alone_has_the_scale_of_its_filter():
-    weights = np.array([1.0, 0.0, -2.0]).reshape(1, 3, 1, 1)
-    assert [channel_to_rgb(weights, channel)[0, 0, 0].tolist() for channel in range(3)] == [
-        [0.75] * 3,
-        [0.5] * 3,
-        [0.0] * 3,
-    ]
 
 
 def test_a_larger_scale_shows_that_weights_are_smaller():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.interpret.weights.filters import LayerFilters
-from cnnlab.interpret.weights.measures import measure_filters, relative_change, twin_pairs
+from cnnlab.interpret.weights.measures import measure_filters, relative_change, twin_matrix
 
 
 def test_change_norm_and_cosine_are_those_of_the_vectors() -> None:
@@ -51,31 +51,23 @@ def test_twins_are_those_of_all_pairs(seed: int, count: int) -> None:
     units = flat / np.linalg.norm(flat, axis=1, keepdims=True)
     cosines = units @ units.T
     near = np.abs(cosines - 0.99) < 1e-5  # rounding may take these either way
-    result = set(twin_pairs(flat, np.ones(count, dtype=bool), max_pairs=10_000).pairs)
+    result = set(map(tuple, np.argwhere(twin_matrix(flat, np.ones(count, dtype=bool))).tolist()))
     expected = {(a, b) for a in range(count) for b in range(a + 1, count) if cosines[a, b] > 0.99 and not near[a, b]}
     assert expected <= result
     assert all(cosines[pair] > 0.99 or near[pair] for pair in result)
 
 
-def test_many_filters_are_compared_with_all_others_once() -> None:
-    flat = np.random.default_rng(2).standard_normal((1040, 27))
-    flat[1030], flat[1035] = flat[3], 2 * flat[1027]
-    twins = twin_pairs(flat, np.ones(1040, dtype=bool))
-    assert twins.pairs == ((3, 1030), (1027, 1035))
-    assert np.flatnonzero(twins.is_member).tolist() == [3, 1027, 1030, 1035]
-
-
-def test_of_very_many_pairs_all_are_counted_and_the_first_kept() -> None:
-    flat = np.ones((1500, 4))
-    flat[7] = -1
-    twins = twin_pairs(flat, np.ones(1500, dtype=bool))
-    assert twins.count == 1499 * 1498 // 2
-    assert twins.pairs == tuple((0, number) for number in range(1, 22) if number != 7)
-    assert np.flatnonzero(~twins.is_member).tolist() == [7]
+def test_of_many_pairs_all_are_counted_and_the_first_kept() -> None:
+    weights = np.ones((200, 1, 2, 2))
+    weights[7] = -1
+    measures = measure_filters(LayerFilters("x", None, weights))
+    assert measures.twins_in_all == 199 * 198 // 2
+    assert measures.twins == tuple((0, number) for number in range(1, 22) if number != 7)
+    assert np.flatnonzero(~measures.twin).tolist() == [7]
 
 
 def test_filters_of_two_numbers_are_no_twins() -> None:
-    assert twin_pairs(np.ones((3, 2)), np.ones(3, dtype=bool)).count == 0
+    assert not twin_matrix(np.ones((3, 2)), np.ones(3, dtype=bool)).any()
 
 
 def test_a_filter_with_nan_is_broken_and_nothing_else() -> None:

@@ -18,10 +18,11 @@ from cnnlab.interpret.weights.initial_weights import InitialNetwork, initial_net
 from cnnlab.interpret.weights.measures import FilterOrder, measure_filters, resolve_order, select_filters
 from cnnlab.interpret.weights.result import LayerWeights
 from cnnlab.records import LayerRecord
+from cnnlab.render.formatting import shorten
 from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.storage.run_folder import RunFolder
 
-MAX_LISTED = 20
+MAX_LISTED = 400
 
 
 def first_convolution(folder: RunFolder, log: Callable[[str], None]) -> LayerFilters | None:
@@ -50,9 +51,10 @@ def read_filters(
     Raises:
         UsageError: no such layer, or it has no filters.
     """
-    name = _find_layer(network, layer)
-    module, row = network.get_submodule(name), find_row(rows, name)
-    layout = input_layout(rows, name, _inputs(module))
+    name, module = _find_layer(network, layer)
+    is_convolution = isinstance(module, nn.Conv2d)
+    row = find_row(rows, name)
+    layout = input_layout(rows, name, module.in_channels if is_convolution else module.in_features)
     after = _weights(module, layout)
     initial = initial_network(folder) if folder is not None else InitialNetwork(None, UNTRAINED)
     loaded = folder.loaded_weights() if folder is not None else None
@@ -66,38 +68,27 @@ def read_filters(
         after,
         loaded=loaded.source if loaded is not None and name.startswith("backbone.") else "",
         frozen=frozen,
-        kind="conv" if isinstance(module, nn.Conv2d) else "dense",
+        kind="conv" if is_convolution else "dense",
         reads_image=layout.reads_image,
-        groups=module.groups if isinstance(module, nn.Conv2d) else 1,
+        groups=module.groups if is_convolution else 1,
         initial_weights=initial.status,
         reason=initial.reason,
     )
 
 
-def layers_with_filters(network: nn.Module) -> list[str]:
-    """The names of the convolutions and dense layers of a network, in its own order."""
-    return [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-
-
-def _find_layer(network: nn.Module, layer: str) -> str:
-    known = layers_with_filters(network)
-    if layer in known:
-        return layer
-    allowed = ", ".join(known[:MAX_LISTED]) + (f", … ({len(known)} in all)" if len(known) > MAX_LISTED else "")
-    if layer:
-        modules = dict(network.named_modules())
-        what = "this layer has no filters" if layer in modules else f"the network has no layer '{layer}' with weights"
-        step = did_you_mean(layer, known) or "take a name from the list"
-        raise UsageError(what, where="--layer", received=layer, allowed=allowed or "none", next_step=step)
-    if not known:
-        raise UsageError("this network has neither a convolution nor a dense layer", next_step="name another network")
-    convolutions = [name for name in known if isinstance(network.get_submodule(name), nn.Conv2d)]
-    return (convolutions or known)[0]
-
-
-def _inputs(module: nn.Module) -> int:
-    assert isinstance(module, nn.Conv2d | nn.Linear)
-    return module.in_channels if isinstance(module, nn.Conv2d) else module.in_features
+def _find_layer(network: nn.Module, name: str) -> tuple[str, nn.Conv2d | nn.Linear]:
+    """A convolution or dense layer by its name, or by default the first convolution, else the first dense layer."""
+    known = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+    if not name and known:
+        return next((each for each in known.items() if isinstance(each[1], nn.Conv2d)), next(iter(known.items())))
+    if name not in known:
+        raise UsageError(
+            f"the network has no convolution or dense layer '{name}'" if name else "this network has no filters",
+            where="--layer",
+            allowed=shorten(", ".join(known), MAX_LISTED) or "none",
+            next_step=did_you_mean(name, known) or ("take a name from the list" if known else "name another network"),
+        )
+    return name, known[name]
 
 
 def _weights(module: nn.Module, layout: InputLayout) -> Floats:

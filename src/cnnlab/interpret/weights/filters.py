@@ -38,16 +38,12 @@ def input_layout(rows: Sequence[LayerRecord], name: str, inputs: int) -> InputLa
     row = find_row(rows, name)
     if row is None:
         return InputLayout((inputs, 1, 1), reads_image=False)
-    shape: tuple[int, int, int] = (inputs, 1, 1)
-    for before in (row, *_rows_before(rows, row)):
-        if len(before.input) == 3:
-            if prod(before.input) == inputs and len(row.input) == 1:
-                shape = (before.input[0], before.input[1], before.input[2])
-            break
-        if before is not row and prod(before.input) != inputs:
-            break
-    last = [row, *_rows_before(rows, row)][-1]
-    return InputLayout(shape, reads_image=not last.inputs and (len(row.input) == 3 or shape[1] * shape[2] > 1))
+    path = [row, *_rows_before(rows, row)]
+    maps = next((each.input for each in path if len(each.input) == 3), ())
+    shape = (inputs, 1, 1)
+    if len(row.input) == 1 and maps and prod(maps) == inputs:
+        shape = (maps[0], maps[1], maps[2])
+    return InputLayout(shape, reads_image=not path[-1].inputs and (len(row.input) == 3 or shape[1] * shape[2] > 1))
 
 
 def find_row(rows: Sequence[LayerRecord], name: str) -> LayerRecord | None:

@@ -14,8 +14,6 @@ from cnnlab.errors import CnnlabError, RunError
 from cnnlab.interpret.weights.filters import CHECKED, LOST, MISMATCH, UNCHECKED, InitialWeightsStatus
 from cnnlab.models.network_plan import plan_run_network
 from cnnlab.models.pretrained.weights import locate_weights
-from cnnlab.records import InitialWeightsRecord
-from cnnlab.runs.environment import code_hash
 from cnnlab.runs.initial_weights import state_digest
 from cnnlab.storage.run_folder import RunFolder
 
@@ -66,7 +64,11 @@ def initial_network(folder: RunFolder) -> InitialNetwork:
         return InitialNetwork(network, UNCHECKED)
     if state_digest(network) == recorded.sha256:
         return InitialNetwork(network, CHECKED)
-    return InitialNetwork(None, MISMATCH, _mismatch_reason(folder, network, recorded))
+    reason = (
+        f"the seed of {folder.name} gives other weights than its initial_weights.json records: another version of "
+        f"torch (the run's is {folder.environment().torch}, this is {torch.__version__}), of cnnlab, or an edited file"
+    )
+    return InitialNetwork(None, MISMATCH, reason)
 
 
 def _rebuild(folder: RunFolder) -> tuple[nn.Module | None, str]:
@@ -83,17 +85,3 @@ def _rebuild(folder: RunFolder) -> tuple[nn.Module | None, str]:
     if loaded is None or loaded.sha256 != recorded.sha256:
         return None, "the file has changed"
     return network, ""
-
-
-def _mismatch_reason(folder: RunFolder, network: nn.Module, recorded: InitialWeightsRecord) -> str:
-    """Why the same seed may give other weights."""
-    environment = folder.environment()
-    causes = []
-    if recorded.tensors != len(network.state_dict()):
-        causes.append(f"it had {recorded.tensors} tensors and now has {len(network.state_dict())}")
-    if environment.torch != torch.__version__:
-        causes.append(f"the run used torch {environment.torch}, and this is {torch.__version__}")
-    if environment.code != code_hash():
-        causes.append("the run used another version of cnnlab's code")
-    why = "; ".join(causes) or "its recipe.toml, data.json or initial_weights.json was edited"
-    return f"the seed of {folder.name} gives other weights than its initial_weights.json records: {why}"

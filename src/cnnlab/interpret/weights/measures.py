@@ -19,9 +19,8 @@ FilterOrder = Literal["number", "norm"]
 SMALL_CHANGE = 0.01  # a relative change below this is hardly one
 DEAD_NORM = 0.01  # as a share of the median norm
 TWIN_COSINE = 0.99
-MAX_PAIRS = 20  # 3,000 equal filters are 4.5 million pairs
+MAX_PAIRS = 20  # so many are listed; all are counted
 MIN_NUMBERS = 4  # filters of fewer numbers point the same way by chance
-CHUNK_SIZE = 1024  # filters that are compared with all others at a time
 MAX_PICTURES, MAX_KERNELS, MAX_ROWS = 64, 12, 256
 
 
@@ -60,17 +59,18 @@ def measure_filters(filters: LayerFilters) -> FilterMeasures:
     median = np.median(norm[~broken]) if not broken.all() else 0.0
     dead = ((norm < DEAD_NORM * median) | (norm == 0)) & ~broken
     change, cosine, equal = _changes(filters, after)
-    twins = twin_pairs(after, ~(dead | broken))
+    twins = twin_matrix(after, ~(dead | broken))
+    pairs = np.argwhere(twins)
     return FilterMeasures(
         norm=norm,
         change=change,
         cosine=cosine,
         equal=equal,
-        twin=twins.is_member,
-        dead=tuple(map(int, np.flatnonzero(dead))),
-        broken=tuple(map(int, np.flatnonzero(broken))),
-        twins=twins.pairs,
-        twins_in_all=twins.count,
+        twin=(twins | twins.T).any(axis=1),
+        dead=tuple(np.flatnonzero(dead).tolist()),
+        broken=tuple(np.flatnonzero(broken).tolist()),
+        twins=tuple((int(one), int(other)) for one, other in pairs[:MAX_PAIRS]),
+        twins_in_all=len(pairs),
     )
 
 
@@ -82,41 +82,18 @@ def relative_change(before: Floats, after: Floats) -> Reals:
     return np.asarray(np.linalg.norm(change, axis=1) / np.where(size > 0, size, 1.0))
 
 
-@dataclass(frozen=True)
-class TwinPairs:
-    """Pairs of filters: the first ones, the number of all, and for each of F filters whether it is in a pair."""
-
-    pairs: Pairs
-    count: int
-    is_member: Flags
-
-
-def twin_pairs(flat: Floats, alive: Flags, max_pairs: int = MAX_PAIRS) -> TwinPairs:
-    """Find the pairs of filters with a cosine above `TWIN_COSINE`.
+def twin_matrix(flat: Floats, alive: Flags) -> Flags:
+    """Whether two filters have a cosine above `TWIN_COSINE`, F×F; of a pair only the first filter's row is set.
 
     Args:
         flat: F×numbers.
         alive: F flags of the filters to compare.
-        max_pairs: so many pairs are listed; all are counted.
     """
-    is_member = np.zeros(len(flat), dtype=bool)
     if flat.shape[1] < MIN_NUMBERS:
-        return TwinPairs((), 0, is_member)
+        return np.zeros((len(flat), len(flat)), dtype=bool)
     size = np.linalg.norm(flat, axis=1, keepdims=True)
-    units = (flat / np.where(size > 0, size, 1.0)).astype(np.float32)
-    units[~alive] = 0
-    pairs: list[tuple[int, int]] = []
-    count = 0
-    for start in range(0, len(units), CHUNK_SIZE):
-        chunk = units[start : start + CHUNK_SIZE]
-        similar = np.triu(chunk @ units[start:].T > TWIN_COSINE, 1)
-        count += int(np.count_nonzero(similar))
-        is_member[start : start + len(chunk)] |= similar.any(axis=1)
-        is_member[start:] |= similar.any(axis=0)
-        first = np.flatnonzero(similar)[: max_pairs - len(pairs)]
-        rows, columns = np.unravel_index(first, similar.shape)
-        pairs += [(start + int(row), start + int(column)) for row, column in zip(rows, columns, strict=True)]
-    return TwinPairs(tuple(pairs), count, is_member)
+    units = np.where(alive[:, None], flat / np.where(size > 0, size, 1.0), 0.0).astype(np.float32)
+    return np.triu(units @ units.T > TWIN_COSINE, 1)
 
 
 def nan_to_zero(weights: Floats) -> Floats:
@@ -133,13 +110,7 @@ def resolve_order(order: FilterOrder | None, filters: LayerFilters) -> FilterOrd
     if order is None:
         return "norm" if filters.is_spatial and not filters.is_single_picture else "number"
     if order not in get_args(FilterOrder):
-        raise UsageError(
-            "unknown order",
-            where="--order",
-            received=str(order),
-            allowed=", ".join(get_args(FilterOrder)),
-            next_step="--order norm",
-        )
+        raise UsageError("unknown order", where="--order", received=str(order), allowed="number, norm")
     return order
 
 
@@ -148,10 +119,8 @@ def select_filters(
 ) -> list[int]:
     """The numbers of the filters to show: the first ones, or those of the largest norm."""
     default = MAX_PICTURES if filters.is_single_picture else MAX_KERNELS if filters.is_spatial else MAX_ROWS
-    limit = min(default if max_filters is None else max_filters, len(filters.after))
-    if order == "number":
-        return list(range(limit))
-    return [int(number) for number in np.argsort(-measures.norm, kind="stable")[:limit]]
+    numbers = range(len(filters.after)) if order == "number" else np.argsort(-measures.norm, kind="stable").tolist()
+    return list(numbers[: max_filters or default])
 
 
 def _changes(filters: LayerFilters, after: Floats) -> tuple[Reals | None, Reals | None, Flags | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnlab.interpret.weights.filters import CHECKED, LOST, UNCHECKED, UNTRAINED, LayerFilters, WeightScale
+from cnnlab.interpret.weights.filters import CHECKED, UNTRAINED, LayerFilters, WeightScale
 from cnnlab.interpret.weights.measures import DEAD_NORM, SMALL_CHANGE, TWIN_COSINE
 from cnnlab.interpret.weights.result import LayerWeights
 from cnnlab.render.document import Document
@@ -58,12 +58,10 @@ def headline(result: LayerWeights) -> str:
     change = result.measures.change
     if change is None or not len(change):
         return ""
-    if len(result.unchanged) == len(change):
-        return f"No {result.filters.noun} has changed{': the layer is frozen' if result.filters.frozen else ''}."
     most = int(np.argmax(change))
     return (
         f"Median change {np.median(change):.2f} of the initial norm; largest {change[most]:.2f}, "
-        f"{result.filters.noun} {most}."
+        f"{result.filters.noun} {most}.{' The layer is frozen.' if result.filters.frozen else ''}"
     )
 
 
@@ -71,16 +69,12 @@ def initial_weights_note(filters: LayerFilters) -> str:
     """Whether the initial weights were restored and verified; "" for an untrained network."""
     if filters.initial_weights == UNTRAINED:
         return ""
+    if filters.before is None:
+        return f"Initial weights: not available: {filters.reason}."
     loaded = f" and {shorten(filters.loaded, 80)}" if filters.loaded else ""
-    restored = f"Initial weights: restored from the seed{loaded}"
     if filters.initial_weights == CHECKED:
-        return f"{restored}; verified by the SHA-256 in the run."
-    if filters.initial_weights == UNCHECKED:
-        reason = filters.reason or "the run has no initial_weights.json"
-        return f"{restored}; not verified: {reason}."
-    if filters.initial_weights == LOST and filters.before is not None:
-        return f"Initial weights: those of the frozen layer; not verified: {filters.reason}."
-    return f"Initial weights: not available: {filters.reason}."
+        return f"Initial weights: restored from the seed{loaded}; verified by the SHA-256 in the run."
+    return f"Initial weights: not verified: {filters.reason or 'the run has no initial_weights.json'}."
 
 
 def _summary_table(result: LayerWeights) -> TextTable:
