@@ -282,17 +282,6 @@ def test_a_long_name_of_the_image_is_whole_in_the_picture() -> None:
     assert any(text.startswith(name[:55]) and "predicted" in text for text in texts)
 
 
-def test_the_logits_have_the_names_of_their_classes() -> None:
-    one = subject([*SMALL, "flatten", "dense(3)", "dense(classes)", "softmax"], classes=("ant", "bee", "$cat$"))
-    result = inspect_activations(one, layers=["dense1", "dense2", "softmax1"])
-    assert [layer.classes for layer in result.layers] == [(), one.classes, one.classes]
-    _, (_, plain), (_, named), _ = result.document().tables
-    assert [column.title for column in plain.columns] == ["unit", "value"]
-    assert [row[:2] for row in named.rows] == [("0", "ant"), ("1", "bee"), ("2", "$cat$")]
-    texts = [text.get_text() for axes in result.figures()["activations"].figure.axes for text in axes.texts]
-    assert texts.count("$cat$") == 2
-
-
 def test_nan_is_null_in_json() -> None:
     one = subject([*SMALL, *END])
     with torch.no_grad():

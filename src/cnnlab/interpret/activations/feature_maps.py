@@ -63,16 +63,13 @@ def inspect_activations(
 
     with eval_mode(model.network), capture_outputs(model.network, refs, keep), torch.no_grad():
         logits = model.network(input_image.values[None].to(model.device, torch.float32))
-    layer_maps = [_layer_maps(layer_index, ref, outputs.get(ref.name), maps, input_image.pixels) for ref in refs]
-    if model.classes:
-        layer_maps = [_with_classes(each, outputs[each.name], logits, model.classes) for each in layer_maps]
     return ActivationMaps(
         network=model.name,
         image=input_image.name,
         pixels=input_image.pixels,
         label=model.class_name(input_image.label) if input_image.label is not None else "",
         guesses=_top_predictions(model, logits),
-        layers=tuple(layer_maps),
+        layers=tuple(_layer_maps(layer_index, ref, outputs.get(ref.name), maps, input_image.pixels) for ref in refs),
     )
 
 
@@ -171,12 +168,6 @@ def _layer_maps(
         maps=map_statistics(values, pixels, is_spatial=len(shape) == 3 and values[0].size > 1),
         receptive_field=layer_index.receptive_field(layer_ref, middle) if output.ndim == 4 else None,
     )
-
-
-def _with_classes(layer: LayerMaps, output: Tensor, logits: Tensor, classes: tuple[str, ...]) -> LayerMaps:
-    """Add the names of the classes to a layer whose numbers are the logits."""
-    are_logits = output.shape == logits.shape == (1, len(classes)) and torch.equal(output, logits)
-    return layer.model_copy(update={"classes": classes}) if are_logits else layer
 
 
 def _select_maps(values: np.ndarray, max_maps: int) -> tuple[int, ...]:

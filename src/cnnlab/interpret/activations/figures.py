@@ -101,12 +101,11 @@ def _layer_panel(layer: LayerMaps, heading: str) -> GalleryPanel:
     tiles = tuple(
         Tile(
             to_diverging_rgb(np.full(FIELD_SHAPE, numbers[number]), largest),
-            (str(number), *layer.classes[number : number + 1], format_short(float(numbers[number]))),
+            (str(number), format_short(float(numbers[number]))),
         )
         for number in layer.shown
     )
-    # The names of classes need more room than numbers.
-    return GalleryPanel(heading, tiles, MAPS_PER_ROW if layer.classes else UNITS_PER_ROW)
+    return GalleryPanel(heading, tiles, UNITS_PER_ROW)
 
 
 def _map_tile(layer: LayerMaps, number: int) -> Tile:

@@ -67,7 +67,6 @@ class LayerMaps(Record):
         maps: statistics of every map.
         receptive_field: the first and last row, and column, of the image that the middle node sees; None where it sees
             all of it or where that is not known.
-        classes: the names of the numbers, where they are the logits; else empty.
     """
 
     model_config = WITH_ARRAYS
@@ -80,7 +79,6 @@ class LayerMaps(Record):
     shown: tuple[int, ...]
     maps: tuple[MapStatistics, ...]
     receptive_field: tuple[Pair, Pair] | None = Field(default=None, exclude=True)
-    classes: tuple[str, ...] = Field(default=(), exclude=True)
 
     @property
     def is_map(self) -> bool:

@@ -190,7 +190,7 @@ def reading_notes(layers: Sequence[LayerMaps]) -> list[str]:
     if not all(layer.is_map for layer in layers):
         notes.append(
             "A unit without height and width is a field: blue below 0, white at 0, orange above; below it its number, "
-            "from 0, the name of a class, and its value."
+            "from 0, and its value."
         )
     return notes
 
@@ -217,11 +217,9 @@ def _layer_row(layer: LayerMaps) -> tuple[str, ...]:
 def _maps_table(layer: LayerMaps) -> TextTable:
     statistics = [layer.maps[number] for number in layer.shown]
     if not layer.is_map:
-        named = [
-            (str(each.number), *map(shorten, layer.classes[each.number : each.number + 1]), format_short(each.mean))
-            for each in statistics
-        ]
-        return TextTable.from_rows(["#unit", *(["class"] if layer.classes else []), "#value"], named)
+        return TextTable.from_rows(
+            ["#unit", "#value"], [(str(each.number), format_short(each.mean)) for each in statistics]
+        )
     titles = ["#map", "#min", "#mean", "#max", "#std", "#zeros", "#below 0", "#like brightness", "#like edges"]
     rows = [
         (

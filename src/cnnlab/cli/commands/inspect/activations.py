@@ -31,34 +31,6 @@ from cnnlab.interpret.limits import MAX_PATCHES, MAX_SHOWN
 if TYPE_CHECKING:
     from cnnlab.render.result import Result
 
-Layers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--layer", metavar="NAME", help="A layer (repeatable); by default the first and the last convolution."
-    ),
-]
-ImageArgument = Annotated[
-    str | None,
-    typer.Option(
-        "--image",
-        metavar=IMAGE_METAVAR,
-        help=f"{IMAGE_HELP}; by default the run's own, or a generated one.",
-        show_default=False,
-    ),
-]
-PatchesOf = Annotated[
-    str | None,
-    typer.Option(
-        metavar="LAYER[:FILTER]",
-        help="Instead: the patches that excite a filter most, or, without a number, some of the layer's filters.",
-        show_default=False,
-    ),
-]
-Limit = Annotated[
-    int | None,
-    typer.Option(min=1, help=f"With --units and --patches: {LIMIT_HELP}", show_default=False),
-]
-
 # What each of the three uses.
 OPTIONS_OF = {
     "activations": ("layer", "image", "maps"),
@@ -76,14 +48,26 @@ def register(group: typer.Typer) -> None:
 def activations(
     context: typer.Context,
     what: NetworkArgument,
-    layer: Layers = None,
-    image: ImageArgument = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A layer (repeatable); by default the first and the last convolution."),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(metavar=IMAGE_METAVAR, help=f"{IMAGE_HELP}; by default the run's own, or a generated one."),
+    ] = None,
     maps: Annotated[int, typer.Option(min=1, max=MAX_SHOWN, help="How many maps of a layer are shown.")] = 16,
     units: Annotated[bool, typer.Option("--units", help="Instead: dead and saturated units over a split.")] = False,
-    patches: PatchesOf = None,
+    patches: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYER[:FILTER]",
+            help="Instead: the patches that excite a filter most, or, without a number, some of the layer's filters.",
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, max=MAX_PATCHES, help="With --patches: how many of each filter.")] = 8,
     part: Annotated[SplitName, typer.Option(help="With --units and --patches: which images.")] = SplitName.VALIDATION,
-    limit: Limit = None,
+    limit: Annotated[int | None, typer.Option(min=1, help=f"With --units and --patches: {LIMIT_HELP}")] = None,
     output: PictureFile = None,
     no_pictures: NoPictures = False,
     seed: WeightSeed = None,
@@ -147,14 +131,7 @@ def _parse_filters(text: str) -> tuple[str, list[int] | None]:
         UsageError: something else than numbers behind the colon.
     """
     layer, colon, numbers = text.partition(":")
-    if not colon:
-        return layer, None
-    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", numbers, re.ASCII):
-        raise UsageError(
-            "these are no numbers of filters",
-            where="--patches",
-            received=text,
-            allowed="LAYER, LAYER:FILTER or LAYER:FILTER,FILTER: whole numbers from 0",
-            next_step="write it as in --patches conv1:3",
-        )
-    return layer, [int(number) for number in numbers.split(",")]
+    if colon and not re.fullmatch(r"\d{1,9}(,\d{1,9})*", numbers, re.ASCII):
+        allowed = "LAYER, LAYER:FILTER or LAYER:FILTER,FILTER, such as conv1:3; numbers count from 0"
+        raise UsageError("these are no numbers of filters", where="--patches", received=text, allowed=allowed)
+    return layer, [int(number) for number in numbers.split(",")] if colon else None

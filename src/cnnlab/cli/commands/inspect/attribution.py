@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,51 +23,8 @@ from cnnlab.cli.options import (
 from cnnlab.cli.output.documents import Format, choose_format
 from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
 
-Images = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--image",
-        metavar=IMAGE_METAVAR,
-        help=f"{IMAGE_HELP} (up to 8 times); by default a generated one.",
-        show_default=False,
-    ),
-]
-Class = Annotated[
-    str | None,
-    typer.Option(
-        "--class", metavar="NAME|NUMBER", help="The class, by name or number from 0; by default the predicted one."
-    ),
-]
-Methods = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--method",
-        metavar="NAME",
-        help="saliency, integrated-gradients, occlusion or grad-cam (repeatable); by default all.",
-        show_default=False,
-    ),
-]
-GradCamLayer = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ROW",
-        help="The layer whose maps Grad-CAM weighs; by default the last that makes maps.",
-        show_default=False,
-    ),
-]
-Window = Annotated[
-    int | None,
-    typer.Option(help="The side of occlusion's square, in pixels; by default a quarter of the image."),
-]
-Stride = Annotated[int | None, typer.Option(help="The stride of that square, in pixels; by default half the window.")]
-
-
-class AttributionBaseline(StrEnum):
-    """The input that stands for no image."""
-
-    MEAN = "mean"
-    BLACK = "black"
-    BLUR = "blur"
+# The method of each setting.
+METHOD_OF = {"window": "occlusion", "stride": "occlusion", "steps": "integrated-gradients", "layer": "grad-cam"}
 
 
 def register(group: typer.Typer) -> None:
@@ -78,16 +34,33 @@ def register(group: typer.Typer) -> None:
 def attribution(
     context: typer.Context,
     what: NetworkArgument,
-    image: Images = None,
-    target: Class = None,
-    method: Methods = None,
-    layer: GradCamLayer = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(metavar=IMAGE_METAVAR, help=f"{IMAGE_HELP} (up to 8 times); by default a generated one."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--class", metavar="NAME|NUMBER", help="By name or number from 0; by default the predicted one."),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="saliency, integrated-gradients, occlusion or grad-cam (repeatable); by default all.",
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(metavar="ROW", help="The layer whose maps Grad-CAM weighs; by default the last."),
+    ] = None,
     steps: Annotated[int, typer.Option(help="The steps of integrated gradients; doubled until they add up.")] = 64,
-    window: Window = None,
-    stride: Stride = None,
+    window: Annotated[
+        int | None, typer.Option(help="The side of occlusion's square; by default a quarter of the image.")
+    ] = None,
+    stride: Annotated[int | None, typer.Option(help="The step of that square; by default half its side.")] = None,
     baseline: Annotated[
-        AttributionBaseline, typer.Option(help="The input that stands for no image.")
-    ] = AttributionBaseline.MEAN,
+        Literal["mean", "black", "blur"], typer.Option(help="The input that stands for no image.")
+    ] = "mean",
     output: PictureFile = None,
     no_pictures: NoPictures = False,
     seed: WeightSeed = None,
@@ -104,7 +77,11 @@ def attribution(
     """
     output_format = choose_format(json, format_)
     path = None if no_pictures else check_figure_path(output, "attribution.png")
-    _refuse_unused_options(context, method)
+    for name in given_options(context, *METHOD_OF):
+        if method and METHOD_OF[name] not in method:
+            refuse_option(
+                name, f"it is a setting of {METHOD_OF[name]}, which is not used", f"add --method {METHOD_OF[name]}"
+            )
     named = read_network_name(what)
     from cnnlab.cli.output.console import progress_reporter
     from cnnlab.context import RunContext
@@ -122,18 +99,8 @@ def attribution(
             steps=steps,
             window=window,
             stride=stride,
-            baseline=baseline.value,
+            baseline=baseline,
             log=reporter.log,
             progress=reporter,
         )
     show_with_figures(result, output_format, result.figures, path)
-
-
-def _refuse_unused_options(context: typer.Context, methods: list[str] | None) -> None:
-    """Raise a UsageError for settings of methods that are not used."""
-    method_of = {"window": "occlusion", "stride": "occlusion", "steps": "integrated-gradients", "layer": "grad-cam"}
-    for name in given_options(context, *method_of):
-        if methods and method_of[name] not in methods:
-            refuse_option(
-                name, f"it is a setting of {method_of[name]}, which is not used", f"add --method {method_of[name]}"
-            )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,20 +22,6 @@ from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure
 from cnnlab.interpret.limits import MAX_SHOWN
 
 
-class FilterOrder(StrEnum):
-    """The order of the filters."""
-
-    NUMBER = "number"
-    NORM = "norm"
-
-
-class FilterScale(StrEnum):
-    """The weight of full colour: a filter's own largest one, or the larger of before and after training."""
-
-    OWN = "own"
-    COMMON = "common"
-
-
 def register(group: typer.Typer) -> None:
     group.command()(handle_errors(weights))
 
@@ -49,17 +34,14 @@ def weights(
     ] = "",
     most: Annotated[
         int | None,
-        typer.Option(
-            min=1, max=MAX_SHOWN, help="How many filters to show, by default 64 pictures.", show_default=False
-        ),
+        typer.Option(min=1, max=MAX_SHOWN, help="How many filters to show, by default 64 pictures."),
     ] = None,
     order: Annotated[
-        FilterOrder | None,
-        typer.Option(help="The order; by default number, of deep kernels norm.", show_default=False),
+        Literal["number", "norm"] | None, typer.Option(help="The order; by default number, of deep kernels norm.")
     ] = None,
     scale: Annotated[
-        FilterScale, typer.Option(help="A scale each for before and after training, or one for both.")
-    ] = FilterScale.OWN,
+        Literal["own", "common"], typer.Option(help="A scale each for before and after training, or one for both.")
+    ] = "own",
     seed: WeightSeed = None,
     data: DataFolder = None,
     output: PictureFile = None,
@@ -81,7 +63,7 @@ def weights(
     from cnnlab.interpret.weights.compute import inspect_weights
 
     model = load_target(named, seed, RunContext.of(data, "cpu", Callbacks(log=log)))
-    result = inspect_weights(model, layer, max_filters=most, order=order.value if order else None)
-    if scale is FilterScale.COMMON and not result.filters.shows_before_and_after:
+    result = inspect_weights(model, layer, max_filters=most, order=order)
+    if scale == "common" and not result.filters.shows_before_and_after:
         refuse_option("scale", "the initial weights are not known", "name a trained run")
-    show_with_figures(result, output_format, partial(result.figures, scale=scale.value), path, ("cosine",))
+    show_with_figures(result, output_format, partial(result.figures, scale=scale), path, ("cosine",))
