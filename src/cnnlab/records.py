@@ -55,6 +55,13 @@ class Record(BaseModel):
         """Return this record as JSON."""
         return self.model_dump_json(indent=indent)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether all fields are equal; fields that are not in JSON, such as arrays of pixels, are not compared."""
+        if type(self) is not type(other):
+            return NotImplemented
+        names = [name for name, field in type(self).model_fields.items() if not field.exclude]
+        return {name: getattr(self, name) for name in names} == {name: getattr(other, name) for name in names}
+
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """Read the record that `to_json` wrote.

@@ -62,7 +62,7 @@ def test_any_other_word_is_a_backbone() -> None:
 def test_an_unknown_word_is_told_with_what_could_be_meant() -> None:
     with pytest.raises(SpecError, match=r"(?s)this is no recipe, no run folder and no backbone.*a \.toml file"):
         resolve_target_name("resnet17")
-    words = r"(?s)this is no layer, no recipe, no run folder and no backbone.*rows such as.*did you mean 'resnet1"
+    words = r"(?s)this is no layer, no recipe, no run folder and no backbone.*did you mean 'resnet1"
     with pytest.raises(SpecError, match=words):
         resolve_target(["resnet17"])
     with pytest.raises(SpecError, match=r"did you mean 'maxpool'"):

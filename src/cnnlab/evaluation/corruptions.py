@@ -27,6 +27,7 @@ def correct_under_corruptions(
     corruptions: Sequence[Any],
     *,
     seed: int = 0,
+    name: str = "shift",
     progress: ProgressCallback = no_op,
 ) -> npt.NDArray[np.bool_]:
     """Compute which images a network classifies correctly, unchanged and under each corruption.
@@ -47,7 +48,7 @@ def correct_under_corruptions(
             changed = (images, *(apply_corruption(images, corruption, indices, seed) for corruption in corruptions))
             correct.append(torch.stack([_is_correct(network(loader.normalize(each)), labels) for each in changed]))
             done += len(images) * len(changed)
-            progress("shift", done, total, "images")
+            progress(name, done, total, "images")
     return torch.cat(correct, dim=1).cpu().numpy()
 
 

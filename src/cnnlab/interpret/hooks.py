@@ -20,10 +20,6 @@ HookFn: TypeAlias = Callable[[str, Tensor], Tensor | None]
 CALL_SEPARATOR = "#"
 
 
-def _ignore(_name: str, _tensor: Tensor) -> None:
-    """Do nothing."""
-
-
 @disable_tf32()
 def activations(network: nn.Module, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
     """Compute the outputs of the named layers, in eval mode and without gradients.
@@ -57,7 +53,7 @@ def activations(network: nn.Module, images: Tensor, names: Iterable[str]) -> dic
 
 @contextmanager
 def forward_hooks(
-    network: nn.Module, names: Iterable[str], on_output: HookFn, on_input: HookFn = _ignore
+    network: nn.Module, names: Iterable[str], on_output: HookFn, on_input: HookFn = lambda _name, _input: None
 ) -> Iterator[None]:
     """Call back with the inputs and outputs of the named layers in one forward pass; hooks are removed on exit.
 

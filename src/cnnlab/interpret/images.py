@@ -50,22 +50,7 @@ def generated_image(image_spec: ImageSpec) -> tuple[Pixels, str]:
 
 
 def load_image(file: Path, image_spec: ImageSpec) -> tuple[Pixels, str]:
-    """Decode an image file, uint8, C×H×W; returned with its name and the conversions that were applied."""
-    pixels = _decode(file, image_spec)
-    with Image.open(file) as opened:
-        upright = ImageOps.exif_transpose(opened)
-        own_size, bands = (upright.height, upright.width), len(upright.getbands())
-    conversions = []
-    if own_size != (image_spec.height, image_spec.width):
-        conversions.append(f"resized from {own_size[0]} high × {own_size[1]} wide")
-    if bands < image_spec.channels:
-        conversions.append("grey in three channels")
-    elif image_spec.channels == 1 < bands:
-        conversions.append("turned grey")
-    return pixels, file.name + (f" ({', '.join(conversions)})" if conversions else "")
-
-
-def _decode(file: Path, image_spec: ImageSpec) -> Pixels:
+    """Decode an image file, uint8, C×H×W; returned with its name, and its own size where that was changed."""
     # Path.exists() raises an OSError for a name that is too long; os.path.exists() returns False.
     exists = os.path.exists(file)  # noqa: PTH110
     decoded = try_decode(file, image_spec) if exists else ImageFault("missing", "there is no file of this name")
@@ -74,10 +59,15 @@ def _decode(file: Path, image_spec: ImageSpec) -> Pixels:
             f"this image can't be used: {decoded.kind}",
             where=str(file),
             received=decoded.message,
-            allowed="a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file",
-            next_step="check the path, or leave --image out for a generated image",
+            allowed="a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file; or PART:NUMBER, such as validation:12, an image of "
+            "the data of a recipe or a run, from 0",
+            next_step="check the path, or leave --image out for the default image",
         )
-    return decoded
+    with Image.open(file) as opened:
+        width, height = ImageOps.exif_transpose(opened).size
+    if (height, width) == (image_spec.height, image_spec.width):
+        return decoded, file.name
+    return decoded, f"{file.name} (resized from {height} high × {width} wide)"
 
 
 def normalize_pixels(pixels: Pixels, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:

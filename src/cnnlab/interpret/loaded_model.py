@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import get_args
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from cnnlab.context import NO_CALLBACKS, Callbacks, LogFn, RunContext
 from cnnlab.data.dataset import Dataset, input_spec, open_dataset
 from cnnlab.data.loader import ImageLoader, evenly_spaced_indices
 from cnnlab.data.sources.base import ImageSpec, Indices, Split
-from cnnlab.errors import SourceError, UsageError, comma_separated
+from cnnlab.errors import UsageError
 from cnnlab.interpret.images import InputImage, generated_image, load_image, normalize_pixels
 from cnnlab.interpret.targets import NamedBackbone, RecipeFile, Target, TracedRecipe, resolve_target_name, trace_recipe
 from cnnlab.models.network_plan import plan_network
@@ -26,8 +25,7 @@ from cnnlab.records import LayerRecord
 from cnnlab.render.formatting import format_epoch, shorten
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import relocate_recipe
-from cnnlab.runs.final_evaluation import open_test_split, selected_network
-from cnnlab.runs.setup import make_image_loader
+from cnnlab.runs.final_evaluation import open_split, selected_network
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.device import choose_device
 from cnnlab.training.precision import FP32
@@ -113,19 +111,15 @@ class LoadedModel:
             UsageError: no data, no such split, or the test split of a model that is not a run, and has no ledger.
             SourceError: the data can't be used.
         """
-        known = self._validated_split(split)
-        if known == "test":
-            loader = open_test_split(self._ledger_folder(), self._open_dataset(), self.device, FP32, purpose)
-        else:
-            loader = make_image_loader(self._open_dataset(), known, self.device, FP32)
+        loader = open_split(self._open_dataset(), split, self.device, FP32, self.folder, purpose)
         if limit is None or limit >= len(loader):
             return loader
         log(f"{limit:,} of the {len(loader):,} images of the {split} split, evenly spaced")
         return loader.subset(limit)
 
-    def split_indices(self, split: str, limit: int | None = None) -> Indices:
-        """The indices of the images that `open_split` loads, in its order; errors as there."""
-        return evenly_spaced_indices(self._open_dataset().num_images(self._validated_split(split)), limit)
+    def split_indices(self, split: Split, limit: int | None = None) -> Indices:
+        """The indices of the images that `open_split` loads, in its order."""
+        return evenly_spaced_indices(self._open_dataset().num_images(split), limit)
 
     def _image_from_file(self, image: str | Path | None) -> InputImage:
         pixels, name = generated_image(self.image_spec) if image is None else load_image(Path(image), self.image_spec)
@@ -139,54 +133,24 @@ class LoadedModel:
 
     def _split_index(self, image: str | Path | None) -> tuple[Split, int] | None:
         """The split and the index of `validation:12`; None for a file."""
-        # Path.exists() raises an OSError for a name that is too long; os.path.exists() returns False.
-        if image is None or os.path.exists(image):  # noqa: PTH110
+        match = None if image is None else _SPLIT_INDEX.fullmatch(str(image))
+        if match is None or Path(match[0]).exists():
             return None
-        match = _SPLIT_INDEX.fullmatch(str(image))
-        if match is None:
-            raise self._no_such_image(str(image))
-        split, index = self._validated_split(match[1]), int(match[2])
+        split, index = cast(Split, match[1]), int(match[2])
         if index >= (size := self._open_dataset().num_images(split)):
             raise UsageError(
                 f"the {split} split has no image {index}",
                 where="--image",
-                received=f"{split}:{index}",
-                allowed=f"{split}:0 to {split}:{size - 1}",
+                received=match[0],
+                allowed=f"{split}:0 to {split}:{size - 1}" if size else "a split of the data",
             )
-        if split == "test":
-            self._ledger_folder()
         return split, index
-
-    def _no_such_image(self, image: str) -> SourceError:
-        reference = (
-            "" if self.dataset is None else "; or PART:NUMBER, such as validation:12, an image of its data, from 0"
-        )
-        return SourceError(
-            "this image can't be used: missing",
-            where=image,
-            received="there is no file of this name",
-            allowed=f"a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file{reference}",
-            next_step="check the path, or leave --image out",
-        )
-
-    def _validated_split(self, split: str) -> Split:
-        splits: list[Split] = [known for known in get_args(Split) if known in self._open_dataset().splits]
-        for known in splits:
-            if known == split:
-                return known
-        raise UsageError("the data has no such split", received=split, allowed=comma_separated(splits))
 
     def _open_dataset(self) -> Dataset:
         if self.dataset is None:
             step = "name a recipe or a run, which has data"
             raise UsageError("a network by its name alone has no data", received=self.name, next_step=step)
         return self.dataset()
-
-    def _ledger_folder(self) -> RunFolder:
-        if self.folder is None:
-            step = "use the train or the validation split, or train it first"
-            raise UsageError("the test split is opened for a run only, whose ledger records it", next_step=step)
-        return self.folder
 
 
 def load_model(

@@ -13,8 +13,7 @@ from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.layers import layers
 from cnnlab.architecture.receptive_field.compute import DEFAULT_CLASSES, is_layer_row
-from cnnlab.architecture.trace import Trace, trace
-from cnnlab.config.model import Model
+from cnnlab.architecture.trace import trace
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import input_spec
 from cnnlab.errors import SourceError, SpecError, UsageError, did_you_mean
@@ -99,15 +98,12 @@ def resolve_target_name(target: str, *, allow_rows: bool = False) -> Target:
     try:
         return NamedBackbone(target, default_input_size(target))
     except SpecError as error:
-        nearest_backbone = error.problems[0].next_step
-        rows, example = ("no layer, ", "rows such as 'conv(32, 5)', ") if allow_rows else ("", "")
+        layer = did_you_mean(target, layers.kinds) if allow_rows else ""
         raise SpecError(
-            f"this is {rows}no recipe, no run folder and no backbone",
+            f"this is {'no layer, ' if allow_rows else ''}no recipe, no run folder and no backbone",
             received=target,
-            allowed=f"{example}a .toml file, the folder or name of a run, or a network's name, as resnet18",
-            next_step=_similar_names_hint(path)
-            or (did_you_mean(target, layers.kinds) if allow_rows else "")
-            or nearest_backbone,
+            allowed="a .toml file, the folder or name of a run, or a network's name, as resnet18",
+            next_step=_similar_names_hint(path) or layer or error.problems[0].next_step,
         ) from None
 
 
@@ -129,8 +125,11 @@ def trace_recipe(
     recipe = file.recipe
     if size is not None:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"size": size})})
-    with _errors_in_file(file):
-        recipe = _resolve(recipe, data)
+    if recipe.model.backbone is not None:
+        from cnnlab.runs.resolve_recipe import resolve_recipe
+
+        with _errors_in_file(file):
+            recipe = resolve_recipe(recipe, data)
     try:
         spec = input_spec(recipe.data, data)
         own, classes = (spec.channels, spec.height, spec.width), len(spec.classes)
@@ -171,43 +170,27 @@ def input_shape(own: Image, size: Pair | None = None, channels: int | None = Non
 
 def _similar_names_hint(path: Path) -> str:
     """A hint with runs and a recipe of a similar name; "" without any."""
-    name = path.name.lower()
-    runs = reversed(list_runs(Path(os.environ.get("CNNLAB_RUNS") or "runs")))
-    # Runs are named by their time and their recipe: 20260101-120000-lenet.
-    short_names = {run.name: run.name.lower().split("-", 2)[-1] for run in runs}
-    similar = [full for full, short in short_names.items() if name in full.lower() or did_you_mean(name, [full, short])]
-    similar = similar[:MAX_SIMILAR]
+    runs = [run.name for run in list_runs(Path(os.environ.get("CNNLAB_RUNS") or "runs"))]
+    similar = [run for run in reversed(runs) if path.name in run or did_you_mean(path.name, [run])][:MAX_SIMILAR]
     recipe = Path("recipes") / f"{path.name}.toml"
     similar += [str(recipe)] if recipe.is_file() else []
     return f"did you mean {' or '.join(similar)}?" if similar else ""
 
 
-def _resolve(recipe: Recipe, data: Path | None) -> Recipe:
-    if recipe.model.backbone is None:
-        return recipe
-    from cnnlab.runs.resolve_recipe import resolve_recipe
-
-    return resolve_recipe(recipe, data)
-
-
 def _trace(file: RecipeFile, shape: Image, classes: int, backbone_run_dir: Path | None = None) -> TracedRecipe:
     model = file.recipe.model
     with _errors_in_file(file):
-        if model.backbone is None:
+        if model.backbone is not None:
+            from cnnlab.models.network_plan import plan_network
+
+            rows = plan_network(model, shape, classes, backbone_run_dir).layers
+            return TracedRecipe(file.recipe, shape, classes, rows, backbone_run_dir)
+        try:
             # Not by `Model.trace`, which checks the last row against the classes, whose number may be unknown.
-            return TracedRecipe(file.recipe, shape, classes, tuple(_trace_model(model, shape, classes).records()))
-        from cnnlab.models.network_plan import plan_network
-
-        return TracedRecipe(
-            file.recipe, shape, classes, plan_network(model, shape, classes, backbone_run_dir).layers, backbone_run_dir
-        )
-
-
-def _trace_model(model: Model, shape: Image, classes: int) -> Trace:
-    try:
-        return trace(read_table(model.layers, model.values, classes), shape)
-    except SpecError as error:
-        raise SpecError.from_problems(problem.with_prefix("model") for problem in error.problems) from None
+            table = trace(read_table(model.layers, model.values, classes), shape)
+        except SpecError as error:
+            raise SpecError.from_problems(problem.with_prefix("model") for problem in error.problems) from None
+        return TracedRecipe(file.recipe, shape, classes, tuple(table.records()))
 
 
 @contextmanager

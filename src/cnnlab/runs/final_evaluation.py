@@ -19,7 +19,7 @@ from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.loader import ImageLoader, Loader
 from cnnlab.data.sources.base import Split
 from cnnlab.distributed import SINGLE_PROCESS, ProcessGroup
-from cnnlab.errors import RunError, SourceError
+from cnnlab.errors import RunError, SourceError, UsageError, comma_separated
 from cnnlab.evaluation.logits import predict_logits
 from cnnlab.evaluation.metrics import compute_score
 from cnnlab.models.network_plan import plan_run_network
@@ -142,6 +142,35 @@ def write_final_result(
     folder.write("result.json", result.to_json(indent=2))
     if result.test is not None:
         check_test_leaks(folder, setup.dataset, log)
+
+
+def open_split(
+    dataset: Dataset,
+    split: str,
+    device: torch.device,
+    precision_config: PrecisionConfig,
+    folder: RunFolder | None,
+    purpose: str,
+) -> ImageLoader:
+    """Load the images of a split; an opening of the test split is recorded first.
+
+    Args:
+        folder: the run in whose ledger an opening is recorded; without one the test split can't be opened.
+        purpose: of an opening, for the ledger.
+
+    Raises:
+        UsageError: the data has no such split, or the test split is asked for without a run.
+    """
+    known = next((name for name in dataset.splits if name == split), None)
+    if known is None:
+        allowed = comma_separated(dataset.splits)
+        raise UsageError("the data has no such split", where="--part", received=split, allowed=allowed)
+    if known != "test":
+        return make_image_loader(dataset, known, device, precision_config)
+    if folder is None:
+        step = "use the train or the validation split, or train it first"
+        raise UsageError("the test split is opened for a run only, whose ledger records it", next_step=step)
+    return open_test_split(folder, dataset, device, precision_config, purpose)
 
 
 def open_test_split(

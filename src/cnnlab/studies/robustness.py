@@ -57,11 +57,7 @@ def _evaluate_groups(runner: StudyRunner, groups: Mapping[str, Sequence[RunFolde
     plan, study = runner.plan, runner.plan.study
     image_spec = plan.dataset_cache.open(plan.arms[0].recipe.data, study.seeds[0]).image_spec
     shifts = read_corruptions(study.shifts, image_spec.height, image_spec.width, image_spec.channels)
-    settings = ShiftSettings(
-        context=runner.context,
-        purpose="",
-        dataset_factory=plan.dataset_cache.open,
-    )
+    settings = ShiftSettings(context=runner.context, purpose="", dataset_factory=plan.dataset_cache.open)
 
     def file_of(folder: RunFolder) -> Path:
         return runner.folder / SHIFTED / f"{folder.name}-{_cache_key(shifts)}.npz"
@@ -80,8 +76,7 @@ def _evaluate_groups(runner: StudyRunner, groups: Mapping[str, Sequence[RunFolde
         record_opening(runner.context.runs, f"study {plan.name}", plan.test_set, f"shifts of {missing} runs")
     own = study.smallest_difference if study.split_metric == "accuracy" else None
     delta = study.shift_difference or own or SMALLEST_DIFFERENCE
-    # The page reads the example from the stored predictions.
-    return shift_groups(groups, measure, DecisionRules(delta, study.alpha)).model_copy(update={"example": None})
+    return shift_groups(groups, measure, DecisionRules(delta, study.alpha))
 
 
 def _finished_folders(collected: CollectedResults, name: str) -> list[RunFolder]:

@@ -73,11 +73,9 @@ def test_few_networks_have_no_verdicts_and_chance_is_marked() -> None:
     assert verdicts(chance)[0] == "0.1100 (chance)"
 
 
-def test_the_note_names_the_rule_and_the_units() -> None:
+def test_the_note_names_the_rule() -> None:
     one, several = group({"invert": (0.3, WORSE)}, runs=1), group({"invert": (0.3, WORSE)})
-    assert "(Holm)" in method_note(shifted((one,)))
-    assert "Intervals are over images." in method_note(shifted((one,)))
-    assert "Intervals are over images or seeds." in method_note(shifted((one, several)))
+    assert "(Holm)" in method_note(shifted((one, several)))
     many = group({f"brightness({number / 10})": (0.3, WORSE) for number in range(21)})
     assert "false discovery rate of 5 %" in method_note(shifted((many,)))
 
@@ -113,8 +111,7 @@ def test_two_draws_of_one_kind_keep_their_own_figures() -> None:
         "drawn brightness, contrast 0.1, 0.1",
     ]
     (axes,) = found.figures()["curves"].figure.axes
-    drawn = sorted(float(line.get_ydata()[0]) for line in axes.lines if len(line.get_ydata()) == 1)
-    assert drawn == [0.2, 0.6]
+    assert [sorted(line.get_ydata()) for line in axes.lines] == [[0.2, 0.6, 0.7]]
 
 
 def test_the_image_as_it_is_has_its_place_between_weaker_and_stronger() -> None:
@@ -124,12 +121,11 @@ def test_the_image_as_it_is_has_its_place_between_weaker_and_stronger() -> None:
     assert [0.5, 0.7, 0.6] in [list(line.get_ydata()) for line in axes.lines]
 
 
-def test_dots_of_many_groups_stay_in_their_row() -> None:
-    groups = tuple(group({"invert": (0.3, WORSE), "greyscale": (0.6, WORSE)}, name=f"n{n}") for n in range(9))
-    (axes,) = shifted(groups).figures()["curves"].figure.axes
-    heights = [float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() not in ("None", "")]
-    assert len(set(heights)) == 18
-    assert all(abs(height - round(height)) < 0.5 for height in heights)
+def test_results_with_an_image_can_be_compared() -> None:
+    found = shifted((group({"invert": (0.3, WORSE)}),))
+    pictured = found.model_copy(update={"example": np.zeros((2, 3, 8, 8), np.uint8)})
+    assert found == pictured == pictured.model_copy()
+    assert found != shifted((group({"invert": (0.4, WORSE)}),))
 
 
 def test_a_group_is_its_runs_means_and_their_spread() -> None:

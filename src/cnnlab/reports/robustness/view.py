@@ -10,7 +10,7 @@ from cnnlab.render.formatting import MISSING, format_count, format_fraction, plu
 from cnnlab.render.result import document, figures
 from cnnlab.render.tables import TextTable
 from cnnlab.reports.study.text import equivalence_band, format_signed
-from cnnlab.runs.robustness.result import ShiftedGroup, ShiftResult, ShiftRow
+from cnnlab.runs.robustness.result import ShiftedGroup, ShiftResult
 from cnnlab.stats.ablation import MAX_ARMS
 from cnnlab.stats.sample import MIN_RUNS
 
@@ -57,24 +57,14 @@ def shift_tables(result: ShiftResult) -> tuple[TitledTable, ...]:
 
 def method_note(result: ShiftResult) -> str:
     """How the verdicts and intervals are computed."""
-    num_shifts = len(result.groups[0].rows)
-    if num_shifts > MAX_ARMS:
+    rule = f"α = {result.alpha:g} for all shifts of a group together (Holm)"
+    if len(result.groups[0].rows) > MAX_ARMS:
         rule = f"a false discovery rate of {100 * result.alpha:g} % (Benjamini, Hochberg)"
-    else:
-        rule = f"α = {result.alpha:g} for all shifts of a group together (Holm)"
-    units = [
-        unit for unit, used in (("images", 1), ("seeds", 2)) if any(min(group.n, 2) == used for group in result.groups)
-    ]
     return (
         f"Practically equal: within {equivalence_band(result.delta, 'accuracy')} of the accuracy on unshifted images. "
-        f"Verdicts: {rule}; intervals of differences hold simultaneously. Intervals are over {' or '.join(units)}."
+        f"Verdicts: {rule}; intervals of differences hold simultaneously. Intervals are over images for one network, "
+        "over seeds for several."
     )
-
-
-def largest_loss(group: ShiftedGroup) -> ShiftRow | None:
-    """The shift with the largest loss of accuracy; None where none lowers it."""
-    losses = [row for row in group.rows if row.effect.difference is not None and row.effect.difference < 0]
-    return min(losses, key=lambda row: row.accuracy, default=None)
 
 
 def format_points(difference: float | None) -> str:
@@ -92,13 +82,16 @@ def _verdict_table(result: ShiftResult) -> TextTable:
     for group in result.groups:
         counts = Counter(row.effect.verdict for row in group.rows)
         judged = group.n == 1 or group.n >= MIN_RUNS
-        cells = [str(counts[verdict]) for verdict in ("practically equal", "better", "worse", "undecided")]
-        worst = largest_loss(group)
-        loss = MISSING if worst is None else f"{worst.title} ({format_points(worst.effect.difference)})"
-        at_chance = group.low is not None and group.low <= result.chance
-        accuracy = format_fraction(group.accuracy) + (" (chance)" if at_chance else "")
-        name = shorten(group.name, MAX_NAME_LENGTH)
-        rows.append((name, accuracy, *(cells if judged else [MISSING] * len(cells)), loss))
+        cells = [
+            str(counts[verdict]) if judged else MISSING
+            for verdict in ("practically equal", "better", "worse", "undecided")
+        ]
+        worst = min(group.rows, key=lambda row: row.accuracy)
+        lowers = worst.accuracy < group.accuracy
+        loss = f"{worst.title} ({format_points(worst.effect.difference)})" if lowers else MISSING
+        chance = " (chance)" if group.low is not None and group.low <= result.chance else ""
+        name, accuracy = shorten(group.name, MAX_NAME_LENGTH), format_fraction(group.accuracy)
+        rows.append((name, accuracy + chance, *cells, loss))
     return TextTable.from_rows(heads, rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +14,15 @@ from torch import nn
 from cnnlab.context import LOCAL, RunContext
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.loader import ImageLoader
-from cnnlab.data.sources.base import Split
 from cnnlab.data.sources.cifar10c import CLASSES, Cifar10C
 from cnnlab.data.sources.formats import convert_pixels
 from cnnlab.errors import RunError, UsageError, comma_separated
 from cnnlab.evaluation.corruptions import apply_corruption, correct_under_corruptions
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import relocate_recipe
-from cnnlab.runs.final_evaluation import open_test_split, trained_network
+from cnnlab.runs.final_evaluation import open_split, trained_network
 from cnnlab.runs.robustness.result import GroupDifference, ShiftedGroup, ShiftResult, ShiftRow
-from cnnlab.runs.setup import DatasetFactory, make_image_loader
+from cnnlab.runs.setup import DatasetFactory
 from cnnlab.stats.comparison import DecisionRules, compare
 from cnnlab.stats.intervals import wilson_interval
 from cnnlab.stats.paired import PairedEffect, effects_over_images, effects_over_runs
@@ -100,16 +99,8 @@ class ShiftSettings:
         Raises:
             UsageError: the data has no such split.
         """
-        known: list[Split] = [name for name in get_args(Split) if name in dataset.splits]
-        split = next((name for name in known if name == self.split), None)
-        if split is None:
-            allowed = comma_separated(known)
-            raise UsageError("the data has no such split", where="--part", received=self.split, allowed=allowed)
         device = choose_device(self.context.device)
-        if split == "test":
-            loader = open_test_split(folder, dataset, device, folder.precision_config(), self.purpose)
-        else:
-            loader = make_image_loader(dataset, split, device, folder.precision_config())
+        loader = open_split(dataset, self.split, device, folder.precision_config(), folder, self.purpose)
         return loader if self.limit is None else loader.subset(self.limit)
 
 
@@ -134,11 +125,8 @@ def shift_run(
         what = f"there is no shift to test under{grey}"
         raise UsageError(what, where="--shift", next_step="name one: --shift rotation")
     loader = settings.image_loader(folder, dataset)
-
-    def report_progress(_what: str, done: int, total: int, unit: str) -> None:
-        settings.context.callbacks.progress(folder.name, done, total, unit)
-
-    correct = correct_under_corruptions(network, loader, shifts, seed=seed, progress=report_progress)
+    progress = settings.context.callbacks.progress
+    correct = correct_under_corruptions(network, loader, shifts, seed=seed, name=folder.name, progress=progress)
     first, index = torch.from_numpy(np.array(loader.pixels[:1])), np.zeros(1, dtype=np.int64)
     example = torch.cat([first, *(apply_corruption(first, shift, index, seed) for shift in shifts)])
     return ShiftedRun(folder.name, shifts, correct, np.asarray(loader.labels), example.numpy(), len(dataset.classes))
@@ -202,15 +190,8 @@ def shift_groups(
     """
     rules.validate()
     check_same_images([folder for folders in groups.values() for folder in folders], split)
-    runs: dict[str, list[ShiftedRun]] = {}
-    first: ShiftedRun | None = None
-    for name, folders in groups.items():
-        for folder in folders:
-            run = measure(folder)
-            first = first or run
-            _check_equal_images(first, run)
-            runs.setdefault(name, []).append(run)
-    assert first is not None
+    runs = {name: [measure(folder) for folder in folders] for name, folders in groups.items()}
+    first = next(iter(runs.values()))[0]
     several = list(runs.values())
     return ShiftResult(
         split=split,
@@ -232,40 +213,36 @@ def shifted_group(name: str, runs: Sequence[ShiftedRun], rules: DecisionRules) -
     Raises:
         UsageError: a delta or an alpha out of range.
     """
-    shifts = runs[0].shifts
     table = np.array([run.accuracies for run in runs])
     if len(runs) == 1:
         effects = effects_over_images(runs[0].correct[0], runs[0].correct[1:], rules)
     else:
         effects = effects_over_runs(list(table[:, 0]), [list(column) for column in table.T[1:]], rules)
-    effects = tuple(map(_clip_bounds, effects))
-    rows = []
-    for index, (shift, effect) in enumerate(zip(shifts, effects, strict=True), 1):
-        low, high = _interval([run.correct[index] for run in runs])
-        rows.append(
-            ShiftRow(
-                shift=shift.name,
-                strength=shift.strength,
-                unchanged=shift.identity_strength,
-                title=shift.title,
-                call=str(shift.as_call()),
-                accuracy=float(table[:, index].mean()),
-                low=low,
-                high=high,
-                values=tuple(map(float, table[:, index])),
-                effect=effect,
-            )
+    rows = tuple(
+        ShiftRow(
+            shift=shift.name,
+            strength=shift.strength,
+            unchanged=shift.identity_strength,
+            title=shift.title,
+            call=str(shift.as_call()),
+            effect=_clip_bounds(effect),
+            **_accuracy_fields(runs, index),
         )
-    low, high = _interval([run.correct[0] for run in runs])
-    return ShiftedGroup(
-        name=name,
-        runs=tuple(run.name for run in runs),
-        accuracy=float(table[:, 0].mean()),
-        low=low,
-        high=high,
-        values=tuple(map(float, table[:, 0])),
-        rows=tuple(rows),
+        for index, (shift, effect) in enumerate(zip(runs[0].shifts, effects, strict=True), 1)
     )
+    return ShiftedGroup(name=name, runs=tuple(run.name for run in runs), rows=rows, **_accuracy_fields(runs, 0))
+
+
+def _accuracy_fields(runs: Sequence[ShiftedRun], index: int) -> dict[str, Any]:
+    """The accuracies in row `index` of `ShiftedRun.correct`, their mean and its 95 % interval."""
+    values = tuple(run.accuracies[index] for run in runs)
+    interval: Interval | None
+    if len(runs) == 1:
+        interval = wilson_interval(int(runs[0].correct[index].sum()), len(runs[0].labels), LEVEL)
+    else:
+        interval = Sample(name="", values=values).interval(LEVEL)
+    low, high = (None, None) if interval is None else (max(interval[0], 0.0), min(interval[1], 1.0))
+    return {"accuracy": float(np.mean(values)), "low": low, "high": high, "values": values}
 
 
 def _clip_bounds(effect: PairedEffect) -> PairedEffect:
@@ -273,14 +250,6 @@ def _clip_bounds(effect: PairedEffect) -> PairedEffect:
     names = ("low", "high", "equal_low", "equal_high")
     bounds = {name: value for name in names if (value := getattr(effect, name)) is not None}
     return effect.model_copy(update={name: min(max(value, -1.0), 1.0) for name, value in bounds.items()})
-
-
-def _interval(correct: Sequence[npt.NDArray[np.bool_]]) -> Interval | tuple[None, None]:
-    if len(correct) == 1:
-        return wilson_interval(int(correct[0].sum()), len(correct[0]), LEVEL)
-    sample = Sample(name="", values=tuple(float(row.mean()) for row in correct))
-    interval = sample.interval(LEVEL)
-    return (max(interval[0], 0.0), min(interval[1], 1.0)) if interval else (None, None)
 
 
 def group_differences(
@@ -320,24 +289,10 @@ def check_same_images(folders: Sequence[RunFolder], split: str) -> None:
         images = about.test_set if split == "test" else about.split_hash
         first_runs.setdefault((images, preprocessing.channels, preprocessing.height, preprocessing.width), folder.name)
     if len(first_runs) > 1:
-        raise _different_images_error(*list(first_runs.values())[:2])
-
-
-def _check_equal_images(first: ShiftedRun, other: ShiftedRun) -> None:
-    same = (
-        first.shifts == other.shifts
-        and np.array_equal(first.labels, other.labels)
-        and np.array_equal(first.example, other.example)
-    )
-    if not same:
-        raise _different_images_error(first.name, other.name)
-
-
-def _different_images_error(first: str, other: str) -> UsageError:
-    return UsageError(
-        "these runs do not have the same images",
-        where="RUN",
-        received=f"{first} and {other}",
-        allowed="runs on one data set, with images of one size; for --part validation, of one split",
-        next_step="shift them one at a time",
-    )
+        raise UsageError(
+            "these runs do not have the same images",
+            where="RUN",
+            received=comma_separated(first_runs.values()),
+            allowed="runs on one data set, with images of one size; for --part validation, of one split",
+            next_step="shift them one at a time",
+        )
