@@ -104,7 +104,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "gradual": {"trainable": "gradual(['batchnorm2', 'conv2'], every=1)", "epochs": 4},
     "flip": {"augment": ["flip"], "epochs": 4},
     "alternating flip": {"augment": ["alternating_flip"], "epochs": 4, "trainable": "rows(['conv2'])"},
-    "flips": {"augment": ["maybe(0.7, [flip, vertical_flip(0.4)])", "flip(0.2)"], "epochs": 6},
+    "flips": {"augment": ["flip(0.7)", "vertical_flip(0.4)", "flip(0.2)"], "epochs": 6},
     "balanced": {"augment": ["flip"], "sampling": "balanced", "epochs": 4},
     "ema": {"average": "ema(0.9)", "weights": "averaged", "trainable": "rows(['batchnorm2', 'conv2'])"},
     "swa": {"average": "swa(0.3)", "weights": "averaged", "augment": ["flip"], "epochs": 4},
