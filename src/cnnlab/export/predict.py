@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
+from scipy.special import softmax
 
 from cnnlab.context import NO_CALLBACKS
 from cnnlab.data.decoding.images import EXTENSIONS, ImageFault, try_decode
@@ -57,35 +58,31 @@ def predict(
         log: called with warnings about the run's weights.
 
     Yields:
-        One prediction per image, in order. For an unreadable or missing image, or a folder without images, `error` is
-            set;
-        the other images are predicted all the same.
+        One prediction per image, in order; with an error for an unreadable or missing image, or a folder without any.
 
     Raises:
         RunError: the run's weights can't be used.
     """
     data, target = folder.data(), choose_device(device)
-    preprocessing = data.preprocessing
-    image_spec = ImageSpec(
-        preprocessing.channels, preprocessing.height, preprocessing.width, preprocessing.interpolation
-    )
+    shown = data.preprocessing
+    image_spec = ImageSpec(shown.channels, shown.height, shown.width, shown.interpolation)
     network, memory_format = trained_network(folder, target, log), folder.precision_config().memory_format
-    for batch in _batches(_expand_paths(images)):
-        paths = [path for path, _ in batch]
+    files = _expand_paths(images)
+    while batch := list(islice(files, BATCH_SIZE)):
         decoded = [fault or try_decode(path, image_spec) for path, fault in batch]
         good = [pixels for pixels in decoded if not isinstance(pixels, ImageFault)]
-        answers: list[Probabilities] = []
+        probabilities: Iterator[Probabilities] = iter(())
         if good:
             labels = np.zeros(len(good), dtype=np.int64)
-            loader = ImageLoader(np.stack(good), labels, preprocessing.mean, preprocessing.std, target, memory_format)
+            loader = ImageLoader(np.stack(good), labels, shown.mean, shown.std, target, memory_format)
             with disable_tf32():  # not while the caller holds a prediction
-                answered = predict_logits(network, loader)
-            answers = list(torch.from_numpy(answered).softmax(dim=1).numpy())
-        for path, pixels in zip(paths, decoded, strict=True):
+                logits = predict_logits(network, loader)
+            probabilities = iter(softmax(logits, axis=1))
+        for (path, _), pixels in zip(batch, decoded, strict=True):
             if isinstance(pixels, ImageFault):
                 yield Prediction(image=str(path), error=f"{pixels.kind}: {pixels.message}")
             else:
-                yield _prediction(path, answers.pop(0), data.classes, top_k)
+                yield _prediction(path, next(probabilities), data.classes, top_k)
 
 
 def _expand_paths(images: Iterable[Path]) -> Iterator[FileOrFault]:
@@ -94,25 +91,11 @@ def _expand_paths(images: Iterable[Path]) -> Iterator[FileOrFault]:
         if not path.is_dir():
             yield path, None if path.exists() else ImageFault("missing", "there is no file of this name")
             continue
-        found = sorted(file for file in path.rglob("*") if _is_image(file.relative_to(path)) and file.is_file())
+        named = (file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
+        found = sorted(file for file in named if not is_ignored(file.relative_to(path).as_posix()))
         if not found:
             yield path, ImageFault("no image", f"this folder holds none of {', '.join(sorted(EXTENSIONS))}")
         yield from ((file, None) for file in found)
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in EXTENSIONS and not is_ignored(path.as_posix())
-
-
-def _batches(files: Iterable[FileOrFault]) -> Iterator[list[FileOrFault]]:
-    batch: list[FileOrFault] = []
-    for file in files:
-        batch.append(file)
-        if len(batch) == BATCH_SIZE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _prediction(path: Path, probabilities: Probabilities, classes: Sequence[str], top_k: int) -> Prediction:

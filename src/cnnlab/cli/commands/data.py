@@ -132,8 +132,6 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Write a picture of training images of each class, or of augmented ones."""
-    from io import BytesIO
-
     from cnnlab.atomic_io import atomic_write
     from cnnlab.cli.output.console import log, progress_reporter, show_json
     from cnnlab.config.image_changes import augmentations
@@ -141,6 +139,7 @@ def show(
     from cnnlab.data.contact_sheet import contact_sheet
     from cnnlab.data.dataset import open_source, preview_spec
     from cnnlab.errors import UsageError
+    from cnnlab.render.plots import to_png
 
     if output.suffix.lower() != ".png":
         raise UsageError(
@@ -154,7 +153,6 @@ def show(
     choices = _augmentations(augment) if chosen is None else chosen.data.augment
     with progress_reporter() as progress:
         opened = open_source(source, RunContext.of(data, callbacks=progress.callbacks()))
-    picture = BytesIO()
     image_spec = _image_spec(preview_spec(opened), chosen)
     if choices:
         from cnnlab.data.contact_sheet import augmented_sheet
@@ -163,8 +161,7 @@ def show(
         sheet = augmented_sheet(opened, image_spec, choices, seed=seed, epochs=epochs, per_class=per_class)
     else:
         sheet = contact_sheet(opened, image_spec, per_class or 8)
-    sheet.save(picture, format="PNG")
-    atomic_write(output, picture.getvalue(), next_step="choose another file with --output")
+    atomic_write(output, to_png(sheet), next_step="choose another file with --output")
     if json:
         calls = [str(augmentations.to_call(choice, defaults=True)) for choice in choices]
         show_json({"file": str(output), "classes": opened.classes, "augment": calls})
