@@ -117,9 +117,9 @@ class LoadedModel:
         log(f"{limit:,} of the {len(loader):,} images of the {split} split, evenly spaced")
         return loader.subset(limit)
 
-    def split_indices(self, split: Split, limit: int | None = None) -> Indices:
+    def split_indices(self, split: str, limit: int | None = None) -> Indices:
         """The indices of the images that `open_split` loads, in its order."""
-        return evenly_spaced_indices(self._open_dataset().num_images(split), limit)
+        return evenly_spaced_indices(self._open_dataset().num_images(cast(Split, split)), limit)
 
     def _image_from_file(self, image: str | Path | None) -> InputImage:
         pixels, name = generated_image(self.image_spec) if image is None else load_image(Path(image), self.image_spec)

@@ -177,15 +177,6 @@ def test_without_its_data_a_run_has_figures_but_no_pictures_of_images(own: RunFo
     assert found.missing_images_reason in found.document().notes[0]
 
 
-def test_other_images_than_those_of_the_predictions_are_not_shown(own: RunFolder) -> None:
-    predictions = own.predictions("validation")
-    rewritten(own, predictions.logits, predictions.labels[::-1].copy())
-    assert (
-        inspect_mistakes(own.path, device="cpu").missing_images_reason
-        == "the images are not those of the kept predictions"
-    )
-
-
 def test_a_temperature_is_fitted_on_validation_and_judged_elsewhere(own: RunFolder) -> None:
     numbers = np.random.default_rng(0)
     parts = {}
@@ -256,13 +247,6 @@ def test_a_part_without_predictions_is_told(own: RunFolder) -> None:
     (own.path / "result.json").unlink()
     with pytest.raises(RunError, match=r"(?s)this run has not finished.*--resume"):
         inspect_mistakes(own.path)
-
-
-@pytest.mark.parametrize("shape", [(9, 4), (8, 3), (9,)])
-def test_predictions_of_another_shape_are_told(own: RunFolder, shape: tuple[int, ...]) -> None:
-    rewritten(own, np.zeros(shape))
-    with pytest.raises(RunError, match=r"predictions-validation\.npz: these predictions do not fit this run's classes"):
-        inspect_mistakes(own.path, images=False)
 
 
 def test_the_network_is_not_touched(

@@ -223,9 +223,6 @@ def _predictions(folder: RunFolder, split: str) -> Predictions:
             allowed=comma_separated(kept_splits) or "none: " + (result.message or "no split was evaluated"),
             next_step="take another split, or train it again with --set train.predictions=all",
         )
-    if predictions.logits.shape != (len(predictions.labels), len(folder.data().classes)):
-        file = str(folder.path / f"predictions-{split}.npz")
-        raise RunError("these predictions do not fit this run's classes", where=file, next_step="train it again")
     return predictions
 
 
@@ -254,8 +251,6 @@ def _load_images(
     """The pixels of these images by index, and the embedding of the split; the split is opened once for both."""
     model = load_target(folder, None, context)
     loader = model.open_split(split, LEDGER_PURPOSE)
-    if not np.array_equal(loader.labels, table.labels):
-        raise RunError("the images are not those of the kept predictions")
     layer = last_layer(model.network, model.layers)
     embedding = None if layer is None else embed_images(model.network, layer, loader, table.predicted)
     return {index: np.array(loader.pixels[index]) for index in indices.tolist()}, embedding

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AliasChoices, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from cnnlab.records import Record
 from cnnlab.render.result import Result
@@ -16,11 +15,6 @@ from cnnlab.stats.calibration import CalibrationMetrics, Temperature
 from cnnlab.stats.per_class import ClassMetrics, ConfusedPair, Proportion
 
 Pixels = npt.NDArray[np.uint8]
-
-
-def _json_name(field: str, name: str) -> Any:
-    """A field that has another name in JSON."""
-    return Field(validation_alias=AliasChoices(field, name), serialization_alias=name)
 
 
 class ImagePrediction(Record):
@@ -85,15 +79,15 @@ class PCAEmbedding(Record):
         points: not in JSON.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
 
     layer: str
-    num_images: Annotated[int, _json_name("num_images", "images")]
-    num_features: Annotated[int, _json_name("num_features", "size")]
-    is_averaged: Annotated[bool, _json_name("is_averaged", "averaged")]
-    explained_variance: Annotated[tuple[float, float], _json_name("explained_variance", "shares")]
-    centroid_accuracy: Annotated[float, _json_name("centroid_accuracy", "apart")]
-    centroid_accuracy_on_map: Annotated[float, _json_name("centroid_accuracy_on_map", "apart_on_map")]
+    num_images: int = Field(alias="images")
+    num_features: int = Field(alias="size")
+    is_averaged: bool = Field(alias="averaged")
+    explained_variance: tuple[float, float] = Field(alias="shares")
+    centroid_accuracy: float = Field(alias="apart")
+    centroid_accuracy_on_map: float = Field(alias="apart_on_map")
     points: EmbeddingPoints | None = Field(default=None, exclude=True, repr=False)
 
 
@@ -115,26 +109,26 @@ class Mistakes(Result):
         pixels: of the listed images, uint8 C×H×W, by their index in the split; not in JSON.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
 
     run: str
     split: str
     classes: tuple[str, ...]
-    num_images: Annotated[int, _json_name("num_images", "images")]
-    num_correct: Annotated[int, _json_name("num_correct", "right")]
-    num_unpredicted: Annotated[int, _json_name("num_unpredicted", "unnamed")]
+    num_images: int = Field(alias="images")
+    num_correct: int = Field(alias="right")
+    num_unpredicted: int = Field(alias="unnamed")
     accuracy: Proportion
     confusion: tuple[tuple[int, ...], ...]
-    class_metrics: Annotated[tuple[ClassMetrics, ...], _json_name("class_metrics", "per_class")]
+    class_metrics: tuple[ClassMetrics, ...] = Field(alias="per_class")
     pairs: tuple[ConfusedPair, ...]
     calibration: Calibration | None
-    confident_errors: Annotated[tuple[ImagePrediction, ...], _json_name("confident_errors", "mistakes")]
+    confident_errors: tuple[ImagePrediction, ...] = Field(alias="mistakes")
     num_candidates: int
-    uncertain_correct: Annotated[tuple[ImagePrediction, ...], _json_name("uncertain_correct", "unsure")]
+    uncertain_correct: tuple[ImagePrediction, ...] = Field(alias="unsure")
     pair: tuple[str, str] | None = None
     per_pair: int | None = None
-    embedding: Annotated[PCAEmbedding | None, _json_name("embedding", "map")]
-    missing_images_reason: Annotated[str, _json_name("missing_images_reason", "without_images")]
+    embedding: PCAEmbedding | None = Field(alias="map")
+    missing_images_reason: str = Field(alias="without_images")
     pixels: Mapping[int, Pixels] = Field(default_factory=dict, exclude=True, repr=False)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, isfinite
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -142,10 +143,10 @@ def _draw_single(axes: Axes, shifted: ShiftResult, single: Sequence[ShiftRow]) -
 def _bars(accuracies: Sequence[float], intervals: Sequence[tuple[float, float]]) -> npt.NDArray[np.float64]:
     """The lengths of error bars, 2×N."""
     centres = np.array(accuracies)[:, None]
-    return np.abs(np.array(intervals) - centres).T
+    return np.asarray(np.abs(np.array(intervals) - centres).T)
 
 
-def _style(number: int, group: ShiftedGroup) -> dict[str, object]:
+def _style(number: int, group: ShiftedGroup) -> dict[str, Any]:
     over = "" if group.n == 1 else f", mean of {pluralize(group.n, 'network')}"
     return {
         "color": COLOURS[HUES[number % len(HUES)]],
