@@ -93,7 +93,9 @@ def examples_figure(shifted: ShiftResult, example: npt.NDArray[np.uint8]) -> Fig
 
 
 def _limits(groups: Sequence[ShiftedGroup]) -> tuple[float, float]:
-    accuracies = [value for group in groups for each in (group, *group.rows) for value in _interval(each)]
+    intervals = [_interval(group) for group in groups]
+    intervals += [_interval(row) for group in groups for row in group.rows]
+    accuracies = [value for interval in intervals for value in interval]
     return max(-0.02, min(accuracies) - 0.03), min(1.02, max(accuracies) + 0.03)
 
 
