@@ -52,9 +52,8 @@ def test_a_name_for_several_strengths_is_no_one_shift(text: str) -> None:
         ("jpeg(10)", "jpeg 10", 10),
         ("translation(pixels=3)", "translation 3 px", 3),
         ("invert", "invert", 1),
-        ("drawn([brightness(0.5)])", "drawn brightness 0.5", 0.5),
-        ("drawn([translation])", "drawn translation 0.1", 0.1),
-        ("drawn([crop(4), flip])", "drawn crop, flip 4, 0.5", 1),
+        ("drawn([brightness(0.5)])", "drawn brightness(0.5)", 1),
+        ("drawn([crop(2), flip])", "drawn crop(padding=2), flip", 1),
     ],
 )
 def test_a_call_has_a_title_and_comes_back(text: str, title: str, strength: float) -> None:

@@ -8,14 +8,13 @@ published ColorJitter(brightness=.5), with a factor from 0.5 to 1.5, is drawn([b
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from cnnlab.config.image_changes import MAX_PIXELS, Augmentations, FixedStrength, Pixels, augmentations
-from cnnlab.errors import Problem, SpecError
+from cnnlab.config.image_changes import MAX_PIXELS, Augmentations, FixedStrength, Pixels, augmentations, read_each
+from cnnlab.errors import SpecError
 from cnnlab.grammar.calls import Call, parse_call
 from cnnlab.grammar.registry import Choice, Registry
 
@@ -114,20 +113,9 @@ class AugmentationCorruption(Corruption):
     body: Augmentations
 
     @property
-    def strength(self) -> float:
-        """The first number of its one augmentation; 1 for several, and for one without a number."""
-        number = _first_number(self.body[0]) if len(self.body) == 1 else None
-        return 1.0 if number is None else number
-
-    @property
     def name(self) -> str:
-        """`drawn` with the names of its augmentations."""
-        return f"drawn {', '.join(choice.kind for choice in self.body)}"
-
-    @property
-    def strength_text(self) -> str:
-        """The first number of each of its augmentations that has one."""
-        return ", ".join(f"{number:g}" for number in map(_first_number, self.body) if number is not None)
+        """`drawn` with its augmentations: `drawn brightness(0.5)`."""
+        return f"drawn {', '.join(str(choice.as_call()) for choice in self.body)}"
 
 
 def default_corruptions(height: int, width: int, channels: int, names: Iterable[str] = ()) -> tuple[Any, ...]:
@@ -163,19 +151,15 @@ def read_corruptions(
     Raises:
         SpecError: unknown names, or strengths that are not allowed; all problems together.
     """
-    choices: list[Any] = []
-    problems: list[Problem] = []
-    for number, text in enumerate(texts):
-        try:
-            call = text if isinstance(text, Call) else parse_call(text)
-            # `drawn` needs arguments.
-            bare = not call.positional and not call.named and call.name in corruptions.kinds and call.name != "drawn"
-            choices += default_corruptions(height, width, channels, [call.name]) if bare else [corruptions.read(call)]
-        except SpecError as error:
-            problems += [problem.with_prefix(f"[{number}]") for problem in error.problems]
-    if problems:
-        raise SpecError.from_problems(problems)
-    return tuple(dict.fromkeys(choices))
+
+    def read(text: Any) -> tuple[Any, ...]:
+        call = text if isinstance(text, Call) else parse_call(text)
+        # `drawn` needs arguments.
+        if call.positional or call.named or call.name not in corruptions.kinds or call.name == "drawn":
+            return (corruptions.read(call),)
+        return default_corruptions(height, width, channels, [call.name])
+
+    return tuple(dict.fromkeys(choice for choices in read_each(texts, read) for choice in choices))
 
 
 def read_corruption(text: Any) -> Any:
@@ -189,12 +173,6 @@ def read_corruption(text: Any) -> Any:
         what = f"this stands for {len(choices)} strengths, and one is meant"
         raise SpecError(what, received=str(text), allowed="one strength", next_step=f"write {choices[0].as_call()}")
     return choices[0]
-
-
-def _first_number(choice: Any) -> float | None:
-    values = [getattr(choice, field.name) for field in dataclasses.fields(choice)]
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    return float(numbers[0]) if numbers else None
 
 
 def _scale_strength(strength: float, fixed: FixedStrength, side: int) -> float:

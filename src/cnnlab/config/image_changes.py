@@ -7,9 +7,9 @@ how it is used at one strength for all images (`fixed`), which makes it a corrup
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator, Field
 
@@ -18,6 +18,8 @@ from cnnlab.grammar.arguments import Border, Count, Positive, Probability
 from cnnlab.grammar.calls import Call, parse_call
 from cnnlab.grammar.registry import Choice, Registry
 from cnnlab.grammar.validation_errors import format_received, value_error
+
+T = TypeVar("T")
 
 augmentations: Registry[Any] = Registry("augmentation")
 mixing: Registry[Any] = Registry("mixture")
@@ -35,17 +37,31 @@ def read_augmentations(value: Any) -> tuple[Any, ...]:
             received=format_received(value),
             allowed="[crop(4), flip, …], not empty; of several, maybe(1, [crop(4), flip])",
         )
-    choices: list[Any] = []
+
+    def read(item: Any) -> Any:
+        if type(item) in augmentations.kinds.values():
+            return item
+        return augmentations.read(item if isinstance(item, Call) else parse_call(item))
+
+    return tuple(read_each(value, read))
+
+
+def read_each(values: Iterable[Any], read: Callable[[Any], T]) -> list[T]:
+    """Read each of several values.
+
+    Raises:
+        SpecError: with the problems of all of them.
+    """
+    results: list[T] = []
     problems: list[Problem] = []
-    for index, item in enumerate(value):
+    for index, value in enumerate(values):
         try:
-            known = type(item) in augmentations.kinds.values()
-            choices.append(item if known else augmentations.read(item if isinstance(item, Call) else parse_call(item)))
+            results.append(read(value))
         except SpecError as error:
             problems += [problem.with_prefix(f"[{index}]") for problem in error.problems]
     if problems:
         raise SpecError.from_problems(problems)
-    return tuple(choices)
+    return results
 
 
 def horizontal_flips(augmentations: Iterable[Any]) -> list[Any]:

@@ -100,20 +100,6 @@ def test_pictures_hold_hostile_names_and_every_number_of_groups(name: str) -> No
             assert "<script" not in to_svg(plate.figure, "x", plate.description, standalone=True)
 
 
-def test_two_draws_of_one_kind_keep_their_own_figures() -> None:
-    calls = {
-        "drawn([brightness(0.5), contrast(0.5)])": (0.2, WORSE),
-        "drawn([brightness(0.1), contrast(0.1)])": (0.6, WORSE),
-    }
-    found = shifted((group(calls),))
-    assert [row.title for row in found.groups[0].rows] == [
-        "drawn brightness, contrast 0.5, 0.5",
-        "drawn brightness, contrast 0.1, 0.1",
-    ]
-    (axes,) = found.figures()["curves"].figure.axes
-    assert [sorted(line.get_ydata()) for line in axes.lines] == [[0.2, 0.6, 0.7]]
-
-
 def test_the_image_as_it_is_has_its_place_between_weaker_and_stronger() -> None:
     found = shifted((group({"contrast(0.5)": (0.5, WORSE), "contrast(1.5)": (0.6, WORSE)}),))
     (axes,) = found.figures()["curves"].figure.axes
