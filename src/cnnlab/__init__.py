@@ -17,42 +17,58 @@ from typing import TYPE_CHECKING, Any
 from cnnlab.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from cnnlab.api.compare import compare, compare_studies
-    from cnnlab.api.describe import describe
-    from cnnlab.api.lr_finder import lr_range
-    from cnnlab.api.recompute import recompute
-    from cnnlab.api.report import write_report
-    from cnnlab.api.shift import shift
-    from cnnlab.api.study import plan_study, run_study
-    from cnnlab.api.train import open_test, resume, train
-    from cnnlab.api.tune import tune
-    from cnnlab.api.verify import verify
-    from cnnlab.architecture.receptive_field.compute import receptive_field
-    from cnnlab.config.claims import Claim
-    from cnnlab.config.model import Model
-    from cnnlab.config.recipe import Data, Recipe, Train, Warnings
-    from cnnlab.config.search import Search
-    from cnnlab.config.study import Study
-    from cnnlab.context import Callbacks
-    from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
-    from cnnlab.export.predict import predict
-    from cnnlab.interpret.activations.feature_maps import inspect_activations
-    from cnnlab.interpret.activations.patches import inspect_patches
-    from cnnlab.interpret.activations.units import inspect_units
-    from cnnlab.interpret.attribution.compute import inspect_attribution
-    from cnnlab.interpret.hooks import activations
-    from cnnlab.interpret.loaded_model import load_model
-    from cnnlab.interpret.mistakes.compute import inspect_mistakes
-    from cnnlab.interpret.receptive_field.effective import effective_field
-    from cnnlab.interpret.translation.compute import translation_sensitivity
-    from cnnlab.interpret.weights.compute import inspect_weights
-    from cnnlab.models.build import build
-    from cnnlab.models.tracing.trace import network_table
-    from cnnlab.reports.architecture.result import Description
-    from cnnlab.storage.run_folder import RunFolder
-    from cnnlab.theory.convolution_by_hand.compute import convolve
-    from cnnlab.theory.size_arithmetic.compute import solve_kernel, solve_output, solve_padding, solve_stride
+    from cnnlab.api.compare import compare as compare
+    from cnnlab.api.compare import compare_studies as compare_studies
+    from cnnlab.api.describe import describe as describe
+    from cnnlab.api.lr_finder import lr_range as lr_range
+    from cnnlab.api.recompute import recompute as recompute
+    from cnnlab.api.report import write_report as write_report
+    from cnnlab.api.shift import shift as shift
+    from cnnlab.api.study import plan_study as plan_study
+    from cnnlab.api.study import run_study as run_study
+    from cnnlab.api.train import open_test as open_test
+    from cnnlab.api.train import resume as resume
+    from cnnlab.api.train import train as train
+    from cnnlab.api.tune import tune as tune
+    from cnnlab.api.verify import verify as verify
+    from cnnlab.architecture.receptive_field.compute import receptive_field as receptive_field
+    from cnnlab.config.claims import Claim as Claim
+    from cnnlab.config.model import Model as Model
+    from cnnlab.config.recipe import Data as Data
+    from cnnlab.config.recipe import Recipe as Recipe
+    from cnnlab.config.recipe import Train as Train
+    from cnnlab.config.recipe import Warnings as Warnings
+    from cnnlab.config.search import Search as Search
+    from cnnlab.config.study import Study as Study
+    from cnnlab.context import Callbacks as Callbacks
+    from cnnlab.errors import CnnlabError as CnnlabError
+    from cnnlab.errors import DownloadError as DownloadError
+    from cnnlab.errors import RunError as RunError
+    from cnnlab.errors import SourceError as SourceError
+    from cnnlab.errors import SpecError as SpecError
+    from cnnlab.errors import UsageError as UsageError
+    from cnnlab.export.predict import predict as predict
+    from cnnlab.interpret.activations.feature_maps import inspect_activations as inspect_activations
+    from cnnlab.interpret.activations.patches import inspect_patches as inspect_patches
+    from cnnlab.interpret.activations.units import inspect_units as inspect_units
+    from cnnlab.interpret.attribution.compute import inspect_attribution as inspect_attribution
+    from cnnlab.interpret.hooks import activations as activations
+    from cnnlab.interpret.loaded_model import load_model as load_model
+    from cnnlab.interpret.mistakes.compute import inspect_mistakes as inspect_mistakes
+    from cnnlab.interpret.receptive_field.effective import effective_field as effective_field
+    from cnnlab.interpret.translation.compute import translation_sensitivity as translation_sensitivity
+    from cnnlab.interpret.weights.compute import inspect_weights as inspect_weights
+    from cnnlab.models.build import build as build
+    from cnnlab.models.tracing.trace import network_table as network_table
+    from cnnlab.reports.architecture.result import Description as Description
+    from cnnlab.storage.run_folder import RunFolder as RunFolder
+    from cnnlab.theory.convolution_by_hand.compute import convolve as convolve
+    from cnnlab.theory.size_arithmetic.compute import solve_kernel as solve_kernel
+    from cnnlab.theory.size_arithmetic.compute import solve_output as solve_output
+    from cnnlab.theory.size_arithmetic.compute import solve_padding as solve_padding
+    from cnnlab.theory.size_arithmetic.compute import solve_stride as solve_stride
 
+# Each public name and the module that it is in.
 _HOMES = {
     "Callbacks": "cnnlab.context",
     "Claim": "cnnlab.config.claims",
@@ -106,58 +122,7 @@ _HOMES = {
     "write_report": "cnnlab.api.report",
 }
 
-__all__ = [
-    "Callbacks",
-    "Claim",
-    "CnnlabError",
-    "Data",
-    "Description",
-    "DownloadError",
-    "Model",
-    "Recipe",
-    "RunError",
-    "RunFolder",
-    "Search",
-    "SourceError",
-    "SpecError",
-    "Study",
-    "Train",
-    "UsageError",
-    "Warnings",
-    "activations",
-    "build",
-    "compare",
-    "compare_studies",
-    "convolve",
-    "describe",
-    "effective_field",
-    "inspect_activations",
-    "inspect_attribution",
-    "inspect_mistakes",
-    "inspect_patches",
-    "inspect_units",
-    "inspect_weights",
-    "load_model",
-    "lr_range",
-    "network_table",
-    "open_test",
-    "plan_study",
-    "predict",
-    "receptive_field",
-    "recompute",
-    "resume",
-    "run_study",
-    "shift",
-    "solve_kernel",
-    "solve_output",
-    "solve_padding",
-    "solve_stride",
-    "train",
-    "translation_sensitivity",
-    "tune",
-    "verify",
-    "write_report",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -11,16 +10,6 @@ from cnnlab.errors import RunError
 
 # Most files belong to a run.
 _NEXT_STEP = "free some space, or choose another folder with --runs"
-# Some file systems can't sync a folder, and a writable folder need not be readable. A failing disk gives EIO.
-_IGNORED_FSYNC_ERRNOS = {
-    errno.EINVAL,
-    errno.ENOTSUP,
-    errno.EOPNOTSUPP,
-    errno.ENOSYS,
-    errno.EBADF,
-    errno.EACCES,
-    errno.EPERM,
-}
 
 
 def atomic_write(path: Path, content: bytes, next_step: str = _NEXT_STEP) -> None:
@@ -67,21 +56,14 @@ def append_line(path: Path, text: str) -> None:
 
 
 def _write_error(path: Path, error: OSError, next_step: str = _NEXT_STEP) -> RunError:
-    return RunError(
-        f"this file can't be written: {error.strerror}",
-        where=str(path),
-        next_step=next_step,
-    )
+    return RunError(f"this file can't be written: {error.strerror}", where=str(path), next_step=next_step)
 
 
 def _fsync_folder(path: Path) -> None:
-    """Sync a folder's entries to disk where the file system supports it."""
-    try:
+    """Sync a folder's entries to disk where the file system supports it; a folder need not be readable."""
+    with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
-    except OSError as error:
-        if error.errno not in _IGNORED_FSYNC_ERRNOS:
-            raise

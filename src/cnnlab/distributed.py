@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -82,9 +82,9 @@ class ProcessGroup:
         sizes = [share.stop - share.start for share in shares]
         own = rows.new_zeros(max(sizes), *rows.shape[1:])  # tensors that are gathered must have equal sizes
         own[: len(rows)] = rows
-        found = [torch.empty_like(own) for _ in sizes]
-        dist.all_gather(found, own)
-        return torch.cat([part[:size] for part, size in zip(found, sizes, strict=True)])
+        gathered = [torch.empty_like(own) for _ in sizes]
+        dist.all_gather(gathered, own)
+        return torch.cat([shard[:size] for shard, size in zip(gathered, sizes, strict=True)])
 
     def broadcast(self, tensor: Tensor) -> Tensor:
         """Copy the main process's values to all processes, in place."""
@@ -96,21 +96,6 @@ class ProcessGroup:
 
     def broadcast_str(self, text: str) -> str:
         """Return the main process's text in every process."""
-        return self._broadcast_str_from(0, text)
-
-    def broadcast_first_str(self, text: str) -> str:
-        """Return the text of the first process that has one, in every process; "" if none has."""
-        if self.world_size == 1:
-            return text
-        import torch
-        import torch.distributed as dist
-
-        speaks = [torch.tensor(0) for _ in range(self.world_size)]
-        dist.all_gather(speaks, torch.tensor(int(bool(text))), group=_gloo_group())
-        first = next((rank for rank, one in enumerate(speaks) if int(one)), None)
-        return "" if first is None else self._broadcast_str_from(first, text)
-
-    def _broadcast_str_from(self, src: int, text: str) -> str:
         if self.world_size == 1:
             return text
         import torch
@@ -118,13 +103,13 @@ class ProcessGroup:
 
         content = list(text.encode())
         size = torch.tensor(len(content))
-        dist.broadcast(size, src=src, group=_gloo_group())
-        if not int(size):
-            return ""
-        speaks = self.rank == src
-        own = torch.tensor(content, dtype=torch.uint8) if speaks else torch.empty(int(size), dtype=torch.uint8)
-        dist.broadcast(own, src=src, group=_gloo_group())
-        return bytes(own.tolist()).decode()
+        dist.broadcast(size, src=0, group=_gloo_group())
+        received = (
+            torch.tensor(content, dtype=torch.uint8) if self.is_main else torch.empty(int(size), dtype=torch.uint8)
+        )
+        if len(received):
+            dist.broadcast(received, src=0, group=_gloo_group())
+        return bytes(received.tolist()).decode()
 
     def barrier(self) -> None:
         """Wait until all processes get here."""
@@ -221,31 +206,19 @@ def _gloo_group() -> Any:
 
 
 def _cgroup_memory_limits() -> Iterator[int]:
-    """Yield the memory limits in bytes of this process's control groups and their parents; only Linux has any.
+    """Yield the memory limits in bytes of this process's control group and its parents; only Linux has any.
 
-    Source: the kernel's admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst. "max", or a number larger than any memory,
-    is no limit. In a container the path may be the host's, of which only the top is readable.
+    Source: the kernel's admin-guide/cgroup-v2.rst. In a container the path may be the host's, of which only the top is
+    readable.
     """
-    try:
+    with suppress(OSError):
         lines = (PROC_SELF / "cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            top, name = CGROUP_ROOT, "memory.max"
-        elif "memory" in controllers.split(","):
-            top, name = CGROUP_ROOT / "memory", "memory.limit_in_bytes"
-        else:
-            continue
-        group = PurePosixPath(path.lstrip("/"))
-        for folder in (group, *group.parents):
-            try:
-                text = (top / folder / name).read_text().strip()
-            except OSError:
-                continue
-            if text.isdecimal():
-                yield int(text)
+        own = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
+        for group in [folder for path in own for folder in (PurePosixPath(path), *PurePosixPath(path).parents)]:
+            with suppress(OSError):
+                limit = (CGROUP_ROOT / group / "memory.max").read_text().strip()
+                if limit.isdecimal():  # else "max"
+                    yield int(limit)
 
 
 def _env_int(name: str) -> int:

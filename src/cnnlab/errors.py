@@ -54,9 +54,9 @@ class CnnlabError(Exception):
     @classmethod
     def from_problems(cls, problems: Iterable[Problem]) -> Self:
         """Return one error that reports several problems; there must be at least one."""
-        found = tuple(problems)
-        error = cls(found[0])
-        error.problems = found
+        every = tuple(problems)
+        error = cls(every[0])
+        error.problems = every
         return error
 
     def __str__(self) -> str:
@@ -89,9 +89,9 @@ class RunError(CnnlabError):
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return a hint with the closest of `names` ("did you mean 'conv'?"), or "" if none is close."""
-    written = {known.lower(): known for known in names}
-    found = difflib.get_close_matches(name.lower(), written, n=1, cutoff=0.6)
-    return f"did you mean '{written[found[0]]}'?" if found else ""
+    spellings = {known.lower(): known for known in names}
+    nearest = difflib.get_close_matches(name.lower(), spellings, n=1, cutoff=0.6)
+    return f"did you mean '{spellings[nearest[0]]}'?" if nearest else ""
 
 
 def comma_separated(names: Sequence[str] | Iterable[str]) -> str:

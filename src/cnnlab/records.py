@@ -36,9 +36,9 @@ SafeFilename: TypeAlias = Annotated[str, AfterValidator(_check_safe_filename)]
 
 def first_validation_error(error: ValidationError) -> str:
     """Return the first problem of a record and the field that it is in."""
-    found = error.errors(include_url=False)[0]
-    place = ".".join(map(str, found["loc"]))
-    return f"{place}: {found['msg']}" if place else found["msg"]
+    first = error.errors(include_url=False)[0]
+    field = ".".join(map(str, first["loc"]))
+    return f"{field}: {first['msg']}" if field else first["msg"]
 
 
 def also_read_as(*names: str) -> Any:

@@ -61,7 +61,7 @@ def choose_cache_plan(
 ) -> CachePlan | None:
     """Decide how the features of the frozen part are computed; None where nothing is frozen.
 
-    Of two machines one may have the room, and the other not: what one process refuses, none does.
+    The main process decides for all, since machines may differ in their room for features.
 
     Args:
         images: on which the split of the network is tried, N×C×H×W, normalised; None: the first of the data.
@@ -75,11 +75,9 @@ def choose_cache_plan(
         pixels, labels = dataset.pixels("train")[:PROBE_IMAGES], dataset.labels("train")[:PROBE_IMAGES]
         images, _ = next(ImageLoader(pixels, labels, dataset.mean, dataset.std, device).eval_batches(PROBE_IMAGES))
     counts = dataset.num_images("train"), dataset.num_images("validation")
-    try:
-        cache_plan = plan_feature_cache(recipe, network, images, counts, resuming=previous is not None)
-    except OSError as failed:  # the free space of the disk could not be read
-        cache_plan = CachePlan(reason=f"the room for features is not known: {failed.strerror}")
-    refusal = process_group.broadcast_first_str("" if cache_plan.model_split is not None else cache_plan.reason)
+    resuming = previous is not None or not process_group.is_main
+    cache_plan = plan_feature_cache(recipe, network, images, counts, resuming=resuming)
+    refusal = process_group.broadcast_str("" if cache_plan.model_split is not None else cache_plan.reason)
     return CachePlan(reason=refusal) if refusal else cache_plan
 
 
