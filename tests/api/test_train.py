@@ -155,7 +155,7 @@ def broken_start(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (junk_picture, "PATH/example.png: the example image can't be read"),
+        (junk_picture, "PATH/example.png: the example image can't be used"),
         (other_size, "PATH/example.png: the example image does not belong to"),
         (other_channels, "PATH/example.png: the example image does not belong to"),
         (no_class, "PATH/example.png: the example image does not belong to"),

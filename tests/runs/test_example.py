@@ -41,7 +41,7 @@ def test_the_first_image_of_the_validation_part_is_kept_as_the_network_has_it(
 def test_a_damaged_one_is_told_and_a_run_without_one_has_none(finished: RunFolder, own: RunFolder) -> None:
     assert finished.example() is not None
     (own.path / "example.png").write_bytes(b"no picture")
-    with pytest.raises(RunError, match=r"example\.png: the example image can't be read"):
+    with pytest.raises(RunError, match=r"example\.png: the example image can't be used"):
         own.example()
     (own.path / "example.png").unlink()
     assert own.example() is None

@@ -291,17 +291,3 @@ def test_the_whole_epochs_that_are_kept_are_counted(setup: Callable[..., Any], t
     assert completed_epochs(tmp_path) == 0
     cut_after(setup(epochs=3), 2, tmp_path)
     assert completed_epochs(tmp_path) == 2
-
-
-def test_a_state_kept_beside_a_damaged_pointer_takes_no_later_one_away(
-    setup: Callable[..., Any], tmp_path: Path
-) -> None:
-    made = setup()
-    made.fit()
-    save_weights(tmp_path, made.training, made.training.selected_epoch)
-    pointer = (tmp_path / "best.json").read_bytes()
-    (tmp_path / "best.json").write_text("{")
-    save_training_state(tmp_path, made.training)
-    (tmp_path / "best.json").write_bytes(pointer)
-    restore_training_state(tmp_path, setup().training, never)
-    assert load_weights(tmp_path, "best", never)[1].epoch == made.training.selected_epoch

@@ -95,9 +95,9 @@ def load_network_state(network: torch.nn.Module, tensors: Mapping[str, Tensor], 
     """
     own = network.state_dict()
     for name in [*own, *tensors]:
-        here, there = own.get(name), tensors.get(name)
-        if here is None or there is None or here.shape != there.shape:
-            shapes = f"{_shape_text(there)} in the file and {_shape_text(here)} in the network"
+        expected, stored = own.get(name), tensors.get(name)
+        if expected is None or stored is None or expected.shape != stored.shape:
+            shapes = f"{_shape_text(stored)} in the file and {_shape_text(expected)} in the network"
             raise RunError(
                 f"these weights are of another network: '{name}' is {shapes}",
                 where=where,
@@ -115,7 +115,7 @@ def save_checkpoint(
     newest = saved.model_copy(update={"file": file, "sha256": hashlib.sha256(content).hexdigest()})
     older = read_index_or_none(folder, kind)
     # A resumed training reaches the same step again; that file is not the one before itself.
-    others = [kept for kept in (older.newest, older.before) if kept and kept.file != file] if older else []
+    others = [each for each in (older.newest, older.before) if each and each.file != file] if older else []
     before = others[0] if others else None
     atomic_write(folder / file, content)
     atomic_write(folder / f"{kind}.json", CheckpointIndex(newest=newest, before=before).to_json(indent=2).encode())
@@ -131,19 +131,18 @@ def delete_unreferenced(folder: Path) -> None:
         best, last = _read_index(folder, "best"), _read_index(folder, "last")
     except RunError:
         return
-    states = [saved for saved in (last.newest, last.before) if saved] if last else []
-    named = {file for index in (best, last) for file in _referenced_files(index)}
-    named |= {file for saved in states if saved.progress for file in _referenced_files(saved.progress.best)}
-    for kind in ("best", "last"):
-        for path in folder.glob(f"{kind}-*.safetensors"):
-            if path.name not in named:
-                path.unlink(missing_ok=True)
-        for path in folder.glob(f".{kind}-*.tmp"):
+    checkpoints = [*_saved_in(best), *_saved_in(last)]
+    for saved in _saved_in(last):
+        checkpoints += _saved_in(saved.progress.best if saved.progress else None)
+    referenced = {saved.file for saved in checkpoints}
+    unreferenced = [path for path in folder.glob("*.safetensors") if path.name not in referenced]
+    for path in (*unreferenced, *folder.glob(".*.safetensors.*.tmp")):
+        if path.name.lstrip(".").startswith(("best-", "last-")):
             path.unlink(missing_ok=True)
 
 
-def _referenced_files(index: CheckpointIndex | None) -> list[str]:
-    return [saved.file for saved in (index.newest, index.before) if saved] if index else []
+def _saved_in(index: CheckpointIndex | None) -> list[CheckpointFile]:
+    return [saved for saved in (index.newest, index.before) if saved] if index else []
 
 
 def write_best_index(folder: Path, best: CheckpointIndex | None) -> None:
@@ -181,8 +180,8 @@ def load_checkpoint(
     if index is None:
         raise RunError(f"this run has no '{kind}' checkpoint", where=str(folder), next_step="train it again")
     damage: list[str] = []
-    for saved in (index.newest, index.before):
-        if saved is None or epoch not in (None, saved.epoch):
+    for saved in _saved_in(index):
+        if epoch not in (None, saved.epoch):
             continue
         try:
             content = (folder / saved.file).read_bytes()

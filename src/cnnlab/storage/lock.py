@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 from cnnlab.errors import RunError
-
-# The errors of file systems without locks: some network ones, and those that are mounted without a lock service.
-NO_LOCK_ERRNOS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class LockedError(RunError):
@@ -30,36 +25,21 @@ def locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
         LockedError: another process holds it; its process id is given.
         RunError: the folder can't be written to.
     """
-    with _open_lock_file(folder / "lock") as file:
+    try:
+        file = (folder / "lock").open("a+")
+    except OSError as error:
+        what, step = f"this run can't be written to: {error.strerror}", "make its folder writable, or copy the run"
+        raise RunError(what, where=str(folder), next_step=step) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise LockedError(
-                f"process {file.read().strip()} is working in this run",
-                where=str(folder),
-                next_step="wait for it to end",
-            ) from None
-        except OSError as error:
-            if error.errno not in NO_LOCK_ERRNOS:
-                raise _unwritable_error(folder, error) from None
+            what = f"process {file.read().strip()} is working in this run"
+            raise LockedError(what, where=str(folder), next_step="wait for it to end") from None
+        except OSError as error:  # some network file systems have no locks
             log(f"{folder} can't be locked ({error.strerror}): make sure that no other process writes to this run")
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-def _open_lock_file(path: Path) -> TextIO:
-    try:
-        return path.open("a+")
-    except OSError as error:
-        raise _unwritable_error(path.parent, error) from None
-
-
-def _unwritable_error(folder: Path, error: OSError) -> RunError:
-    return RunError(
-        f"this run can't be written to: {error.strerror}",
-        where=str(folder),
-        next_step="make its folder writable, or copy it to one that is",
-    )

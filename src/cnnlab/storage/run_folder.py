@@ -22,8 +22,10 @@ lock                 held by the process that writes to the folder
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -104,7 +106,7 @@ class RunFolder:
         """
         path = Path(path)
         if not (path / "recipe.toml").is_file():
-            near = [str(found.path) for found in list_runs(path.parent)] if path.parent.is_dir() else []
+            near = [str(run.path) for run in list_runs(path.parent)] if path.parent.is_dir() else []
             hint = did_you_mean(str(path), near) or "'cnnlab runs' lists the runs"
             raise RunError("there is no run here", where=str(path), next_step=hint)
         return cls(path.resolve())
@@ -189,21 +191,19 @@ class RunFolder:
         if not path.exists() or not (self.path / "example.json").exists():
             return None
         about, data = self._record("example.json", ExampleRecord), self.data()
-        spec, step = data.preprocessing, "name an image with --image"
-        expected = ("L" if spec.channels == 1 else "RGB", spec.width, spec.height)
+        spec = data.preprocessing
         try:
             with Image.open(io.BytesIO(path.read_bytes())) as image:
                 # Checked before its pixels are read, of which a file from elsewhere may hold very many.
-                found = (image.mode, *image.size)
-                pixels = np.asarray(image) if found == expected else None
+                if (len(image.getbands()), image.height, image.width) != (spec.channels, spec.height, spec.width):
+                    raise ValueError(f"it has {image.mode} pixels, {image.width}×{image.height}")
+                pixels = np.asarray(image)
+            if about.split not in data.splits or not 0 <= about.label < len(data.classes):
+                raise ValueError(f"{about} is not of this run's data")
         # Pillow raises exceptions of many kinds for damaged bytes.
         except Exception as error:
-            raise RunError(f"the example image can't be read: {error}", where=str(path), next_step=step) from None
-        if pixels is None or about.split not in data.splits or not 0 <= about.label < len(data.classes):
-            received, allowed = ("{}, {} px wide, {} px high".format(*each) for each in (found, expected))
-            what = "the example image does not belong to this run's data"
-            received = f"{received}, {about}"
-            raise RunError(what, where=str(path), received=received, allowed=allowed, next_step=step)
+            what = f"the example image can't be used: {error}"
+            raise RunError(what, where=str(path), next_step="name an image with --image") from None
         return about, pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def write_example(self, about: ExampleRecord, pixels: npt.NDArray[np.uint8]) -> None:
@@ -215,8 +215,8 @@ class RunFolder:
 
     def truncate_after(self, epoch: float) -> None:
         """Drop the points of the learning curve after an epoch."""
-        kept = [record.to_json() + "\n" for record in self.epochs() if record.epoch <= epoch]
-        self.write("metrics.jsonl", "".join(kept))
+        lines = [record.to_json() + "\n" for record in self.epochs() if record.epoch <= epoch]
+        self.write("metrics.jsonl", "".join(lines))
 
     def write_predictions(self, split: str, predictions: Predictions) -> None:
         """Write the predictions on a split."""
@@ -260,22 +260,22 @@ def create_run(runs: Path, recipe_name: str, folder_path: Path | None = None) ->
     Raises:
         RunError: the folder can't be made, or holds a run.
     """
-    if folder_path is not None:
-        return _open_exactly(folder_path)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    base = f"{stamp}-{slug(recipe_name)}"
-    for number in range(1, 1000):
-        path = runs / (base if number == 1 else f"{base}-{number}")
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise RunError(
-                f"a run folder can't be made: {error.strerror}", where=str(runs), next_step="choose another with --runs"
-            ) from None
-        return RunFolder(path.resolve())
-    raise RunError("no free name for a run folder", where=str(runs / base))
+    base = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug(recipe_name)}"
+    if folder_path is not None and (folder_path / "recipe.toml").exists():
+        raise RunError("there is a run here already", where=str(folder_path), next_step="resume it: train --resume")
+    try:
+        if folder_path is not None:
+            folder_path.mkdir(parents=True, exist_ok=True)
+            return RunFolder(folder_path.resolve())
+        for number in itertools.count(1):
+            path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+            with suppress(FileExistsError):
+                path.mkdir(parents=True)
+                break
+    except OSError as error:
+        what, step = f"a run folder can't be made: {error.strerror}", "choose another with --runs"
+        raise RunError(what, where=str(folder_path or runs), next_step=step) from None
+    return RunFolder(path.resolve())
 
 
 def list_runs(runs: Path) -> list[RunFolder]:
@@ -286,17 +286,6 @@ def list_runs(runs: Path) -> list[RunFolder]:
 def slug(name: str) -> str:
     """A safe file name: letters, digits, '-', '_' and '.'."""
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:MAX_NAME] or "run"
-
-
-def _open_exactly(path: Path) -> RunFolder:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        step = "choose another with --runs"
-        raise RunError(f"a run folder can't be made: {error.strerror}", where=str(path), next_step=step) from None
-    if (path / "recipe.toml").exists():
-        raise RunError("there is a run here already", where=str(path), next_step="resume it: train --resume")
-    return RunFolder(path.resolve())
 
 
 def _names_by_folder(name: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,12 +23,8 @@ def record_opening(runs: Path, run: str, test_set: str, purpose: str) -> None:
 def openings(runs: Path, test_set: str) -> list[LedgerEntry]:
     """The openings of a test set, oldest first, without lines that were cut off."""
     path = runs / LEDGER
-    found = []
+    entries = []
     for line in path.read_bytes().split(b"\n") if path.exists() else []:
-        try:
-            opening = LedgerEntry.from_json(line)
-        except ValidationError:
-            continue
-        if opening.test_set == test_set:
-            found.append(opening)
-    return found
+        with suppress(ValidationError):
+            entries.append(LedgerEntry.from_json(line))
+    return [entry for entry in entries if entry.test_set == test_set]
