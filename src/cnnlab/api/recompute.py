@@ -34,18 +34,18 @@ def recompute(
         RunError: there is no run.
         UsageError: an unknown device.
     """
-    given = [Path(runs)] if isinstance(runs, str | Path) else [Path(path) for path in runs]
-    found: dict[Path, None] = {}
-    for path in given:
+    paths = [Path(runs)] if isinstance(runs, str | Path) else [Path(path) for path in runs]
+    folders: dict[Path, None] = {}
+    for path in paths:
         within = find_runs(path) or _runs_of_study(path)
         if not within:
             raise RunError("there is no run here", where=str(path), next_step="'cnnlab runs' lists the runs")
-        found |= dict.fromkeys(inner.resolve() for inner in within)
+        folders |= dict.fromkeys(inner.resolve() for inner in within)
     context, done = RunContext.of(data, device, callbacks), []
-    for number, path in enumerate(found):
-        callbacks.progress("recomputing", number, len(found), "runs")
+    for number, path in enumerate(folders):
+        callbacks.progress("recomputing", number, len(folders), "runs")
         done.append(verify_run(path, context))
-    callbacks.progress("recomputing", len(found), len(found), "runs")
+    callbacks.progress("recomputing", len(folders), len(folders), "runs")
     return VerifiedRuns(runs=tuple(done))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -62,15 +61,14 @@ class Checks:
     figures: list[VerifiedValue] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def equal(self, name: str, reported: ReportedValue, found: ReportedValue, meaning: str) -> bool:
+    def equal(self, name: str, reported: ReportedValue, recomputed: ReportedValue, meaning: str) -> bool:
         """Compare a figure that must be the same."""
-        return self._add(name, reported, found, reported == found, meaning)
+        return self._add(name, reported, recomputed, reported == recomputed, meaning)
 
-    def close(self, name: str, reported: float, found: float, tolerance: float, meaning: str) -> bool:
+    def close(self, name: str, reported: float, recomputed: float, tolerance: float, meaning: str) -> bool:
         """Compare a figure that another machine or number of threads may change in its last digits."""
-        finite = isfinite(reported) and isfinite(found)
-        holds = abs(reported - found) <= tolerance if finite else repr(reported) == repr(found)
-        return self._add(name, reported, found, holds, meaning)
+        holds = bool(np.isclose(reported, recomputed, rtol=0, atol=tolerance, equal_nan=True))
+        return self._add(name, reported, recomputed, holds, meaning)
 
     def read(self, folder: RunFolder, name: str, reader: Callable[[], T], meaning: str = UNREADABLE) -> T | None:
         """Read a file of the run; one that is missing or damaged is a figure that does not hold."""
@@ -87,12 +85,11 @@ class Checks:
         try:
             yield
         except CnnlabError as error:
-            messages = (f"{each.what} ({each.received})" if each.received else each.what for each in error.problems)
-            self._add(name, "usable", "; ".join(messages), False, meaning)
+            self._add(name, "usable", "; ".join(problem.what for problem in error.problems), False, meaning)
 
-    def _add(self, name: str, reported: ReportedValue, found: ReportedValue, holds: bool, meaning: str) -> bool:
+    def _add(self, name: str, reported: ReportedValue, recomputed: ReportedValue, holds: bool, meaning: str) -> bool:
         meaning = "" if holds else meaning
-        self.figures.append(VerifiedValue(name=name, reported=reported, found=found, holds=holds, meaning=meaning))
+        self.figures.append(VerifiedValue(name=name, reported=reported, found=recomputed, holds=holds, meaning=meaning))
         return holds
 
 
@@ -164,20 +161,20 @@ def _check_table(
     with checks.usable("layer table", "the recipe's table does not fit the data: one of the two was edited"):
         shape = (spec.channels, spec.height, spec.width)
         plan = plan_network(recipe.model, shape, len(data.classes), folder.path / BACKBONE_FOLDER)
-        found = summarize(plan.layers, recipe, parameters=plan.parameters, trainable=plan.trainable)
+        traced = summarize(plan.layers, recipe, parameters=plan.parameters, trainable=plan.trainable)
         if result is not None:
-            checks.equal("parameters", result.parameters, found.parameters, EDITED_TABLE)
+            checks.equal("parameters", result.parameters, traced.parameters, EDITED_TABLE)
         if table is None:
             return
-        checks.equal("parameters, in layers.json", table.parameters, found.parameters, EDITED_TABLE)
-        checks.equal("multiply-adds", table.macs, found.macs, EDITED_TABLE)
-        checks.equal("rows of the table", len(table.layers), len(found.layers), EDITED_TABLE)
-        rows = zip(table.layers, found.layers, strict=False)
+        checks.equal("parameters, in layers.json", table.parameters, traced.parameters, EDITED_TABLE)
+        checks.equal("multiply-adds", table.macs, traced.macs, EDITED_TABLE)
+        checks.equal("rows of the table", len(table.layers), len(traced.layers), EDITED_TABLE)
+        rows = zip(table.layers, traced.layers, strict=False)
         for stored, row in [pair for pair in rows if pair[0] != pair[1]][:MAX_ROWS]:
-            name = next(name for name in type(stored).model_fields if getattr(stored, name) != getattr(row, name))
-            checks.equal(
-                f"row {stored.name}: {name}", str(getattr(stored, name)), str(getattr(row, name)), EDITED_TABLE
-            )
+            for name in type(row).model_fields:
+                before, now = getattr(stored, name), getattr(row, name)
+                if before != now:
+                    checks.equal(f"row {stored.name}: {name}", str(before), str(now), EDITED_TABLE)
 
 
 def _open_data(
@@ -187,26 +184,26 @@ def _open_data(
     known = relocate_recipe(folder, context.data_root)
     dataset = open_dataset(known.data, recipe.train.seed, context)
     spec, stored = dataset.image_spec, data.preprocessing
-    facts: dict[str, tuple[ReportedValue, ReportedValue]] = {
-        "classes": (", ".join(data.classes), ", ".join(dataset.classes)),
-        **{
-            f"images of the {split} split": (data.splits.get(split, 0), dataset.num_images(split))
-            for split in SPLITS
-            if split in data.splits or split in dataset.splits
-        },
-        "split hash": (data.split_hash, dataset.split_hash),
-        "test set": (data.test_set, dataset.test_set_id() if "test" in dataset.splits else ""),
-        "image shape": (f"{stored.channels}×{stored.height}×{stored.width}", "×".join(map(str, spec.shape))),
-        "interpolation": (stored.interpolation, spec.interpolation),
-        "channels of the normalisation": (len(stored.mean), len(dataset.mean)),
-    }
-    holding = [checks.equal(name, reported, found, OTHER_DATA) for name, (reported, found) in facts.items()]
-    if not all(holding):
+    shape = "×".join(map(str, spec.shape))
+    test_set = dataset.test_set_id() if "test" in dataset.splits else ""
+    holds = [
+        checks.equal("classes", ", ".join(data.classes), ", ".join(dataset.classes), OTHER_DATA),
+        checks.equal("split hash", data.split_hash, dataset.split_hash, OTHER_DATA),
+        checks.equal("test set", data.test_set, test_set, OTHER_DATA),
+        checks.equal("image shape", f"{stored.channels}×{stored.height}×{stored.width}", shape, OTHER_DATA),
+        checks.equal("interpolation", stored.interpolation, spec.interpolation, OTHER_DATA),
+        checks.equal("channels of the normalisation", len(stored.mean), len(dataset.mean), OTHER_DATA),
+    ]
+    for split in SPLITS:
+        if split in data.splits or split in dataset.splits:
+            images = data.splits.get(split, 0), dataset.num_images(split)
+            holds.append(checks.equal(f"images of the {split} split", *images, OTHER_DATA))
+    if not all(holds):
         checks.notes.append("No figure of the weights was recomputed: the data here is not that of the run.")
         return None
-    for name, ours, theirs in (("mean", stored.mean, dataset.mean), ("standard deviation", stored.std, dataset.std)):
-        for channel, (reported, found) in enumerate(zip(ours, theirs, strict=True)):
-            checks.close(f"normalisation {name}, channel {channel}", reported, found, STATS_TOLERANCE, OTHER_DATA)
+    for name, before, now in (("mean", stored.mean, dataset.mean), ("standard deviation", stored.std, dataset.std)):
+        for channel, values in enumerate(zip(before, now, strict=True)):
+            checks.close(f"normalisation {name}, channel {channel}", *values, STATS_TOLERANCE, OTHER_DATA)
     return dataset
 
 
@@ -239,8 +236,8 @@ def _saved_predictions(
             checks.equal(name, f"{reported.images} images, {len(classes)} classes", shapes, UNREADABLE)
             continue
         saved[split] = predictions
-        found = compute_score(predictions.logits, predictions.labels, classes)
-        _check_score(checks, split, f", of {name}", reported, found, EXACT, OTHER_PREDICTIONS)
+        score = compute_score(predictions.logits, predictions.labels, classes)
+        _check_score(checks, split, f", of {name}", reported, score, EXACT, OTHER_PREDICTIONS)
     return saved
 
 
@@ -267,24 +264,19 @@ def _check_weights(
             tolerance = LOGITS_TOLERANCE * (1 + float(np.abs(finite).max(initial=0.0)))
             if split in saved:
                 _check_predictions(checks, split, saved[split], Predictions(labels, logits), tolerance)
-            found = compute_score(logits, labels, dataset.classes)
-            _check_score(checks, split, "", reported, found, _tolerances(found, logits, tolerance), OTHER_WEIGHTS)
+            score = compute_score(logits, labels, dataset.classes)
+            _check_score(checks, split, "", reported, score, _tolerances(score, logits, tolerance), OTHER_WEIGHTS)
 
 
-def _check_predictions(checks: Checks, split: str, saved: Predictions, found: Predictions, tolerance: float) -> None:
+def _check_predictions(checks: Checks, split: str, saved: Predictions, computed: Predictions, tolerance: float) -> None:
     """Compare saved predictions with those of the weights, image by image."""
     name = f"predictions-{split}.npz"
-    if not checks.equal(f"{name}: images", len(saved.labels), len(found.labels), OTHER_DATA):
+    if not checks.equal(f"{name}: images", len(saved.labels), len(computed.labels), OTHER_DATA):
         return
-    wrong = int((saved.labels != found.labels).sum())
+    wrong = int((saved.labels != computed.labels).sum())
     checks.equal(f"{name}: labels that are not the data's", 0, wrong, OTHER_DATA)
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(saved.logits.astype(np.float64) - found.logits)
-    # Equal infinities are no difference; a NaN is one, unless both are.
-    same = (saved.logits == found.logits) | (np.isnan(saved.logits) & np.isnan(found.logits))
-    difference = np.where(same, 0.0, np.nan_to_num(difference, nan=np.inf, posinf=np.inf))
-    images = int((difference.max(axis=1, initial=0.0) > tolerance).sum())
-    checks.equal(f"{name}: images whose logits differ", 0, images, OTHER_WEIGHTS)
+    close = np.isclose(saved.logits, computed.logits, rtol=0, atol=tolerance, equal_nan=True).all(axis=1)
+    checks.equal(f"{name}: images whose logits differ", 0, int((~close).sum()), OTHER_WEIGHTS)
 
 
 def _check_score(
@@ -292,65 +284,54 @@ def _check_score(
     split: str,
     source: str,
     reported: Score,
-    found: Score,
+    computed: Score,
     tolerances: Mapping[str, float],
     meaning: str,
 ) -> None:
     """Compare a score, metric by metric and class by class; one figure stands for all classes that hold.
 
     Args:
-        source: of the figures found, as their names end.
+        source: of the computed figures, as their names end.
     """
-    checks.equal(f"{split} images{source}", reported.images, found.images, meaning)
+    checks.equal(f"{split} images{source}", reported.images, computed.images, meaning)
     for metric, tolerance in tolerances.items():
         name = f"{split} {metric.replace('_', ' ')}{source}"
-        checks.close(name, reported.metric(metric), found.metric(metric), tolerance, meaning)
-    names = [", ".join(each.name for each in score.per_class) for score in (reported, found)]
+        checks.close(name, reported.metric(metric), computed.metric(metric), tolerance, meaning)
+    names = [", ".join(each.name for each in score.per_class) for score in (reported, computed)]
     if not checks.equal(f"{split} classes{source}", names[0], names[1], meaning):
         return
-    for ours, theirs in zip(reported.per_class, found.per_class, strict=True):
-        for name, tolerance in (
-            ("images", 0.0),
-            ("recall", tolerances["macro_f1"]),
-            ("precision", tolerances["macro_f1"]),
-        ):
-            values = float(getattr(ours, name)), float(getattr(theirs, name))
+    for stored, own in zip(reported.per_class, computed.per_class, strict=True):
+        for name, tolerance in {
+            "images": 0.0,
+            **dict.fromkeys(("recall", "precision"), tolerances["macro_f1"]),
+        }.items():
+            values = float(getattr(stored, name)), float(getattr(own, name))
             if abs(values[0] - values[1]) > tolerance:
-                checks.close(f"{split} {name} of class {ours.name}{source}", *values, tolerance, meaning)
+                checks.close(f"{split} {name} of class {own.name}{source}", *values, tolerance, meaning)
 
 
-def _tolerances(found: Score, logits: npt.NDArray[np.float32], tolerance: float) -> dict[str, float]:
-    """How far each metric may move where logits move by `tolerance`: by the images that are so close to a tie."""
-    smallest = min((each.images for each in found.per_class if each.images), default=1)
-    ties = _near_ties(logits, 1, tolerance)
-    moved = {
-        "loss": 2 * tolerance,
-        "accuracy": ties / found.images,
-        "top5": _near_ties(logits, 5, tolerance) / found.images,
-        "balanced_accuracy": 2 * ties / smallest,
-        "macro_f1": 2 * ties / smallest,
-    }
-    return {metric: moved[metric] + EXACT[metric] for metric in METRICS}
+def _tolerances(score: Score, logits: npt.NDArray[np.float32], tolerance: float) -> dict[str, float]:
+    """How far each metric may move where logits move by `tolerance`: by the images that are so close to a tie.
 
-
-def _near_ties(logits: npt.NDArray[np.float32], rank: int, tolerance: float) -> int:
-    """The number of images whose `rank`-th and next best classes may change places."""
-    if logits.shape[1] <= rank:
-        return 0
-    ordered = -np.sort(-logits.astype(np.float64), axis=1)
+    A tie of the best two classes, or of the fifth and sixth, counts.
+    """
+    smallest = min((each.images for each in score.per_class if each.images), default=1)
     with np.errstate(invalid="ignore"):
-        return int((ordered[:, rank - 1] - ordered[:, rank] <= 2 * tolerance).sum())
+        gaps = np.diff(np.sort(logits.astype(np.float64), axis=1)[:, ::-1], axis=1)
+        ties = int((np.abs(gaps[:, 0:5:4]) <= 2 * tolerance).any(axis=1).sum())
+    return {
+        metric: exact + (2 * tolerance if metric == "loss" else 2 * ties / smallest) for metric, exact in EXACT.items()
+    }
 
 
 def _is_valid(saved: Predictions, classes: int) -> bool:
     """Whether arrays from a file are labels and logits of these classes."""
+    labels, logits = saved.labels, saved.logits
     return (
-        saved.labels.ndim == 1
-        and saved.logits.shape == (len(saved.labels), classes)
-        and len(saved.labels) > 0
-        and np.issubdtype(saved.labels.dtype, np.integer)
-        and np.issubdtype(saved.logits.dtype, np.floating)
-        and bool(((saved.labels >= 0) & (saved.labels < classes)).all())
+        labels.ndim == 1
+        and logits.shape == (len(labels), classes)
+        and (labels.dtype.kind, logits.dtype.kind) == ("i", "f")
+        and bool(np.isin(labels, np.arange(classes)).all())
     )
 
 
@@ -363,12 +344,10 @@ def _notes(folder: RunFolder, result: RunResult | None, data: DataRecord | None,
     if result is not None and result.train is None:
         yield "The run diverged: it reports no figures."
     if result is not None and result.test is not None and data is not None:
-        entries = [entry for entry in openings(folder.path.parent, data.test_set) if entry.purpose != PURPOSE]
+        names = {entry.run for entry in openings(folder.path.parent, data.test_set) if entry.purpose != PURPOSE}
         # A study records its opening once, for all its runs.
-        studies = list(dict.fromkeys(entry.run for entry in entries if entry.run.startswith("study ")))
-        if not any(entry.run in (folder.name, result.run) for entry in entries):
-            known = f"only {', '.join(studies)}" if studies else "no opening of this test set by this run"
-            yield f"It reports test figures, and the ledger beside it has {known}."
+        if not names & {folder.name, result.run} and not any(name.startswith("study ") for name in names):
+            yield "It reports test figures, and the ledger beside it has no opening of this test set by this run."
     if scored:
         yield (
             "The training itself (augmentation, loss, learning rates, weight decay, clipping) is not checked; "
