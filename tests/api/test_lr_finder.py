@@ -92,7 +92,7 @@ def test_only_the_rate_of_an_optimiser_changes(written: str, expected: str) -> N
 
 
 def test_rates_that_cannot_be_are_told_before_the_data_is_opened(recipe: Callable[..., Recipe]) -> None:
-    with pytest.raises(UsageError, match="--from, --to: the rates don't rise"):
+    with pytest.raises(UsageError, match="--from, --to: these can't be learning rates"):
         lr_range(recipe(source="/no/such/folder"), low=1.0, high=0.1)
 
 

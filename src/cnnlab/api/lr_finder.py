@@ -52,7 +52,7 @@ def lr_range(
         name: of the recipe; by default the file's name.
         data: the folder of catalogue data; by default the cache folder.
         device: auto, cpu, cuda or mps.
-        on_step: called after each step with its number, the number of steps, and its loss where the device has sent it.
+        on_step: called after each step with its number, the number of steps, and its loss.
         callbacks: called with the progress of the data, and with messages.
 
     Returns:
@@ -76,7 +76,7 @@ def lr_range(
         training = setup.training()
         groups = tuple(group["lr"] for group in training.optimizer.param_groups)
         losses = range_test_losses(training, setup.train_loader, len(setup.dataset.classes), planned, on_step)
-    kept, own = num_valid_steps(losses), known.train.optimizer
+    num_valid, own = num_valid_steps(losses), known.train.optimizer
     reading = analyze_curve(planned, losses)
     suggested = ""
     if reading.suggestion is not None:
@@ -87,8 +87,8 @@ def lr_range(
         own=own.lr,
         groups=tuple(sorted({round(rate / own.lr, 12) for rate in groups})),
         planned=planned,
-        rates=planned[:kept],
-        losses=tuple(losses[:kept]),
+        rates=planned[:num_valid],
+        losses=tuple(losses[:num_valid]),
         images=len(setup.train_loader),
         batch=known.train.batch_size * known.train.accumulate,
         seed=known.train.seed,

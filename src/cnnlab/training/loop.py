@@ -34,7 +34,7 @@ from cnnlab.training.losses import Loss, TotalWeight, loss_function
 from cnnlab.training.mixing import MixedBatch, mix_batch
 from cnnlab.training.optimizers.factory import build_optimizer
 from cnnlab.training.precision import autocast, torch_memory_format
-from cnnlab.training.running_metrics import MetricAccumulator, RunningMetrics
+from cnnlab.training.running_metrics import RunningMetrics
 from cnnlab.training.schedules import LRScheduler
 
 
@@ -226,7 +226,7 @@ def epoch_batches(state: TrainingState, loader: Loader) -> Iterator[StepBatches]
         yield StepBatches(step_sizes, islice(batches, len(step_sizes)))
 
 
-def train_step(state: TrainingState, batches: StepBatches, loss: Loss, metrics: MetricAccumulator) -> None:
+def train_step(state: TrainingState, batches: StepBatches, loss: Loss, metrics: RunningMetrics) -> None:
     """Update the weights once, by the mean gradient over the images of one batch or of several.
 
     Call it within `fork_rng()`: it seeds torch's global generator.

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
 from cnnlab.distributed import ProcessGroup
 from cnnlab.records import StepMeans
-
-
-class MetricAccumulator(Protocol):
-    """Accumulates, for each batch, its summed loss, the network's outputs, and its labels."""
-
-    def update(self, loss: Tensor, outputs: Tensor, labels: Tensor, /) -> None:
-        """Add a batch."""
 
 
 class RunningMetrics:

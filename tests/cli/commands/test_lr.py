@@ -80,7 +80,7 @@ def test_the_picture_is_written_and_nothing_else(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--from", "1", "--to", "0.1"], "--from, --to: the rates don't rise\n  received: 1 to 0.1"),
+        (["--from", "1", "--to", "0.1"], "--from, --to: these can't be learning rates\n  received: 1 to 0.1"),
         (["--steps", "9"], "--steps: so many steps make no curve\n  received: 9\n  allowed:  10 to 10,000"),
         (["--json", "--format=markdown"], "the output has one format"),
         (["--svg", "rates.png"], "--svg: this is no name for an SVG picture"),
@@ -101,7 +101,7 @@ def test_where_no_rate_can_be_suggested_it_fails_and_says_what_to_do(recipe_file
     assert done.exit_code == 1
     assert "No rate can be suggested: the loss did not fall clearly at any rate" in " ".join(done.stdout.split())
     assert "✗ no rate can be suggested: the loss did not fall clearly at any rate" in done.stderr
-    assert "next:     take more steps, or higher rates: --steps 400, or --to 1e-10" in done.stderr
+    assert "next:     take more steps or other rates: --steps 400, or --to 1e-10" in done.stderr
     found = json.loads(lr(recipe_file, "--from", "1e-12", "--to", "1e-11", "--steps", 40, "--json").stdout)
     assert found["suggestion"] is found["verdict"] is None
     assert found["set"] == ""

@@ -65,10 +65,10 @@ def lr(
 
     with progress_reporter() as shown, name_file_in_errors(recipe):
 
-        def watch(done: int, total: int, loss: float | None) -> None:
-            shown("range test", done, total, "steps", "" if loss is None else f"loss {loss:.3f}")
+        def on_step(done: int, total: int, loss: float) -> None:
+            shown("range test", done, total, "steps", f"loss {loss:.3f}")
 
-        found = lr_range(
+        result = lr_range(
             known,
             low=low,
             high=high,
@@ -76,19 +76,19 @@ def lr(
             name=recipe.stem,
             data=data,
             device=device,
-            on_step=watch,
+            on_step=on_step,
             callbacks=shown.callbacks(),
         )
     if svg is not None:
-        atomic_write(svg, found.svg().encode("utf-8"), "choose another place with --svg")
+        atomic_write(svg, result.svg().encode("utf-8"), "choose another place with --svg")
     extra = {
-        "suggestion": found.suggestion,
-        "limit": found.limit,
-        "verdict": found.verdict,
-        "answer": headline(found),
-        "ended": found.stopped_at_lr,
-        "set": found.suggested and f"train.optimizer={found.suggested}",
+        "suggestion": result.suggestion,
+        "limit": result.limit,
+        "verdict": result.verdict,
+        "answer": headline(result),
+        "ended": result.stopped_at_lr,
+        "set": result.suggested and f"train.optimizer={result.suggested}",
     }
-    show_output(found, output_format, extra=extra)
-    if found.suggestion is None:
-        raise RunError(f"no rate can be suggested: {found.reading.trouble}", next_step=found.reading.advice)
+    show_output(result, output_format, extra=extra)
+    if result.suggestion is None:
+        raise RunError(f"no rate can be suggested: {result.reading.trouble}", next_step=result.reading.advice)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,14 +63,14 @@ def geometric_rates(low: float, high: float, steps: int) -> tuple[float, ...]:
     >>> [f"{rate:.0e}" for rate in geometric_rates(1e-6, 1e3, 10)][:3]
     ['1e-06', '1e-05', '1e-04']
     """
-    problems = [
-        Problem("this can't be a learning rate", option, f"{rate:g}", "a finite number above 0", f"{option} {example}")
-        for option, rate, example in (("--from", low, "1e-6"), ("--to", high, "1"))
-        if not (math.isfinite(rate) and rate > 0)
-    ]
-    if not problems and low >= high:
-        what, step = "the rates don't rise", f"--from {high:g} --to {low:g}" if low > high else "--from 1e-6 --to 1"
-        problems.append(Problem(what, "--from, --to", f"{low:g} to {high:g}", "--from below --to", step))
+    problems = []
+    if not (0 < low < high < math.inf):
+        allowed = "finite numbers above 0, --from below --to"
+        problems.append(
+            Problem(
+                "these can't be learning rates", "--from, --to", f"{low:g} to {high:g}", allowed, "--from 1e-6 --to 1"
+            )
+        )
     if not MIN_STEPS <= steps <= MAX_STEPS:
         allowed = f"{MIN_STEPS} to {MAX_STEPS:,}"
         problems.append(Problem("so many steps make no curve", "--steps", str(steps), allowed, "--steps 200"))
@@ -114,26 +113,20 @@ def analyze_curve(rates: Sequence[float], losses: Sequence[float]) -> LRCurveAna
     """
     num_valid = num_valid_steps(losses)
     if num_valid < MIN_STEPS:
-        return _too_few(rates, num_valid)
+        trouble, advice = _too_few(rates, num_valid)
+        return LRCurveAnalysis(smoothed=(), trouble=trouble, advice=advice)
     values = np.asarray(losses[:num_valid], dtype=np.float64)
     means, slopes = _local_fit(values, max(1.0, WIDTH * len(rates)))
-    smoothed = tuple(means.tolist())
-    lowest = int(means.argmin())
+    smoothed, lowest = tuple(means.tolist()), int(means.argmin())
     if not _has_fall(values, means, lowest, len(rates)):
-        return LRCurveAnalysis(
-            smoothed=smoothed, trouble=_no_fall_reason(values, means), advice=_no_fall_advice(rates, num_valid)
-        )
+        trouble, advice = _no_fall(rates, values, means)
+        return LRCurveAnalysis(smoothed=smoothed, trouble=trouble, advice=advice)
     steepest = int(slopes[: lowest + 1].argmin())
     suggestion = min(max(rates[lowest] / LIMIT_DIVISOR, rates[0]), rates[steepest])
     return LRCurveAnalysis(smoothed=smoothed, steepest=rates[steepest], suggestion=suggestion, limit=rates[lowest])
 
 
-class _LocalFit(NamedTuple):
-    means: Numbers
-    slopes: Numbers
-
-
-def _local_fit(values: Numbers, width: float) -> _LocalFit:
+def _local_fit(values: Numbers, width: float) -> tuple[Numbers, Numbers]:
     """The Gaussian-weighted mean around each step, and the slope of the local regression line there.
 
     W. S. Cleveland's local regression. Unlike the line's value, the mean never lies outside the values.
@@ -150,7 +143,7 @@ def _local_fit(values: Numbers, width: float) -> _LocalFit:
     total, moment = sums(kernel, values), sums(kernel * offsets, values)
     slopes = (moment * weight - first * total) / (second * weight - first**2)
     means: Numbers = total / weight
-    return _LocalFit(np.clip(means, values.min(), values.max()), slopes)
+    return np.clip(means, values.min(), values.max()), slopes
 
 
 def _initial_losses(values: Numbers) -> Numbers:
@@ -171,30 +164,20 @@ def _has_fall(values: Numbers, means: Numbers, lowest: int, planned: int) -> boo
     return fall >= MIN_FALL * abs(float(first.mean())) and fall > MIN_FALL_TO_NOISE * fall_noise
 
 
-def _too_few(rates: Sequence[float], num_valid: int) -> LRCurveAnalysis:
+def _too_few(rates: Sequence[float], num_valid: int) -> tuple[str, str]:
     if not num_valid:
-        return LRCurveAnalysis(
-            smoothed=(),
-            trouble="the loss is not a finite number before any rate has done anything",
-            advice="look at the recipe's init and its table: cnnlab describe RECIPE",
-        )
+        trouble = "the loss is not a finite number before any rate has done anything"
+        return trouble, "look at the recipe's init and its table: cnnlab describe RECIPE"
     end = f"{rates[num_valid]:.2g}"
-    return LRCurveAnalysis(
-        smoothed=(),
-        trouble=f"the loss blew up after {num_valid} steps, at a rate of {end}: too few to see it fall",
-        advice=f"begin lower: --from {rates[0] / 1000:.2g} --to {end}",
-    )
+    trouble = f"the loss blew up after {num_valid} steps, at a rate of {end}: too few to see it fall"
+    return trouble, f"begin lower: --from {rates[0] / 1000:.2g} --to {end}"
 
 
-def _no_fall_reason(values: Numbers, means: Numbers) -> str:
+def _no_fall(rates: Sequence[float], values: Numbers, means: Numbers) -> tuple[str, str]:
     first, lowest = float(_initial_losses(values).mean()), float(means.min())
-    return (
+    trouble = (
         f"the loss did not fall clearly at any rate: {first:.4g} in the first steps, smoothed never below {lowest:.4g}"
     )
-
-
-def _no_fall_advice(rates: Sequence[float], num_valid: int) -> str:
-    more = f"--steps {min(MAX_STEPS, max(4 * len(rates), 400))}"
-    if num_valid == len(rates):
-        return f"take more steps, or higher rates: {more}, or --to {10 * rates[-1]:.2g}; else look at labels and init"
-    return f"take more steps, or lower rates: {more}, or --from {rates[0] / 100:.2g}; else look at labels and init"
+    ends = f"--to {10 * rates[-1]:.2g}" if len(values) == len(rates) else f"--from {rates[0] / 100:.2g}"
+    steps = f"--steps {min(MAX_STEPS, max(4 * len(rates), 400))}"
+    return trouble, f"take more steps or other rates: {steps}, or {ends}; else look at labels and init"

@@ -9,7 +9,7 @@ from cnnlab.render.document import Document, Formula
 from cnnlab.render.formatting import MISSING, format_loss, pluralize
 from cnnlab.render.result import document, figures
 from cnnlab.render.tables import TextTable
-from cnnlab.training.lr_finder.curve import DIVERGENCE_RATIO, LIMIT_DIVISOR
+from cnnlab.training.lr_finder.curve import DIVERGENCE_RATIO
 from cnnlab.training.lr_finder.result import LRRangeResult, format_lr
 
 if TYPE_CHECKING:
@@ -55,12 +55,7 @@ def _rate_rows(result: LRRangeResult) -> Iterator[tuple[str, str, str]]:
     reading = result.reading
     if reading.suggestion is None or reading.limit is None or reading.steepest is None:
         return
-    if reading.suggestion == reading.steepest:
-        rule = "the steepest fall, which is lower than a tenth of the upper limit"
-    elif reading.suggestion == result.planned[0]:
-        rule = f"the first rate; a tenth of the upper limit is lower, {format_lr(reading.limit / LIMIT_DIVISOR)}"
-    else:
-        rule = "a tenth of the upper limit"
+    rule = "a tenth of the upper limit, or the steepest fall if that is lower; no lower than the first rate"
     limit = "the last rate, at which the loss still fell" if result.still_falling else "the lowest smoothed loss"
     yield "suggested", format_lr(reading.suggestion), rule
     yield "steepest fall", format_lr(reading.steepest), "the steepest slope of the smoothed loss"
