@@ -77,53 +77,41 @@ def test_a_worker_that_can_not_write_is_an_os_error(encode, draw, tmp_path, path
 
 
 TASK = """
-import os, time
+import os
 
 def task(chunk):
-    for item in chunk:
-        if item.file == b"crash":
-            os._exit(3)
-        if item.file == b"sleep":
-            time.sleep(60)
+    if chunk[0].file == b"crash":
+        os._exit(3)
     return []
 """
 
 
 @pytest.mark.usefixtures("two_workers")
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [(b"crash", "a process that decodes images died"), pytest.param(b"sleep", "stuck", marks=pytest.mark.full)],
-)
-def test_a_file_that_ends_or_holds_up_a_worker_is_named(tmp_path, monkeypatch, content, words):
+def test_a_worker_that_dies_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "bad_task.py").write_text(TASK)
     monkeypatch.syspath_prepend(tmp_path)
-    if content == b"sleep":  # long enough for a worker's start on a busy machine
-        monkeypatch.setattr(pool, "TIMEOUT_S", 10)
-        monkeypatch.setattr(pool, "FILE_TIMEOUT_S", 10)
     task = importlib.import_module("bad_task").task
-    items = [ImageItem(row, f"cat/{row}.png", content if row == 2 else b"") for row in range(4)]
+    items = [ImageItem(row, f"cat/{row}.png", b"crash" if row == 2 else b"") for row in range(4)]
     try:
-        with pytest.raises(CnnlabError, match=rf"cat/2\.png: .*{words}(.|\n)*take this file away"):
+        with pytest.raises(CnnlabError, match=r"at cat/.*: a process that decodes images died(.|\n)*memory"):
             list(run_image_task(task, iter(items), 4, 0))
     finally:
         del sys.modules["bad_task"]
     assert multiprocessing.active_children() == []
 
 
-def test_progress_is_reported_up_to_the_end(make_folder):
+def test_progress_is_reported_up_to_the_end(make_folder, monkeypatch):
+    monkeypatch.setattr(pool, "available_cpus", lambda: 1)
     message = []
     source = open_folder(make_folder({"cat": 80, "dog": 70}))
     source.pixels("train", np.arange(150), SPEC, lambda *report: message.append(report))
-    assert message == [("decoding images", done, 150, "images") for done in (64, 128, 150)]
+    assert {(text, total, unit) for text, _, total, unit in message} == {("decoding images", 150, "images")}
+    assert [done for _, done, _, _ in message] == [*range(18, 150, 18), 150]
 
 
 def test_large_files_make_small_chunks():
     items = [ImageItem(row, "", bytes(pool.CHUNK_BYTES // 2)) for row in range(5)]
-    assert [len(chunk) for chunk in pool._chunks(items)] == [2, 2, 1]
-
-
-def test_processors_are_counted():
-    assert pool.available_cpus() >= 1
+    assert [len(chunk) for chunk in pool._chunks(items, 99)] == [2, 2, 1]
 
 
 SCRIPT = """

@@ -8,13 +8,14 @@ spawned.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +31,13 @@ MIN_FILES_FOR_WORKERS = 3000
 MIN_BYTES_FOR_WORKERS = 32 * 2**20
 MAX_WORKERS = 16
 
-# A worker gets so many files at a time, fewer where they are large.
-CHUNK_FILES = 64
+# A worker gets at most so many files or bytes at a time: with fewer, handing them over takes longer than the work.
+CHUNK_FILES = 512
 CHUNK_BYTES = 4 * 2**20
-# Without a finished chunk for so long the workers are stuck.
-TIMEOUT_S = 600.0
-# One file alone that takes longer than this is the one that they are stuck at.
-FILE_TIMEOUT_S = 60.0
+# Each worker gets at least so many chunks, so that all end at about the same time.
+CHUNKS_PER_WORKER = 8
+# So many chunks a worker are read ahead.
+CHUNKS_AHEAD = 4
 
 
 class ImageItem(NamedTuple):
@@ -109,14 +110,15 @@ def run_image_task(
         (number of files, replies about them) for each chunk of files, in any order.
 
     Raises:
-        CnnlabError: a worker process died, or is stuck; names the file that causes it, where one does.
+        CnnlabError: a worker process died.
     """
     workers = min(available_cpus(), MAX_WORKERS)
+    chunks = _chunks(items, max(1, min(CHUNK_FILES, num_files // (CHUNKS_PER_WORKER * workers))))
     if workers == 1 or (num_files < MIN_FILES_FOR_WORKERS and total_bytes < MIN_BYTES_FOR_WORKERS):
-        for chunk in _chunks(items):
+        for chunk in chunks:
             yield len(chunk), task(chunk)
     else:
-        yield from _run_in_workers(task, _chunks(items), workers)
+        yield from _run_in_workers(task, chunks, workers)
 
 
 def available_cpus() -> int:
@@ -124,47 +126,44 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _chunks(items: Iterable[ImageItem]) -> Iterator[Chunk]:
+def _chunks(items: Iterable[ImageItem], max_files: int) -> Iterator[Chunk]:
     chunk: Chunk = []
     size = 0
     for item in items:
         chunk.append(item)
         size += len(item.file) if isinstance(item.file, bytes) else 0
-        if len(chunk) == CHUNK_FILES or size >= CHUNK_BYTES:
+        if len(chunk) == max_files or size >= CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
     if chunk:
         yield chunk
 
 
-def _run_in_workers(task: ImageTask, chunks: Iterable[Chunk], num_workers: int) -> Iterator[tuple[int, list[Reply]]]:
-    executor = _start_workers(num_workers)
+def _run_in_workers(task: ImageTask, chunks: Iterator[Chunk], num_workers: int) -> Iterator[tuple[int, list[Reply]]]:
+    executor = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), _begin_worker)
     pending: dict[Future[list[Reply]], Chunk] = {}
     try:
-        for chunk in chunks:
-            pending[_submit(executor, task, chunk)] = chunk
-            if len(pending) >= 2 * num_workers:
-                yield from _finished_chunks(pending)
-        while pending:
-            yield from _finished_chunks(pending)
-    except BrokenExecutor as error:
-        raise _worker_error(task, error, [item for chunk in pending.values() for item in chunk]) from None
+        while True:
+            for chunk in itertools.islice(chunks, CHUNKS_AHEAD * num_workers - len(pending)):
+                pending[_submit(executor, task, chunk)] = chunk
+            if not pending:
+                return
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                replies = future.result()
+                yield len(pending.pop(future)), replies
+    except BrokenProcessPool as error:
+        first = next(iter(pending.values()))[0]
+        raise CnnlabError(
+            "a process that decodes images died",
+            where=f"at {first.name} or a file behind it",
+            received=str(error),
+            next_step="see that there is memory left, then try again",
+        ) from None
     finally:
-        _stop_workers(executor, kill=bool(pending))
-
-
-def _finished_chunks(pending: dict[Future[list[Reply]], Chunk]) -> Iterator[tuple[int, list[Reply]]]:
-    """Wait for a chunk; take those that are finished out of `pending`."""
-    finished, _ = wait(pending, TIMEOUT_S, FIRST_COMPLETED)
-    if not finished:
-        raise BrokenExecutor(f"no file was finished for {TIMEOUT_S:.0f} s")
-    for future in finished:
-        replies = future.result()
-        yield len(pending.pop(future)), replies
-
-
-def _start_workers(number: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _begin_worker)
+        # From Python 3.14 on this is Executor.kill_workers.
+        for process in list((executor._processes or {}).values()) if pending else ():
+            process.kill()
+        executor.shutdown(cancel_futures=True)
 
 
 def _submit(executor: ProcessPoolExecutor, task: ImageTask, chunk: Chunk) -> Future[list[Reply]]:
@@ -197,36 +196,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _stop_workers(executor: ProcessPoolExecutor, kill: bool) -> None:
-    if kill:
-        # From Python 3.14 on this is Executor.kill_workers.
-        for process in list((executor._processes or {}).values()):
-            process.kill()
-    executor.shutdown(cancel_futures=True)
-
-
-def _worker_error(task: ImageTask, error: Exception, suspects: list[ImageItem]) -> CnnlabError:
-    died = isinstance(error, BrokenProcessPool)
-    name = _find_culprit(task, suspects)
-    return CnnlabError(
-        "a process that decodes images died" if died else "the processes that decode images are stuck",
-        where=name or ", ".join(item.name for item in suspects[:3]),
-        received=str(error),
-        next_step="take this file away, or save it again" if name else "see that there is memory left, then try again",
-    )
-
-
-def _find_culprit(task: ImageTask, suspects: list[ImageItem]) -> str:
-    """The name of the first file that alone ends or holds up a worker; "" where none does."""
-    executor, name = _start_workers(1), ""
-    try:
-        for item in suspects:
-            name = item.name
-            _submit(executor, task, [item]).result(FILE_TIMEOUT_S)
-    except (BrokenProcessPool, TimeoutError):
-        return name
-    finally:
-        _stop_workers(executor, kill=True)
-    return ""

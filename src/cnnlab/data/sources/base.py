@@ -7,12 +7,14 @@ sealed test set is never read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.context import ProgressCallback, no_op
+# Decoding processes import this module, and start faster without pydantic.
+if TYPE_CHECKING:
+    from cnnlab.context import ProgressCallback
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -86,8 +88,6 @@ class DataSource(Protocol):
         """A name for each image, in the order of `labels`: its path in the source, or "test[17]"."""
         ...
 
-    def pixels(
-        self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = no_op
-    ) -> Pixels:
+    def pixels(self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = ...) -> Pixels:
         """The images at `indices`, decoded: uint8, N×C×H×W; a read-only memory map where that is cheaper."""
         ...
