@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -93,21 +91,6 @@ def test_when_filling_fails_nothing_is_left_behind(cache, error):
     assert kept(cache) == []
 
 
-def test_two_processes_at_once(make_folder, cache):
-    root = make_folder({"cat": 30, "dog": 30})
-    script = (
-        "import sys, numpy as np\n"
-        "from cnnlab.data.sources.image_folder import open_folder\n"
-        "from cnnlab.data.sources.base import ImageSpec\n"
-        "print(open_folder(sys.argv[1]).pixels('train', np.arange(60), ImageSpec(3, 6, 8)).sum())\n"
-    )
-    command = [sys.executable, "-c", script, str(root)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    sums = {process.communicate()[0].strip() for process in running}
-    assert sums == {str(open_folder(root).pixels("train", np.arange(60), ImageSpec(3, 6, 8)).sum())}
-    assert [path.suffix for path in kept(cache)] == [".npy"]
-
-
 def test_a_cache_that_can_not_be_written_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "file"))
@@ -154,10 +137,9 @@ def test_facts_are_found_once_and_again_when_the_file_is_damaged(cache):
         assert cached_json("a", make) == {"channels": 3}
     assert len(calls) == 1
     (path,) = kept(cache)
-    path.write_text(path.read_text().replace("3", "1", 1))
-    assert cached_json("a", make) == {"channels": 3}
-    path.write_bytes(b"\xff")
-    assert cached_json("a", make) == {"channels": 3}
+    for damage in (b'{"channels": ', b"\xff"):
+        path.write_bytes(damage)
+        assert cached_json("a", make) == {"channels": 3}
     assert len(calls) == 3
 
 
@@ -174,17 +156,11 @@ def test_a_changed_file_is_decoded_again(make_folder, encode, draw):
     np.testing.assert_array_equal(after[1:], before[1:])
 
 
-@pytest.mark.parametrize("way", ["set aside", "not known", "not here"])
-def test_the_disk_has_room_for_a_file_before_it_is_filled(monkeypatch, way):
+@pytest.mark.parametrize("has_fallocate", [True, False])
+def test_the_disk_has_room_for_a_file_before_it_is_filled(monkeypatch, has_fallocate):
     """A memory map of a file with holes would end the process on a full disk."""
-
-    def refuse(*_):
-        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-
-    if way == "not known":
+    if not has_fallocate:
         monkeypatch.delattr(os, "posix_fallocate", raising=False)
-    elif way == "not here":
-        monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
     monkeypatch.setattr(decoding_cache, "_BLOCK", 1000)
     fill, taken = Filler(1001), []
 

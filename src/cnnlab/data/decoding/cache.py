@@ -7,7 +7,6 @@ beyond its limit, the files that were not used for longest are removed; never th
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import io
 import json
@@ -46,8 +45,6 @@ _LOCK_SUFFIX = ".lock"
 _TRAILER = struct.Struct("<8sQ")
 _MAGIC = b"cnnlab-1"
 _BLOCK = 64 * 2**20
-# What a file system that can't allocate room in advance raises.
-_UNSUPPORTED_ERRNOS = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV)
 
 Array = npt.NDArray[Any]
 # Writes every row into (file, from this byte on).
@@ -185,16 +182,11 @@ def cached_json(key: str, compute: Callable[[], dict[str, Any]]) -> dict[str, An
     It is computed where the file is absent or damaged, and each time where the file can't be written.
     """
     path = cache_dir() / "facts" / f"{key}.json"
-    try:
-        text, _, checksum = path.read_text().rpartition("\n")
-        if checksum == f"{zlib.crc32(text.encode()):08x}":
-            return dict(json.loads(text))
-    except (OSError, ValueError):
-        pass
+    with suppress(OSError, ValueError):
+        return dict(json.loads(path.read_text()))
     value = compute()
-    text = json.dumps(value)
     with suppress(CnnlabError), _atomic_file(path) as new:
-        new.write_text(f"{text}\n{zlib.crc32(text.encode()):08x}")
+        new.write_text(json.dumps(value))
     return value
 
 
@@ -212,15 +204,10 @@ def _preallocate(file: IO[bytes], length: int) -> None:
     """
     file.flush()
     if length and hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(file.fileno(), file.tell(), length)
-            return
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED_ERRNOS:
-                raise
-    zeros = bytes(min(_BLOCK, length))
+        os.posix_fallocate(file.fileno(), file.tell(), length)
+        return
     for done in range(0, length, _BLOCK):
-        file.write(zeros[: length - done])
+        file.write(bytes(min(_BLOCK, length - done)))
 
 
 def _checksum(path: Path, start: int, length: int) -> int:
