@@ -19,7 +19,6 @@ from PIL import Image
 
 from cnnlab.data.sources.catalogue import (
     dataset_info,
-    estimate_download_s,
     find_local,
     open_catalogue,
     open_published,
@@ -170,7 +169,6 @@ def test_fashion_mnist_is_not_taken_for_mnist(tmp_path: Path) -> None:
 def test_the_generated_set_needs_nothing(tmp_path: Path) -> None:
     assert isinstance(open_catalogue("shapes", [tmp_path], download=False), ShapesSource)
     assert find_local("shapes", [tmp_path]) is None
-    assert estimate_download_s("shapes") is None
 
 
 @pytest.mark.parametrize("offline", [True, False])
@@ -197,7 +195,6 @@ def test_offline_says_which_file_from_where_and_whereto(
 def test_offline_switch(monkeypatch: pytest.MonkeyPatch, value: str, offline: bool) -> None:
     monkeypatch.setenv("CNNLAB_OFFLINE", value)
     assert is_offline() == offline
-    assert not offline or estimate_download_s("cifar10") is None
 
 
 def test_a_download_is_read_and_found_again(tmp_path: Path) -> None:
@@ -221,18 +218,6 @@ def test_the_other_form_is_tried_and_all_failures_are_told(tmp_path: Path) -> No
     python = replace(known.releases[1], archive=replace(known.releases[1].archive, size=7, mirrors=(absent,)))
     with pytest.raises(DownloadError, match=r"(?s)2 problems.*gave cifar-10-binary.*gave cifar-10-python"):
         open_published(replace(known, releases=(binary, python)), [tmp_path / "data"])
-
-
-def test_download_seconds_is_size_over_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = {"cifar-10-python.tar.gz": 1e6, "train_32x32.mat": 2e6}
-    asked: list[float] = []
-    monkeypatch.setattr(
-        "cnnlab.data.sources.download.measure_bandwidth", lambda file, s: asked.append(s) or rates.get(file.name)
-    )
-    assert estimate_download_s("cifar10", 2.0) == pytest.approx(170.498071)
-    assert asked == [1.0, 1.0]
-    assert estimate_download_s("svhn", 2.0) == pytest.approx((182_040_794 + 64_275_384) / 2e6)
-    assert estimate_download_s("stl10", 1.0) is None
 
 
 def test_packed_and_unpacked_files_may_lie_side_by_side(tmp_path: Path) -> None:

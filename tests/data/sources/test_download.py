@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from cnnlab.data.sources import download
-from cnnlab.data.sources.download import fetch, is_verified, measure_bandwidth
+from cnnlab.data.sources.download import fetch, is_verified
 from cnnlab.data.sources.releases import RemoteFile
 from cnnlab.errors import DownloadError
 
@@ -100,14 +100,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.log.over.wait(20)
 
     def do_silent(self, _: int) -> None:
-        if not self.log.over.wait(20):
-            self.log.requests.append(("silent to the end", ""))
-
-    def do_crawls(self, _: int) -> None:
-        self.head(200, len(CONTENT))
-        for at in range(0, 10_000, 1000):
-            self.wfile.write(CONTENT[at : at + 1000])
-            time.sleep(0.05)
+        self.log.over.wait(20)
 
     def do_wrong(self, _: int) -> None:
         self.head(200, len(CONTENT))
@@ -223,12 +216,6 @@ def test_refused_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_address(tmp_path: Path) -> None:
-    (tmp_path / "there").write_bytes(CONTENT)
-    file = RemoteFile("data.bin", SHA256, len(CONTENT), ((tmp_path / "there").as_uri(),))
-    assert fetch(file, tmp_path / "here").read_bytes() == CONTENT
-
-
 @pytest.mark.parametrize("between", [[], ["page"], ["longer"], ["other_range"], ["missing"]])
 def test_a_part_is_resumed_from_another_mirror_and_a_liar_costs_nothing(
     server: Server, tmp_path: Path, between: list[str]
@@ -327,20 +314,3 @@ def test_who_waits_goes_on_where_the_first_gave_up(server: Server, tmp_path: Pat
     assert fetch(server.file("missing_at_first"), tmp_path).read_bytes() == CONTENT
     thread.join()
     assert len(errors) == 1
-
-
-def test_reachable_measures_the_fastest_and_passes_over_liars(server: Server) -> None:
-    rate = measure_bandwidth(server.file("silent", "page", "missing", "longer", "good"), 10.0)
-    assert rate is not None
-    assert rate > 0
-    assert measure_bandwidth(server.file("page", "missing", "longer"), 10.0) is None
-    crawling = measure_bandwidth(server.file("crawls", "missing"), 10.0)
-    assert crawling is not None
-    assert 0 < crawling < 40_000  # it sends no more than 20 kB/s, on a busy machine less
-
-
-def test_reachable_does_not_wait_for_a_silent_mirror(server: Server) -> None:
-    began = time.monotonic()
-    assert measure_bandwidth(server.file("silent", "missing"), 0.2) is None
-    assert time.monotonic() - began < 3
-    assert ("silent to the end", "") not in server.requests

@@ -82,25 +82,6 @@ def find_local(name: str, roots: Sequence[Path]) -> Path | None:
     return copy[1] if copy else None
 
 
-def estimate_download_s(name: str, timeout_s: float = 3.0) -> float | None:
-    """How long the download would take, in seconds, at its mirrors' present speed; None offline or where none answers.
-
-    Args:
-        timeout_s: how long the measurement itself may take.
-    """
-    from cnnlab.data.sources.download import measure_bandwidth
-
-    info = dataset_info(name)
-    if is_offline():
-        return None
-    for release in info.releases:
-        files = _required_files(release)
-        rate = measure_bandwidth(max(files, key=lambda file: file.size), timeout_s / len(info.releases))
-        if rate:
-            return sum(file.size for file in files) / rate
-    return None
-
-
 def _local_copies(info: DatasetInfo, roots: Sequence[Path]) -> Iterator[tuple[Release, Path]]:
     """Where the data set is, best first: unpacked before packed, since it reads faster."""
     for root in roots:

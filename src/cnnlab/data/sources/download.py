@@ -12,10 +12,8 @@ import fcntl
 import hashlib
 import http.client
 import os
-import queue
 import shutil
 import socket
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -83,40 +81,6 @@ def manual_download_text(file: RemoteFile, folder: Path) -> str:
     kind, _, digest = file.checksum.partition(":")
     urls = "".join(f"\n    {url}" for url in file.mirrors)
     return f"put {file.name} ({file.size:,} bytes, {kind} {digest}) into {folder}, from one of{urls}"
-
-
-def measure_bandwidth(file: RemoteFile, timeout_s: float, sample_bytes: int = 2_000_000) -> float | None:
-    """Bytes per second of the fastest mirror that offers the file, or None; takes at most `timeout_s` seconds.
-
-    All mirrors are asked at once; the first to deliver `sample_bytes` is the fastest.
-    """
-    deadline = time.monotonic() + timeout_s
-    size = min(sample_bytes, file.size)
-    samples: queue.SimpleQueue[tuple[int, float]] = queue.SimpleQueue()
-    for url in file.mirrors:
-        # Daemons: a name server that never answers must hold up neither the caller nor the program's end.
-        arguments = (url, file.size, size, time.monotonic() + 0.9 * timeout_s, samples)
-        threading.Thread(target=_sample_mirror, args=arguments, daemon=True).start()
-    fastest = 0.0
-    with contextlib.suppress(queue.Empty):
-        for _ in file.mirrors:
-            received, rate = samples.get(timeout=max(0.0, deadline - time.monotonic()))
-            fastest = max(fastest, rate)
-            if received == size:
-                break
-    return fastest or None
-
-
-def _sample_mirror(
-    url: str, size: int, sample_bytes: int, deadline: float, samples: queue.SimpleQueue[tuple[int, float]]
-) -> None:
-    """Put (bytes received, bytes per second) of a mirror into `samples`; (0, 0) where it has another file."""
-    began, received = time.monotonic(), 0
-    with contextlib.suppress(_MirrorError), _open_url(url, 0, max(0.1, deadline - began)) as response:
-        if _length_header(response) in (None, size) and not _is_html(response):
-            while received < sample_bytes and time.monotonic() < deadline and (chunk := _read_chunk(response)):
-                received = min(sample_bytes, received + len(chunk))
-    samples.put((received, received / max(time.monotonic() - began, 1e-6)))
 
 
 class _MirrorError(Exception):
