@@ -126,7 +126,7 @@ def test_an_archive_and_a_name_under_the_data_folder(make_folder, tmp_path):
         "a.zip", RunContext(data_root=tmp_path, callbacks=Callbacks(progress=lambda *report: told.append(report)))
     )
     assert (report.images, report.source, report.problems) == (4, "a.zip", ())
-    assert told == [("checking train", 4, 4, "images")]
+    assert told[-1] == ("checking train", 4, 4, "images")
 
 
 def test_a_catalogue_name(monkeypatch):

@@ -110,7 +110,7 @@ def test_an_encrypted_zip_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("members", "limit", "words"),
     [
-        ([("cat/1.png", b"x"), ("cat/1.png", b"y")], {}, "2 members with one name"),
+        ([("cat/1.png", b"x"), ("cat/1.png", b"y")], {}, "two members with one name"),
         ([("cat/1.png", b"\0" * 4_000_000)], {"MAX_UNPACKED_BYTES": 1000}, "bytes when unpacked"),
         ([(f"cat/{index}.png", b"x") for index in range(4)], {"MAX_MEMBERS": 3}, "more than 3 members"),
     ],
@@ -190,19 +190,6 @@ def test_a_class_whose_name_can_not_be_shown_is_refused(name, tmp_path, encode, 
     with pytest.raises(SourceError, match=r"used: name(.|\n)*is no printable text; rename it") as caught:
         open_folder(pack(tmp_path / name, members))
     assert caught.value.problems[0].where.endswith(r"'c\x1b[31m'")
-
-
-def test_a_listing_that_can_not_be_kept_is_made_each_time(tmp_path, encode, draw, monkeypatch):
-    (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "file"))
-    path = pack_zip(tmp_path / "a.zip", [(f"{kind}/1.png", encode(draw(1))) for kind in "ab"])
-    assert open_folder(path).classes == open_folder(path).classes == ("a", "b")
-
-
-def test_nothing_is_extracted(tmp_path, encode, draw):
-    path = pack_zip(tmp_path / "a.zip", [("cat/1.png", encode(draw(1))), ("dog/1.png", encode(draw(2)))])
-    open_folder(path).pixels("train", np.arange(2), SPEC)
-    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_gzip_is_known_by_its_content_not_its_ending(tmp_path, encode, draw):

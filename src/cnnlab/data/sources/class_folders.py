@@ -139,12 +139,12 @@ def find_class_folders(files: FileListing) -> ClassFolders:
     """
     entries = [entry for entry in files.entries if not is_ignored(entry.path)]
     folders = {folder for folder in files.folders if not is_ignored(folder)}
-    issues = [*files.issues, *_name_issues([entry.path for entry in entries], folders)]
-    entries = [entry for entry in entries if _is_text(entry.path)]
-    folders = {folder for folder in folders if _is_text(folder)}
     images = [entry for entry in entries if entry.path.lower().endswith(EXTENSIONS)]
-    others = [entry for entry in entries if not entry.path.lower().endswith(EXTENSIONS)]
-    issues += [SourceIssue("not an image", other.path, "its ending is none of an image") for other in others]
+    others = [sanitize(entry.path) for entry in entries if not entry.path.lower().endswith(EXTENSIONS)]
+    issues = [*files.issues, *_name_issues([*folders, *(image.path for image in images)])]
+    issues += [SourceIssue("not an image", path, "its ending is none of an image") for path in others]
+    images = [image for image in images if _is_text(image.path)]
+    folders = {folder for folder in folders if _is_text(folder)}
     scheme = _find_scheme([entry.path for entry in images], folders)
     assigned, outside = _assign_images(images, scheme)
     train_folders = (
@@ -152,7 +152,7 @@ def find_class_folders(files: FileListing) -> ClassFolders:
     )
     names = {*train_folders, *(name for _, name in assigned.get("train", []))} - {""}
     classes = tuple(sorted(names, key=natural_sort_key))
-    issues += outside + _class_issues(assigned, classes) + _split_issues(assigned, scheme, classes)
+    issues += outside + _class_issues(assigned, classes) + _split_issues(scheme, classes)
     number = {name: index for index, name in enumerate(classes)}
     return ClassFolders(
         classes,
@@ -230,19 +230,11 @@ def _has_class_folders(paths: Sequence[str]) -> bool:
     return 2 * sum(depth >= 2 for depth in depths) > len(depths)
 
 
-def _name_issues(files: Sequence[str], folders: Iterable[str]) -> list[SourceIssue]:
+def _name_issues(paths: Iterable[str]) -> list[SourceIssue]:
     """Names with control characters, marks that turn the direction of writing, or bytes that are no text."""
-    is_fatal: dict[str, bool] = {}
-    for path in files:
-        if not _is_text(path):
-            name = _first_unprintable(path)
-            is_fatal[name] = name != path or path.lower().endswith(EXTENSIONS)
-    is_fatal.update((_first_unprintable(folder), True) for folder in folders if not _is_text(folder))
-    message = "its name is no printable text"
-    return [
-        SourceIssue("name", ascii(name), f"{message}; rename it" if fatal else f"{message}; it is left out", fatal)
-        for name, fatal in sorted(is_fatal.items())
-    ]
+    names = {_first_unprintable(path) for path in paths if not _is_text(path)}
+    message = "its name is no printable text; rename it"
+    return [SourceIssue("name", ascii(name), message, fatal=True) for name in sorted(names)]
 
 
 def _is_text(name: str) -> bool:
@@ -294,17 +286,9 @@ def _class_issues(assigned: _Assigned, classes: tuple[str, ...]) -> list[SourceI
     return issues
 
 
-def _split_issues(assigned: _Assigned, scheme: _FolderScheme, classes: tuple[str, ...]) -> list[SourceIssue]:
-    """Folders that were taken for classes, though they are called like splits and hold folders of the same names."""
+def _split_issues(scheme: _FolderScheme, classes: tuple[str, ...]) -> list[SourceIssue]:
+    """Folders that were taken for classes, though all are called like splits."""
     if scheme.has_splits or len(classes) < 2 or not all(_SPLIT_LIKE.fullmatch(name.lower()) for name in classes):
-        return []
-    inner: dict[str, set[str]] = {name: set() for name in classes}
-    for entry, name in assigned.get("train", []):
-        folder, _, rest = entry.path[len(scheme.root) :].partition("/")[2].partition("/")
-        if not rest:
-            return []
-        inner[name].add(folder)
-    if not any(inner[one] & inner[other] for one in classes for other in classes if one != other):
         return []
     message = f"these look like splits, not classes; splits are called {', '.join(SPLIT_FOLDERS)}"
     return [SourceIssue("splits not understood", ", ".join(classes), message, fatal=True)]

@@ -7,11 +7,13 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import IO, NamedTuple, Protocol
 
 from cnnlab.data.decoding.images import MAX_BYTES, ImageFault
 from cnnlab.data.sources.class_folders import FileEntry, FileListing, SourceIssue, file_stamp, is_ignored
@@ -143,152 +145,117 @@ class ZipReader:
 
     def list_files(self) -> FileListing:
         """The archive's members; their stamps are their checksums."""
-        guard = _ArchiveGuard(self.path)
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                members = archive.infolist()
-        except _DAMAGE as error:
-            raise _damaged_error(self.path, error) from error
-        for member in members:
-            if stat.S_ISLNK(member.external_attr >> 16):
-                raise guard.refusal(member.filename, "a link")
-            if member.flag_bits & _ENCRYPTED:
-                raise guard.refusal(member.filename, "an encrypted member")
-            path = guard.check_member(member.filename.replace("\\", "/"), member.file_size)
-            checksum = f"{member.CRC:08x}"
-            guard.add(member.is_dir(), FileEntry(path, member.file_size, checksum, member.filename, checksum))
-        return guard.listing()
+        return _list_archive(self.path, self._members())
+
+    def _members(self) -> Iterator[_Member]:
+        with zipfile.ZipFile(self.path) as archive:
+            for member in archive.infolist():
+                is_link = stat.S_ISLNK(member.external_attr >> 16)
+                forbidden = "a link" if is_link else "an encrypted member" if member.flag_bits & _ENCRYPTED else ""
+                name, checksum = member.filename.replace("\\", "/"), f"{member.CRC:08x}"
+                entry = FileEntry(name, member.file_size, checksum, member.filename, checksum)
+                yield _Member(entry, member.is_dir(), forbidden)
 
     def read(self, entries: Sequence[FileEntry]) -> Iterator[tuple[int, bytes | Path | ImageFault]]:
         """The contents, in the order of `entries`."""
         with zipfile.ZipFile(self.path) as archive:
             for position, entry in enumerate(entries):
-                yield position, self._read_member(archive, entry)
-
-    def _read_member(self, archive: zipfile.ZipFile, entry: FileEntry) -> bytes | ImageFault:
-        if entry.size > MAX_BYTES:
-            return _too_large_fault(entry.size)
-        try:
-            with archive.open(entry.key) as member:
-                return member.read()
-        except _DAMAGE as error:
-            return _damaged_fault(error)
+                yield position, _read_member(entry.size, partial(archive.open, entry.key))
 
 
 @dataclass(frozen=True)
 class TarReader:
-    """Reads members of a tar archive, plain or gzipped, from its beginning to its end."""
+    """Reads members of a tar archive, plain or compressed, from its beginning to its end."""
 
     path: Path
 
     def list_files(self) -> FileListing:
         """The archive's members. A tar has no checksums: the stamps are times of the archive and its members."""
+        return _list_archive(self.path, self._members())
+
+    def _members(self) -> Iterator[_Member]:
         own = file_stamp(self.path.stat())
-        guard = _ArchiveGuard(self.path)
-        try:
-            with tarfile.open(self.path, _tar_mode(self.path)) as archive:
-                for member in archive:
-                    if not (member.isdir() or member.isreg()):
-                        raise guard.refusal(member.name, "a link or a device")
-                    path = guard.check_member(member.name, member.size)
-                    changed = str(member.mtime)
-                    entry = FileEntry(path, member.size, f"{changed}:{own}", member.name, changed)
-                    guard.add(member.isdir(), entry)
-        except SourceError:
-            raise
-        except _DAMAGE as error:
-            raise _damaged_error(self.path, error) from error
-        return guard.listing()
+        with tarfile.open(self.path) as archive:
+            for member in archive:
+                changed = str(member.mtime)
+                entry = FileEntry(member.name, member.size, f"{changed}:{own}", member.name, changed)
+                is_plain = member.isdir() or member.isreg()
+                yield _Member(entry, member.isdir(), "" if is_plain else "a link or a device")
 
     def read(self, entries: Sequence[FileEntry]) -> Iterator[tuple[int, bytes | Path | ImageFault]]:
         """The contents, in the archive's order, in one pass."""
         wanted = {entry.key: position for position, entry in enumerate(entries)}
-        with tarfile.open(self.path, _tar_mode(self.path)) as archive:
+        with tarfile.open(self.path) as archive:
             for member in archive:
                 position = wanted.pop(member.name, None)
                 if position is not None:
-                    yield position, self._read_member(archive, member)
+                    yield position, _read_member(member.size, partial(archive.extractfile, member))
                 if not wanted:
                     return
 
-    def _read_member(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | ImageFault:
-        if member.size > MAX_BYTES:
-            return _too_large_fault(member.size)
-        try:
-            opened = archive.extractfile(member)
-            return opened.read() if opened else ImageFault("unreadable", "no plain file")
-        except _DAMAGE as error:
-            return _damaged_fault(error)
+
+class _Member(NamedTuple):
+    """A member of an archive under its own name, and why it is forbidden, or ""."""
+
+    entry: FileEntry
+    is_folder: bool
+    forbidden: str
 
 
-class _ArchiveGuard:
-    """Collects an archive's members, and refuses it where one of them is unsafe."""
+def _list_archive(path: Path, members: Iterable[_Member]) -> FileListing:
+    """The members, their paths without "." parts.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.max_bytes = max(MAX_UNPACKED_BYTES, MAX_RATIO * path.stat().st_size)
-        self.members = 0
-        self.unpacked = 0
-        self.entries: list[FileEntry] = []
-        self.folders: set[str] = set()
-
-    def check_member(self, name: str, size: int) -> str:
-        """The member's path without "." parts; refused when it leads outside, or goes past the limits."""
-        self.members += 1
-        self.unpacked += size
-        if self.members > MAX_MEMBERS:
-            raise self.refusal(name, f"more than {MAX_MEMBERS:,} members")
-        if self.unpacked > self.max_bytes:
-            raise self.refusal(name, f"{self.unpacked:,} bytes when unpacked, where {self.max_bytes:,} are allowed")
-        parts = [part for part in name.split("/") if part not in ("", ".")]
-        if name.startswith("/") or ".." in parts or "\0" in name or name[1:2] == ":" or not _is_text(name):
-            raise self.refusal(name, "a path that leads outside or is no text")
-        return "/".join(parts)
-
-    def add(self, is_folder: bool, entry: FileEntry) -> None:
-        """Keep a member that was checked; the archive's own root ("./") is none."""
-        if entry.path and is_folder:
-            self.folders.add(entry.path)
-        elif entry.path:
-            self.entries.append(entry)
-
-    def listing(self) -> FileListing:
-        """All members; refused when two have one name."""
-        counts = Counter(entry.path for entry in self.entries)
-        if len(counts) < len(self.entries):
-            name, count = counts.most_common(1)[0]
-            raise self.refusal(name, f"{count} members with one name")
-        return FileListing(tuple(self.entries), frozenset(self.folders))
-
-    def refusal(self, name: str, received: str) -> SourceError:
-        return SourceError(
-            "this archive is refused",
-            where=f"{self.path}: {name!r}",
-            received=received,
-            allowed="plain files and folders with paths inside the archive",
-            next_step="pack the images again, or unpack it yourself and give the folder",
-        )
-
-
-def _is_text(name: str) -> bool:
+    Raises:
+        SourceError: the archive is damaged; or a member is unsafe or goes past the limits.
+    """
+    max_bytes = max(MAX_UNPACKED_BYTES, MAX_RATIO * path.stat().st_size)
+    entries: dict[str, FileEntry] = {}
+    folders: set[str] = set()
+    unpacked = 0
     try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        for number, (entry, is_folder, forbidden) in enumerate(members, 1):
+            unpacked += entry.size
+            parts = [part for part in entry.path.split("/") if part not in ("", ".")]
+            inner = "/".join(parts)
+            if entry.path.startswith("/") or ".." in parts or entry.path[1:2] == ":":
+                forbidden = "a path that leads outside"
+            elif number > MAX_MEMBERS:
+                forbidden = f"more than {MAX_MEMBERS:,} members"
+            elif unpacked > max_bytes:
+                forbidden = f"{unpacked:,} bytes when unpacked, where {max_bytes:,} are allowed"
+            elif inner in entries:
+                forbidden = "two members with one name"
+            if forbidden:
+                raise _refusal(path, entry.path, forbidden)
+            if is_folder:
+                folders.add(inner)
+            else:
+                entries[inner] = replace(entry, path=inner)
+    except SourceError:
+        raise
+    except _DAMAGE as error:
+        raise _damaged_error(path, error) from error
+    return FileListing(tuple(entries.values()), frozenset(folders - {""}))
 
 
-def _tar_mode(path: Path) -> Literal["r:", "r:gz"]:
-    with path.open("rb") as opened:
-        return "r:gz" if opened.read(2) == b"\x1f\x8b" else "r:"
+def _refusal(path: Path, member: str, received: str) -> SourceError:
+    return SourceError(
+        "this archive is refused",
+        where=f"{path}: {member!r}",
+        received=received,
+        allowed="plain files and folders with paths inside the archive",
+        next_step="pack the images again, or unpack it yourself and give the folder",
+    )
 
 
-def _too_large_fault(size: int) -> ImageFault:
-    return ImageFault("too large", f"{size:,} bytes, where {MAX_BYTES:,} are allowed")
-
-
-def _damaged_fault(error: Exception) -> ImageFault:
-    return ImageFault("unreadable", f"damaged in the archive: {error}")
+def _read_member(size: int, open_member: Callable[[], IO[bytes] | None]) -> bytes | ImageFault:
+    if size > MAX_BYTES:
+        return ImageFault("too large", f"{size:,} bytes, where {MAX_BYTES:,} are allowed")
+    try:
+        with open_member() or BytesIO() as member:
+            return member.read()
+    except _DAMAGE as error:
+        return ImageFault("unreadable", f"damaged in the archive: {error}")
 
 
 def _damaged_error(path: Path, error: Exception) -> SourceError:

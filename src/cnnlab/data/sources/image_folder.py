@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,9 +30,9 @@ from cnnlab.data.sources.class_folders import (
 )
 from cnnlab.data.sources.file_readers import FileReader, FolderReader, expand_home, open_reader
 from cnnlab.errors import Problem, SourceError
+from cnnlab.render.formatting import pluralize
 
 MAX_LISTED = 5
-MAX_LISTED_FILES = 3
 HEADER_SAMPLE_SIZE = 32
 
 
@@ -42,48 +43,42 @@ class HeaderStats:
     Attributes:
         channels: 1 where all images are grey, else 3.
         sizes: how many images have each (height, width), the most first.
-        files: of each size the first few images' paths.
+        examples: of each size the path of an image.
     """
 
     channels: int
     sizes: Mapping[tuple[int, int], int]
-    files: Mapping[tuple[int, int], Sequence[str]]
+    examples: Mapping[tuple[int, int], str]
 
     @classmethod
     def from_files(cls, files: Mapping[tuple[int, int], Sequence[str]], channels: int = 3) -> Self:
         """The stats of all images' paths by (height, width)."""
-        most_first = sorted(files.items(), key=lambda item: -len(item[1]))
-        return cls(
-            channels,
-            {size: len(paths) for size, paths in most_first},
-            {size: sorted(paths)[:MAX_LISTED_FILES] for size, paths in most_first},
-        )
+        sizes = sorted(files, key=lambda size: -len(files[size]))
+        return cls(channels, {size: len(files[size]) for size in sizes}, {size: min(files[size]) for size in sizes})
 
     def to_dict(self) -> dict[str, Any]:
         """The stats as values that JSON has."""
-        rows = [[*size, count, list(self.files[size])] for size, count in self.sizes.items()]
+        rows = [[*size, count, self.examples[size]] for size, count in self.sizes.items()]
         return {"channels": self.channels, "sizes": rows}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The stats that `to_dict` wrote."""
-        rows = [((height, width), count, files) for height, width, count, files in values["sizes"]]
+        rows = [((height, width), count, file) for height, width, count, file in values["sizes"]]
         return cls(values["channels"], {row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows})
 
     def format_sizes(self) -> str:
-        """The sizes with their counts, and the files that have another size than the most.
+        """The sizes with their counts, each with a file that has it.
 
-        >>> HeaderStats(3, {(6, 8): 40, (1, 1): 1}, {(6, 8): ["cat/1.png"], (1, 1): ["cat/7.png"]}).format_sizes()
-        '6×8 (40 images), 1×1 (1 image: cat/7.png)'
+        >>> HeaderStats(3, {(6, 8): 40, (1, 1): 1}, {(6, 8): "cat/1.png", (1, 1): "cat/7.png"}).format_sizes()
+        '6×8 (40 images, cat/1.png), 1×1 (1 image, cat/7.png)'
         """
-        texts = []
-        for rank, ((height, width), count) in enumerate(list(self.sizes.items())[:MAX_LISTED]):
-            named = list(self.files[height, width])[:MAX_LISTED_FILES] if rank else []
-            few = ": " if len(named) == count else ", such as "
-            which = f"{few}{', '.join(named)}" if named else ""
-            texts.append(f"{height}×{width} ({count:,} image{'' if count == 1 else 's'}{which})")
-        more = f" and {len(self.sizes) - MAX_LISTED:,} more sizes" if len(self.sizes) > MAX_LISTED else ""
-        return ", ".join(texts) + more
+        shown = ", ".join(
+            f"{height}×{width} ({pluralize(count, 'image')}, {self.examples[height, width]})"
+            for (height, width), count in islice(self.sizes.items(), MAX_LISTED)
+        )
+        more = len(self.sizes) - MAX_LISTED
+        return f"{shown} and {more:,} more sizes" if more > 0 else shown
 
 
 def open_folder(path: str | Path) -> ImageFolder:
@@ -184,7 +179,7 @@ class ImageFolder:
     def scan_headers(self) -> HeaderStats:
         """The channels and sizes of every image outside the test split, from the headers; cached."""
         entries = [entry for split in self.splits if split != "test" for entry in self.layout.entries[split]]
-        key = f"{digest_entries(entries)[:40]}-sizes-d{DECODER_VERSION}"
+        key = f"{digest_entries(entries)[:40]}-headers-d{DECODER_VERSION}"
         return HeaderStats.from_dict(cached_json(key, lambda: self._read_headers(entries).to_dict()))
 
     def sample_headers(self) -> HeaderStats:
