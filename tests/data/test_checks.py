@@ -77,7 +77,7 @@ def test_different_sizes_are_told_with_their_numbers(make_folder, encode, draw):
     root = make_folder({"cat": 2, "dog": 2})
     (root / "cat" / "9.png").write_bytes(encode(draw(9, height=3, width=4)))
     (problem,) = check_source(str(root)).problems
-    assert "6×8 (4 images), 3×4 (1 image: cat/9.png); a recipe" in problem.message
+    assert "6×8 (4 images, cat/0.png), 3×4 (1 image, cat/9.png); a recipe" in problem.message
     assert not problem.fatal
 
 
