@@ -11,7 +11,7 @@ from cnnlab.config.corruptions import default_corruptions, read_corruptions
 from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.errors import RunError, SpecError, UsageError
 from cnnlab.reports import robustness as robustness  # registers how the result is shown
-from cnnlab.runs.index.run_groups import group_names, group_runs, one_run_per_seed
+from cnnlab.runs.index.run_groups import group_runs
 from cnnlab.runs.index.run_index import FinishedRun, RunIndex
 from cnnlab.runs.robustness.result import ShiftResult
 from cnnlab.stats.comparison import DecisionRules
@@ -97,11 +97,11 @@ def _groups(paths: Sequence[str | Path], per_run: bool) -> tuple[dict[str, list[
     notes = [f"Left out: {name} ({reason})." for name, reason in reasons.items()]
     if per_run or len(usable) <= 2:
         return {run.folder.name: [run] for run in usable}, notes
-    grouped = group_runs(usable, lambda run: run.experiment_key)
     groups: dict[str, list[FinishedRun]] = {}
-    for name, group in zip(group_names(grouped), grouped, strict=True):
-        groups[name], note = one_run_per_seed(group)
-        notes += [note] if note else []
+    for group in group_runs(usable, lambda run: run.experiment_key):
+        name, (kept, repeated) = group.name, group.one_per_seed()
+        groups[name] = list(kept.runs)
+        notes += repeated
         if 1 < len(groups[name]) < MIN_RUNS:
             few = f"{name}: {len(groups[name])} networks are too few for a verdict on the recipe"
             notes.append(f"{few}; with --apart each is judged by its images.")

@@ -14,13 +14,13 @@ from cnnlab.render.formatting import (
     format_duration,
     format_epoch,
     format_fraction,
-    pluralize,
     shorten,
 )
 from cnnlab.render.tables import Column, TextTable
 from cnnlab.reports.claims import claims_table
 from cnnlab.reports.run.tables import accuracy_interval
 from cnnlab.runs.index.experiments import Experiment, RunMetrics, experiments
+from cnnlab.runs.index.run_groups import format_threads
 from cnnlab.runs.index.run_index import RunIndex, SkippedRun
 from cnnlab.runs.index.summary import RunSummary
 
@@ -143,9 +143,7 @@ def _machines(experiments: Sequence[Experiment]) -> Iterable[str]:
     machines: dict[str, list[str]] = {}
     for experiment in experiments:
         for run in experiment.runs:
-            threads = pluralize(run.threads, "thread")
-            computed = f"{run.processes} processes of {threads}" if run.processes > 1 else threads
-            where = f"{run.device}, {computed}, torch {run.torch}"
+            where = f"{run.device}, {format_threads(run.processes, run.threads)}, torch {run.torch}"
             names = machines.setdefault(where, [])
             if experiment.name not in names:
                 names.append(experiment.name)

@@ -12,8 +12,9 @@ import pytest
 from cnnlab.config.arms import diff_recipes
 from cnnlab.config.recipe import Recipe
 from cnnlab.context import RunContext
-from cnnlab.runs.index.experiments import group_experiments
+from cnnlab.runs.index.experiments import make_experiment
 from cnnlab.runs.index.recipe_claims import judge_recipe_claims
+from cnnlab.runs.index.run_groups import RunGroup
 from cnnlab.runs.index.run_index import FinishedRun
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
@@ -43,8 +44,7 @@ def test_what_the_weights_decide_is_no_change(file: Path) -> None:
     read = FinishedRun.load(folder, file.parent)
     assert (read.stem, read.file) == ("mine", file)
     assert diff_recipes(read.recipe, read.file_recipe) == {}
-    (found,) = group_experiments([read], lambda _: "")
-    assert found.command == "cnnlab train recipes/mine.toml"
+    assert make_experiment(RunGroup("mine", (read,))).command == "cnnlab train recipes/mine.toml"
 
 
 def test_what_a_person_changed_is_told(file: Path) -> None:

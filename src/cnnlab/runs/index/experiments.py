@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
-from cnnlab.config.arms import diff_recipes, file_name, format_override
+from cnnlab.config.arms import diff_recipes, experiment_settings, file_name, format_override
 from cnnlab.records import ClaimRecord, PrecisionConfig, Record, Score
 from cnnlab.render.formatting import format_count, format_epoch
 from cnnlab.runs.claims import judge_claims
-from cnnlab.runs.index.run_groups import group_names, group_runs
+from cnnlab.runs.index.run_groups import RunGroup, group_runs
 from cnnlab.runs.index.run_index import FinishedRun, RunIndex, SkippedRun
+
+# The settings that give a run fewer images, and fewer epochs.
+LIMITS = ("data.limit", "data.per_class")
+ENDS = ("train.epochs", "train.stop", "train.budget")
 
 
 class RunMetrics(Record):
@@ -59,40 +63,31 @@ def experiments(index: RunIndex) -> tuple[list[Experiment], list[SkippedRun]]:
     """
     finished, skipped = index.load()
     skipped += [SkippedRun(run=run.folder.name, reason=run.result.status) for run in finished if run.diverged]
-    return group_experiments(run for run in finished if not run.diverged), skipped
+    groups = group_runs((run for run in finished if not run.diverged), lambda run: f"{run.stem}\n{run.experiment_key}")
+    return sorted(map(make_experiment, groups), key=lambda experiment: experiment.name), skipped
 
 
-def group_experiments(runs: Iterable[FinishedRun], key: Callable[[FinishedRun], str] | None = None) -> list[Experiment]:
-    """Group runs that did not diverge into experiments, by name.
-
-    Args:
-        key: the same for runs of one experiment; by default recipes of two names are two experiments.
-    """
-    groups = group_runs(runs, key or (lambda run: f"{run.stem}\n{run.experiment_key}"))
-    made = [_make_experiment(name, group) for name, group in zip(group_names(groups), groups, strict=True)]
-    return sorted(made, key=lambda experiment: experiment.name)
-
-
-def _make_experiment(name: str, group: Sequence[FinishedRun]) -> Experiment:
-    *_, newest = group
-    by_seed = {run.recipe.train.seed: run for run in group}
+def make_experiment(group: RunGroup) -> Experiment:
+    """Describe a group of runs, none of which diverged, and judge its recipe's claims by the last run of each seed."""
+    newest, (by_seed, _) = group.runs[-1], group.one_per_seed()
+    seeds = [run.seed for run in by_seed.runs]
     return Experiment(
         recipe=newest.stem,
-        name=name,
-        command=_rerun_command(newest, sorted(by_seed)),
+        name=group.name,
+        command=_rerun_command(newest, seeds),
         data=file_name(newest.data.source),
         images=newest.data.splits["train"],
         limited=_is_limited(newest),
         epochs=_epochs_of_file(newest),
         parameters=newest.result.parameters,
-        runs=tuple(map(_run_metrics, group)),
+        runs=tuple(map(_run_metrics, group.runs)),
         claims=judge_claims(
             (newest.file_recipe or newest.recipe).claims,
-            [run.result for _, run in sorted(by_seed.items())],
+            [run.result for run in by_seed.runs],
             newest.data,
-            of=name,
-            seeds=sorted(by_seed),
-            shortened=_shortened_text(list(by_seed.values())),
+            of=group.name,
+            seeds=seeds,
+            shortened=_shortened_text(by_seed.runs),
         ),
     )
 
@@ -104,17 +99,15 @@ def _is_limited(run: FinishedRun) -> bool:
 def _is_shortened(run: FinishedRun) -> bool:
     """Whether it had fewer images or epochs than its file asks for, other than by the file's own rules.
 
-    Where the file is gone, the run's provenance tells.
+    Where the file is gone, the run's provenance tells; a limited run without any counts as shortened.
     """
-    if run.file_recipe is None and run.provenance is not None:
-        changed = not {"train.epochs", "train.stop", "train.budget"}.isdisjoint(run.provenance.overrides)
-        return run.provenance.is_limited or (changed and run.result.epochs < _epochs_of_file(run))
-    file = run.file_recipe or run.recipe
-    own_limits = [(recipe.data.limit, recipe.data.per_class) for recipe in (run.recipe, file)]
-    if _is_limited(run) and (run.file_recipe is None or own_limits[0] != own_limits[1]):
-        return True
-    ends = [(recipe.train.epochs, recipe.train.stop, recipe.train.budget) for recipe in (run.recipe, file)]
-    return run.result.epochs < file.train.epochs and ends[0] != ends[1]
+    if run.file_recipe is not None:
+        file = experiment_settings(run.file_recipe)
+        changed = {key for key in (*LIMITS, *ENDS) if run.settings.get(key) != file.get(key)}
+    else:
+        changed = set(run.provenance.overrides if run.provenance else LIMITS)
+    limited = _is_limited(run) and not changed.isdisjoint(LIMITS)
+    return limited or (not changed.isdisjoint(ENDS) and run.result.epochs < _epochs_of_file(run))
 
 
 def _shortened_text(runs: Sequence[FinishedRun]) -> str:

@@ -10,8 +10,8 @@ from cnnlab.config.arms import experiment_settings, file_name, format_override
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError
 from cnnlab.records import ClaimRecord
-from cnnlab.runs.index.experiments import Experiment, group_experiments
-from cnnlab.runs.index.run_groups import group_names, group_runs
+from cnnlab.runs.index.experiments import Experiment, make_experiment
+from cnnlab.runs.index.run_groups import group_runs
 from cnnlab.runs.index.run_index import FinishedRun, RunIndex, SkippedRun, resolve_like_run
 from cnnlab.runs.index.same_data import is_same_source
 from cnnlab.storage.run_folder import RunFolder
@@ -84,13 +84,13 @@ def _judge_groups(
     whole.sort(key=lambda run: run.file_recipe is not None and run.recipe.data.source == run.file_recipe.data.source)
     groups = group_runs(whole, lambda run: f"{run.folder.path in other}\n{key(run)}")
     experiments = []
-    for name, group in zip(group_names(groups), groups, strict=True):
-        (experiment,) = group_experiments(group, lambda _: "")
-        base = group[0].file_recipe if group[0].folder.path in other else None
-        claims = [claim.model_copy(update={"of": name}) for claim in experiment.claims]
-        if base is not None:
-            claims = [_without_verdict_on_other_data(claim, base.data.source, experiment.data) for claim in claims]
-        experiments.append(experiment.model_copy(update={"name": name, "claims": tuple(claims)}))
+    for group in groups:
+        experiment, first = make_experiment(group), group.runs[0]
+        if first.folder.path in other and first.file_recipe is not None:
+            source, data = first.file_recipe.data.source, experiment.data
+            claims = tuple(_without_verdict_on_other_data(claim, source, data) for claim in experiment.claims)
+            experiment = experiment.model_copy(update={"claims": claims})
+        experiments.append(experiment)
     notes += [f"Left out: {run.run} ({run.reason})." for run in (*skipped, *diverged)]
     return JudgedExperiments(tuple(sorted(experiments, key=lambda one: one.name)), tuple(notes))
 
@@ -100,19 +100,18 @@ def _runs_on_other_data(runs: Iterable[FinishedRun]) -> tuple[set[Path], list[st
     other: set[Path] = set()
     notes = []
     for group in group_runs((run for run in runs if run.file is not None), lambda run: str(run.file)):
-        source = group[0].file_recipe.data.source if group[0].file_recipe else ""
-        exact = [run for run in group if run.recipe.data.source == source]
-        named = [run for run in group if is_same_source(run.recipe.data.source, source)]
+        first = group.runs[0]
+        source = first.file_recipe.data.source if first.file_recipe else ""
+        exact = [run for run in group.runs if run.recipe.data.source == source]
+        named = [run for run in group.runs if is_same_source(run.recipe.data.source, source)]
         # The file only names its data; which images those are is known from the runs on it.
         images = {run.images_id for run in exact if run.images_id} or {run.images_id for run in named if run.images_id}
-        ours = [
-            *exact,
-            *(run for run in named if not (run.images_id and images)),
-            *(run for run in group if run.images_id in images),
-        ]
-        other |= {run.folder.path for run in group} - {run.folder.path for run in ours}
+        for run in group.runs:
+            by_name = run in exact or (run in named and not (run.images_id and images))
+            if not by_name and run.images_id not in images:
+                other.add(run.folder.path)
         if len(images) > 1:
-            what = f"The runs of {group[0].stem} on {file_name(source)} are of {len(images)} different sets of images"
+            what = f"The runs of {first.stem} on {file_name(source)} are of {len(images)} different sets of images"
             notes.append(f"{what}: it is not known which of them its claims are about, so each is judged by itself.")
     return other, notes
 

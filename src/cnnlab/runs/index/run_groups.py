@@ -15,7 +15,6 @@ import numpy.typing as npt
 from cnnlab.config.arms import format_override
 from cnnlab.config.stopping import Metric
 from cnnlab.errors import RunError, UsageError, comma_separated, did_you_mean
-from cnnlab.records import Environment
 from cnnlab.render.formatting import pluralize
 from cnnlab.runs.claims import measured_value
 from cnnlab.runs.index.run_index import FinishedRun, RunIndex
@@ -30,10 +29,22 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs that differ only in their seeds, one for each seed."""
+    """Runs that differ only in their seeds, under a name that no other group has."""
 
     name: str
     runs: tuple[FinishedRun, ...]
+
+    def one_per_seed(self) -> tuple[RunGroup, list[str]]:
+        """The group with the last run of each seed, and a note on repeated seeds.
+
+        The same seed gives the same run, not another observation.
+        """
+        by_seed = {run.seed: run for run in self.runs}
+        counts = Counter(run.seed for run in self.runs)
+        repeated = ", ".join(str(seed) for seed, count in counts.items() if count > 1)
+        note = f"Run more than once for {self.name}, of which the last given counts: seed {repeated}."
+        kept = tuple(by_seed[seed] for seed in sorted(by_seed))
+        return RunGroup(self.name, kept), [note] if repeated else []
 
     def sample(self, metric: str) -> Sample:
         """The metric of each run; NaN for a diverged one."""
@@ -76,13 +87,13 @@ def collect_run_groups(paths: Iterable[str | Path], metric: str) -> RunGroups:
     reason = why_data_uncertain(finished)
     if reason:
         notes.append(f"The data of these runs is not known to be the same: {reason}.")
-    if len(finished) == 2:
-        groups = _group_by_model(finished)
+    if len(finished) == 2 and finished[0].experiment_key == finished[1].experiment_key:
+        names = _number_repeated([run.folder.name for run in finished])
+        groups = [RunGroup(name, (run,)) for name, run in zip(names, finished, strict=True)]
     else:
-        alike = group_runs(finished, lambda run: run.experiment_key)
-        by_seed = [one_run_per_seed(runs) for runs in alike]
-        notes += [note for _, note in by_seed if note]
-        groups = [RunGroup(name, tuple(runs)) for name, (runs, _) in zip(group_names(alike), by_seed, strict=True)]
+        kept = [group.one_per_seed() for group in group_runs(finished, lambda run: run.experiment_key)]
+        groups = [group for group, _ in kept]
+        notes += [note for _, repeated in kept for note in repeated]
     if len(groups) < 2:
         raise _nothing_to_compare(finished, [run.run for run in skipped])
     return RunGroups(tuple(groups), (*notes, *_differences(groups, metric)))
@@ -109,26 +120,24 @@ def find_group(groups: Sequence[RunGroup], name: str) -> RunGroup:
     )
 
 
-def group_runs(runs: Iterable[FinishedRun], key: Callable[[FinishedRun], str]) -> list[list[FinishedRun]]:
-    """Runs grouped by a key, in the order of the first run of each group."""
+def group_runs(runs: Iterable[FinishedRun], key: Callable[[FinishedRun], str]) -> list[RunGroup]:
+    """Group runs by a key, in the order of the first run of each group.
+
+    A group is named by its recipe; where several groups have that name, also by the settings that differ between them.
+    """
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
         groups.setdefault(key(run), []).append(run)
-    return list(groups.values())
+    names = _number_repeated([_group_name(group[0], groups.values()) for group in groups.values()])
+    return [RunGroup(name, tuple(group)) for name, group in zip(names, groups.values(), strict=True)]
 
 
-def group_names(groups: Sequence[Sequence[FinishedRun]]) -> list[str]:
-    """Unique names of groups: the recipe's name, and where several have it, the settings that differ."""
-    counts = Counter(group[0].stem for group in groups)
-    names = []
-    for group in groups:
-        first = group[0]
-        others = [other[0].settings for other in groups if other[0].stem == first.stem]
-        keys = {key for other in others for key in other.keys() | first.settings.keys()}
-        differing = [key for key in sorted(keys) if any(other.get(key) != others[0].get(key) for other in others)]
-        words = [format_override(key.partition(".")[2], first.settings.get(key, "none")) for key in differing]
-        names.append(f"{first.stem}: {', '.join(words)}" if counts[first.stem] > 1 and words else first.stem)
-    return _number_repeated(names)
+def _group_name(first: FinishedRun, groups: Iterable[Sequence[FinishedRun]]) -> str:
+    namesakes = [group[0].settings for group in groups if group[0].stem == first.stem]
+    keys = sorted({key for settings in namesakes for key in settings})
+    differing = [key for key in keys if any(each.get(key) != namesakes[0].get(key) for each in namesakes)]
+    words = [format_override(key.partition(".")[2], first.settings.get(key, "none")) for key in differing]
+    return f"{first.stem}: {', '.join(words)}" if words else first.stem
 
 
 def _number_repeated(names: Sequence[str]) -> list[str]:
@@ -146,7 +155,6 @@ def correct_predictions(groups: Sequence[RunGroup], split: str) -> dict[str, Boo
     if reason:
         return reason
     tables: dict[str, BoolArray] = {}
-    labels = None
     for group in groups:
         rows = []
         for run in group.runs:
@@ -156,12 +164,7 @@ def correct_predictions(groups: Sequence[RunGroup], split: str) -> dict[str, Boo
             if predictions is None:
                 kept = ', which train.predictions = "all" keeps' if split == "train" else ""
                 return f"{run.folder.name} has no predictions of its {split} images{kept}"
-            if labels is not None and not np.array_equal(labels, predictions.labels):
-                return f"the labels in the predictions of {run.folder.name} are not those of the others"
-            labels, right = predictions.labels, predictions.correct()
-            if abs(float(right.mean()) - (measured_value(f"{split}_accuracy", run.result) or 0.0)) > 0.5 / len(right):
-                return f"the predictions of {run.folder.name} do not give its accuracy: see cnnlab verify --recompute"
-            rows.append(right)
+            rows.append(predictions.correct())
         if rows:
             tables[group.name] = np.array(rows)
     return tables
@@ -183,24 +186,6 @@ def _check_metric(metric: str) -> None:
             next_step=did_you_mean(metric, [one for one in METRICS if not one.startswith("test")])
             or "use --metric validation_accuracy",
         )
-
-
-def _group_by_model(read: Sequence[FinishedRun]) -> list[RunGroup]:
-    names = group_names([[run] for run in read])
-    if read[0].experiment_key == read[1].experiment_key:
-        names = _number_repeated([run.folder.name for run in read])
-    return [RunGroup(name, (run,)) for name, run in zip(names, read, strict=True)]
-
-
-def one_run_per_seed(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], str]:
-    """The runs by seed, and a note on repeated seeds: the same seed gives the same run, not another observation."""
-    by_seed = {run.seed: run for run in runs}
-    repeated = [str(seed) for seed, count in Counter(run.seed for run in runs).items() if count > 1]
-    kept = [by_seed[seed] for seed in sorted(by_seed)]
-    if not repeated:
-        return kept, ""
-    seeds = f"Seed {repeated[0]} was" if len(repeated) == 1 else f"Seeds {', '.join(repeated)} were"
-    return kept, f"{seeds} run more than once for {runs[0].stem}: the last given counts."
 
 
 def _check_data(read: Sequence[FinishedRun]) -> None:
@@ -233,7 +218,7 @@ def _check_metric_values(read: Sequence[FinishedRun], metric: str) -> None:
 
 
 def _nothing_to_compare(read: Sequence[FinishedRun], skipped: Sequence[str]) -> UsageError:
-    counted = f"{len(read)} finished run{'' if len(read) == 1 else 's'}"
+    counted = pluralize(len(read), "finished run")
     same = " of one recipe, which differ in their seeds alone" if len(read) > 1 else ""
     others = f"; not finished: {', '.join(skipped)}" if skipped else ""
     return UsageError(
@@ -258,27 +243,27 @@ def _differences(groups: Sequence[RunGroup], metric: str) -> Iterator[str]:
         ),
         ("The runs were computed on different devices", lambda run: run.environment.device),
         ("The runs were computed by different versions of torch", lambda run: run.environment.torch),
-        ("The runs were computed by different numbers of threads", lambda run: _format_threads(run.environment)),
+        (
+            "The runs were computed by different numbers of threads",
+            lambda run: format_threads(run.environment.processes, run.environment.threads),
+        ),
         (f"The {split} splits are of different sizes", lambda run: f"{run.data.splits.get(split, 0):,} images"),
     )
     for what, value in properties:
         values = list(dict.fromkeys(map(value, runs)))
         if len(values) > 1:
-            yield f"{what}, which may be the difference: {'; '.join(_by_group(groups, value))}."
+            named = (f"{group.name}: {', '.join(dict.fromkeys(map(value, group.runs)))}" for group in groups)
+            yield f"{what}, which may be the difference: {'; '.join(named)}."
     for group in groups:
         fewer = [run for run in group.runs if run.result.status == "stopped early"]
         if fewer:
             yield f"{group.name}: {len(fewer)} of {len(group.runs)} runs stopped early."
 
 
-def _format_threads(made: Environment) -> str:
-    threads = pluralize(made.threads, "thread")
-    return f"{made.processes} processes of {threads}" if made.processes > 1 else threads
-
-
-def _by_group(groups: Sequence[RunGroup], value: Callable[[FinishedRun], str]) -> Iterator[str]:
-    for group in groups:
-        yield f"{group.name}: {', '.join(dict.fromkeys(map(value, group.runs)))}"
+def format_threads(processes: int, threads: int) -> str:
+    """`2 processes of 1 thread`, or only the threads of a single process."""
+    text = pluralize(threads, "thread")
+    return f"{processes} processes of {text}" if processes > 1 else text
 
 
 def _why_images_differ(runs: Sequence[FinishedRun], split: str) -> str:

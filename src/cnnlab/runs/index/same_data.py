@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 
 from cnnlab.config.arms import file_name
 from cnnlab.data.sources.releases import CATALOGUE
@@ -16,17 +16,14 @@ def data_name(run: FinishedRun, runs: Sequence[FinishedRun]) -> str:
     """The identity of a run's data among that of others: two names are two data sets.
 
     It is the test set's if all runs have one, else the digest of the content. Runs of versions that recorded neither
-    are distinguished by file name, classes, and what is equal for runs that split the same images in the same way; two
-    such runs of one name may still be of different data.
+    are distinguished by file name and classes, and may still be of different data.
     """
     classes = ", ".join(sorted(run.data.classes))
     if all(each.data.test_set for each in runs):
         return f"{classes}: {run.data.test_set}"
     if all(each.data.content for each in runs):
         return f"{classes}: {run.data.content}"
-    counts = _variant(run, runs, _sizes, lambda each: tuple(sorted(each.data.splits.items())))
-    split = _variant(run, runs, lambda each: (_sizes(each), _split_seed(each)), lambda each: each.data.split_hash)
-    return f"{classes}: {file_name(run.data.source)}, {counts}, {split}"
+    return f"{classes}: {file_name(run.data.source)}"
 
 
 def describe_data(run: FinishedRun) -> str:
@@ -35,9 +32,7 @@ def describe_data(run: FinishedRun) -> str:
     description = f"{file_name(run.data.source)}, {len(run.data.classes)} classes, {images:,} images"
     if run.data.test_set:
         return f"{description}, test set {run.data.test_set}"
-    if run.data.content:
-        return f"{description}, content {run.data.content[:SHOWN_DIGITS]}"
-    return f"{description}, split {run.data.split_hash[:SHOWN_DIGITS]}"
+    return f"{description}, content {run.data.content[:SHOWN_DIGITS] or 'not recorded'}"
 
 
 def why_data_uncertain(runs: Sequence[FinishedRun]) -> str:
@@ -63,26 +58,6 @@ def is_same_source(one: str, other: str) -> bool:
         return False
     short, long = sorted((_path_parts(one), _path_parts(other)), key=len)
     return bool(short) and long[-len(short) :] == short
-
-
-def _variant(
-    run: FinishedRun,
-    runs: Sequence[FinishedRun],
-    group_key: Callable[[FinishedRun], Hashable],
-    distinguishing_value: Callable[[FinishedRun], Hashable],
-) -> int:
-    """The index of a run's value among the distinct values of runs with its group key."""
-    values = [distinguishing_value(each) for each in runs if group_key(each) == group_key(run)]
-    return list(dict.fromkeys(values)).index(distinguishing_value(run))
-
-
-def _sizes(run: FinishedRun) -> Hashable:
-    data = run.recipe.data
-    return data.validation, data.test, data.limit, data.per_class
-
-
-def _split_seed(run: FinishedRun) -> int:
-    return run.seed if run.recipe.data.split_seed is None else run.recipe.data.split_seed
 
 
 def _path_parts(path: str) -> list[str]:
