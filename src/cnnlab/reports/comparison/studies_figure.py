@@ -4,35 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from matplotlib.transforms import offset_copy
+from matplotlib.transforms import Transform, offset_copy
 
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_canvas, new_figure, write_text
-from cnnlab.render.svg import text_width
+from cnnlab.render.plots import COLOURS, SMALL, minimal_axes, new_figure
 from cnnlab.reports.study import text
-from cnnlab.reports.study.figures import (
-    BOLD_WIDTH,
-    TICK_STEPS,
-    axis_limits,
-    format_tick,
-    missing_runs_text,
-    names_width,
-    row_axes,
-    set_ticks,
-)
+from cnnlab.reports.study.figures import TICK_STEPS, axis_limits, format_tick, names_width, row_axes, set_ticks
 from cnnlab.reports.study.sweep_figure import set_sweep_axis
-from cnnlab.stats.sample import Interval, Sample
+from cnnlab.stats.sample import Sample
 from cnnlab.studies.result import StudyResult
 
 WIDTH, HEIGHT = 640.0, 360.0
 LEFT, FOOT = 48.0, 46.0
 HEAD, LINE = 36.0, 17.0
-# Height of a row: so much for each study, and a gap.
-MARK_HEIGHT, ROW_GAP = 15.0, 12.0
+# Height of a row: so much for each study, and a gap. The values of sweeps are closer.
+MARK_HEIGHT, MARK_WIDTH, ROW_GAP = 15.0, 5.0, 12.0
 MAX_NAME_LENGTH, MAX_NAMES_WIDTH = 28, 216.0
 STYLES = (("train", "o"), ("validation", "s"), ("test", "^"), ("ink", "D"), ("muted", "v"))
 
@@ -59,92 +49,87 @@ def overlay_rows(results: Sequence[StudyResult]) -> list[OverlayRow]:
 
 
 def overlay_figure(results: Sequence[StudyResult]) -> Figure:
-    """Plot from two to five studies of one kind, each with its own colour and marker."""
-    rows = overlay_rows(results)
-    return _sweeps_figure(results, rows) if results[0].curve is not None else _arms_figure(results, rows)
-
-
-def _arms_figure(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
-    head, row = HEAD + LINE * len(results), ROW_GAP + MARK_HEIGHT * len(results)
-    figure = new_figure(WIDTH, head + row * len(rows) + FOOT)
-    canvas = new_canvas(figure)
-    _legend(canvas, results, text.metric_name(results[0].metric))
-    names = text.short_names([row.name for row in rows], MAX_NAME_LENGTH)
-    left, right = names_width(names, MAX_NAMES_WIDTH), 92.0 if any(map(missing_runs_text, _samples(rows))) else 8.0
-    axes = row_axes(figure, left, head, WIDTH - left - right, len(rows), row)
-    axes.set_xlim(_value_range(rows))
-    for number, each in enumerate(rows):
-        write_text(canvas, left - 10, head + row * (number + 0.5), names[number], ha="right")
-        if number:
-            axes.axhline(number - 0.5, color=COLOURS["line"], linewidth=0.8)
-        for study, sample in each.samples.items():
-            height = (study - (len(results) - 1) / 2) * MARK_HEIGHT
-            _draw(axes, study, sample, number + height / row, horizontal=True)
-            y = head + row * (number + 0.5) + height
-            write_text(canvas, WIDTH - right + 8, y, missing_runs_text(sample), colour="muted")
-    set_ticks(axes, axes.bbox.width)
-    return figure
-
-
-def _sweeps_figure(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
-    head = HEAD + LINE * len(results)
-    figure = new_figure(WIDTH, HEIGHT + head)
-    _legend(new_canvas(figure), results, f"{text.metric_name(results[0].metric)} against {text.sweep_key(results[0])}")
-    axes = minimal_axes(figure, LEFT, FOOT, WIDTH - LEFT - 12, HEIGHT - FOOT)
-    sweep_values = [row.sweep_value for row in rows if row.sweep_value is not None]
-    set_sweep_axis(axes, sweep_values)
-    axes.set_ylim(_value_range(rows))
+    """Plot from two to five studies of one kind, each with its own colour and marker, side by side at each arm."""
+    rows, head = overlay_rows(results), HEAD + LINE * len(results)
+    samples = [sample for row in rows for sample in row.samples.values()]
+    intervals = [interval for sample in samples if (interval := sample.interval()) is not None]
+    limits = axis_limits([value for sample in samples for value in sample.finite], intervals)
+    is_sweep = results[0].curve is not None
+    axes = _sweep_axes(results, rows, head) if is_sweep else _arm_axes(rows, head, len(results))
+    if is_sweep:
+        axes.set_ylim(limits)
+    else:
+        axes.set_xlim(limits)
+        set_ticks(axes, axes.bbox.width)
     for study in range(len(results)):
-        # Side by side, so that studies don't cover each other.
-        offset = 5.0 * (study - (len(results) - 1) / 2)
-        moved = offset_copy(axes.transData, axes.get_figure(root=True), x=offset, units="points")
-        points = [(row.sweep_value or 0.0, row.samples[study]) for row in rows if study in row.samples]
-        means = [(value, sample.mean) for value, sample in points if sample.mean is not None]
-        if means:
-            axes.plot(*zip(*means, strict=True), color=COLOURS[STYLES[study][0]], linewidth=1.4, transform=moved)
-        for value, sample in points:
-            _draw(axes, study, sample, value, horizontal=False, transform=moved)
+        place = study - (len(results) - 1) / 2
+        offset = {"x": MARK_WIDTH * place} if is_sweep else {"y": -MARK_HEIGHT * place}
+        moved = offset_copy(axes.transData, axes.get_figure(root=True), units="points", **offset)
+        for number, row in enumerate(rows):
+            if study in row.samples:
+                position = row.sweep_value if row.sweep_value is not None else number
+                _draw(axes, study, row.samples[study], position, moved, limits, is_sweep=is_sweep)
+    _add_legend(axes, results)
+    return axes.get_figure(root=True)
+
+
+def _arm_axes(rows: Sequence[OverlayRow], head: float, studies: int) -> Axes:
+    """Axes with a row for each arm, named to the left."""
+    height = ROW_GAP + MARK_HEIGHT * studies
+    names = text.short_names([row.name for row in rows], MAX_NAME_LENGTH)
+    left = names_width(names, MAX_NAMES_WIDTH)
+    figure = new_figure(WIDTH, head + height * len(rows) + FOOT)
+    axes = row_axes(figure, left, head, WIDTH - left - 8, len(rows), height)
+    axes.set_yticks(range(len(rows)), names, color=COLOURS["ink"], parse_math=False)
+    for number in range(1, len(rows)):
+        axes.axhline(number - 0.5, color=COLOURS["line"], linewidth=0.8)
+    return axes
+
+
+def _sweep_axes(results: Sequence[StudyResult], rows: Sequence[OverlayRow], head: float) -> Axes:
+    axes = minimal_axes(new_figure(WIDTH, HEIGHT + head), LEFT, FOOT, WIDTH - LEFT - 12, HEIGHT - FOOT)
+    set_sweep_axis(axes, [row.sweep_value for row in rows if row.sweep_value is not None])
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=TICK_STEPS))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
-    name = text.sweep_key(results[0])
-    axes.set_xlabel(name, color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False)
-    return figure
+    axes.set_xlabel(text.sweep_key(results[0]), color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False)
+    return axes
 
 
-def _draw(axes: Axes, study: int, sample: Sample, position: float, *, horizontal: bool, **style: Any) -> None:
-    """Draw the runs, the interval and the mean of an arm at a position of the other axis."""
+def _draw(
+    axes: Axes,
+    study: int,
+    sample: Sample,
+    position: float,
+    moved: Transform,
+    limits: tuple[float, float],
+    *,
+    is_sweep: bool,
+) -> None:
+    """Draw the runs, the interval and the mean of an arm."""
     colour, marker = STYLES[study]
-
-    def plot(values: Sequence[float], kind: str, **own: Any) -> None:
+    low, high = sample.interval() or (0.0, 0.0)
+    bar = [max(low, limits[0]), min(high, limits[1])] if low < high else []
+    mean = [] if sample.mean is None else [sample.mean]
+    marks = ((sample.finite, "o", 4.0, 0.4), (bar, "-", 1.0, 1.0), (mean, marker, 7.5, 1.0))
+    for values, kind, size, opacity in marks:
         positions = [position] * len(values)
-        points = (values, positions) if horizontal else (positions, values)
-        axes.plot(*points, kind, color=COLOURS[colour], **own, **style)
-
-    plot(sample.finite, "o", markersize=4, alpha=0.4, markeredgewidth=0)
-    if (interval := sample.interval()) is not None:
-        low, high = axes.get_xlim() if horizontal else axes.get_ylim()
-        plot([max(interval[0], low), min(interval[1], high)], "-", linewidth=2)
-    if sample.mean is not None:
-        plot([sample.mean], marker, markersize=7.5, markeredgewidth=0)
+        points = (positions, values) if is_sweep else (values, positions)
+        style = {"markersize": size, "markeredgewidth": 0, "linewidth": 2, "alpha": opacity}
+        axes.plot(*points, kind, color=COLOURS[colour], transform=moved, **style)
 
 
-def _legend(canvas: Axes, results: Sequence[StudyResult], title: str) -> None:
-    write_text(canvas, 0, 10, title, size=NORMAL, bold=True)
+def _add_legend(axes: Axes, results: Sequence[StudyResult]) -> None:
+    """Name the studies above the axes."""
     names = text.short_names([result.study for result in results], MAX_NAME_LENGTH)
-    for number, (result, name) in enumerate(zip(results, names, strict=True)):
-        colour, marker = STYLES[number]
-        height = 28 + LINE * number
-        canvas.plot([5], [height], marker, color=COLOURS[colour], markersize=7.5, markeredgewidth=0)
-        write_text(canvas, 16, height, name, colour=colour, bold=True)
-        note = f"{result.images:,} images; mean with 95 % interval" if not number else f"{result.images:,} images"
-        write_text(canvas, 28 + BOLD_WIDTH * text_width(name, SMALL), height, note, colour="muted")
-
-
-def _samples(rows: Sequence[OverlayRow]) -> list[Sample]:
-    return [sample for row in rows for sample in row.samples.values()]
-
-
-def _value_range(rows: Sequence[OverlayRow]) -> Interval:
-    samples = _samples(rows)
-    intervals = [interval for sample in samples if (interval := sample.interval()) is not None]
-    return axis_limits([value for sample in samples for value in sample.finite], intervals)
+    handles = [
+        Line2D([], [], color=COLOURS[colour], marker=marker, label=f"{name}: {result.images:,} images")
+        for name, result, (colour, marker) in zip(names, results, STYLES, strict=False)
+    ]
+    title = f"{text.metric_name(results[0].metric)}: runs, means and 95 % intervals"
+    figure = axes.get_figure(root=True)
+    legend = figure.legend(
+        handles=handles, title=title, loc="upper left", frameon=False, fontsize=SMALL, labelcolor="linecolor"
+    )
+    legend.set_alignment("left")
+    for label in legend.get_texts():
+        label.set_parse_math(False)
