@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from cnnlab.records import Record, Score
+from cnnlab.records import Record
 from cnnlab.render.document import Document
 from cnnlab.render.formatting import (
     MISSING,
@@ -16,7 +16,7 @@ from cnnlab.render.formatting import (
     format_fraction,
     shorten,
 )
-from cnnlab.render.tables import Column, TextTable
+from cnnlab.render.tables import TextTable
 from cnnlab.reports.claims import claims_table
 from cnnlab.reports.run.tables import accuracy_interval
 from cnnlab.runs.index.experiments import Experiment, RunMetrics, experiments
@@ -44,28 +44,32 @@ class ExperimentResults(Record):
         return self.document().to_html()
 
 
-def runs_table(summaries: Iterable[RunSummary]) -> TextTable:
-    """A row for each run of a folder, as `cnnlab runs` shows it."""
+class RunList(Record):
+    """The runs of a folder, as `cnnlab runs` lists them."""
 
-    def cell(value: float | None, number: NumberFormatter) -> str:
-        return MISSING if value is None else number(value)
+    runs: tuple[RunSummary, ...]
 
-    rows = [
-        (
-            run.run,
-            run.status,
-            run.source,
-            cell(run.parameters, format_count),
-            cell(run.epochs, format_epoch),
-            cell(run.validation, format_fraction),
-            cell(run.test, format_fraction),
-            cell(run.seconds, format_duration),
+    def document(self) -> Document:
+        """A table with a row for each run."""
+        heads = ("run", "status", "data", "#parameters", "#epochs", "#validation", "#test", "#time")
+        rows = (
+            (
+                run.run,
+                run.status,
+                run.source,
+                _cell(run.parameters, format_count),
+                _cell(run.epochs, format_epoch),
+                _cell(run.validation, format_fraction),
+                _cell(run.test, format_fraction),
+                _cell(run.seconds, format_duration),
+            )
+            for run in self.runs
         )
-        for run in summaries
-    ]
-    numbers = ("parameters", "epochs", "validation", "test", "time")
-    columns = (Column("run"), Column("status"), Column("data"), *(Column(name, number=True) for name in numbers))
-    return TextTable(columns, tuple(rows))
+        return Document("Runs", tables=(("", TextTable.from_rows(heads, rows)),))
+
+
+def _cell(value: float | None, number: NumberFormatter) -> str:
+    return MISSING if value is None else number(value)
 
 
 def collect_results(runs: str | Path = "runs", recipes: str | Path | None = None) -> ExperimentResults:
@@ -97,13 +101,12 @@ def _run_row(experiment: Experiment, run: RunMetrics) -> tuple[str, ...]:
         f"{run.seconds / 60:.1f}",
         format_count(run.images_per_second),
         run.precision_config.precision,
-        *map(_accuracy, (run.train, run.validation, run.test)),
+        *(
+            MISSING if score is None else format_fraction(score.accuracy)
+            for score in (run.train, run.validation, run.test)
+        ),
         MISSING if bounds is None else f"{format_fraction(bounds[0])} to {format_fraction(bounds[1])}",
     )
-
-
-def _accuracy(score: Score | None) -> str:
-    return MISSING if score is None else format_fraction(score.accuracy)
 
 
 def _epochs(experiment: Experiment, run: RunMetrics) -> str:
@@ -118,12 +121,15 @@ def _epochs(experiment: Experiment, run: RunMetrics) -> str:
 
 
 def _commands_table(experiments: Iterable[Experiment]) -> TextTable:
-    rows = ((shorten(experiment.name, 80), _seeds(experiment), experiment.command) for experiment in experiments)
+    rows = (
+        (
+            shorten(experiment.name, 80),
+            ", ".join(str(seed) for seed in sorted({run.seed for run in experiment.runs})),
+            experiment.command,
+        )
+        for experiment in experiments
+    )
     return TextTable.from_rows(("recipe", "seeds", "`command"), rows)
-
-
-def _seeds(experiment: Experiment) -> str:
-    return ", ".join(str(seed) for seed in sorted({run.seed for run in experiment.runs}))
 
 
 def _notes(results: ExperimentResults) -> Iterable[str]:
@@ -133,19 +139,12 @@ def _notes(results: ExperimentResults) -> Iterable[str]:
             "alone, without validations. The interval of one run's accuracy is Wilson's, of so many images; that of "
             "five runs or more, beside a published figure, is the prediction interval of one more run."
         )
-    yield from _machines(results.experiments)
-    for run in results.left_out:
-        yield f"Left out: {run.run} ({run.reason})."
-
-
-def _machines(experiments: Sequence[Experiment]) -> Iterable[str]:
-    """Where the runs were made; with several machines, which recipes on which."""
     machines: dict[str, list[str]] = {}
-    for experiment in experiments:
+    for experiment in results.experiments:
         for run in experiment.runs:
             where = f"{run.device}, {format_threads(run.processes, run.threads)}, torch {run.torch}"
-            names = machines.setdefault(where, [])
-            if experiment.name not in names:
-                names.append(experiment.name)
+            machines.setdefault(where, []).append(experiment.name)
     for where, names in machines.items():
-        yield f"Machine: {where}." if len(machines) == 1 else f"Machine: {where}: {', '.join(names)}."
+        yield f"Machine: {where}: {', '.join(dict.fromkeys(names))}."
+    for run in results.left_out:
+        yield f"Left out: {run.run} ({run.reason})."

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cnnlab.cli.commands import runs as commands_runs
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
 from cnnlab.reports.runs_table import collect_results
@@ -53,14 +52,6 @@ def test_the_list_in_every_form(made: Path) -> None:
     for form in ((), ("--format=markdown",), ("--format=latex",)):
         assert all(name in ask(made, *form) for name in names)
     assert ask(made, "--format=markdown").splitlines()[2].startswith("| run | status | data |")
-
-
-def test_a_long_list_is_not_folded(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands_runs, "MAX_FOLDED_ROWS", 1)
-    head, rule, *rows = ask(made).splitlines()[1:]
-    assert head.split() == ["run", "status", "data", "parameters", "epochs", "validation", "test", "time"]
-    assert [row.split()[1] for row in rows] == ["unfinished", "finished"]
-    assert len(rule) == len(rows[1]) + 1
 
 
 def test_without_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from cnnlab.cli.output.text_tables import hidden_columns, plain_text, rich_table
+from cnnlab.cli.output.text_tables import hidden_columns, rich_table
 from cnnlab.render.tables import TextTable
 
 
@@ -31,13 +31,3 @@ def test_columns_that_a_narrow_terminal_goes_without_are_named(monkeypatch: pyte
     for width, missing in ((80, []), (26, ["jump"]), (10, ["jump", "formula"])):
         monkeypatch.setattr("cnnlab.cli.output.text_tables.console", lambda width=width: Console(width=width))
         assert sorted(hidden_columns(table, ["jump", "formula"])) == sorted(missing)
-
-
-def test_a_plain_table_looks_as_a_drawn_one() -> None:
-    """rich is the truth for what fits: wide letters, numbers to the right, an empty cell."""
-    rows = [["first", "10", "ok", "1"], ["日本", "2000000", "", "–"], ["a [b]", "3", "not so", "22"]]
-    table = TextTable.from_rows(["run", "#epochs", "status", "#test"], rows)
-    console = Console(width=80)
-    with console.capture() as shown:
-        console.print(rich_table(table))
-    assert [line.rstrip() for line in shown.get().splitlines()][:-1] == plain_text(table).splitlines()

@@ -25,9 +25,6 @@ Recipes = Annotated[
 # Columns that a narrow terminal leaves out, in this order.
 OPTIONAL_COLUMNS = ("precision", "images/s", "95 % interval", "trained on", "seeds", "interval or range")
 
-# Larger tables are not fitted to the terminal, which takes a millisecond per row.
-MAX_FOLDED_ROWS = 200
-
 
 def register(app: typer.Typer) -> None:
     app.command("runs")(handle_errors(list_runs))
@@ -56,10 +53,8 @@ def list_runs(
 
 
 def _show_list(runs: Path, sort: str, reverse: bool, output_format: OutputFormat) -> None:
-    from cnnlab.cli.output.console import progress_reporter, show, show_json, write
-    from cnnlab.cli.output.text_tables import plain_text, rich_table
-    from cnnlab.render.document import Document
-    from cnnlab.reports.runs_table import runs_table
+    from cnnlab.cli.output.console import progress_reporter, show, show_json
+    from cnnlab.reports.runs_table import RunList
     from cnnlab.runs.index.summary import SORT_KEYS, sort_runs, summarize_runs
 
     if sort not in SORT_KEYS:
@@ -73,13 +68,8 @@ def _show_list(runs: Path, sort: str, reverse: bool, output_format: OutputFormat
         found = sort_runs(summarize_runs(runs, progress), sort, reverse)
     if output_format == "json":
         show_json([summary.model_dump() for summary in found])
-    elif output_format in ("markdown", "latex"):
-        sheet = Document("Runs", tables=(("", runs_table(found)),))
-        write(sheet.to_markdown() if output_format == "markdown" else sheet.to_latex())
-    elif len(found) > MAX_FOLDED_ROWS:
-        write(f"{plain_text(runs_table(found))}\n")
-    elif found:
-        show(rich_table(runs_table(found)))
+    elif found or output_format != "text":
+        show_output(RunList(runs=tuple(found)), output_format)
     else:
         show(_no_runs_message(runs))
 

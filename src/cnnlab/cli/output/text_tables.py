@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
 from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
@@ -50,28 +49,6 @@ def rich_table(table: TextTable, title: str = "", optional_columns: Sequence[str
     for row in table.rows[:-1] if table.total else table.rows:
         made.add_row(*map(Text, row))
     return made
-
-
-def plain_text(table: TextTable) -> str:
-    """Return a table without a total as `rich_table` shows it, much faster and without folding.
-
-    >>> print(plain_text(TextTable.from_rows(["run", "#epochs"], [["first", "10"]])))
-    <BLANKLINE>
-     run    epochs
-     ──────────────
-     first      10
-    """
-    set_columns = []
-    for number, column in enumerate(table.columns):
-        cells = [column.title, *(row[number] for row in table.rows)]
-        widths = [len(cell) if cell.isascii() else cell_len(cell) for cell in cells]
-        widest = max(widths)
-        gaps = [" " * (widest - width) for width in widths]
-        pairs = zip(cells, gaps, strict=True)
-        set_columns.append([gap + cell if column.number else cell + gap for cell, gap in pairs])
-    head, *rows = ((" " * GAP).join(cells).rstrip() for cells in zip(*set_columns, strict=True))
-    rule = "─" * (cell_len((" " * GAP).join(column[0] for column in set_columns)) + 1)
-    return "\n".join(("", *(f" {line}" for line in (head, rule, *rows))))
 
 
 def hidden_columns(table: TextTable, optional_columns: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -41,7 +42,11 @@ def draw_curves(axes: Axes, groups: Sequence[tuple[str, Sequence[LossCurve]]]) -
             _draw(axes, curve, COLOURS[tone])
         # The last curve is that of validation, if there is one.
         ends += [(name, curves[-1].mean[-1], COLOURS[tone])] if curves else []
-    _scale(axes, [curve for _, curves in groups[: len(TONES)] for curve in curves])
+    values = [value for _, curves in groups[: len(TONES)] for curve in curves for value in (*curve.low, *curve.high)]
+    if min(values) > 0 and max(values) / min(values) > LOG_SCALE_RATIO:
+        axes.set_yscale("log")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     label_line_ends(axes, ends)
 
 
@@ -73,31 +78,12 @@ def _draw_losses(figure: Figure, groups: Sequence[tuple[str, Sequence[LossCurve]
 
 def _draw(axes: Axes, curve: LossCurve, colour: str) -> None:
     is_validation = curve.split == "validation"
-    is_point = len(curve.epochs) == 1
-    if is_validation and curve.low != curve.high:
+    if is_validation:
         axes.fill_between(curve.epochs, curve.low, curve.high, color=colour, alpha=0.16, linewidth=0)
-    axes.plot(
-        curve.epochs,
-        curve.mean,
-        color=colour,
-        linewidth=1.9 if is_validation else 1.5,
-        linestyle="-" if is_validation else (0, (4, 2)),
-        marker=("D" if is_point else "o") if is_validation else ("d" if is_point else ""),
-        markersize=5 if is_point else 3.4,
-        markeredgewidth=0,
-        clip_on=False,
+    style: dict[str, Any] = (
+        {"linewidth": 1.9, "linestyle": "-"} if is_validation else {"linewidth": 1.5, "linestyle": (0, (4, 2))}
     )
-
-
-def _scale(axes: Axes, curves: Sequence[LossCurve]) -> None:
-    values = [value for curve in curves for value in (*curve.low, *curve.high)]
-    last = max(curve.epochs[-1] for curve in curves)
-    first = min(curve.epochs[0] for curve in curves)
-    axes.set_xlim(0 if first < 1.5 else first, max(last, 1))
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-    low, high = min(values), max(values)
-    if low > 0 and high / low > LOG_SCALE_RATIO:
-        axes.set_yscale("log")
-    else:
-        bottom = 0.0 if low < high / 2 else low - (high - low or high) / 4
-        axes.set_ylim(bottom, high + 0.06 * (high - bottom) or 1)
+    # Without markers a single epoch would not be seen.
+    axes.plot(
+        curve.epochs, curve.mean, color=colour, marker="o", markersize=3.4, markeredgewidth=0, clip_on=False, **style
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -114,7 +115,7 @@ def _draw(
     for values, kind, size, opacity in marks:
         positions = [position] * len(values)
         points = (positions, values) if is_sweep else (values, positions)
-        style = {"markersize": size, "markeredgewidth": 0, "linewidth": 2, "alpha": opacity}
+        style: dict[str, Any] = {"markersize": size, "markeredgewidth": 0, "linewidth": 2, "alpha": opacity}
         axes.plot(*points, kind, color=COLOURS[colour], transform=moved, **style)
 
 

@@ -46,18 +46,13 @@ def as_study(result: ComparedRuns) -> StudyResult:
 
 
 def _as_arm(group: ComparedGroup) -> ArmRecord:
-    seeds = (
-        SeedRecord(
-            seed=run.seed, run=run.run, status=run.status, value=run.value, epochs=run.epochs, seconds=run.seconds
-        )
-        for run in group.runs
-    )
+    seeds = tuple(SeedRecord(**run.model_dump()) for run in group.runs)
     return ArmRecord(
         name=group.name,
         changes={},
         sweep_value=None,
         parameters=group.parameters,
-        seeds=tuple(seeds),
+        seeds=seeds,
         sample=group.sample,
         train=Sample(name=group.name, values=()),
         seconds=fmean(run.seconds for run in group.runs),
