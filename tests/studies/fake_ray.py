@@ -20,22 +20,16 @@ class RayTaskError(RayError):
 
 
 class Remote:
-    """A remote function or actor class."""
+    """A remote function."""
 
-    def __init__(self, target: Callable[..., Any], options: dict[str, Any] | None = None) -> None:
-        self.target, self.given = target, options or {}
+    def __init__(self, target: Callable[..., Any]) -> None:
+        self.target = target
 
-    def options(self, **options: Any) -> Remote:
-        return Remote(self.target, options)
+    def options(self, **_: Any) -> Remote:
+        return self
 
     def remote(self, *arguments: Any) -> Any:
-        if isinstance(self.target, type):
-            actor = self.target(*arguments)
-            methods = [name for name in dir(actor) if not name.startswith("_") and callable(getattr(actor, name))]
-            return SimpleNamespace(**{name: Remote(getattr(actor, name)) for name in methods})
-        if "num_cpus" in self.given:
-            return Future(self.target, arguments)
-        return self.target(*arguments)
+        return Future(self.target, arguments)
 
 
 class Future:
@@ -53,17 +47,14 @@ class Future:
             raise RayTaskError(error) from None
 
 
-def fake_ray(cpus: int = 8) -> dict[str, ModuleType]:
-    """The modules `ray` and `ray.util.scheduling_strategies` of a cluster of one node."""
-    ray, strategies = ModuleType("ray"), ModuleType("ray.util.scheduling_strategies")
-    node = {"NodeID": "node-1", "NodeManagerAddress": "10.0.0.1", "Alive": True, "Resources": {"CPU": cpus}}
-    strategies.NodeAffinitySchedulingStrategy = lambda **fields: fields
+def fake_ray(cpus: int = 8) -> ModuleType:
+    """The module `ray` of a cluster of one node."""
+    ray = ModuleType("ray")
     ray.exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
     ray.remote = Remote
-    ray.get = lambda value, **_: value.compute() if isinstance(value, Future) else value
+    ray.get = lambda future: future.compute()
     ray.wait = lambda futures, **_: (futures, [])
-    ray.nodes = lambda: [node]
-    ray.get_runtime_context = lambda: SimpleNamespace(get_node_id=lambda: "node-1")
+    ray.nodes = lambda: [{"Alive": True, "Resources": {"CPU": cpus}}]
     ray.is_initialized = lambda: False
-    ray.init = ray.shutdown = ray.cancel = ray.kill = lambda *_, **__: None
-    return {"ray": ray, "ray.util.scheduling_strategies": strategies}
+    ray.init = ray.shutdown = ray.cancel = lambda *_, **__: None
+    return ray

@@ -1,9 +1,11 @@
 """Carries out a study on a Ray cluster of two nodes of one CPU, one of which may end; see test_ray_cluster.py."""
 
+import contextlib
 import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import torch
@@ -21,22 +23,28 @@ if __name__ == "__main__":
     room = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args={**room, "include_dashboard": False})
     other = cluster.add_node(**room)
-    under_way, told = set(), {"outcomes": [], "harmed": 0, "nodes": len(cluster.list_all_nodes())}
+    told = {"outcomes": [], "harmed": 0, "nodes": len(cluster.list_all_nodes())}
 
-    def heard(task, images, _):
-        """Once a run is under way on each node, one node is killed; or each process that is at the doomed arm."""
-        if images < task.images:
-            under_way.add(task.id)
-        if harm == "node" and len(under_way) > 1 and not told["harmed"]:
-            told["harmed"] += 1
-            cluster.remove_node(other, allow_graceful=False)
-        if harm == "processes" and task.arm == "slow":
-            for lock in runs.glob(f".locks/{task.id}/lock"):
-                os.kill(int(lock.read_text()), signal.SIGKILL)
+    def harm_runs():
+        """Once a run is under way on each node, kill one node; or kill each process that runs the doomed arm."""
+        while not finished.wait(0.05):
+            epochs = [path for path in runs.glob("*/metrics.jsonl") if path.stat().st_size]
+            if harm == "node" and len(epochs) > 1 and not told["harmed"]:
                 told["harmed"] += 1
+                cluster.remove_node(other, allow_graceful=False)
+            for path in epochs if harm == "processes" else ():
+                lock = runs / ".locks" / "-".join(path.parent.name.split("-")[-2:]) / "lock"
+                with contextlib.suppress(OSError, ValueError):
+                    pid = int(lock.read_text())
+                    if "-slow-" in path.parent.name and pid not in killed:
+                        os.kill(pid, signal.SIGKILL)
+                        killed.add(pid)
+        told["harmed"] += len(killed)
 
+    finished, killed = threading.Event(), set()
+    harming = threading.Thread(target=harm_runs)
+    harming.start()
     audience = Callbacks(
-        on_task_progress=heard,
         on_task_end=lambda task, one: told["outcomes"].append([task.id, one.status, one.message]),
     )
     try:
@@ -46,6 +54,8 @@ if __name__ == "__main__":
         )
     except CnnlabError as error:
         told["error"] = str(error)
+    finished.set()
+    harming.join()
     told["left"] = [path.name for path in runs.glob(".locks/shared-*")]
     sys.stdout.write(json.dumps(told) + "\n")
     cluster.shutdown()

@@ -21,7 +21,7 @@ from cnnlab.studies import ray_cluster as studies_ray_cluster
 from cnnlab.studies.folder import read_result, study_folder
 from cnnlab.studies.ray_cluster import is_visible, ray_cluster, shared_token
 
-fake_ray: Callable[..., dict[str, Any]] = runpy.run_path(str(Path(__file__).with_name("fake_ray.py")))["fake_ray"]
+fake_ray: Callable[..., Any] = runpy.run_path(str(Path(__file__).with_name("fake_ray.py")))["fake_ray"]
 Studies = Callable[..., Study]
 Tables = Callable[..., str]
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
@@ -39,46 +39,31 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_impatient")
-def test_a_node_tells_the_runs_folder_by_a_file_in_it(tmp_path: Path) -> None:
-    """The same path on another machine may be no folder, or one without the file."""
+def test_a_node_recognises_the_runs_folder_by_a_file_in_it(tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    threading.Timer(0.2, late.touch).start()
+    assert is_visible(late)
     with shared_token(tmp_path / "runs") as token:
         assert is_visible(token)
-        elsewhere = tmp_path / "elsewhere" / token.name
-        assert not is_visible(elsewhere)
-        elsewhere.parent.mkdir()
-        assert not is_visible(elsewhere)
+        assert not is_visible(tmp_path / "elsewhere" / token.name)
     assert [*(tmp_path / "runs" / ".locks").iterdir()] == []
 
 
 @pytest.mark.usefixtures("ray", "_impatient")
 def test_a_node_that_sees_another_folder_is_refused(study: Studies, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studies_ray_cluster, "is_visible", lambda _: False)
-    with pytest.raises(RunError, match=r"the node 10\.0\.0\.1 does not see the runs folder"):
+    with pytest.raises(RunError, match=r"the node .* does not see the runs folder"):
         lab.carry_out(study(), ray_cluster())
-
-
-def test_a_file_that_comes_late_is_seen(tmp_path: Path) -> None:
-    late = threading.Timer(0.5, lambda: (tmp_path / "late").touch())
-    late.start()
-    assert is_visible(tmp_path / "late")
-    late.join()
-
-
-def test_a_runs_folder_that_can_not_be_written_to_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="the runs folder can't be written to"), shared_token(tmp_path / "file"):
-        pass
 
 
 @pytest.fixture
 def ray(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A stand-in for Ray, with which these tests run where it is not installed."""
-    modules = fake_ray()
-    for name, module in modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
+    ray = fake_ray()
+    monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setattr(studies_ray_cluster, "READY_POLL_INTERVAL_S", 0)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    return modules["ray"]
+    return ray
 
 
 @pytest.mark.usefixtures("ray")
@@ -114,8 +99,8 @@ def test_a_run_whose_node_dies_is_retried_some_times(
 def test_a_cluster_without_enough_cpus_is_refused(
     study: Studies, lab: Any, ray: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray, "nodes", lambda: [{**fake_ray(0)["ray"].nodes()[0]}])
-    with pytest.raises(UsageError, match=r"no node of the cluster has room for a run: it takes \d+ CPUs?"):
+    monkeypatch.setattr(ray, "nodes", fake_ray(0).nodes)
+    with pytest.raises(UsageError, match=r"no node of the cluster has room for a run: it takes \d+ CPUs"):
         lab.carry_out(study(), ray_cluster())
 
 
@@ -177,5 +162,5 @@ def test_a_run_whose_processes_always_die_has_failed_and_the_others_go_on(study:
 def test_a_cluster_without_room_for_a_run_is_refused(study: Studies, lab: Any) -> None:
     told = on_two_nodes(study(), lab, "none", threads=2)
     assert "no node of the cluster has room for a run: it takes 2 CPUs" in told["error"]
-    assert "with 1 CPUs and 0 GPUs" in told["error"]
+    assert "1 CPUs, 0 GPUs" in told["error"]
     assert not list(lab.runs.glob("*/recipe.toml"))

@@ -101,7 +101,7 @@ def test_a_folder_without_a_run_in_it_is_taken(study: Studies, lab: Any, carried
     again = lab.carry_out(study(), name="another")
     assert lab.planned == [(4, 1)]
     lab.assert_each_once(4)
-    before = "study 'colours' had begun to run all of these arms before this one was declared"
+    before = "study 'colours' had begun to run 2 of 2 arms before this one was declared"
     assert again.notes == (before,)
     again = again.model_copy(update={"study": "colours", "notes": ()})
     assert table(again) == table(straight)
@@ -252,8 +252,8 @@ def test_runs_of_two_codes_in_one_table_are_named(
     _change_code(monkeypatch)
     result = lab.carry_out(study(seeds=3), any_code=True)
     assert lab.planned == [(6, 2)]
-    note, added = result.notes
-    assert added.startswith("the seeds were changed after the first run had begun: from 2 an arm")
+    note, added, _ = result.notes
+    assert added.startswith("seeds changed after the first run had begun: from 0, 1")
     assert note.startswith("not all runs were made alike: cnnlab's code 0123456789abcdef, torch ")
 
 

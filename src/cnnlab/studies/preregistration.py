@@ -1,7 +1,7 @@
 """The preregistration of a study before its first run, and every change since. No torch.
 
 `declared.json` in the study's folder is written before the first run; when the study runs with another preregistration,
-that is appended. Where the file can't be read, `study.toml` takes its place.
+that is appended.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from cnnlab.atomic_io import atomic_write
 from cnnlab.config.arms import experiment_settings
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
-from cnnlab.errors import SpecError, UsageError
+from cnnlab.errors import UsageError
 from cnnlab.records import Record
 
 PREREGISTRATION_FILE = "declared.json"
-STUDY = "study.toml"
-UNREADABLE_MESSAGE = "the preregistration can't be read"
+UNREADABLE_MESSAGE = "the preregistration can't be read: a new one was made"
 DIGITS = 12
 AFTER = "after the first run had begun"
 # Two arms in common make a comparison that another study has seen before.
@@ -35,6 +34,8 @@ PUBLISHED_KEYS = {
     "ordinal": ("says", ("arm", "published", "than", "data")),
     "shift": ("under", ("shift", "published", "arm", "images", "data")),
 }
+# The names of fields in notes on changes, where they differ from the keys.
+FIELD_NAMES = {"smallest_difference": "δ", "alpha": "α", "shift_difference": "δ under shifts"}
 
 
 class Preregistration(Record):
@@ -86,8 +87,8 @@ class PreregistrationLog(Record):
 def check_study_name(folder: Path, study: Study, file: Path | None = None) -> None:
     """Refuse a study whose folder belongs to another study.
 
-    It is the same study if it has the same preregistration, or comes from the same file and shares an arm's name or
-    content with it. If the file is unknown or gone, it must share an arm's content, or the base and an arm's name.
+    It is the same study if it has the same preregistration or comes from the same file. If one of the two files is
+    unknown, or the first one is gone, the studies must share an arm's content.
 
     Args:
         folder: the study's folder, which need not exist.
@@ -97,16 +98,16 @@ def check_study_name(folder: Path, study: Study, file: Path | None = None) -> No
         UsageError: the folder is another study's.
     """
     kept, now = _read(folder), make_preregistration(study)
-    if kept is None or now in kept.versions:
+    if kept is None or now in kept.versions or (file is not None and _is_own(file, folder, kept)):
         return
-    is_own = file is not None and _is_own(file, folder, kept)
-    if file is not None and not is_own and kept.file and Path(kept.file).is_file():
-        what = f"another study is called {folder.name}: it was read from {kept.file}, and declares something else"
-    elif _is_changed(kept.versions[-1], now, is_own):
+    if file is not None and kept.file and Path(kept.file).is_file():
+        reason = f"it was read from {kept.file}, and declares something else"
+    elif {*kept.versions[-1].arms.values()} & {*now.arms.values()}:
         return
     else:
-        what = f"another study is called {folder.name}, and shares no arm with this one"
+        reason = "it shares no arm with this one"
     step = "give this one another name with " + ('name="…"' if file is None else "--name")
+    what = f"another study is called {folder.name}: {reason}"
     raise UsageError(what, where=str(folder), received=str(file or "a study made in Python"), next_step=step)
 
 
@@ -122,10 +123,9 @@ def preregister(folder: Path, study: Study, file: Path | None = None) -> Preregi
     """
     kept, now = _read(folder), make_preregistration(study)
     if kept is None:
-        before = tuple(_earlier_studies(folder, now))
-        if any((folder / name).exists() for name in (PREREGISTRATION_FILE, STUDY, "result.json")):
-            before = (f"{UNREADABLE_MESSAGE}: a new one was made", *before)
-        kept = PreregistrationLog(file="", versions=(now,), before=before)
+        is_unreadable = any((folder / name).exists() for name in (PREREGISTRATION_FILE, "result.json"))
+        before = ([UNREADABLE_MESSAGE] if is_unreadable else []) + list(_earlier_studies(folder, now))
+        kept = PreregistrationLog(file="", versions=(now,), before=tuple(before))
     elif kept.versions[-1] != now:
         kept = kept.model_copy(update={"versions": (*kept.versions, now)})
     if file is not None and not _is_own(file, folder, kept) and not (kept.file and Path(kept.file).is_file()):
@@ -136,20 +136,12 @@ def preregister(folder: Path, study: Study, file: Path | None = None) -> Preregi
 
 def make_preregistration(study: Study) -> Preregistration:
     """The preregistration of a study."""
+    alike = Preregistration.model_fields.keys() - {"base", "arms", "published"}
     return Preregistration(
         base=_digest(study.base, split=study.base.train.seed),
         arms={arm.name: _digest(arm.recipe) for arm in study.list_arms()},
-        baseline=study.baseline,
-        seeds=study.seeds,
-        baseline_seeds=study.baseline_seeds,
-        metric=study.metric,
-        smallest_difference=study.smallest_difference,
-        alpha=study.alpha,
-        vary_split=study.vary_split,
-        confirm=study.confirm,
-        shifts=study.shifts,
-        shift_difference=study.shift_difference,
         published=dict(_published_digests(study)),
+        **{key: getattr(study, key) for key in alike},
     )
 
 
@@ -171,103 +163,46 @@ def _published_digests(study: Study) -> Iterator[tuple[str, str]]:
 
 
 def _read(folder: Path) -> PreregistrationLog | None:
-    """The log of a folder; None where it has neither that nor a study."""
     try:
         return PreregistrationLog.from_json((folder / PREREGISTRATION_FILE).read_bytes())
     except (OSError, ValidationError):
-        pass
-    try:
-        last = make_preregistration(Study.read_stored(folder / STUDY))
-    except SpecError:
         return None
-    note = f"{UNREADABLE_MESSAGE}: {STUDY} in the folder was used in its place"
-    return PreregistrationLog(file="", versions=(last,), before=(note,))
 
 
 def _is_own(file: Path, folder: Path, log: PreregistrationLog) -> bool:
     """Whether a file is the known one, or the copy in the study's folder."""
-    return file.resolve() in (Path(log.file), (folder / STUDY).resolve())
-
-
-def _is_changed(was: Preregistration, now: Preregistration, is_own: bool) -> bool:
-    """Whether a study is a changed version of another: it shares an arm's content, or a name in the same file."""
-    same = {*was.arms.values()} & {*now.arms.values()}
-    named = was.arms.keys() & now.arms.keys()
-    return bool(same or (named and (is_own or was.base == now.base)))
+    return file.resolve() in (Path(log.file), (folder / "study.toml").resolve())
 
 
 def _earlier_studies(folder: Path, now: Preregistration) -> Iterator[str]:
     """Notes on studies with the same arms under another name, whose results may have been seen."""
     for other in sorted(folder.parent.iterdir()):
         kept = _read(other) if other != folder else None
-        if kept is None:
-            continue
-        known = {digest for version in kept.versions for digest in version.arms.values()}
-        shared = [name for name, digest in now.arms.items() if digest in known]
-        if len(shared) >= MIN_SHARED_ARMS:
-            arms = f"{len(shared)} of these arms" if len(shared) < len(now.arms) else "all of these arms"
-            rules = [f"{name} {was}, here {here}" for name, was, here in _changed_rules(kept.versions[-1], now)]
-            otherwise = f", with {'; '.join(rules)}" if rules else ""
-            yield f"study '{other.name}' had begun to run {arms} before this one was declared{otherwise}"
-
-
-def _changed_rules(was: Preregistration, now: Preregistration) -> Iterator[tuple[str, object, object]]:
-    """The changed rules of judging: name, old and new value."""
-    named = {
-        "metric": "the metric",
-        "smallest_difference": "δ",
-        "alpha": "α",
-        "baseline": "the baseline",
-        "vary_split": "vary_split",
-        "confirm": "confirm",
-        "shifts": "the list of shifts",
-        "shift_difference": "δ under shifts",
-    }
-    for key, name in named.items():
-        if getattr(was, key) != getattr(now, key):
-            yield name, _display_value(getattr(was, key)), _display_value(getattr(now, key))
+        known = {digest for version in kept.versions for digest in version.arms.values()} if kept is not None else set()
+        shared = sum(digest in known for digest in now.arms.values())
+        if shared >= MIN_SHARED_ARMS:
+            yield f"study '{other.name}' had begun to run {shared} of {len(now.arms)} arms before this one was declared"
 
 
 def _describe_changes(was: Preregistration, now: Preregistration) -> Iterator[str]:
-    for name, before, is_now in _changed_rules(was, now):
-        yield f"{name} was changed {AFTER}: from {before} to {is_now}"
-    if published := [kind for kind, digest in now.published.items() if was.published.get(kind) != digest]:
-        yield f"the published claims were changed {AFTER}: {', '.join(published)}"
-    other = [name for name, digest in now.arms.items() if was.arms.get(name, digest) != digest]
-    if other:
-        base = " (the base is another recipe)" if was.base != now.base else ""
-        yield f"the recipes of these arms were changed {AFTER}{base}: {', '.join(other)}"
-    elif was.base != now.base:
-        yield f"the base was changed {AFTER}, or the seed that splits its data"
-    gone = {name: digest for name, digest in was.arms.items() if name not in now.arms}
-    added = {name: digest for name, digest in now.arms.items() if name not in was.arms}
-    for name, digest in list(added.items()):
-        if former := next((old for old in gone if gone[old] == digest), ""):
-            yield f"an arm got another name {AFTER}: '{former}' is called '{name}'"
-            del gone[former], added[name]
-    if gone:
-        yield f"left out {AFTER}: {', '.join(gone)}"
-    if added:
-        yield f"added {AFTER}: {', '.join(added)}"
-    if (was.seeds, was.baseline_seeds) != (now.seeds, now.baseline_seeds):
-        yield (
-            f"the seeds were changed {AFTER}: from {_describe_seeds(was)} to {_describe_seeds(now)}; adding seeds "
-            "until there is a verdict raises the error rate above α"
-        )
+    """A note for each field that was changed; those of recipes and claims name the arms and the kinds."""
+    for key in Preregistration.model_fields:
+        before, after = getattr(was, key), getattr(now, key)
+        if before == after:
+            continue
+        name = FIELD_NAMES.get(key, key.replace("_", " "))
+        if isinstance(before, dict):
+            changed = [one for one in {**before, **after} if before.get(one) != after.get(one)]
+            yield f"{name} changed {AFTER}: {', '.join(changed)}"
+        elif key == "base":
+            yield f"the base, or the seed that splits its data, changed {AFTER}"
+        else:
+            yield f"{name} changed {AFTER}: from {_display_value(before)} to {_display_value(after)}"
+        if key == "seeds":
+            yield "adding seeds until there is a verdict raises the error rate above α"
 
 
-def _describe_seeds(preregistration: Preregistration) -> str:
-    """The number of seeds of an arm, and their list where it does not count from 0."""
-
-    def describe(seeds: tuple[int, ...], whose: str) -> str:
-        which = "" if seeds == tuple(range(len(seeds))) else f" ({', '.join(map(str, seeds))})"
-        return f"{len(seeds)} {whose}{which}"
-
-    own, baseline = describe(preregistration.seeds, "an arm"), preregistration.baseline_seeds
-    return own if baseline is None else f"{own}, {describe(baseline, 'of the baseline')}"
-
-
-def _display_value(value: object) -> object:
+def _display_value(value: object) -> str:
     if isinstance(value, tuple):
-        return ", ".join(f"'{each}'" for each in value) or "none"
-    return "none" if value is None else f"'{value}'" if isinstance(value, str) else value
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)

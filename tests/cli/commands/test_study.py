@@ -127,7 +127,7 @@ def test_a_file_of_the_same_name_elsewhere_does_not_overwrite_it(folder: Path) -
     assert {path.name: path.read_bytes() for path in kept.iterdir() if path.is_file()} == before
     named = ask(other, "--runs", str(folder / "runs"), "--name", "rates-b")
     assert named.exit_code == 0, named.output
-    assert "study 'rates' had begun to run all of these arms before this one was declared" in named.stderr
+    assert "study 'rates' had begun to run 2 of 2 arms before this one was declared" in named.stderr
 
 
 @pytest.mark.usefixtures("carried")
