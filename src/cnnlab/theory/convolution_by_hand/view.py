@@ -156,13 +156,14 @@ class _Grid:
         rows = [[str(row), *(self.cells[row, column] for column in self.columns)] for row in self.rows]
         return TextTable.from_rows(["row", *(f"#{column}" for column in self.columns)], rows)
 
-    def cropped(self, limit: int) -> _Grid:
-        """The cells around the marked ones, where there are more than `limit` rows or columns."""
-        rows = _crop(self.rows, min(row for row, _ in self.marked), limit)
-        columns = _crop(self.columns, min(column for _, column in self.marked), limit)
-        cells = {at: text for at, text in self.cells.items() if at[0] in rows and at[1] in columns}
-        if len(cells) == len(self.cells):
+    def cropped(self) -> _Grid:
+        """The marked cells with two on each side, where there are too many rows or columns to draw."""
+        if max(len(self.rows), len(self.columns)) <= _MAX_CELLS:
             return self
+        rows, columns = (
+            range(min(at[axis] for at in self.marked) - 2, max(at[axis] for at in self.marked) + 3) for axis in (0, 1)
+        )
+        cells = {at: text for at, text in self.cells.items() if at[0] in rows and at[1] in columns}
         return replace(self, title=f"{self.title}, cropped", cells=cells)
 
     def width(self, cell: float) -> float:
@@ -188,12 +189,6 @@ class _Grid:
                 drawing.rectangle(*corner, wide, _CELL, fill=self.colour, opacity=0.22)
             drawing.rectangle(*corner, wide, _CELL, stroke="line")
             drawing.text(corner[0] + wide / 2, corner[1] + _CELL / 2 + 4.5, text, size=13, anchor="middle")
-
-
-def _crop(numbers: list[int], start: int, limit: int) -> list[int]:
-    """At most `limit` neighbouring numbers, with `start` among the first."""
-    first = max(min(numbers.index(start) - 1, len(numbers) - limit), 0)
-    return numbers[first : first + limit]
 
 
 def _grid(
@@ -250,7 +245,7 @@ def _(result: Convolution) -> str:
     """One step, the first of the result: a line of image, kernel and products for each channel, then the output."""
     step = result.steps[0]
     lines = [_channel_grids(result, step, channel) for channel in range(min(len(result.image), _MAX_CHANNELS))]
-    lines.append([_grid("output", result.outputs[step.kernel], {(step.row, step.column)}).cropped(_MAX_CELLS)])
+    lines.append([_grid("output", result.outputs[step.kernel], {(step.row, step.column)}).cropped()])
     cell = max(_CELL, *(8.0 * len(text) + 10 for line in lines for grid in line for text in grid.cells.values()))
     heading = f"{result.operation.capitalize()}: {step_name(result, step)}"
     if len(result.image) > _MAX_CHANNELS:
@@ -285,8 +280,6 @@ def _channel_grids(result: Convolution, step: ConvolutionStep, channel: int) -> 
     products: NumberGrid = [[product.product for product in own[row * wide : (row + 1) * wide]] for row in range(high)]
     every = {(row, column) for row in range(high) for column in range(wide)}
     name = f"kernel{', flipped' if result.flip else ''}{_channel(result, channel)}"
-    image = _image_grids(result, pixels)[channel].cropped(
-        max(_MAX_CELLS, (high - 1) * result.dilation[0] + 1, (wide - 1) * result.dilation[1] + 1)
-    )
+    image = _image_grids(result, pixels)[channel].cropped()
     kernel = _grid(name, result.used_kernels[step.kernel][channel], every, "validation")
     return [image, kernel, _grid("products", products, every)]
