@@ -98,20 +98,6 @@ class EffectiveField(Result):
         height, width = self.gradient.shape
         return 1 - span.pixels_inside((height, width)) / prod(size)
 
-    def metrics(self) -> dict[str, Any]:
-        """Its numbers by name, without the gradient."""
-        return {
-            "network": self.network,
-            "layer": self.layer,
-            "node": self.node,
-            "images": self.images,
-            "receptive_field": self.theoretical_size,
-            "support": self.support_size,
-            "effective_size": self.effective_size,
-            "held_95": self.energy_size,
-            "outside": self.padding_share,
-        }
-
     def to_json(self, indent: int | None = None) -> str:
         """Its numbers, and the gradient as rows of numbers, 1 for the largest."""
         return json.dumps(_json_fields(self), indent=indent, ensure_ascii=False)
@@ -130,4 +116,15 @@ class EffectiveFields(Result):
 def _json_fields(field: EffectiveField) -> dict[str, Any]:
     largest = field.gradient.max()
     scaled = field.gradient / largest if largest > 0 else field.gradient
-    return {**field.metrics(), "gradient": [[float(f"{value:.4g}") for value in row] for row in scaled.tolist()]}
+    return {
+        "network": field.network,
+        "layer": field.layer,
+        "node": field.node,
+        "images": field.images,
+        "receptive_field": field.theoretical_size,
+        "support": field.support_size,
+        "effective_size": field.effective_size,
+        "held_95": field.energy_size,
+        "outside": field.padding_share,
+        "gradient": [[float(f"{value:.4g}") for value in row] for row in scaled.tolist()],
+    }

@@ -9,6 +9,7 @@ from math import ceil, floor, lcm
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cnnlab.architecture.layer_graph import execution_order
 from cnnlab.architecture.receptive_field.spans import SpanTracer
@@ -203,16 +204,12 @@ def shift_image(image: Tensor, shift: int, direction: Direction = "right", fill:
     Args:
         image: C×H×W.
 
-    >>> shift_image(torch.tensor([[[1, 2, 3]]]), 1).tolist()
-    [[[1, 1, 2]]]
+    >>> shift_image(torch.tensor([[[1.0, 2.0, 3.0]]]), 1).tolist()
+    [[[1.0, 1.0, 2.0]]]
     """
-    result = image
-    for axis, moves in zip((1, 2), DIRECTION_STEPS[direction], strict=True):
-        indices = torch.arange(image.shape[axis], device=image.device) - shift * moves
-        result = result.index_select(axis, indices.clamp(min=0))
-        if fill == "zero":
-            result.narrow(axis, 0, shift * moves).zero_()
-    return result
+    down, right = (shift * moves for moves in DIRECTION_STEPS[direction])
+    padded = functional.pad(image[None], (right, 0, down, 0), "replicate" if fill == "edge" else "constant")[0]
+    return padded[:, : image.shape[1], : image.shape[2]]
 
 
 def validate_shifts(size: Pair, shifts: int, direction: str, fill: str) -> Pair:
@@ -230,7 +227,7 @@ def validate_shifts(size: Pair, shifts: int, direction: str, fill: str) -> Pair:
     largest = min(size for size, moves in ((height, down), (width, right)) if moves) - 1
     if not 1 <= shifts <= largest:
         raise UsageError(
-            "the shift must be smaller than the image" if shifts > largest else "the shift must be at least one pixel",
+            "the shift must be smaller than the image, and at least one pixel",
             where="--shifts",
             received=f"{shifts} px",
             allowed=f"1 to {largest} px, for an image of {height}×{width}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -64,25 +63,6 @@ def test_a_recipe_whose_data_is_not_at_hand_needs_a_size(tmp_path: Path) -> None
     assert told(path, "--size", "20")["image"] == [3, 20, 20]
     (field,) = told(path, "--size", "20", "--effective", "--images", "1", "--device", "cpu")["fields"]
     assert field["network"] == "mine (random weights, seed 0)"
-
-
-@pytest.mark.full
-def test_a_backbone_by_name() -> None:
-    answer = told("resnet18")
-    assert (answer["receptive_field"], answer["jump"], answer["image"]) == (435, 32, [3, 224, 224])
-    assert told("resnet18", "--size", "64", "--layer", "conv1")["layers"][0]["output"] == [64, 32, 32]
-
-
-@pytest.mark.full
-def test_every_form() -> None:
-    rows = ("conv(8, 3, padding=1)", "maxpool(2)")
-    assert "| maxpool1 | `maxpool(2)` |" in call(*rows, "--format=markdown").stdout
-    assert r"\bottomrule" in call(*rows, "--format=latex").stdout
-    picture = ElementTree.fromstring(call(*rows, "--format=svg").stdout)
-    assert picture.tag.endswith("svg")
-    refused = call(*rows, "--format=svg", "--json")
-    assert refused.exit_code == 2
-    assert "the output has one format" in refused.stderr
 
 
 def test_the_effective_field_of_random_weights() -> None:
