@@ -80,10 +80,29 @@ def convolve(
     margins = _margins(around, kernels.shape[2:], gap)
     high, wide = _output_size(channels.shape, kernels.shape, step, gap, margins, padding_mode)
     padded = np.pad(channels, ((0, 0), *margins), mode=_PAD_MODES[padding_mode])  # type: ignore[call-overload]
-    steps = tuple(
-        _step(channels, padded, kernels, biases, index, step, gap, margins, flip)
-        for index in np.ndindex(len(kernels), high, wide)
-    )
+    used = kernels[..., ::-1, ::-1] if flip else kernels
+    steps = []
+    for number, row, column in np.ndindex(len(kernels), high, wide):
+        top, left = row * step[0], column * step[1]
+        window = padded[:, top :: gap[0], left :: gap[1]][:, : kernels.shape[2], : kernels.shape[3]]
+        constant = 0 if biases is None else biases[number]
+        total = _number((window * used[number]).sum() + constant)
+        products = _products(
+            window, kernels[number], (top - margins[0][0], left - margins[1][0]), gap, channels.shape, flip
+        )
+        terms = [product.text for product in products]
+        terms += [] if biases is None else [f"{format_factor(_number(constant))} (bias)"]
+        steps.append(
+            ConvolutionStep(
+                kernel=number,
+                row=row,
+                column=column,
+                products=products,
+                bias=None if biases is None else _number(constant),
+                sum=total,
+                text=f"{' + '.join(terms)} = {total}",
+            )
+        )
     sums = np.array([one.sum for one in steps], dtype=object).reshape(len(kernels), high, wide).tolist()
     return Convolution(
         operation="true convolution" if flip else "cross-correlation",
@@ -98,39 +117,31 @@ def convolve(
         padded=_numbers(padded),
         kernels=_numbers(kernels),
         output=sums if weights.ndim == 4 else sums[0],
-        steps=steps,
+        steps=tuple(steps),
     )
 
 
-def _step(
-    channels: Any,
-    padded: Any,
-    kernels: Any,
-    biases: Any,
-    index: tuple[int, ...],
-    stride: Pair,
-    dilation: Pair,
-    margins: tuple[Pair, Pair],
-    flip: bool,
-) -> ConvolutionStep:
-    """One output element, by its kernel, row and column."""
-    kernel, row, column = index
-    high, wide = kernels.shape[2:]
+def _products(
+    window: Any, kernel: Any, corner: Pair, dilation: Pair, image: tuple[int, ...], flip: bool
+) -> tuple[Product, ...]:
+    """The products of a window, C×H×W, with a kernel as written.
+
+    Args:
+        corner: row and column of the window's first pixel, from the image's first.
+        image: C×H×W of the image without padding.
+    """
+    high, wide = kernel.shape[1:]
     products = []
-    total: Exact = 0 if biases is None else biases[kernel]
-    for channel, m, n in np.ndindex(kernels.shape[1:]):
-        at_row = row * stride[0] + m * dilation[0]
-        at_column = column * stride[1] + n * dilation[1]
-        image_row, image_column = at_row - margins[0][0], at_column - margins[1][0]
+    for channel, m, n in np.ndindex(kernel.shape):
+        row, column = corner[0] + m * dilation[0], corner[1] + n * dilation[1]
         weight_row, weight_column = (high - 1 - m, wide - 1 - n) if flip else (m, n)
-        pixel, weight = padded[channel, at_row, at_column], kernels[kernel, channel, weight_row, weight_column]
-        total += pixel * weight
+        pixel, weight = window[channel, m, n], kernel[channel, weight_row, weight_column]
         products.append(
             Product(
                 channel=channel,
-                row=image_row,
-                column=image_column,
-                padding=not (0 <= image_row < channels.shape[1] and 0 <= image_column < channels.shape[2]),
+                row=row,
+                column=column,
+                padding=not (0 <= row < image[1] and 0 <= column < image[2]),
                 pixel=_number(pixel),
                 weight_row=weight_row,
                 weight_column=weight_column,
@@ -138,17 +149,7 @@ def _step(
                 product=_number(pixel * weight),
             )
         )
-    bias = None if biases is None else _number(biases[kernel])
-    terms = [product.text for product in products] + ([] if bias is None else [f"{format_factor(bias)} (bias)"])
-    return ConvolutionStep(
-        kernel=kernel,
-        row=row,
-        column=column,
-        products=tuple(products),
-        bias=bias,
-        sum=_number(total),
-        text=f"{' + '.join(terms)} = {_number(total)}",
-    )
+    return tuple(products)
 
 
 def _number(value: Exact) -> Number:
