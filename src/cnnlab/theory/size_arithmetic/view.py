@@ -143,7 +143,7 @@ def _latex(text: str) -> str:
     text = re.sub(r"(\d+)/(\d+)", r"\\frac{\1}{\2}", text).replace(",", "{,}")
     # The formula's own fraction: its numerator is all between the first "(" and the ")" in front of " / ".
     text = re.sub(
-        r"\((.*)\) / (?:\(([^)]*)\)|(\w+))", lambda part: rf"\frac{{{part[1]}}}{{{part[2] or part[3]}}}", text
+        r"\((.*)\) / (?:\(([^)]*)\)|(\w+))", lambda match: rf"\frac{{{match[1]}}}{{{match[2] or match[3]}}}", text
     )
     signs = {
         "·": r" \cdot ",
