@@ -125,19 +125,6 @@ def test_a_traced_network_with_reused_layers_and_channels_last() -> None:
     assert result.stages == (layers_by_name["pool"],)
 
 
-def test_a_norm_over_channels_tells_where_they_are() -> None:
-    class Norms(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.last = nn.BatchNorm2d(3), nn.LayerNorm(3)
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.last(self.first(images[:, :, ::2, ::2]).permute(0, 2, 3, 1))
-
-    result = translation_sensitivity(Norms(), picture(48)[:, :, :32], network_table(Norms(), (3, 48, 32)).layers)
-    assert [layer.map for layer in result.layers] == [(24, 16), (24, 16)]
-
-
 def test_the_network_is_left_as_it_was(untouched: Callable[[nn.Module], AbstractContextManager[None]]) -> None:
     network, records = build_network(["conv(4, 3)", "batchnorm", "dropout(0.5)", "maxpool(2)", *END])
     network.train()

@@ -142,7 +142,7 @@ def _layer_field(tracer: SpanTracer, row: LayerRecord, rule: SizeRules | None, s
         jump=_fractions(row.jump),
         first_centre=_fractions(row.first_centre),
         inputs=prod(field) * tracer.image[0] if field else prod(tracer.image) if size_given else None,
-        path=tracer.widest_branch(row),
+        path=tracer.widest_input(row) if len(row.inputs) > 1 or row.kind == "residual" else "",
     )
 
 

@@ -90,14 +90,10 @@ class SpanTracer:
             span, sides = spans[source], self.map_size(source)
             if span is not None and is_map:
                 # A node that sees everything sees the maps without padding.
-                views.append(_map_span(source or IMAGE_NAME, _clip(span, sides) if whole and sides else span))
+                rows, columns = _clip(span, sides) if whole and sides else span
+                size = rows[1] - rows[0] + 1, columns[1] - columns[0] + 1
+                views.append(MapSpan(name=source or IMAGE_NAME, size=size, rows=rows, columns=columns))
         return tuple(views)
-
-    def widest_branch(self, record: LayerRecord) -> str:
-        """Where several paths meet in a row, its input with the largest receptive field; "" elsewhere."""
-        if len(record.inputs) < 2 and record.kind != "residual":
-            return ""
-        return self.widest_input(record)
 
     def widest_input(self, record: LayerRecord) -> str:
         """A row's input with the largest receptive field; "" for the image."""
@@ -223,8 +219,3 @@ def _hull(one: SpanPair | None, other: SpanPair | None) -> SpanPair | None:
 def _clip(span: SpanPair, sides: Pair) -> SpanPair:
     rows, columns = ((max(first, 0), min(last, side - 1)) for (first, last), side in zip(span, sides, strict=True))
     return rows, columns
-
-
-def _map_span(name: str, span: SpanPair) -> MapSpan:
-    rows, columns = span
-    return MapSpan(name=name, size=(rows[1] - rows[0] + 1, columns[1] - columns[0] + 1), rows=rows, columns=columns)

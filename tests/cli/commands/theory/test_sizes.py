@@ -69,12 +69,6 @@ def test_svg() -> None:
             "--size: this takes one whole number, or two\n  received: 3x\n  allowed:  1 to 65,536: one",
         ),
         ("output --size 3 --kernel 5", "kernel: a window of 5 pixels does not fit on 3"),
-        ("kernel --size 9 --output 3 --ceil", "only pools round up: torch's convolutions have no ceil mode"),
-        ("padding --size 9 --kernel 3 --pool --transposed", "a pool is not transposed"),
-        (
-            "stride --size 9 --output 3 --kernel 3 --output-padding 1",
-            "only transposed convolutions have output padding",
-        ),
         (
             "output --size 9 --kernel 3 --json --format=svg",
             "the output has one format\n  received: --json --format svg",
