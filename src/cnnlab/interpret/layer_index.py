@@ -119,18 +119,15 @@ class LayerIndex:
             return output.transpose(1, 2)[..., None]
         return output[..., None, None] if output.ndim == 2 else None
 
-    def is_identity_softmax(self, layer_ref: LayerRef) -> bool:
-        """Whether it is a table's last softmax, which passes the logits on unchanged."""
-        if layer_ref.row is None or layer_ref.row.kind != "softmax" or layer_ref.uses_input:
-            return False
-        return isinstance(self._modules.get(module_name(layer_ref.name)), nn.Identity)
-
     def text(self, layer_ref: LayerRef) -> str:
         """The row as a table writes it, or the class of a module that holds rows."""
+        module = self._modules.get(module_name(layer_ref.name))
         if layer_ref.row is None:
-            return type(self.network.get_submodule(layer_ref.name)).__name__
-        note = " (passes the logits on)" if self.is_identity_softmax(layer_ref) else ""
-        return f"{layer_ref.row.text}{note}"
+            return type(module).__name__
+        # A table's last softmax is left to the loss.
+        if layer_ref.row.kind == "softmax" and isinstance(module, nn.Identity):
+            return f"{layer_ref.row.text} (passes the logits on)"
+        return layer_ref.row.text
 
     def num_units(self, layer_ref: LayerRef) -> int | None:
         """The number of a layer's maps, or numbers of a vector or token; None where the table does not say."""

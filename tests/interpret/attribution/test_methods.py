@@ -1,4 +1,4 @@
-"""The four methods against loops of torch.autograd written here, against formulas, and against Captum itself."""
+"""The four methods against Captum, and against loops written here where Captum can't be used."""
 
 from __future__ import annotations
 
@@ -89,36 +89,6 @@ def case(request: pytest.FixtureRequest) -> tuple[nn.Module, LayerRef, Tensor]:
     return network, LayerIndex(network, traced.records(), (3, 12, 12)).find(layer), image
 
 
-def gradient(network: nn.Module, image: Tensor, target: int = 1) -> Tensor:
-    one = image.clone().requires_grad_(True)
-    (result,) = torch.autograd.grad(network(one[None])[0, target], one)
-    return result
-
-
-def test_saliency_is_the_size_of_the_gradient(case: tuple[nn.Module, LayerRef, Tensor]) -> None:
-    network, _, image = case
-    result = METHODS["saliency"](network, image, setting(image))
-    assert torch.allclose(result, gradient(network, image).abs(), atol=1e-6)
-    assert np.array_equal(to_heatmap("saliency", result, (1, 1)), result.max(dim=0).values)
-
-
-def test_integrated_gradients_are_a_mean_of_gradients_on_the_way(case: tuple[nn.Module, LayerRef, Tensor]) -> None:
-    network, _, image = case
-    start = torch.full_like(image, 0.3)
-    mine = setting(image, baseline=start, steps=24)
-    result = METHODS["integrated-gradients"](network, image, mine)
-    # Gauss and Legendre's places and weights on the way from 0 to 1.
-    places, weights = np.polynomial.legendre.leggauss(24)
-    total = torch.zeros_like(image)
-    for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
-        total += float(weight) * gradient(network, start + float(place) * (image - start))
-    expected = (image - start) * total
-    assert torch.allclose(result, expected, atol=1e-5 * float(expected.abs().max()) + 1e-7)
-    # A step or two at a time, as where there is little room, change nothing.
-    few = METHODS["integrated-gradients"](network, image, replace(mine, batch_size=5))
-    assert torch.allclose(result, few, atol=1e-5 * float(expected.abs().max()) + 1e-7)
-
-
 def test_occlusion_is_the_mean_fall_over_the_squares_on_a_pixel(case: tuple[nn.Module, LayerRef, Tensor]) -> None:
     network, _, image = case
     start, side, move, size = torch.full_like(image, -0.2), 5, 3, image.shape[1]
@@ -167,8 +137,9 @@ def halves(network: nn.Module, layer: LayerRef, image: Tensor) -> tuple[Tensor, 
     return maps, nn.Sequential(*(part for _, part in parts[cut:]))(maps)
 
 
-def test_they_are_what_captum_gives_when_it_is_called_directly(case: tuple[nn.Module, LayerRef, Tensor]) -> None:
+def test_methods_agree_with_captum(case: tuple[nn.Module, LayerRef, Tensor]) -> None:
     network, layer, image = case
+    # Batches of one or two steps at a time.
     mine = setting(image, layer=layer)
     one = image[None].clone().requires_grad_(True)
     attr = captum.attr

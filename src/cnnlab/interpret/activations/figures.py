@@ -26,7 +26,7 @@ HEADING, STRIP, TICKS = 24.0, 64.0, 26.0
 MARK = 0.12
 # So many tiles leave room for `validation:4999` below each.
 PATCHES_PER_ROW, PATCHES_WIDTH = 8, 880.0
-FRAME = np.array([0xD5, 0x5E, 0x00]) / 255
+MARK_COLOUR = np.array([0xD5, 0x5E, 0x00]) / 255
 OUTSIDE_GREY = 0.5
 
 
@@ -75,7 +75,7 @@ def patches_figure(result: Patches, notes: Sequence[str]) -> Figure:
     return draw_gallery(title, rows, notes, PATCHES_WIDTH)
 
 
-def crop_patch(patch: Patch) -> npt.NDArray[np.float64]:
+def crop_patch(patch: Patch) -> npt.NDArray[np.floating]:
     """The receptive field, H×W×3, grey outside the image; the whole image where the field covers it."""
     whole = to_hwc(patch.pixels)
     if patch.size is None or patch.rows is None or patch.columns is None or patch.covers_image:
@@ -111,8 +111,7 @@ def _layer_panel(layer: LayerMaps, heading: str) -> GalleryPanel:
 def _map_tile(layer: LayerMaps, number: int) -> Tile:
     values = layer.values[number]
     low, high = float(values.min()), float(values.max())
-    range_text = f"all {format_short(low)}" if low == high else f"{format_short(low, 2)} to {format_short(high, 2)}"
-    return Tile(to_viridis_rgb(values), (str(number), range_text))
+    return Tile(to_viridis_rgb(values), (str(number), f"{format_short(low, 2)} to {format_short(high, 2)}"))
 
 
 def _draw_units(axes: Axes, layer: LayerUnits) -> None:
@@ -128,17 +127,13 @@ def _draw_units(axes: Axes, layer: LayerUnits) -> None:
     axes.tick_params(axis="x", pad=2)
 
 
-def _patch_pixels(patch: Patch) -> npt.NDArray[np.float64]:
-    """The crop of a patch; in a whole image a frame marks the middle of the receptive field."""
+def _patch_pixels(patch: Patch) -> npt.NDArray[np.floating]:
+    """The crop of a patch; in a whole image a square marks the middle of the receptive field."""
     pixels = crop_patch(patch)
     if not patch.covers_image or patch.rows is None or patch.columns is None:
         return pixels
-    high, wide = pixels.shape[:2]
-    row, column = (
-        np.clip((first + last) // 2, 0, side - 1) for (first, last), side in ((patch.rows, high), (patch.columns, wide))
-    )
-    distance = np.maximum(np.abs(np.arange(high)[:, None] - row), np.abs(np.arange(wide) - column))
-    radius, thickness = max(high, wide) // 16, max(high, wide) // 80
-    framed = pixels.copy()
-    framed[(distance >= radius) & (distance <= radius + thickness)] = FRAME
-    return framed
+    marked = pixels.copy()
+    radius = max(pixels.shape) // 32
+    row, column = (sum(ends) // 2 for ends in (patch.rows, patch.columns))
+    marked[max(row - radius, 0) : row + radius + 1, max(column - radius, 0) : column + radius + 1] = MARK_COLOUR
+    return marked

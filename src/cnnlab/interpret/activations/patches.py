@@ -138,7 +138,7 @@ def top_activations(
         map_width = maps.shape[3]
         values, positions = torch.nan_to_num(maps.flatten(2), nan=-torch.inf).max(dim=2)
         numbers = torch.arange(num_images, num_images + len(maps), device=maps.device)[:, None].expand_as(positions)
-        candidates = (values, numbers, positions)
+        candidates: tuple[Tensor, ...] = (values, numbers, positions)
         if best:
             candidates = tuple(torch.cat(pair) for pair in zip(best, candidates, strict=True))
         # Stable: of equal values the earlier image stays.

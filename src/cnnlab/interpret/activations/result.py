@@ -86,11 +86,6 @@ class LayerMaps(Record):
         return bool(self.values[0].size > 1)
 
     @property
-    def is_spatial(self) -> bool:
-        """Whether it gives maps of height and width."""
-        return len(self.shape) == 3 and self.is_map
-
-    @property
     def batch_shape(self) -> tuple[int, ...]:
         """The shape for one image as torch has it, (1, C, H, W)."""
         return (1, *self.shape)

@@ -175,7 +175,7 @@ def patch_size_text(result: Patches) -> str:
     size = f"{format_shape(max(sizes))} pixels" if sizes else "the whole image, or not known"
     return (
         f"A patch is the receptive field of the node ({size}), grey outside the image; where that covers the image, "
-        "the whole image, with a frame at the middle of the field. One of each image at most."
+        "the whole image, with a square at the middle of the field. One of each image at most."
     )
 
 
@@ -230,8 +230,7 @@ def _maps_table(layer: LayerMaps) -> TextTable:
         )
         for each in statistics
     ]
-    table = TextTable.from_rows(titles, rows)
-    return table if layer.is_spatial else table.drop_columns(["like brightness", "like edges"])
+    return TextTable.from_rows(titles, rows)
 
 
 def _units_row(layer: LayerUnits) -> tuple[str, ...]:

@@ -103,9 +103,11 @@ def _draw_curves(axes: Axes, image: ImageAttributions, measure: Measure) -> None
     axes.fill_between(shares, random.min(axis=0), random.max(axis=0), color=colour, alpha=0.3, linewidth=0)
     label = f"{pluralize(len(random), 'random order')}: mean and range"
     axes.plot(shares, random.mean(axis=0), color=colour, linewidth=1.2, linestyle="--", label=label)
+    highest = random.max()
     for each in image.maps:
         values = (each.deletion if measure == "deletion" else each.insertion).values
         axes.plot(shares, values, color=COLOURS[COLOUR[each.method]], linewidth=1.8, label=each.method)
+        highest = max(highest, values.max())
     axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.04 * max(line.get_ydata().max() for line in axes.lines))
+    axes.set_ylim(0, 1.04 * highest)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])

@@ -61,16 +61,16 @@ def integrated_gradients(network: nn.Module, image: Tensor, config: AttributionC
 
     The integral is taken by the quadrature of Gauss and Legendre.
     """
-    positions, weights = (
-        torch.from_numpy(each).to(image)[:, None, None, None] for each in np.polynomial.legendre.leggauss(config.steps)
-    )
+    positions, weights = (torch.from_numpy(each).to(image) for each in np.polynomial.legendre.leggauss(config.steps))
     difference = image - config.baseline
     mean_gradient = torch.zeros_like(image)
     batch_size = max(1, config.batch_size // GRADIENT_BATCH_DIVISOR)
-    for position, weight in zip(positions.split(batch_size), weights.split(batch_size), strict=True):
+    for start in range(0, config.steps, batch_size):
+        batch = slice(start, start + batch_size)
         # Positions and weights are those of an integral from −1 to 1.
-        images = config.baseline + (position + 1) / 2 * difference
-        mean_gradient += (weight / 2 * _gradients(network, images, config.target)).sum(dim=0)
+        images = config.baseline + (positions[batch, None, None, None] + 1) / 2 * difference
+        gradients = _gradients(network, images, config.target)
+        mean_gradient += torch.tensordot(weights[batch] / 2, gradients, dims=1)
     return difference * mean_gradient
 
 

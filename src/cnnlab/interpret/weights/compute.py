@@ -52,9 +52,8 @@ def read_filters(
         UsageError: no such layer, or it has no filters.
     """
     name, module = _find_layer(network, layer)
-    is_convolution = isinstance(module, nn.Conv2d)
     row = find_row(rows, name)
-    layout = input_layout(rows, name, module.in_channels if is_convolution else module.in_features)
+    layout = input_layout(rows, name, module.in_channels if isinstance(module, nn.Conv2d) else module.in_features)
     after = _weights(module, layout)
     initial = initial_network(folder) if folder is not None else InitialNetwork(None, UNTRAINED)
     loaded = folder.loaded_weights() if folder is not None else None
@@ -68,9 +67,9 @@ def read_filters(
         after,
         loaded=loaded.source if loaded is not None and name.startswith("backbone.") else "",
         frozen=frozen,
-        kind="conv" if is_convolution else "dense",
+        kind="conv" if isinstance(module, nn.Conv2d) else "dense",
         reads_image=layout.reads_image,
-        groups=module.groups if is_convolution else 1,
+        groups=module.groups if isinstance(module, nn.Conv2d) else 1,
         initial_weights=initial.status,
         reason=initial.reason,
     )

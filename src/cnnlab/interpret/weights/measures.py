@@ -66,7 +66,7 @@ def measure_filters(filters: LayerFilters) -> FilterMeasures:
         change=change,
         cosine=cosine,
         equal=equal,
-        twin=(twins | twins.T).any(axis=1),
+        twin=np.any(twins | twins.T, axis=1),
         dead=tuple(np.flatnonzero(dead).tolist()),
         broken=tuple(np.flatnonzero(broken).tolist()),
         twins=tuple((int(one), int(other)) for one, other in pairs[:MAX_PAIRS]),
