@@ -118,12 +118,12 @@ def test_maps_have_their_channels_in_front() -> None:
     spots = LayerIndex(network, network_table(network, (3, 8, 8)).layers, (3, 8, 8))
     output = torch.arange(2 * 4 * 4 * 6.0).reshape(2, 4, 4, 6)
     norm = spots.find("norm")
-    maps = spots.as_feature_maps(norm, output)
+    maps = norm.as_feature_maps(output)
     assert maps is not None
     assert maps.shape == (2, 6, 4, 4)
     assert torch.equal(maps[1, 3], output[1, :, :, 3])
-    assert (spots.num_units(norm), spots.num_units(spots.find("after"))) == (6, 5)
-    tokens = spots.as_feature_maps(norm, torch.arange(2 * 7 * 6.0).reshape(2, 7, 6))
+    assert (norm.num_units, spots.find("after").num_units) == (6, 5)
+    tokens = norm.as_feature_maps(torch.arange(2 * 7 * 6.0).reshape(2, 7, 6))
     assert tokens is not None
     assert tokens.shape == (2, 6, 7, 1)
     assert torch.equal(tokens[1, 2, :, 0], torch.arange(2 * 7 * 6.0).reshape(2, 7, 6)[1, :, 2])

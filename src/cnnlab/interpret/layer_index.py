@@ -32,12 +32,29 @@ class LayerRef:
         hooked_module: the module whose hook reads it.
         uses_input: whether the layer's output is the input of that module: of a step that is no module, such as the
             sum in a residual block.
+        channels_last: whether its maps are H×W×C, as between two layers of a ConvNeXt.
     """
 
     name: str
     row: LayerRecord | None
     hooked_module: str
     uses_input: bool = False
+    channels_last: bool = False
+
+    @property
+    def num_units(self) -> int | None:
+        """The number of maps, or numbers of a vector or token; None where the table does not say."""
+        if self.row is None or not 1 <= len(self.row.output) <= 3:
+            return None
+        return self.row.output[0 if len(self.row.output) == 3 and not self.channels_last else -1]
+
+    def as_feature_maps(self, output: Tensor) -> Tensor | None:
+        """The layer's output as N×C×H×W: of a vector H = W = 1, of tokens W = 1; None for other shapes."""
+        if output.ndim == 4:
+            return output.permute(0, 3, 1, 2) if self.channels_last else output
+        if output.ndim == 3:
+            return output.transpose(1, 2)[..., None]
+        return output[..., None, None] if output.ndim == 2 else None
 
 
 @dataclass(frozen=True)
@@ -99,25 +116,13 @@ class LayerIndex:
 
     def last_maps(self) -> LayerRef | None:
         """The last layer that makes C×H×W maps, pools and dropout passed over; None without any."""
-        position = self.receptive_spans.position
-        rows = sorted((row for row in self.layers if self._gives_maps(row)), key=lambda row: position[row.name])
+        rows = [row for row in self.layers if row.name in self.refs and row.kind != "upsample"]
+        rows = [
+            row for row in rows if len(row.output) == 3 and min(self.receptive_spans.map_size(row.name) or (1,)) > 1
+        ]
         making = [row for row in rows if row.kind not in POOLS_AND_DROPOUT]
-        return self.refs[(making or rows)[-1].name] if rows else None
-
-    def _gives_maps(self, row: LayerRecord) -> bool:
-        """Whether a row that can be read gives C×H×W maps of several rows and columns, other than a resized image."""
-        if len(row.output) != 3 or min(row.output[1:]) < 2 or row.kind == "upsample":
-            return False
-        return row.name in self.refs and not self.receptive_spans.channels_last(row)
-
-    def as_feature_maps(self, layer_ref: LayerRef, output: Tensor) -> Tensor | None:
-        """A layer's output as N×C×H×W: of a vector H = W = 1, of tokens W = 1; None for other shapes."""
-        if output.ndim == 4:
-            last = layer_ref.row is not None and self.receptive_spans.channels_last(layer_ref.row)
-            return output.permute(0, 3, 1, 2) if last else output
-        if output.ndim == 3:
-            return output.transpose(1, 2)[..., None]
-        return output[..., None, None] if output.ndim == 2 else None
+        last = max(making or rows, key=lambda row: self.receptive_spans.position[row.name], default=None)
+        return None if last is None else self.refs[last.name]
 
     def text(self, layer_ref: LayerRef) -> str:
         """The row as a table writes it, or the class of a module that holds rows."""
@@ -128,13 +133,6 @@ class LayerIndex:
         if layer_ref.row.kind == "softmax" and isinstance(module, nn.Identity):
             return f"{layer_ref.row.text} (passes the logits on)"
         return layer_ref.row.text
-
-    def num_units(self, layer_ref: LayerRef) -> int | None:
-        """The number of a layer's maps, or numbers of a vector or token; None where the table does not say."""
-        if layer_ref.row is None or not 1 <= len(layer_ref.row.output) <= 3:
-            return None
-        first = len(layer_ref.row.output) == 3 and not self.receptive_spans.channels_last(layer_ref.row)
-        return layer_ref.row.output[0 if first else -1]
 
     def receptive_field(self, layer_ref: LayerRef, node: Pair) -> tuple[Pair, Pair] | None:
         """The first and last row, and column, of the image that a node sees, padding included.
@@ -156,12 +154,13 @@ class LayerIndex:
         return LayerGraph(self.layers)
 
     def _ref_of_row(self, row: LayerRecord) -> LayerRef | None:
+        last = self.receptive_spans.channels_last(row)
         if module_name(row.name) in self._modules and row.name:
-            return LayerRef(row.name, row, row.name)
+            return LayerRef(row.name, row, row.name, channels_last=last)
         for name in self._layer_graph.consumers(row.name):
             reader = self._layer_graph.rows[name]
             if reader.inputs == (row.name,) and reader.input == row.output and module_name(name) in self._modules:
-                return LayerRef(row.name, row, name, uses_input=True)
+                return LayerRef(row.name, row, name, uses_input=True, channels_last=last)
         return None
 
 

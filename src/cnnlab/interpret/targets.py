@@ -202,7 +202,7 @@ def _errors_in_file(file: RecipeFile) -> Iterator[None]:
 
 
 def validate_count(option: str, value: int | None, maximum: int = MAX_SHOWN) -> None:
-    """Check a number of pictures, from 1 to `maximum`; None is allowed.
+    """Check an option's number, from 1 to `maximum`; None is allowed.
 
     Args:
         option: the name of the command's option.
@@ -211,5 +211,6 @@ def validate_count(option: str, value: int | None, maximum: int = MAX_SHOWN) -> 
         UsageError: it is out of range.
     """
     if value is not None and not 1 <= value <= maximum:
-        what = "nothing would be shown" if value < 1 else "these are too many to be shown"
-        raise UsageError(what, where=option, received=f"{value:,}", allowed=f"1 to {maximum:,}")
+        raise UsageError(
+            "this number is out of range", where=option, received=f"{value:,}", allowed=f"1 to {maximum:,}"
+        )

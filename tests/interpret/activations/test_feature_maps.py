@@ -210,8 +210,8 @@ def test_the_network_is_untouched_also_after_an_error_in_the_middle(
     [
         ({"layers": ["conv9"]}, "there is no layer 'conv9'"),
         ({"layers": [""]}, "there is no layer ''"),
-        ({"maps": 0}, "--maps: nothing would be shown"),
-        ({"maps": 257}, "--maps: .*too many.*257.*1 to 256"),
+        ({"maps": 0}, "--maps: this number is out of range"),
+        ({"maps": 257}, "--maps: .*out of range.*257.*1 to 256"),
     ],
 )
 def test_wrong_options_are_errors(asked: dict[str, Any], words: str) -> None:

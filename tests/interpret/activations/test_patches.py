@@ -209,7 +209,7 @@ def test_of_fewer_images_than_wanted_all_are_shown_and_grey_ones_too() -> None:
     pixels = np.arange(3 * 64, dtype=np.uint8).reshape(3, 1, 8, 8)
     feed = ImageLoader(pixels, np.zeros(3, np.int64), [0.5], [0.2], torch.device("cpu"))
     spots = LayerIndex(one.network, one.layers, (1, 8, 8))
-    top = top_activations(one, spots, spots.find("conv1"), feed, 5)
+    top = top_activations(one.network, spots.find("conv1"), feed, 5)
     assert top.values.shape == (3, 2)
     assert sorted(top.images[:, 1].tolist()) == [0, 1, 2]
     corner = Patch(value=1.0, image=0, label="a", node=(0, 0), rows=(-1, 1), columns=(0, 2), pixels=pixels[0])
@@ -236,8 +236,8 @@ def test_the_network_is_untouched_also_after_an_error_in_the_middle(
     [
         ("conv1", {"filters": [6]}, "'conv1' has no filter 6.*allowed: +0 to 5"),
         ("conv7", {}, "--patches: there is no layer 'conv7'"),
-        ("conv1", {"count": 0}, "--top: nothing would be shown"),
-        ("conv1", {"count": 65}, "--top: these are too many"),
+        ("conv1", {"count": 0}, "--top: this number is out of range"),
+        ("conv1", {"count": 65}, "--top: this number is out of range"),
     ],
 )
 def test_wrong_options_are_errors(subject: LoadedModel, layer: str, asked: dict[str, Any], words: str) -> None:

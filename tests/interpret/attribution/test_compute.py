@@ -328,7 +328,7 @@ def test_black_is_black_where_an_image_is_normalised_by_itself(subject: LoadedMo
         ({"images": [None] * 9}, "--image: .*out of range.*9.*1 to 8"),
         ({"images": ["no.png"]}, r"no\.png"),
         ({"layer": "relu3"}, "layer: there is no layer 'relu3'.*did you mean 'relu"),
-        ({"layer": "dense1"}, "layer: this layer gives no feature maps.*dense1, whose output is 3"),
+        ({"layer": "dense1"}, "layer: this layer gives no feature maps.*dense1, whose output is 1×3"),
     ],
 )
 def test_what_cannot_be_is_an_error(

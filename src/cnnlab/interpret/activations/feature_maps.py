@@ -146,7 +146,7 @@ def _layer_maps(
     max_maps: int,
     pixels: npt.NDArray[np.uint8],
 ) -> LayerMaps:
-    maps = None if output is None or len(output) != 1 else layer_index.as_feature_maps(layer_ref, output)
+    maps = None if output is None or len(output) != 1 else layer_ref.as_feature_maps(output)
     if output is None or maps is None:
         raise UsageError(
             f"the output of '{layer_ref.name}' can't be shown for one image",

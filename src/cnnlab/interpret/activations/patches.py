@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnnlab.context import NO_CALLBACKS
 from cnnlab.data.loader import ImageLoader, evenly_spaced_indices
@@ -63,11 +63,10 @@ def inspect_patches(
     validate_count("--limit", limit, sys.maxsize)
     layer_index = LayerIndex(model.network, model.layers, model.image_spec.shape)
     layer_ref = layer_index.find(layer, "--patches")
-    num_filters = layer_index.num_units(layer_ref)
-    if num_filters is not None:
-        _selected_filters(layer, filters, num_filters)
+    if layer_ref.num_units is not None:
+        _selected_filters(layer, filters, layer_ref.num_units)
     loader = model.open_split(split, "inspect activations --patches", limit, log)
-    top = top_activations(model, layer_index, layer_ref, loader, count)
+    top = top_activations(model.network, layer_ref, loader, count)
     image_indices = model.split_indices(split, limit)
 
     def patch(number: int, rank: int) -> Patch:
@@ -115,9 +114,7 @@ class TopActivations:
     map_width: int
 
 
-def top_activations(
-    model: LoadedModel, layer_index: LayerIndex, layer_ref: LayerRef, loader: ImageLoader, count: int
-) -> TopActivations:
+def top_activations(network: nn.Module, layer_ref: LayerRef, loader: ImageLoader, count: int) -> TopActivations:
     """Find the `count` images with the highest activation of each filter, and its position on the map, in one pass.
 
     Of equal activations the earlier image comes first, and the first position, row by row.
@@ -127,7 +124,7 @@ def top_activations(
 
     def record(_: LayerRef, output: Tensor) -> None:
         nonlocal best, map_width
-        maps = layer_index.as_feature_maps(layer_ref, output)
+        maps = layer_ref.as_feature_maps(output)
         if maps is None or len(maps) != len(images):
             raise UsageError(
                 f"the output of '{layer_ref.name}' has no maps for each image",
@@ -145,10 +142,10 @@ def top_activations(
         order = candidates[0].sort(dim=0, descending=True, stable=True).indices[:count]
         best = tuple(each.gather(0, order) for each in candidates)
 
-    with eval_mode(model.network), torch.no_grad():
-        for images, _ in loader.with_input_size(max_resize(model.network)).eval_batches():
-            with capture_outputs(model.network, [layer_ref], record):
-                model.network(images)
+    with eval_mode(network), torch.no_grad():
+        for images, _ in loader.with_input_size(max_resize(network)).eval_batches():
+            with capture_outputs(network, [layer_ref], record):
+                network(images)
             num_images += len(images)
     if not best:
         raise UsageError(f"'{layer_ref.name}' did not run", where="--patches", next_step="choose another layer")

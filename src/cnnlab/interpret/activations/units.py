@@ -15,7 +15,7 @@ from cnnlab.data.loader import ImageLoader
 from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.result import SATURATION_THRESHOLD, LayerUnits, UnitActivity
 from cnnlab.interpret.hooks import forward_hooks, frozen_eval, module_name
-from cnnlab.interpret.layer_index import MAX_LISTED, LayerIndex, LayerRef
+from cnnlab.interpret.layer_index import MAX_LISTED, LayerIndex
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import as_tuple, validate_count
 from cnnlab.models.pretrained.transfer import max_resize
@@ -66,14 +66,14 @@ def inspect_units(
     model = as_loaded_model(model)
     validate_count("--limit", limit, sys.maxsize)
     layer_index = LayerIndex(model.network, model.layers, model.image_spec.shape)
-    refs = {name: layer_index.refs[name] for name in _selected_layers(layer_index, as_tuple(layers), log)}
+    rows = {row.name: row for row in _selected_rows(layer_index, as_tuple(layers), log)}
     loader = model.open_split(split, "inspect activations --units", limit, log)
-    counts = count_activations(model.network, layer_index, refs, loader)
+    counts = count_activations(layer_index, rows, loader)
     return UnitActivity(
         network=model.name,
         split=split,
         images=len(loader),
-        layers=tuple(_layer(layer_index.receptive_spans.rows[name], counts[name]) for name in refs if name in counts),
+        layers=tuple(_layer(row, counts[name]) for name, row in rows.items() if name in counts),
     )
 
 
@@ -98,9 +98,10 @@ class ActivationCounts:
 
 
 def count_activations(
-    network: nn.Module, layer_index: LayerIndex, refs: Mapping[str, LayerRef], loader: ImageLoader
+    layer_index: LayerIndex, rows: Mapping[str, LayerRecord], loader: ImageLoader
 ) -> dict[str, ActivationCounts]:
     """Count over all images, one batch in memory at a time; layers that do not run are missing."""
+    network = layer_index.network
     counts: dict[str, ActivationCounts] = {}
     inputs: dict[str, Tensor] = {}
 
@@ -110,15 +111,15 @@ def count_activations(
 
     def after(name: str, output: Tensor) -> None:
         slopes = _derivatives(network.get_submodule(module_name(name)), inputs.pop(name))
-        maps, steep = (layer_index.as_feature_maps(refs[name], each) for each in (output, slopes))
+        maps, steep = (layer_index.refs[name].as_feature_maps(each) for each in (output, slopes))
         if maps is not None and steep is not None:
-            new = _count(layer_index.receptive_spans.rows[name].kind, maps, steep)
+            new = _count(rows[name].kind, maps, steep)
             counts[name] = counts[name].add(new) if name in counts else new
 
     with frozen_eval(network), torch.no_grad():
         for images, _ in loader.with_input_size(max_resize(network)).eval_batches():
             # Hooks for each pass: the calls of a module are numbered within it.
-            with forward_hooks(network, refs, after, before):
+            with forward_hooks(network, rows, after, before):
                 network(images)
     return counts
 
@@ -157,11 +158,10 @@ def _layer(row: LayerRecord, counts: ActivationCounts) -> LayerUnits:
     )
 
 
-def _selected_layers(layer_index: LayerIndex, layers: Sequence[str], log: Callable[[str], None]) -> Sequence[str]:
-    modules = dict(layer_index.network.named_modules(remove_duplicate=False))
-    rows = [row.name for row in layer_index.layers if row.kind in ACTIVATION_KINDS]
+def _selected_rows(layer_index: LayerIndex, layers: Sequence[str], log: Callable[[str], None]) -> Sequence[LayerRecord]:
+    rows = {row.name: row for row in layer_index.layers if row.kind in ACTIVATION_KINDS}
     # The derivative needs the module.
-    known = [name for name in rows if module_name(name) in modules]
+    known = [name for name in rows if name in layer_index.refs and not layer_index.refs[name].uses_input]
     unknown = [name for name in layers if name not in known]
     if unknown or not known:
         raise UsageError(
@@ -175,4 +175,4 @@ def _selected_layers(layer_index: LayerIndex, layers: Sequence[str], log: Callab
     left_out = [name for name in rows if name not in known]
     if left_out and not layers:
         log(f"! left out, since they are no modules: {shorten(', '.join(left_out), MAX_LISTED)}")
-    return layers or known
+    return [rows[name] for name in layers or known]

@@ -26,10 +26,10 @@ from cnnlab.interpret.attribution.sanity_checks import (
 )
 from cnnlab.interpret.hooks import frozen_eval
 from cnnlab.interpret.images import InputImage, normalize_pixels
-from cnnlab.interpret.layer_index import LayerIndex, LayerRef, capture_outputs
+from cnnlab.interpret.layer_index import LayerIndex, LayerRef
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
-from cnnlab.interpret.targets import as_tuple
-from cnnlab.render.formatting import format_shape, shorten
+from cnnlab.interpret.targets import as_tuple, validate_count
+from cnnlab.render.formatting import shorten
 from cnnlab.training.device import disable_tf32
 
 Baseline: TypeAlias = Literal["mean", "black", "blur"]
@@ -112,44 +112,6 @@ def select_methods(methods: Sequence[str], layer: LayerRef | None) -> tuple[str,
     return tuple(name for name in METHODS if name in (methods or METHODS) and (layer or name != "grad-cam"))
 
 
-def grad_cam_layer(model: LoadedModel, name: str | None) -> LayerRef | None:
-    """The layer whose maps Grad-CAM weighs: the one of this name, or by default the last that makes maps.
-
-    Raises:
-        UsageError: no such layer, or one without feature maps.
-    """
-    layer_index = LayerIndex(model.network, model.layers, model.image_spec.shape)
-    if name is None:
-        return layer_index.last_maps()
-    layer = layer_index.find(name)
-    outputs: list[Tensor] = []
-    with torch.no_grad(), capture_outputs(model.network, [layer], lambda _, output: outputs.append(output)):
-        model.network(torch.zeros(1, *model.image_spec.shape, device=model.device))
-    shapes = [tuple(output.shape[1:]) for output in outputs]
-    if not shapes or len(shapes[0]) != 3 or min(shapes[0][1:]) < 2:
-        output = f", whose output is {format_shape(shapes[0])}" if shapes else ""
-        raise UsageError(
-            "this layer gives no feature maps",
-            where="--layer",
-            received=f"{name}{output}",
-            allowed="a layer whose output is C×H×W",
-            next_step="leave --layer out for the last of these layers",
-        )
-    return layer
-
-
-def validate_range(option: str, value: int, least: int, most: int) -> None:
-    """Check an option's number.
-
-    Raises:
-        UsageError: it is out of range.
-    """
-    if not least <= value <= most:
-        raise UsageError(
-            "this number is out of range", where=option, received=f"{value:,}", allowed=f"{least} to {most:,}"
-        )
-
-
 @disable_tf32()
 def inspect_attribution(
     model: LoadedModel | str | Path,
@@ -199,16 +161,16 @@ def inspect_attribution(
     shorter = min(model.image_spec.height, model.image_spec.width)
     window = max(1, shorter // WINDOW_DIVISOR) if window is None else window
     stride = max(1, window // 2) if stride is None else stride
-    validate_range("--window", window, 1, shorter)
-    validate_range("--stride", stride, 1, window)
-    validate_range("--image", len(images), 1, MAX_IMAGES)
-    validate_range("--steps", steps, 1, MAX_STEPS)
-    validate_range("draws", draws, 0, 100)
-    validate_range("orders", orders, 1, 100)
+    validate_count("--window", window, shorter)
+    validate_count("--stride", stride, window)
+    validate_count("--image", len(images), MAX_IMAGES)
+    validate_count("--steps", steps, MAX_STEPS)
+    validate_count("orders", orders, 100)
     if baseline not in BASELINES:
         raise UsageError(f"unknown baseline '{baseline}'", where="--baseline", allowed=comma_separated(BASELINES))
     with frozen_eval(model.network):
-        cam_layer = grad_cam_layer(model, layer)
+        layer_index = LayerIndex(model.network, model.layers, model.image_spec.shape)
+        cam_layer = layer_index.last_maps() if layer is None else layer_index.find(layer)
         selected = select_methods(methods, cam_layer)
         if target is not None and model.classes:
             # Before any image is loaded: an image of the test split is an opening of it, which the ledger records.

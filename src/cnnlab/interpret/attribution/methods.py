@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnlab.data.loader import max_eval_batch_size
+from cnnlab.errors import UsageError
 from cnnlab.interpret.layer_index import LayerRef, capture_outputs
 from cnnlab.models.pretrained.transfer import max_resize
+from cnnlab.render.formatting import format_shape
 
 Floats = npt.NDArray[np.float64]
 # A backward pass takes several times the memory of a forward pass.
@@ -96,7 +98,11 @@ def occlusion(network: nn.Module, image: Tensor, config: AttributionConfig) -> T
 
 
 def grad_cam(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
-    """The sum of a layer's maps weighted by the mean gradient of the logit over each, negative values cut, 1×h×w."""
+    """The sum of a layer's maps weighted by the mean gradient of the logit over each, negative values cut, 1×h×w.
+
+    Raises:
+        UsageError: the layer gives no maps.
+    """
     assert config.layer is not None
     outputs: list[Tensor] = []
 
@@ -107,9 +113,18 @@ def grad_cam(network: nn.Module, image: Tensor, config: AttributionConfig) -> Te
 
     with capture_outputs(network, [config.layer], keep):
         logit = network(_with_gradient(image[None]))[0, config.target]
-    (maps,) = outputs
-    (gradient,) = torch.autograd.grad(logit, maps)
-    return F.relu((gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1)).detach()
+    if not outputs or outputs[0].ndim != 4:
+        raise UsageError(
+            "this layer gives no feature maps",
+            where="--layer",
+            received=f"{config.layer.name}, whose output is {format_shape(tuple(outputs[0].shape))}" if outputs else "",
+            next_step="leave --layer out for the last layer that does",
+        )
+    gradients = torch.autograd.grad(logit, outputs)
+    maps, slopes = (config.layer.as_feature_maps(each) for each in (outputs[0], gradients[0]))
+    assert maps is not None
+    assert slopes is not None
+    return F.relu((slopes.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1)).detach()
 
 
 METHODS: Mapping[str, Method] = {
