@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -93,12 +94,10 @@ def _apply_one(images: Tensor, augmentation: Any, params: AugmentParams) -> Tens
 
 def _apply_one_of(images: Tensor, augmentation: OneOf, params: AugmentParams) -> Tensor:
     chosen = (params.uniforms[:, 0] * len(augmentation.body)).astype(np.int64)
-    for position, (inner, inner_params) in enumerate(zip(augmentation.body, params.inner, strict=True)):
-
-        def change(
-            selected: Tensor, indices: Indices, inner: Any = inner, params: AugmentParams = inner_params
-        ) -> Tensor:
-            return _apply_one(selected, inner, params.take(indices))
-
-        images = apply_where(chosen == position, images, change)
+    for position, inner in enumerate(zip(augmentation.body, params.inner, strict=True)):
+        images = apply_where(chosen == position, images, partial(_apply_selected, *inner))
     return images
+
+
+def _apply_selected(augmentation: Any, params: AugmentParams, images: Tensor, indices: Indices) -> Tensor:
+    return _apply_one(images, augmentation, params.take(indices))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -104,14 +105,12 @@ def apply_operations(
     images = apply_where(moved, images, lambda some, at: _apply_geometric(some, operations[at], signed[at]))
     for name, change in _TRANSFORMS.items():
         values = signed if name in _ENHANCEMENTS else unsigned
-
-        def one(
-            some: Tensor, at: IntArray, change: Callable[..., Tensor] = change, values: npt.NDArray[Any] = values
-        ) -> Tensor:
-            return change(some, values[at])
-
-        images = apply_where(operations == _INDEX[name], images, one)
+        images = apply_where(operations == _INDEX[name], images, partial(_apply_each, change, values))
     return images
+
+
+def _apply_each(change: Callable[..., Tensor], values: FloatArray, images: Tensor, indices: IntArray) -> Tensor:
+    return change(images, values[indices])
 
 
 def _choose_operations(operation_uniforms: Uniforms) -> IntArray:

@@ -1,14 +1,14 @@
-"""The transforms of the image changes: how each is applied, and how its parameters follow from random numbers.
+"""The transforms of the image changes: how images are changed, with the random numbers of each.
 
 An augmentation samples its strength for each image; a corruption has a fixed strength, and samples only what a strength
-leaves open, such as a direction. Both apply the same function.
+leaves open, such as a direction. Both call the same operation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import ceil
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,11 @@ from torch import Tensor
 
 from cnnlab.data.augmentation import color, filters, geometry
 from cnnlab.data.augmentation.auto_augment import randaugment, trivialaugment
-from cnnlab.data.augmentation.batches import BoolArray, FloatArray, IntArray, apply_where
+from cnnlab.data.augmentation.batches import FloatArray, IntArray, apply_where
 from cnnlab.data.augmentation.geometry import AffineParams
 
 # Uniform in [0, 1), N×D: 32-bit floats for augmentations, 64-bit floats for corruptions.
 Uniforms: TypeAlias = npt.NDArray[Any]
-Params: TypeAlias = dict[str, Any]
-# Height and width.
-Size: TypeAlias = tuple[int, int]
 
 # As in torchvision: a rectangle of an area and an aspect ratio, sampled anew where it does not fit.
 ERASING_ATTEMPTS = 10
@@ -36,30 +33,28 @@ class Transform(NamedTuple):
     """A change of images, N×C×H×W, uint8.
 
     Attributes:
-        apply: called with the images and the parameters: arrays with one value per image, or one value for all.
-        random: the parameters of an augmentation; None for a change that no recipe trains with.
-        fixed: the parameters of a corruption of one strength; None for a change that networks are not tested under.
-        num_uniforms: how many random numbers an image needs for `random`.
+        random: changes images as an augmentation says; None for a change that no recipe trains with.
+        fixed: changes images at one strength; None for a change that networks are not tested under.
+        num_uniforms: how many random numbers an image needs for `random`; `fixed` has two.
     """
 
-    apply: Callable[..., Tensor]
-    random: Callable[[Any, Uniforms, Size], Params] | None = None
-    fixed: Callable[[float, Uniforms, Size], Params] | None = None
+    random: Callable[[Tensor, Any, Uniforms], Tensor] | None = None
+    fixed: Callable[[Tensor, float, Uniforms], Tensor] | None = None
     num_uniforms: int | Callable[[Any], int] = 1
 
 
 def apply_augmentation(images: Tensor, augmentation: Any, uniforms: Uniforms) -> Tensor:
     """Apply an augmentation that holds no others, with the random numbers of these images."""
-    transform = TRANSFORMS[augmentation.kind]
-    assert transform.random is not None
-    return transform.apply(images, **transform.random(augmentation, uniforms, _size(images)))
+    change = TRANSFORMS[augmentation.kind].random
+    assert change is not None
+    return change(images, augmentation, uniforms)
 
 
 def apply_fixed(images: Tensor, name: str, strength: float, uniforms: Uniforms) -> Tensor:
     """Apply a change at one strength for all images; `uniforms` is N×2."""
-    transform = TRANSFORMS[name]
-    assert transform.fixed is not None
-    return transform.apply(images, **transform.fixed(strength, uniforms, _size(images)))
+    change = TRANSFORMS[name].fixed
+    assert change is not None
+    return change(images, strength, uniforms)
 
 
 def num_uniforms(augmentation: Any) -> int:
@@ -91,10 +86,6 @@ def erasing_rectangles(
     return tops, lefts, tall, wide
 
 
-def _size(images: Tensor) -> Size:
-    return images.shape[2], images.shape[3]
-
-
 # Random numbers to parameters.
 
 
@@ -116,217 +107,170 @@ def _signs(uniforms: Uniforms) -> FloatArray:
     return np.where(uniforms[:, 0] < 0.5, -1.0, 1.0)
 
 
-def _random_translation(uniforms: Uniforms, fraction: float, size: Size) -> Params:
+def _random_pixels(uniforms: Uniforms, fraction: float, images: Tensor) -> tuple[FloatArray, FloatArray]:
     """Whole pixels to the right and down, up to a fraction of the width and of the height."""
-    height, width = size
+    height, width = images.shape[2:]
     fractions = _between(uniforms, -fraction, fraction)
-    return {"translate_x": np.rint(fractions[:, 0] * width), "translate_y": np.rint(fractions[:, 1] * height)}
+    return np.rint(fractions[:, 0] * width), np.rint(fractions[:, 1] * height)
 
 
-def _fixed_translation(strength: float, uniforms: Uniforms, _size: Size) -> Params:
+# Changes of several steps.
+
+
+def _random_crop(images: Tensor, choice: Any, uniforms: Uniforms) -> Tensor:
+    tops, lefts = _integers(uniforms, 2 * choice.padding + 1).T
+    height, width = images.shape[2:]
+    return geometry.crop(geometry.pad(images, choice.padding, choice.fill), tops, lefts, height, width)
+
+
+def _random_translation(images: Tensor, choice: Any, uniforms: Uniforms) -> Tensor:
+    right, down = _random_pixels(uniforms, choice.fraction, images)
+    return geometry.affine(images, AffineParams(translate_x=right, translate_y=down), "nearest")
+
+
+def _fixed_translation(images: Tensor, strength: float, uniforms: Uniforms) -> Tensor:
     direction = (uniforms[:, 0] * 4).astype(np.int64)
     right, down = np.array([1, -1, 0, 0])[direction], np.array([0, 0, 1, -1])[direction]
-    return {"translate_x": strength * right, "translate_y": strength * down, "interpolation": "nearest"}
+    return geometry.affine(images, AffineParams(translate_x=strength * right, translate_y=strength * down), "nearest")
 
 
-def _random_affine(augmentation: Any, uniforms: Uniforms, size: Size) -> Params:
-    return {
-        "angle": _between(uniforms[:, 0], -augmentation.degrees, augmentation.degrees),
-        **_random_translation(uniforms[:, 1:3], augmentation.translate, size),
-        "scale": _between(uniforms[:, 3], augmentation.scale_low, augmentation.scale_high),
-        "shear_x": _between(uniforms[:, 4], -augmentation.shear, augmentation.shear),
-        "interpolation": augmentation.interpolation,
-    }
-
-
-def _random_crop(augmentation: Any, uniforms: Uniforms, _size: Size) -> Params:
-    tops, lefts = _integers(uniforms, 2 * augmentation.padding + 1).T
-    return {"tops": tops, "lefts": lefts, "padding": augmentation.padding, "fill": augmentation.fill}
-
-
-def _random_jitter(augmentation: Any, uniforms: Uniforms, _size: Size) -> Params:
-    names = ("brightness", "contrast", "saturation")
-    strengths = {name: getattr(augmentation, name) for name in names}
-    factors = {
-        name: _random_factors(uniforms[:, column], strength) if strength else None
-        for column, (name, strength) in enumerate(strengths.items())
-    }
-    hue = augmentation.hue
-    return {**factors, "hue": _between(uniforms[:, 3], -hue, hue) if hue else None}
-
-
-def _random_noise(augmentation: Any, uniforms: Uniforms, _size: Size) -> Params:
-    upper, lower = _integers(uniforms, 2**16).T
-    return {"seeds": upper * 2**16 + lower, "std": augmentation.std}
-
-
-def _random_erasing(augmentation: Any, uniforms: Uniforms, size: Size) -> Params:
-    rectangles = erasing_rectangles(uniforms[:, 1:], augmentation.low, augmentation.high, *size)
-    return {"rectangles": rectangles, "mask": uniforms[:, 0] < augmentation.p}
-
-
-def _random_cutout(augmentation: Any, uniforms: Uniforms, size: Size) -> Params:
-    sides = np.full(len(uniforms), augmentation.size, dtype=np.int64)
-    tops, lefts = (_integers(uniforms[:, axis], size[axis]) - augmentation.size // 2 for axis in (0, 1))
-    return {"tops": tops, "lefts": lefts, "heights": sides, "widths": sides}
-
-
-def _fixed_occlusion(strength: float, uniforms: Uniforms, size: Size) -> Params:
-    height, width = (min(int(strength), extent) for extent in size)
-    tops = (uniforms[:, 0] * (size[0] - height + 1)).astype(np.int64)
-    lefts = (uniforms[:, 1] * (size[1] - width + 1)).astype(np.int64)
-    return {
-        "tops": tops, "lefts": lefts, "heights": np.full_like(tops, height), "widths": np.full_like(lefts, width)
-    }  # fmt: skip
-
-
-# Parameters to images.
-
-
-def _flip(images: Tensor, dim: int) -> Tensor:
-    return images.flip(dim)
-
-
-def _crop(images: Tensor, tops: IntArray, lefts: IntArray, padding: int, fill: Literal["zero", "reflect"]) -> Tensor:
-    return geometry.crop(geometry.pad(images, padding, fill), tops, lefts, *_size(images))
-
-
-def _affine(images: Tensor, interpolation: Literal["nearest", "bilinear"] = "bilinear", **params: Any) -> Tensor:
-    return geometry.affine(images, AffineParams(**params), interpolation)
-
-
-def _jitter(
-    images: Tensor,
-    brightness: FloatArray | None,
-    contrast: FloatArray | None,
-    saturation: FloatArray | None,
-    hue: FloatArray | None,
-) -> Tensor:
-    steps = (color.brightness, brightness), (color.contrast, contrast), (color.saturation, saturation), (color.hue, hue)
-    for change, values in steps:
-        if values is not None:
-            images = change(images, values)
-    return images
-
-
-def _erase(images: Tensor, mask: BoolArray, rectangles: tuple[IntArray, ...]) -> Tensor:
-    return apply_where(
-        mask, images, lambda selected, indices: geometry.erase(selected, *(numbers[indices] for numbers in rectangles))
+def _random_affine(images: Tensor, choice: Any, uniforms: Uniforms) -> Tensor:
+    right, down = _random_pixels(uniforms[:, 1:3], choice.translate, images)
+    params = AffineParams(
+        angle=_between(uniforms[:, 0], -choice.degrees, choice.degrees),
+        translate_x=right,
+        translate_y=down,
+        scale=_between(uniforms[:, 3], choice.scale_low, choice.scale_high),
+        shear_x=_between(uniforms[:, 4], -choice.shear, choice.shear),
     )
+    return geometry.affine(images, params, choice.interpolation)
 
 
-def _posterize(images: Tensor, bits: int) -> Tensor:
-    return color.posterize(images, np.full(len(images), bits))
+def _random_rotation(images: Tensor, choice: Any, uniforms: Uniforms) -> Tensor:
+    # Negative, since torchvision's `rotate` counts degrees counterclockwise.
+    angles = -_between(uniforms[:, 0], -choice.degrees, choice.degrees)
+    return geometry.affine(images, AffineParams(angle=angles), choice.interpolation)
 
 
-def _solarize(images: Tensor, threshold: int) -> Tensor:
-    return color.solarize(images, np.full(len(images), threshold))
+def _random_scale(images: Tensor, choice: Any, uniforms: Uniforms) -> Tensor:
+    params = AffineParams(scale=_between(uniforms[:, 0], choice.low, choice.high))
+    return geometry.affine(images, params, choice.interpolation)
+
+
+def _random_hue(images: Tensor, choice: Any, uniforms: Uniforms) -> Tensor:
+    return color.hue(images, _between(uniforms[:, 0], -choice.strength, choice.strength))
+
+
+def _random_jitter(images: Tensor, choice: Any, uniforms: Uniforms) -> Tensor:
+    strengths = (choice.brightness, choice.contrast, choice.saturation)
+    for column, (change, strength) in enumerate(
+        zip((color.brightness, color.contrast, color.saturation), strengths, strict=True)
+    ):
+        if strength:
+            images = change(images, _random_factors(uniforms[:, column], strength))
+    return color.hue(images, _between(uniforms[:, 3], -choice.hue, choice.hue)) if choice.hue else images
+
+
+def _random_noise(images: Tensor, choice: Any, uniforms: Uniforms) -> Tensor:
+    upper, lower = _integers(uniforms, 2**16).T
+    return filters.noise(images, upper * 2**16 + lower, choice.std)
+
+
+def _fixed_blur(images: Tensor, strength: float, uniforms: Uniforms) -> Tensor:
+    return filters.blur(images, np.full(len(uniforms), strength), 2 * ceil(BLUR_RADIUS_SIGMAS * strength) + 1)
+
+
+def _random_erasing(images: Tensor, choice: Any, uniforms: Uniforms) -> Tensor:
+    height, width = images.shape[2:]
+    rectangles = erasing_rectangles(uniforms[:, 1:], choice.low, choice.high, height, width)
+
+    def erase(selected: Tensor, indices: IntArray) -> Tensor:
+        return geometry.erase(selected, *(numbers[indices] for numbers in rectangles))
+
+    return apply_where(uniforms[:, 0] < choice.p, images, erase)
+
+
+def _random_cutout(images: Tensor, choice: Any, uniforms: Uniforms) -> Tensor:
+    sides = np.full(len(uniforms), choice.size, dtype=np.int64)
+    tops, lefts = (_integers(uniforms[:, axis], images.shape[2 + axis]) - choice.size // 2 for axis in (0, 1))
+    return geometry.erase(images, tops, lefts, sides, sides)
+
+
+def _fixed_occlusion(images: Tensor, strength: float, uniforms: Uniforms) -> Tensor:
+    sizes = [min(int(strength), extent) for extent in images.shape[2:]]
+    extents = zip(images.shape[2:], sizes, strict=True)
+    tops, lefts = (
+        (uniforms[:, axis] * (extent - size + 1)).astype(np.int64) for axis, (extent, size) in enumerate(extents)
+    )
+    return geometry.erase(images, tops, lefts, np.full_like(tops, sizes[0]), np.full_like(lefts, sizes[1]))
 
 
 # Transforms that are built alike.
 
 
-def _blend(change: Callable[..., Tensor]) -> Transform:
+def _blend(change: Callable[[Tensor, FloatArray], Tensor]) -> Transform:
     """A change by a factor: random around 1, or fixed."""
     return Transform(
-        change,
-        lambda choice, uniforms, _: {"factors": _random_factors(uniforms[:, 0], choice.strength)},
-        lambda strength, uniforms, _: {"factors": np.full(len(uniforms), strength)},
+        lambda images, choice, uniforms: change(images, _random_factors(uniforms[:, 0], choice.strength)),
+        lambda images, strength, uniforms: change(images, np.full(len(uniforms), strength)),
     )
 
 
-def _masked(change: Callable[..., Tensor], *fields: str, fixed: bool = False, **params: Any) -> Transform:
+def _masked(change: Callable[[Tensor, Any], Tensor], *, fixed: bool = False) -> Transform:
     """A change of each image with a probability; at a fixed strength, where it has one, of all images.
 
     Args:
-        fields: of the augmentation, which are passed to `change`, as `params` are.
+        change: called with the images and the augmentation, which is None at a fixed strength.
     """
-
-    def apply(images: Tensor, mask: BoolArray, **params: Any) -> Tensor:
-        return apply_where(mask, images, lambda selected, _: change(selected, **params))
-
     return Transform(
-        apply,
-        lambda choice, uniforms, _: {
-            "mask": uniforms[:, 0] < getattr(choice, "p", 0.5),
-            **{field: getattr(choice, field) for field in fields},
-            **params,
-        },
-        (lambda _strength, uniforms, _: {"mask": np.ones(len(uniforms), bool)}) if fixed else None,
+        lambda images, choice, uniforms: apply_where(
+            uniforms[:, 0] < getattr(choice, "p", 0.5), images, lambda selected, _: change(selected, choice)
+        ),
+        (lambda images, _strength, _uniforms: change(images, None)) if fixed else None,
     )
 
 
 TRANSFORMS: dict[str, Transform] = {
-    "crop": Transform(_crop, _random_crop, num_uniforms=2),
-    "flip": _masked(_flip, dim=3),
-    "alternating_flip": _masked(_flip, dim=3),
-    "vertical_flip": _masked(_flip, dim=2),
-    "translation": Transform(
-        _affine,
-        lambda choice, uniforms, size: {
-            **_random_translation(uniforms, choice.fraction, size),
-            "interpolation": "nearest",
-        },
-        _fixed_translation,
-        num_uniforms=2,
-    ),
+    "crop": Transform(_random_crop, num_uniforms=2),
+    "flip": _masked(lambda images, _: images.flip(3)),
+    "alternating_flip": _masked(lambda images, _: images.flip(3)),
+    "vertical_flip": _masked(lambda images, _: images.flip(2)),
+    "translation": Transform(_random_translation, _fixed_translation, num_uniforms=2),
     "rotation": Transform(
-        _affine,
-        lambda choice, uniforms, _: {
-            # Negative, since torchvision's `rotate` counts degrees counterclockwise.
-            "angle": -_between(uniforms[:, 0], -choice.degrees, choice.degrees),
-            "interpolation": choice.interpolation,
-        },
-        lambda strength, uniforms, _: {"angle": strength * _signs(uniforms)},
+        _random_rotation,
+        lambda images, strength, u: geometry.affine(images, AffineParams(angle=strength * _signs(u)), "bilinear"),
     ),
     "scale": Transform(
-        _affine,
-        lambda choice, uniforms, _: {
-            "scale": _between(uniforms[:, 0], choice.low, choice.high),
-            "interpolation": choice.interpolation,
-        },
-        lambda strength, _uniforms, _: {"scale": strength},
+        _random_scale,
+        lambda images, strength, _: geometry.affine(images, AffineParams(scale=strength), "bilinear"),
     ),
-    "affine": Transform(_affine, _random_affine, num_uniforms=5),
+    "affine": Transform(_random_affine, num_uniforms=5),
     "brightness": _blend(color.brightness),
     "contrast": _blend(color.contrast),
     "saturation": _blend(color.saturation),
-    "hue": Transform(
-        color.hue,
-        lambda choice, uniforms, _: {"shifts": _between(uniforms[:, 0], -choice.strength, choice.strength)},
-        lambda strength, uniforms, _: {"shifts": strength / 360 * _signs(uniforms)},
-    ),
-    "jitter": Transform(_jitter, _random_jitter, num_uniforms=4),
-    "greyscale": _masked(color.greyscale, fixed=True),
-    "invert": _masked(color.invert, fixed=True),
+    "hue": Transform(_random_hue, lambda images, strength, u: color.hue(images, strength / 360 * _signs(u))),
+    "jitter": Transform(_random_jitter, num_uniforms=4),
+    "greyscale": _masked(lambda images, _: color.greyscale(images), fixed=True),
+    "invert": _masked(lambda images, _: color.invert(images), fixed=True),
     "blur": Transform(
-        filters.blur,
-        lambda choice, uniforms, _: {
-            "sigmas": _between(uniforms[:, 0], choice.low, choice.high),
-            "kernel": choice.kernel,
-        },
-        lambda strength, uniforms, _: {
-            "sigmas": np.full(len(uniforms), strength),
-            "kernel": 2 * ceil(BLUR_RADIUS_SIGMAS * strength) + 1,
-        },
+        lambda images, choice, u: filters.blur(images, _between(u[:, 0], choice.low, choice.high), choice.kernel),
+        _fixed_blur,
     ),
     "noise": Transform(
-        filters.noise,
         _random_noise,
-        lambda strength, uniforms, _: {"seeds": (uniforms[:, 0] * 2**32).astype(np.int64), "std": strength},
+        lambda images, strength, u: filters.noise(images, (u[:, 0] * 2**32).astype(np.int64), strength),
         num_uniforms=2,
     ),
-    "erasing": Transform(_erase, _random_erasing, num_uniforms=3 + 2 * ERASING_ATTEMPTS),
-    "cutout": Transform(geometry.erase, _random_cutout, num_uniforms=2),
-    "posterize": _masked(_posterize, "bits"),
-    "solarize": _masked(_solarize, "threshold"),
+    "erasing": Transform(_random_erasing, num_uniforms=3 + 2 * ERASING_ATTEMPTS),
+    "cutout": Transform(_random_cutout, num_uniforms=2),
+    "posterize": _masked(lambda images, choice: color.posterize(images, np.full(len(images), choice.bits))),
+    "solarize": _masked(lambda images, choice: color.solarize(images, np.full(len(images), choice.threshold))),
     "randaugment": Transform(
-        randaugment,
-        lambda choice, uniforms, _: {"uniforms": uniforms, "magnitude": choice.magnitude},
+        lambda images, choice, u: randaugment(images, u, choice.magnitude),
         num_uniforms=lambda choice: 2 * choice.operations,
     ),
-    "trivialaugment": Transform(trivialaugment, lambda _choice, uniforms, _: {"uniforms": uniforms}, num_uniforms=3),
-    "jpeg": Transform(filters.jpeg, fixed=lambda strength, _uniforms, _: {"quality": int(strength)}),
-    "occlusion": Transform(geometry.erase, fixed=_fixed_occlusion),
-    "resolution": Transform(filters.downsample, fixed=lambda strength, _uniforms, _: {"side": int(strength)}),
+    "trivialaugment": Transform(lambda images, _, u: trivialaugment(images, u), num_uniforms=3),
+    "jpeg": Transform(fixed=lambda images, strength, _: filters.jpeg(images, int(strength))),
+    "occlusion": Transform(fixed=_fixed_occlusion),
+    "resolution": Transform(fixed=lambda images, strength, _: filters.downsample(images, int(strength))),
 }
