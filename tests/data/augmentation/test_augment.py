@@ -162,18 +162,6 @@ def test_seed_and_epoch_change_what_images_get(call: str) -> None:
     assert not torch.equal(first, other)
 
 
-def test_seed_epoch_and_place_in_the_list_each_change_the_draws() -> None:
-    images = np.arange(100)
-    flip = [Flip(p=0.5)]
-    first = sample_params(flip, 0, 0, images)[0]
-    others = [
-        sample_params(flip, 1, 0, images)[0],
-        sample_params(flip, 0, 1, images)[0],
-        sample_params([*flip, *flip], 0, 0, images)[1],
-    ]
-    assert all(not np.array_equal(first.uniforms, other.uniforms) for other in others)
-
-
 def test_augmentations_within_others_draw_from_streams_of_their_own() -> None:
     flips = "flip, flip, maybe(0.5, [flip, flip])"
     (outer, nested) = sample_params(read("flip", f"one_of([{flips}, one_of([{flips}])])"), 0, 0, np.arange(50))
@@ -254,8 +242,3 @@ def test_augmentations_come_in_their_order() -> None:
     expected = transforms.invert(augment(images, two[:1], draws[:1]))
     assert torch.equal(augment(images, two, draws), expected)
     assert not torch.equal(augment(images, two[::-1], draws[::-1]), expected)
-
-
-def test_no_augmentation_leaves_the_images_as_they_are() -> None:
-    images = pictures(3)
-    assert torch.equal(augment(images, [], sample_params([], 0, 0, np.arange(3))), images)

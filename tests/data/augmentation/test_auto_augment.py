@@ -65,17 +65,6 @@ def test_an_operation_is_torchvisions_at_each_magnitude(name: str, wide: bool, c
             assert int(torch.stack([(found[place].int() - other).abs() for other in theirs]).amin(0).max()) <= 1
 
 
-def test_operations_that_are_drawn_together_are_those_that_are_drawn_apart() -> None:
-    count = 14 * 6
-    images, random = pictures(count), np.random.default_rng(1)
-    chosen, negative, bins = np.arange(count) % 14, random.random(count) < 0.5, random.integers(0, BINS, count)
-    together = apply_operations(images, chosen, negative, bins, wide=True)
-    for n in range(count):
-        here = slice(n, n + 1)
-        alone = apply_operations(images[here], chosen[here], negative[here], bins[here], wide=True)
-        assert torch.equal(together[here], alone)
-
-
 @pytest.mark.parametrize(
     "choice", [image_changes.RandAugment(operations=3, magnitude=17), image_changes.TrivialAugment()]
 )
