@@ -14,9 +14,12 @@ An error says what is wrong, where, what was received, what is allowed, and what
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,24 @@ class DownloadError(CnnlabError):
 
 class RunError(CnnlabError):
     """A run folder or a checkpoint can't be used."""
+
+
+def read_each(values: Iterable[S], read: Callable[[S], T]) -> list[T]:
+    """Read each of several values.
+
+    Raises:
+        SpecError: with the problems of all of them, each at its number: `[2]`.
+    """
+    results: list[T] = []
+    problems: list[Problem] = []
+    for index, value in enumerate(values):
+        try:
+            results.append(read(value))
+        except SpecError as error:
+            problems += [problem.with_prefix(f"[{index}]") for problem in error.problems]
+    if problems:
+        raise SpecError.from_problems(problems)
+    return results
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

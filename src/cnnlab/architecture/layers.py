@@ -22,7 +22,7 @@ from cnnlab.architecture.layer import (
     WeightedLayer,
     affine_shapes,
 )
-from cnnlab.errors import Problem, SpecError
+from cnnlab.errors import SpecError, read_each
 from cnnlab.grammar.arguments import Count, DropRate, Margin, Momentum, Padding, Positive, Size
 from cnnlab.grammar.calls import Call, parse_call
 from cnnlab.grammar.registry import Registry
@@ -75,16 +75,7 @@ def read_rows(value: Any, registry: Registry[Layer]) -> tuple[LayerRow, ...]:
     """Rows from texts, calls or rows; the error lists every wrong one."""
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise SpecError("rows are a list of layers", received=format_received(value), allowed="[conv(…), relu, …]")
-    rows: list[LayerRow] = []
-    problems: list[Problem] = []
-    for index, item in enumerate(value):
-        try:
-            rows.append(_read_row(item, registry))
-        except SpecError as error:
-            problems += [problem.with_prefix(f"[{index}]") for problem in error.problems]
-    if problems:
-        raise SpecError.from_problems(problems)
-    return tuple(rows)
+    return tuple(read_each(value, lambda item: _read_row(item, registry)))
 
 
 def row_names(rows: Sequence[LayerRow], prefix: str, where: str) -> list[str]:

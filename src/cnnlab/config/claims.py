@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 
 from cnnlab.config.corruptions import read_corruption, read_corruptions
 from cnnlab.config.stopping import Metric
-from cnnlab.errors import Problem, SpecError, did_you_mean
+from cnnlab.errors import Problem, SpecError, did_you_mean, read_each
 from cnnlab.grammar.arguments import Count
 from cnnlab.grammar.calls import parse_call
 from cnnlab.grammar.section import Section
@@ -93,16 +93,11 @@ def read_claims(tables: Sequence[Any]) -> tuple[Claim, ...]:
     Raises:
         SpecError: a table is no claim; with its number, from 0.
     """
-    claims: list[Claim] = []
-    problems: list[Problem] = []
-    for number, table in enumerate(tables):
-        try:
-            claims += [claim if isinstance(claim, Claim) else Claim(**claim) for claim in _expanded(table)]
-        except SpecError as error:
-            problems += [problem.with_prefix(f"[{number}]") for problem in error.problems]
-    if problems:
-        raise SpecError.from_problems(problems)
-    return tuple(claims)
+
+    def read(table: Any) -> list[Claim]:
+        return [claim if isinstance(claim, Claim) else Claim(**claim) for claim in _expanded(table)]
+
+    return tuple(claim for claims in read_each(tables, read) for claim in claims)
 
 
 def read_stored_claims(tables: Mapping[str, Any]) -> list[Any]:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from cnnlab.config.image_changes import MAX_PIXELS, Augmentations, FixedStrength, Pixels, augmentations, read_each
-from cnnlab.errors import SpecError
+from cnnlab.config.image_changes import MAX_PIXELS, Augmentations, FixedStrength, Pixels, augmentations
+from cnnlab.errors import SpecError, read_each
 from cnnlab.grammar.calls import Call, parse_call
 from cnnlab.grammar.registry import Choice, Registry
 

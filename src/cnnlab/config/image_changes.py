@@ -7,19 +7,17 @@ how it is used at one strength for all images (`fixed`), which makes it a corrup
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from cnnlab.errors import Problem, SpecError
+from cnnlab.errors import SpecError, read_each
 from cnnlab.grammar.arguments import Border, Count, Positive, Probability
 from cnnlab.grammar.calls import Call, parse_call
 from cnnlab.grammar.registry import Choice, Registry
 from cnnlab.grammar.validation_errors import format_received, value_error
-
-T = TypeVar("T")
 
 augmentations: Registry[Any] = Registry("augmentation")
 mixing: Registry[Any] = Registry("mixture")
@@ -44,24 +42,6 @@ def read_augmentations(value: Any) -> tuple[Any, ...]:
         return augmentations.read(item if isinstance(item, Call) else parse_call(item))
 
     return tuple(read_each(value, read))
-
-
-def read_each(values: Iterable[Any], read: Callable[[Any], T]) -> list[T]:
-    """Read each of several values.
-
-    Raises:
-        SpecError: with the problems of all of them.
-    """
-    results: list[T] = []
-    problems: list[Problem] = []
-    for index, value in enumerate(values):
-        try:
-            results.append(read(value))
-        except SpecError as error:
-            problems += [problem.with_prefix(f"[{index}]") for problem in error.problems]
-    if problems:
-        raise SpecError.from_problems(problems)
-    return results
 
 
 def horizontal_flips(augmentations: Iterable[Any]) -> list[Any]:
