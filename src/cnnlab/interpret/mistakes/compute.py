@@ -147,11 +147,9 @@ def inspect_mistakes(
     predictions = _predictions(folder, split)
     validate_count("--most", max_mistakes)
     validate_count("--per-pair", per_pair)
-    pair_names = _pair(pair, names) if isinstance(pair, str) else pair
+    class_pair = None if pair is None else _class_pair(pair, names)
     table = PredictionTable.from_predictions(predictions)
-    candidates = table.errors(
-        None if pair_names is None else (_class(pair_names[0], names), _class(pair_names[1], names))
-    )
+    candidates = table.errors(class_pair)
     confident = candidates if per_pair is None else table.limit_pairs(candidates, per_pair)
     confident, uncertain = confident[:max_mistakes], table.uncertain_correct(NUM_UNCERTAIN)
     pixels: dict[int, Pixels] = {}
@@ -183,7 +181,7 @@ def inspect_mistakes(
         confident_errors=table.image_predictions(confident, split, names),
         num_candidates=len(candidates),
         uncertain_correct=table.image_predictions(uncertain, split, names),
-        pair=pair_names,
+        pair=None if class_pair is None else (names[class_pair[0]], names[class_pair[1]]),
         per_pair=per_pair,
         embedding=embedding,
         missing_images_reason=missing_reason,
@@ -226,23 +224,24 @@ def _predictions(folder: RunFolder, split: str) -> Predictions:
     return predictions
 
 
-def _pair(pair: str, names: Sequence[str]) -> tuple[str, str]:
+def _class_pair(pair: str | tuple[str, str], names: Sequence[str]) -> tuple[int, int]:
     """The true and the predicted class of `cat:dog`; class names may contain colons."""
-    candidates = [(pair[:at], pair[at + 1 :]) for at, letter in enumerate(pair) if letter == ":"]
-    known = [each for each in candidates if set(each) <= set(names)]
-    return (*known, *candidates, (pair, ""))[0]
+    candidates = [pair] if isinstance(pair, tuple) else _splits_at_colons(pair)
+    for true, predicted in candidates:
+        if true in names and predicted in names:
+            return names.index(true), names.index(predicted)
+    unknown = next((name for candidate in candidates for name in candidate if name not in names), str(pair))
+    raise UsageError(
+        "the data has no such class",
+        where="--pair",
+        received=shorten(unknown),
+        allowed=shorten(", ".join(names), 400),
+        next_step=did_you_mean(unknown, names) or "write it as in --pair cat:dog, the true class first",
+    )
 
 
-def _class(name: str, names: Sequence[str]) -> int:
-    if name not in names:
-        raise UsageError(
-            "the data has no such class",
-            where="--pair",
-            received=shorten(name),
-            allowed=shorten(", ".join(names), 400),
-            next_step=did_you_mean(name, names) or "write it as in --pair cat:dog, the true class first",
-        )
-    return names.index(name)
+def _splits_at_colons(text: str) -> list[tuple[str, str]]:
+    return [(text[:at], text[at + 1 :]) for at, letter in enumerate(text) if letter == ":"]
 
 
 def _load_images(
@@ -274,20 +273,14 @@ def _temperature_scaled(
 ) -> TemperatureScaledMetrics | None:
     """Calibration with a temperature fitted on the validation split; None where that has too few images."""
     validation = folder.predictions("validation")
-    fit_logits, fit_labels = _finite(validation) if validation is not None else (logits[:0], labels[:0])
-    if len(fit_labels) < MIN_IMAGES:
+    if validation is None or validation.is_finite().sum() < MIN_IMAGES:
         return None
-    fitted = temperature_interval(fit_logits, fit_labels)
-    halves = None
+    temperature = temperature_interval(*_finite(validation))
+    scaled, halves = logits / temperature.value, None
     if split == "validation":
         scaled, halves = cross_fitted_logits(logits, labels, generator(0, "inspect halves"))
-    else:
-        scaled = logits / fitted.value
-    return TemperatureScaledMetrics(
-        temperature=fitted,
-        halves=halves,
-        sureness=calibration_metrics(scaled, labels, generator(0, "inspect calibration")),
-    )
+    metrics = calibration_metrics(scaled, labels, generator(0, "inspect calibration"))
+    return TemperatureScaledMetrics(temperature=temperature, halves=halves, sureness=metrics)
 
 
 def _finite(predictions: Predictions) -> tuple[Numbers, Indices]:
