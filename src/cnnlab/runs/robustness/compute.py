@@ -25,7 +25,7 @@ from cnnlab.runs.robustness.result import GroupDifference, ShiftedGroup, ShiftRe
 from cnnlab.runs.setup import DatasetFactory
 from cnnlab.stats.comparison import DecisionRules, compare
 from cnnlab.stats.intervals import wilson_interval
-from cnnlab.stats.paired import PairedEffect, effects_over_images, effects_over_runs
+from cnnlab.stats.paired import effects_over_images, effects_over_runs
 from cnnlab.stats.sample import Interval, Sample
 from cnnlab.stats.welch import family_level
 from cnnlab.storage.run_folder import RunFolder
@@ -141,11 +141,16 @@ def corrupt_run(folder: RunFolder, corrupted: Cifar10C, settings: ShiftSettings)
         UsageError: the run's test images are not those of CIFAR-10 in their own order.
     """
     network, dataset = settings.open(folder)
-    if set(dataset.classes) != set(CLASSES) or dataset.num_images("test") != len(corrupted.labels):
-        raise _not_cifar_error(folder, dataset, len(corrupted.labels))  # before the test split is opened
+    names = [dataset.classes[label] for label in dataset.labels("test")] if "test" in dataset.splits else []
+    if names != [CLASSES[label] for label in corrupted.labels]:
+        raise UsageError(
+            "this run's test images are not those of which CIFAR-10-C was made",
+            where=folder.name,
+            received=f"{len(names):,} test images of {dataset.name}",
+            allowed=f"CIFAR-10's {len(corrupted.labels):,} test images in their own order",
+            next_step='train with data.source = "cifar10"',
+        )
     loader = settings.image_loader(folder, dataset)
-    if [dataset.classes[label] for label in dataset.labels("test")] != [CLASSES[label] for label in corrupted.labels]:
-        raise _not_cifar_error(folder, dataset, len(corrupted.labels))
     rows, examples = [correct_under_corruptions(network, loader, ())[0]], [np.array(loader.pixels[:1])]
     for number, corruption in enumerate(corrupted.corruptions, 1):
         pixels = convert_pixels(corrupted.pixels(corruption), dataset.image_spec)
@@ -156,16 +161,6 @@ def corrupt_run(folder: RunFolder, corrupted: Cifar10C, settings: ShiftSettings)
         settings.context.callbacks.progress(folder.name, number, len(corrupted.corruptions), "corruptions")
     correct, example = np.stack(rows), np.concatenate(examples)
     return ShiftedRun(folder.name, corrupted.corruptions, correct, loader.labels, example, len(dataset.classes))
-
-
-def _not_cifar_error(folder: RunFolder, dataset: Dataset, images: int) -> UsageError:
-    return UsageError(
-        "this run's test images are not those of which CIFAR-10-C was made",
-        where=folder.name,
-        received=f"{dataset.num_images('test'):,} test images of {dataset.name}",
-        allowed=f"CIFAR-10's {images:,} test images in their own order",
-        next_step='train with data.source = "cifar10"',
-    )
 
 
 def shift_groups(
@@ -225,7 +220,7 @@ def shifted_group(name: str, runs: Sequence[ShiftedRun], rules: DecisionRules) -
             unchanged=shift.identity_strength,
             title=shift.title,
             call=str(shift.as_call()),
-            effect=_clip_bounds(effect),
+            effect=effect,
             **_accuracy_fields(runs, index),
         )
         for index, (shift, effect) in enumerate(zip(runs[0].shifts, effects, strict=True), 1)
@@ -235,7 +230,7 @@ def shifted_group(name: str, runs: Sequence[ShiftedRun], rules: DecisionRules) -
 
 def _accuracy_fields(runs: Sequence[ShiftedRun], index: int) -> dict[str, Any]:
     """The accuracies in row `index` of `ShiftedRun.correct`, their mean and its 95 % interval."""
-    values = tuple(run.accuracies[index] for run in runs)
+    values = tuple(float(run.correct[index].mean()) for run in runs)
     interval: Interval | None
     if len(runs) == 1:
         interval = wilson_interval(int(runs[0].correct[index].sum()), len(runs[0].labels), LEVEL)
@@ -243,13 +238,6 @@ def _accuracy_fields(runs: Sequence[ShiftedRun], index: int) -> dict[str, Any]:
         interval = Sample(name="", values=values).interval(LEVEL)
     low, high = (None, None) if interval is None else (max(interval[0], 0.0), min(interval[1], 1.0))
     return {"accuracy": float(np.mean(values)), "low": low, "high": high, "values": values}
-
-
-def _clip_bounds(effect: PairedEffect) -> PairedEffect:
-    """Clip the bounds to −1…1; intervals over few networks may be wider."""
-    names = ("low", "high", "equal_low", "equal_high")
-    bounds = {name: value for name in names if (value := getattr(effect, name)) is not None}
-    return effect.model_copy(update={name: min(max(value, -1.0), 1.0) for name, value in bounds.items()})
 
 
 def group_differences(
