@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from cnnlab.config.image_changes import MAX_PIXELS, Augmentations, FixedStrength, Pixels, augmentations
+from cnnlab.config.image_changes import MAX_PIXELS, Augmentations, FixedStrength, Pixels, augmentations, pixel_strength
 from cnnlab.errors import SpecError, read_each
 from cnnlab.grammar.calls import Call, parse_call
 from cnnlab.grammar.registry import Choice, Registry
@@ -32,18 +32,12 @@ _TEST_ONLY = {
         identity=100.0,
         defaults=(80, 50, 25, 10, 5),
     ),
-    "occlusion": FixedStrength(
-        "Cover a square of this side with black, anywhere within the image.",
-        "pixels",
-        Pixels,
-        unit="px",
-        defaults=(4, 8, 12, 16, 24),
-    ),
+    "occlusion": pixel_strength("Cover a square of this side with black, anywhere within the image.", 4, 8, 12, 16, 24),
     "resolution": FixedStrength(
         "Shrink the shorter side to this many pixels, and enlarge again; lower is stronger.",
         "pixels",
         Pixels,
-        unit="px",
+        "px",
         identity=float("inf"),
         defaults=(24, 16, 12, 8, 4),
     ),

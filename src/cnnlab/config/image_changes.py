@@ -113,6 +113,15 @@ def _factor(summary: str, *defaults: float, limits: Any = FixedFactor, needs_col
     return FixedStrength(summary, "factor", limits, "×", 1.0, defaults, needs_colour)
 
 
+def pixel_strength(summary: str, *defaults: float) -> FixedStrength:
+    """A strength in pixels, of which 0 leaves images unchanged."""
+    return FixedStrength(summary, "pixels", Pixels, "px", 0.0, defaults)
+
+
+def _degrees(summary: str, *defaults: float, needs_colour: bool = False) -> FixedStrength:
+    return FixedStrength(summary, "degrees", FixedAngle, "°", 0.0, defaults, needs_colour)
+
+
 class ImageChange(Choice):
     """Base class of the changes."""
 
@@ -167,9 +176,7 @@ class VerticalFlip(ImageChange):
 class Translation(ImageChange):
     """Move by whole pixels, up to `fraction` of the width and of the height; black fills the gap."""
 
-    fixed = FixedStrength(
-        "Move left, right, up or down; black fills the gap.", "pixels", Pixels, unit="px", defaults=(1, 2, 3, 4, 8)
-    )
+    fixed = pixel_strength("Move left, right, up or down; black fills the gap.", 1, 2, 3, 4, 8)
     fraction: Probability = 0.1
 
 
@@ -177,13 +184,7 @@ class Translation(ImageChange):
 class Rotation(ImageChange):
     """Rotate about the centre by up to `degrees` in either direction; black fills the corners."""
 
-    fixed = FixedStrength(
-        "Rotate in either direction; black fills the corners.",
-        "degrees",
-        FixedAngle,
-        unit="°",
-        defaults=(5, 10, 20, 45, 90),
-    )
+    fixed = _degrees("Rotate in either direction; black fills the corners.", 5, 10, 20, 45, 90)
     degrees: Degrees = 15.0
     interpolation: Interpolation = "bilinear"
 
@@ -244,14 +245,7 @@ class Saturation(ImageChange):
 class Hue(ImageChange):
     """Rotate the hue circle by up to the fraction `strength` in either direction; 0.5 reaches all hues."""
 
-    fixed = FixedStrength(
-        "Rotate the hue circle in either direction.",
-        "degrees",
-        FixedAngle,
-        unit="°",
-        defaults=(18, 36, 72, 108, 180),
-        needs_colour=True,
-    )
+    fixed = _degrees("Rotate the hue circle in either direction.", 18, 36, 72, 108, 180, needs_colour=True)
     strength: Shift
 
 
