@@ -54,7 +54,7 @@ def run_doctor(runs: Path, data: Path | None = None, *, retune: bool = False) ->
         findings=(
             *_check_software(),
             *_check_devices(),
-            _precision_benchmarks(clear_benchmarks() if retune else 0),
+            _check_precision_benchmarks(clear_benchmarks() if retune else 0),
             _check_folder("cache folder", cache_dir()),
             _check_folder("runs folder", runs),
             *_check_data(data),
@@ -75,33 +75,31 @@ def _check_software() -> Iterator[DoctorCheck]:
 def _check_torchvision() -> DoctorCheck:
     """torchvision's compiled extension loads only with the torch version it was built for."""
     try:
-        module = importlib.import_module("torchvision")
+        return DoctorCheck(name="torchvision", value=str(importlib.import_module("torchvision").__version__))
     except (ImportError, RuntimeError) as error:
         step = "install the torchvision that belongs to this torch: make setup"
         return DoctorCheck(name="torchvision", value=f"can't be loaded: {error}", ok=False, next_step=step)
-    return DoctorCheck(name="torchvision", value=str(module.__version__))
 
 
 def _check_devices() -> Iterator[DoctorCheck]:
     memory = memory_bytes(torch.device("cpu")) / 2**30
     threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
     yield DoctorCheck(name="processor", value=f"{processor_name()}, {threads}, {memory:.0f} GiB")
-    bf16 = torch.backends.cpu.get_cpu_capability()
-    yield DoctorCheck(name="vector unit", value=bf16)
+    yield DoctorCheck(name="vector unit", value=torch.backends.cpu.get_cpu_capability())
     device = choose_device("auto")
     accelerator = device_name(device) if device.type != "cpu" else "none found; the CPU computes"
     yield DoctorCheck(name="accelerator", value=accelerator)
 
 
-def _precision_benchmarks(forgotten: int) -> DoctorCheck:
-    """Return the benchmarks by which precision and memory format were chosen."""
-    kept = cached_benchmarks()
-    value = "none kept"
-    if forgotten:
-        value += f": {forgotten} forgotten, and made anew when they are next needed"
-    elif kept:
-        oldest = time.strftime("%Y-%m-%d", time.localtime(kept[0].stat().st_mtime))
-        value = f"{len(kept)} kept, the oldest of {oldest}; --retune has them made anew"
+def _check_precision_benchmarks(num_deleted: int) -> DoctorCheck:
+    """The benchmarks by which precision and memory format were chosen."""
+    cached = cached_benchmarks()
+    value = (
+        f"none kept: {num_deleted} forgotten, and made anew when they are next needed" if num_deleted else "none kept"
+    )
+    if cached:
+        oldest = time.strftime("%Y-%m-%d", time.localtime(cached[0].stat().st_mtime))
+        value = f"{len(cached)} kept, the oldest of {oldest}; --retune has them made anew"
     return DoctorCheck(name="precision trials", value=value)
 
 
@@ -127,6 +125,6 @@ def _check_data(data: Path | None) -> Iterator[DoctorCheck]:
         value = f"{problem.received}: {problem.what}"
         yield DoctorCheck(name="data folder", value=value, ok=False, next_step=problem.next_step)
         roots = ()
-    there = [name for name in CATALOGUE if find_local(name, roots) is not None]
-    yield DoctorCheck(name="data at hand", value=", ".join(["shapes (built in)", *there]))
+    on_disk = [name for name in CATALOGUE if find_local(name, roots) is not None]
+    yield DoctorCheck(name="data at hand", value=", ".join(["shapes (built in)", *on_disk]))
     yield DoctorCheck(name="downloads", value="off (CNNLAB_OFFLINE)" if is_offline() else "on")

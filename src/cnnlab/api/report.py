@@ -31,9 +31,7 @@ def write_report(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.lo
     Raises:
         RunError: the run has not finished.
     """
-    path = folder.path / "report.html"
-    atomic_write(path, render_run(make_run_view(folder, log)).encode("utf-8"))
-    return path
+    return _write_page(folder.path, render_run(make_run_view(folder, log)))
 
 
 def make_run_view(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.log) -> RunView:
@@ -74,22 +72,11 @@ def _activations(folder: RunFolder, log: Callable[[str], None]) -> ActivationMap
 
 
 def _confusion_matrix(folder: RunFolder) -> ConfusionMatrix | None:
-    for part in ("test", "validation"):
-        predictions = folder.predictions(part)
+    for split in ("test", "validation"):
+        predictions = folder.predictions(split)
         if predictions is not None:
-            return ConfusionMatrix(part, predictions.confusion())
+            return ConfusionMatrix(split, predictions.confusion())
     return None
-
-
-def rerun_command(command: str, folder: Path, file: str) -> str:
-    """Return the command that runs a study or a search again from the folder above its runs folder."""
-    runs = folder.resolve().parents[1].name
-    return shlex.join(["cnnlab", command, f"{relative_folder(folder)}/{file}", "--name", folder.name, "--runs", runs])
-
-
-def relative_folder(folder: Path) -> str:
-    """Return a folder's path relative to the folder above its runs folder."""
-    return "/".join(folder.resolve().parts[-3:])
 
 
 def write_study_report(folder: Path, result: StudyResult | None = None) -> Path:
@@ -97,32 +84,36 @@ def write_study_report(folder: Path, result: StudyResult | None = None) -> Path:
 
     Args:
         folder: the study's folder.
-        result: what the study found; None: read it from the folder.
+        result: of the study; None: read it from the folder.
 
     Raises:
         RunError: the study has no result.
     """
-    path = folder / "report.html"
     result, toml = result or read_result(folder), (folder / "study.toml").read_text(encoding="utf-8")
-    command = rerun_command("study", folder, "study.toml")
-    page = render_study(result, study_toml=toml, command=command, example=read_shifted_example(folder, result))
+    command, example = _rerun_command("study", folder, "study.toml"), read_shifted_example(folder, result)
+    return _write_page(folder, render_study(result, study_toml=toml, command=command, example=example))
+
+
+def write_tuning_report(folder: Path, result: TuningResult | None = None) -> Path:
+    """Write a search's report and return its path; arguments and errors as in `write_study_report`."""
+    result, toml = result or read_tuning(folder), (folder / "search.toml").read_text(encoding="utf-8")
+    command = _rerun_command("tune", folder, "search.toml")
+    train_best = shlex.join(["cnnlab", "train", f"{_relative_path(folder)}/best.toml"])
+    return _write_page(folder, render_tuning(result, search_toml=toml, command=command, train=train_best))
+
+
+def _write_page(folder: Path, page: str) -> Path:
+    path = folder / "report.html"
     atomic_write(path, page.encode("utf-8"))
     return path
 
 
-def write_tuning_report(folder: Path, result: TuningResult | None = None) -> Path:
-    """Write a search's report and return its path.
+def _rerun_command(command: str, folder: Path, file: str) -> str:
+    """The command that runs a study or a search again from the folder above its runs folder."""
+    runs = folder.resolve().parents[1].name
+    return shlex.join(["cnnlab", command, f"{_relative_path(folder)}/{file}", "--name", folder.name, "--runs", runs])
 
-    Args:
-        folder: the search's folder.
-        result: what the search found; None: read it from the folder.
 
-    Raises:
-        RunError: the search has no result.
-    """
-    path = folder / "report.html"
-    result, toml = result or read_tuning(folder), (folder / "search.toml").read_text(encoding="utf-8")
-    command = rerun_command("tune", folder, "search.toml")
-    train_best = shlex.join(["cnnlab", "train", f"{relative_folder(folder)}/best.toml"])
-    atomic_write(path, render_tuning(result, search_toml=toml, command=command, train=train_best).encode("utf-8"))
-    return path
+def _relative_path(folder: Path) -> str:
+    """A folder's path relative to the folder above its runs folder."""
+    return "/".join(folder.resolve().parts[-3:])

@@ -193,7 +193,6 @@ def test_a_study_that_was_changed_and_cut_off_has_no_result_yet(
     """Its folder says what it is, and still holds the result of what it was."""
     kept = runs / "studies" / "drop" / "study.toml"
     for fields, where in (
-        ({"base": {"epochs": 9}}, "arms.plain, in drop-plain-s0-"),
         ({"arms": {**ARMS, "new": {"train.epochs": 5}}}, "arms"),
         ({"metric": "validation_loss"}, "metric"),
     ):
@@ -226,4 +225,4 @@ def test_a_run_that_confirmed_a_study_has_its_opening_in_the_ledger(
     for seed in (carried[1].confirmation.runs[0], carried[1].confirmation.baseline_runs[1]):
         found = verify_run(runs / seed.run, RunContext(device="cpu"))
         assert found.holds
-        assert "It reports test figures, and the ledger beside it has only study drop." in found.notes
+        assert not any("the ledger" in note for note in found.notes)

@@ -32,14 +32,14 @@ def doctor(
     from cnnlab.api.doctor import run_doctor
     from cnnlab.cli.output.console import show, show_json
 
-    found = run_doctor(runs, data, retune=retune)
+    report = run_doctor(runs, data, retune=retune)
     if json:
-        show_json(found.model_dump())
+        show_json(report.model_dump())
     else:
-        width = max(len(finding.name) for finding in found.findings)
-        for finding in found.findings:
+        width = max(len(finding.name) for finding in report.findings)
+        for finding in report.findings:
             show(f"{'✓' if finding.ok else '✗'} {finding.name:<{width}}  {finding.value}")
             if finding.next_step:
                 show(f"  {'':<{width}}  next: {finding.next_step}")
-    if not all(finding.ok for finding in found.findings):
+    if not all(finding.ok for finding in report.findings):
         raise typer.Exit(1)

@@ -61,9 +61,9 @@ def choose_source(data: Path | None, progress: ProgressCallback) -> tuple[str, s
     from cnnlab.settings import is_offline
 
     roots = data_roots(data)
-    found = find_local("cifar10", roots)
-    if found is not None:
-        return "cifar10", f"it is at hand in {found}"
+    folder = find_local("cifar10", roots)
+    if folder is not None:
+        return "cifar10", f"it is at hand in {folder}"
     if is_offline():
         return "shapes", "CIFAR-10 is not at hand and CNNLAB_OFFLINE is set"
     try:

@@ -112,13 +112,13 @@ def _resume_command(folder: RunFolder, data: Path | None, device: str) -> str:
     from cnnlab.storage.run_folder import RunFolder
 
     path = shlex.quote(str(RunFolder.open(folder.path).path))
-    given = f" --data {shlex.quote(str(data.resolve()))}" if data is not None else ""
-    given += f" --device {device}" if device != "auto" else ""
+    options = f" --data {shlex.quote(str(data.resolve()))}" if data is not None else ""
+    options += f" --device {device}" if device != "auto" else ""
     if folder.result() is not None:
         return f"the run has finished; write its report with: cnnlab report {path}"
-    kept = completed_epochs(folder.path)
-    start = f"from the end of epoch {kept}" if kept else "from the start"
-    return f"{start}, go on with: {launch_command()} train --resume {path}{given}"
+    epochs = completed_epochs(folder.path)
+    start = f"from the end of epoch {epochs}" if epochs else "from the start"
+    return f"{start}, go on with: {launch_command()} train --resume {path}{options}"
 
 
 def show_result(folder: Any, json: bool) -> None:

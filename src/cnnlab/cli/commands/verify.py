@@ -65,7 +65,7 @@ def _verify_runs(paths: list[Path], data: Path | None, device: str, output_forma
             next_step="leave --recompute out to judge the claims of a file",
         )
     with progress_reporter() as shown:
-        found = recompute([find_run(path) for path in paths], data=data, device=device, callbacks=shown.callbacks())
-    show_output(found, output_format, extra={"holds": found.all_match})
-    if not found.all_match:
+        result = recompute([find_run(path) for path in paths], data=data, device=device, callbacks=shown.callbacks())
+    show_output(result, output_format, extra={"holds": result.all_match})
+    if not result.all_match:
         raise typer.Exit(1)

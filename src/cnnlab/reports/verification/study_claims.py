@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,7 @@ from cnnlab.config.arms import experiment_settings, format_override
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.errors import RunError, SpecError
-from cnnlab.runs.index.recipe_claims import IGNORED_KEYS
-from cnnlab.runs.index.run_index import resolve_like_run
 from cnnlab.runs.index.same_data import is_same_source
-from cnnlab.storage.run_folder import RunFolder
 from cnnlab.studies.claims import judge_study_claims, missing_runs
 from cnnlab.studies.folder import read_result, study_folder, study_name
 from cnnlab.studies.result import StudyResult
@@ -37,7 +34,7 @@ def rejudge_claims(file: Path, runs: Path) -> StudyResult:
     stored = _stored_study(folder, file)
     # A study that was shortened with --set is the same study; its verdicts are "shortened".
     study = Study.read(file).model_copy(update={"shortened": stored.shortened})
-    for where, was, now in chain(_differences(stored, study), _result_differences(result, study, runs)):
+    for where, was, now in chain(_differences(stored, study), _result_differences(result, study)):
         step = f"run it: cnnlab study {file}; the stored result: cnnlab verify {folder}"
         what = "the result here is of another study than this file"
         raise RunError(what, where=f"{folder}: {where}", received=was, allowed=now, next_step=step)
@@ -80,25 +77,13 @@ def _differences(stored: Study, study: Study) -> Iterator[tuple[str, str, str]]:
             yield from _recipe_differences(f"arms.{name}", before[name], now[name], study.shortened)
 
 
-def _result_differences(result: StudyResult, study: Study, runs: Path) -> Iterator[tuple[str, str, str]]:
+def _result_differences(result: StudyResult, study: Study) -> Iterator[tuple[str, str, str]]:
     """The differences between the result and the file's study: one that was interrupted keeps the result before it."""
     if result.metric != study.metric:
         yield "metric", result.metric, study.metric
-    recipes = {arm.name: arm.recipe for arm in study.list_arms()}
-    arm_names = [arm.name for arm in result.arms]
-    if set(arm_names) != set(recipes):
-        yield "arms", ", ".join(arm_names), ", ".join(recipes)
-        return
-    for arm in result.arms:
-        # All runs of an arm are of one recipe.
-        seed = next((seed for seed in arm.seeds if seed.run and (runs / seed.run / "recipe.toml").is_file()), None)
-        if seed is not None:
-            folder = RunFolder(runs / seed.run)
-            run_recipe = folder.recipe()
-            settings = experiment_settings(resolve_like_run(recipes[arm.name], folder, run_recipe))
-            ignored = (*IGNORED_KEYS, *study.shortened)
-            where = f"arms.{arm.name}, in {seed.run}"
-            yield from _setting_differences(where, experiment_settings(run_recipe), settings, ignored)
+    before, now = [arm.name for arm in result.arms], [arm.name for arm in study.list_arms()]
+    if set(before) != set(now):
+        yield "arms", ", ".join(before), ", ".join(now)
 
 
 def _recipe_differences(
@@ -107,19 +92,12 @@ def _recipe_differences(
     before, now = _recipe_settings(stored), _recipe_settings(current)
     if is_same_source(before[SOURCE], now[SOURCE]):
         before[SOURCE] = now[SOURCE]
-    yield from _setting_differences(location, before, now, ignored)
-
-
-def _setting_differences(
-    location: str, stored: Mapping[str, Any], current: Mapping[str, Any], ignored: Sequence[str]
-) -> Iterator[tuple[str, str, str]]:
-    for key in sorted((stored.keys() | current.keys()) - set(ignored)):
-        if stored.get(key) != current.get(key):
-            before, now = (
-                format_override(key, settings[key]) if key in settings else f"no {key}"
-                for settings in (stored, current)
+    for key in sorted((before.keys() | now.keys()) - set(ignored)):
+        if before.get(key) != now.get(key):
+            was, text = (
+                format_override(key, settings[key]) if key in settings else f"no {key}" for settings in (before, now)
             )
-            yield location, before, now
+            yield location, was, text
 
 
 def _recipe_settings(recipe: Recipe) -> dict[str, Any]:
