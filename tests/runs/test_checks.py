@@ -26,7 +26,7 @@ from cnnlab.runs.run import run
         ),
         (
             {"layers": ["globalpool('mean')"]},
-            r"model\.layers: nothing is to be trained: the network has no weights\n  next: .* dense\(classes\)",
+            r"model\.layers: nothing is to be trained: no layer has trainable weights\n  next: .* dense\(classes\)",
         ),
         (
             {"rates": {"conv": 0.1, "dense*": 2.0}},

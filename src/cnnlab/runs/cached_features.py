@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +17,7 @@ from cnnlab.distributed import SINGLE_PROCESS, ProcessGroup
 from cnnlab.models.model_split import ModelSplit
 from cnnlab.models.network_plan import NetworkPlan
 from cnnlab.records import FeatureCacheRecord
+from cnnlab.render.formatting import format_bytes, pluralize
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.feature_cache.features import FeatureExtractor, FeatureLoader
 from cnnlab.training.feature_cache.plan import CachePlan, plan_feature_cache
@@ -128,16 +127,11 @@ def tail_and_features(cache_plan: CachePlan | None, network: nn.Module, images: 
     return cache_plan.model_split.trainable_tail(network), cache_plan.model_split.extract_features(network, images)
 
 
-def feature_cache_messages(record: FeatureCacheRecord | None) -> Iterator[str]:
-    """Messages about the cached features."""
-    if record is None:
-        return
+def feature_cache_message(record: FeatureCacheRecord) -> str:
+    """A line of the log on how the features of the frozen part are computed."""
     if not record.cached:
-        yield f"the frozen part is computed for every batch: {record.reason}"
-        return
-    views = f"{record.views} views" if record.views > 1 else "1 view"
+        return f"the frozen part is computed for every batch: {record.reason}"
     took = f"computed in {record.seconds:,.0f} s" if record.seconds is not None else "found in the cache"
-    how = "as without, up to rounding" if record.exact else f"not as without: {record.reason}"
-    size = f"{record.bytes / 1e6:,.1f} MB"
-    numbers = f"{math.prod(record.shape):,} numbers an image"
-    yield f"features of the frozen part: {numbers}, {views}, {size}, {took}, cached from {record.cut_point} on ({how})"
+    equal = "up to rounding" if record.exact else record.reason
+    size = f"{pluralize(record.views, 'view')}, {format_bytes(record.bytes)}"
+    return f"features of the frozen part: cached from {record.cut_point} on, {size}, {took}; as without, {equal}"

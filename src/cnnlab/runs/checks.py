@@ -40,7 +40,9 @@ def check_before_training(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, d
         problems.append(Problem("batch norm needs two images a batch", "train.batch_size", "1", "from 2"))
     problems += [*_unmatched_rates(train, plan), *_class_weights(train, len(dataset.classes))]
     if not plan.trainable:
-        problems.append(_no_trainable_weights(recipe, plan))
+        where = "model.layers" if recipe.model.backbone is None else "model.head"
+        step = "add a row with weights, such as dense(classes)"
+        problems.append(Problem("nothing is to be trained: no layer has trainable weights", where, next_step=step))
     needed, memory = plan.trainable * BYTES_PER_PARAMETER, memory_bytes(device)
     needed += (plan.parameters - plan.trainable) * BYTES_PER_NUMBER
     if needed > memory:
@@ -49,26 +51,12 @@ def check_before_training(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, d
         problems.append(Problem(what, "model.layers", next_step="see the table: cnnlab describe RECIPE"))
     if "validation" not in dataset.splits:
         problems += [
-            Problem(
-                f"'{key}' watches the validation part, and there is none",
-                f"train.{key}",
-                next_step="set data.validation",
-            )
+            Problem(f"'{key}' needs a validation split", f"train.{key}", next_step="set data.validation")
             for key in ("stop", "schedule")
             if getattr(getattr(train, key), "metric", None)
         ]
     if problems:
         raise SpecError.from_problems(problems)
-
-
-def _no_trainable_weights(recipe: Recipe, plan: NetworkPlan) -> Problem:
-    step = "add a row with weights, such as dense(classes)"
-    if recipe.model.backbone is None:
-        return Problem("nothing is to be trained: the network has no weights", "model.layers", next_step=step)
-    if not plan.parameters:
-        return Problem("nothing is to be trained: the network has no weights", "model.head", next_step=step)
-    what = "nothing is to be trained: the backbone is frozen, and the head has no weights"
-    return Problem(what, "model.head", next_step=f"{step}, or let a part of the backbone train")
 
 
 def _unmatched_rates(train: Train, plan: NetworkPlan) -> Iterator[Problem]:

@@ -220,38 +220,39 @@ def _evidence_needed(test: ReproductionTest, gap: str) -> str:
 
 
 def _judge_word(claim: Claim, measured: Measurements) -> dict[str, object]:
-    found = measured.differences
-    expected = EXPECTED[str(claim.published)]
-    against = [one for one in found if one.verdict in DECIDED and one.verdict != expected]
-    undecided = [one for one in found if one.verdict not in DECIDED]
+    differences, expected = measured.differences, EXPECTED[str(claim.published)]
+    against = [each for each in differences if each.verdict in DECIDED and each.verdict != expected]
+    undecided = [each for each in differences if each.verdict not in DECIDED]
     verdict: Verdict = "holds"
     if against:
         verdict = "contradicted"
-    elif undecided or not found:
+    elif undecided or not differences:
         verdict = "not enough evidence"
-    reason = measured.reason or _word_reason(found, against or undecided, expected)
+    reasons = [measured.reason or _word_reason(differences, against or undecided, expected)]
     if claim.data is not None and claim.data != measured.data:
-        verdict, reason = "other data", f"{reason}; {_other_data(claim, measured)}"
+        verdict = "other data"
+        reasons.append(_other_data(claim, measured))
     elif measured.shortened:
-        verdict, reason = "shortened", f"{reason}; {measured.shortened}"
-    one = found[0] if len(found) == 1 else None
+        verdict = "shortened"
+        reasons.append(measured.shortened)
+    only = differences[0] if len(differences) == 1 else None
     return {
-        "measured": one.difference if one else None,
-        "low": one.low if one else None,
-        "high": one.high if one else None,
-        "n": one.n if one else min((each.n for each in found), default=0),
+        "measured": only.difference if only else None,
+        "low": only.low if only else None,
+        "high": only.high if only else None,
+        "n": min((each.n for each in differences), default=0),
         "verdict": verdict,
-        "reason": reason,
+        "reason": "; ".join(filter(None, reasons)),
     }
 
 
-def _word_reason(found: Sequence[ArmDifference], others: Sequence[ArmDifference], expected: str) -> str:
-    """The verdict on the arm, or which of the other arms (`others`) keep the word from holding."""
-    if len(found) == 1:
-        return found[0].verdict
-    if others:
-        return "; ".join(f"against '{one.other}': {one.verdict}" for one in others)
-    return f"{expected} than each of the {len(found)} others"
+def _word_reason(differences: Sequence[ArmDifference], failing: Sequence[ArmDifference], expected: str) -> str:
+    """The verdict on the arm, or which of the other arms keep the word from holding."""
+    if len(differences) == 1:
+        return differences[0].verdict
+    if failing:
+        return "; ".join(f"against '{each.other}': {each.verdict}" for each in failing)
+    return f"{expected} than each of the {len(differences)} others"
 
 
 def _score(name: str, result: RunResult) -> Score | None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import platform
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from cnnlab.config.backbones import LibraryBackbone, RunBackbone, with_path, with_weights
+from cnnlab.config.backbones import RunBackbone, with_path, with_weights
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import find_files
 from cnnlab.data.decoding.cache import cached_json
@@ -64,33 +62,29 @@ def environment(device: torch.device, processes: int = 1) -> Environment:
 def relocate_recipe(folder: RunFolder, root: Path | None) -> Recipe:
     """A run's recipe; relative paths that do not exist here are taken from the folder that the run was started in."""
     recipe = folder.recipe()
-    recipe = _relocate_backbone(recipe, folder)
-    source = recipe.data.source
-    if source in CATALOGUE:
-        return recipe
-    try:
-        find_files(source, root)
-    except SourceError:
-        cwd = folder.environment().cwd
-        if cwd and (Path(cwd) / source).exists():
-            there = recipe.data.model_copy(update={"source": str(Path(cwd) / source)})
-            return recipe.model_copy(update={"data": there})
-    return recipe
+    backbone, source = recipe.model.backbone, recipe.data.source
+    if isinstance(backbone, RunBackbone):
+        backbone = with_path(backbone, _relocate(backbone.path, folder))
+    elif backbone is not None and is_weights_file(backbone.weights):
+        backbone = with_weights(backbone, _relocate(backbone.weights, folder))
+    if source not in CATALOGUE:
+        try:
+            find_files(source, root)
+        except SourceError:
+            source = _relocate(source, folder)
+    return recipe.model_copy(
+        update={
+            "data": recipe.data.model_copy(update={"source": source}),
+            "model": recipe.model.model_copy(update={"backbone": backbone}),
+        }
+    )
 
 
-def _relocate_backbone(recipe: Recipe, folder: RunFolder) -> Recipe:
-    backbone = recipe.model.backbone
-    if backbone is None or (isinstance(backbone, LibraryBackbone) and not is_weights_file(backbone.weights)):
-        return recipe
-    path = Path(backbone.path if isinstance(backbone, RunBackbone) else backbone.weights).expanduser()
-    if path.exists():
-        return recipe
-    there = Path(folder.environment().cwd) / path
-    if not there.exists():
-        return recipe
-    found = with_path(backbone, str(there)) if isinstance(backbone, RunBackbone) else with_weights(backbone, str(there))
-    model = recipe.model.model_copy(update={"backbone": found})
-    return recipe.model_copy(update={"model": model})
+def _relocate(path: str, folder: RunFolder) -> str:
+    if Path(path).expanduser().exists():
+        return path
+    original = Path(folder.environment().cwd) / path
+    return str(original) if original.exists() else path
 
 
 @cache
@@ -100,37 +94,26 @@ def code_hash() -> str:
     It takes a second or more, so it is cached by the sizes and modification times of the files.
     """
     root = Path(__file__).parents[1]
-    parts = (root / part for part in NUMERIC_SOURCES)
-    files = sorted(path for part in parts for path in ([part] if part.is_file() else part.rglob("*.py")))
-    about = [(str(path), path.stat()) for path in (Path(__file__), *files)]  # this file's own rules, too
-    stamps = repr([(name, found.st_size, file_stamp(found)) for name, found in about])
+    paths = (root / name for name in NUMERIC_SOURCES)
+    files = sorted(file for path in paths for file in ([path] if path.is_file() else path.rglob("*.py")))
+    stats = [(str(file), file.stat()) for file in (Path(__file__), *files)]  # this file's own rules, too
+    stamps = repr([(name, stat.st_size, file_stamp(stat)) for name, stat in stats])
     key = f"{hashlib.sha256(stamps.encode()).hexdigest()[:40]}-code"
-    return str(cached_json(key, lambda: {"code": _code_hash(root, files)})["code"])
 
+    def compute() -> dict[str, str]:
+        digest = hashlib.sha256()
+        for file in files:
+            name = file.relative_to(root).as_posix()
+            digest.update(f"{name}\0{normalize_source(file.read_bytes())}".encode())
+        return {"code": digest.hexdigest()[:16]}
 
-def _code_hash(root: Path, files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + normalize_source(path.read_bytes()).encode())
-    return digest.hexdigest()[:16]
+    return str(cached_json(key, compute)["code"])
 
 
 def normalize_source(source: bytes) -> str:
-    """A Python file's syntax tree as text, without docstrings.
-
-    Not `ast.dump`, whose text differs between versions of Python: empty fields are left out here, since newer versions
-    add fields.
-    """
-    return _dump_tree(ast.parse(source))
-
-
-def _dump_tree(node: Any) -> str:
-    if isinstance(node, list):
-        return f"[{','.join(map(_dump_tree, node))}]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = dict(ast.iter_fields(node))
-    if isinstance(node, _DOCSTRING_NODES) and ast.get_docstring(node, clean=False) is not None:
-        fields["body"] = fields["body"][1:]
-    shown = (f"{name}={_dump_tree(value)}" for name, value in fields.items() if value is not None and value != [])
-    return f"{type(node).__name__}({','.join(shown)})"
+    """A Python file without comments, docstrings and layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, _DOCSTRING_NODES) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)

@@ -37,9 +37,9 @@ from cnnlab.training.device import choose_device, disable_tf32
 from cnnlab.training.loop import TrainingState
 from cnnlab.training.precision import torch_memory_format
 
-# The message of a run whose test split could not be read; "part" in runs of earlier versions.
+# The message of a run whose test split could not be read begins so.
 TEST_UNREADABLE = "the test split can't be read: "
-EARLIER_TEST_UNREADABLE = "the test part can't be read: "
+DIVERGED = "the loss stopped being a number before the end of epoch {:g}; a smaller learning rate may help"
 
 
 @disable_tf32()
@@ -77,9 +77,7 @@ def open_test(
         predictions = _predict(network, loader)
         folder.write_predictions("test", predictions)
         score = compute_score(predictions.logits, predictions.labels, dataset.classes)
-        message = result.message
-        for unreadable in (TEST_UNREADABLE, EARLIER_TEST_UNREADABLE):
-            message = message.partition(unreadable)[0].removesuffix("; ")
+        message = result.message.partition(TEST_UNREADABLE)[0].removesuffix("; ")
         result = result.model_copy(update={"test": score, "message": message})
         folder.write("result.json", result.to_json(indent=2))
         check_test_leaks(folder, dataset, log)
@@ -96,9 +94,14 @@ def trained_network(folder: RunFolder, device: torch.device, log: LogFn) -> nn.M
 
 
 def selected_network(folder: RunFolder, device: torch.device, log: LogFn) -> tuple[nn.Module, float]:
-    """Load the network as `trained_network`, and the epoch of its weights."""
-    result = folder.result()
-    return _load_selected(folder, device, log, result.selected_epoch if result else None)
+    """Load the network as `trained_network`, and the epoch of its weights.
+
+    While a run has no figures, its newest undamaged best weights are loaded.
+    """
+    network, result = plan_run_network(folder).build(0, "cpu"), folder.result()  # all its weights are then replaced
+    tensors, saved = load_weights(folder.path, "best", log, result.selected_epoch if result else None)
+    load_network_state(network, tensors, str(folder.path / saved.file))
+    return network.to(device).to(memory_format=torch_memory_format(folder.precision_config())).eval(), saved.epoch
 
 
 def write_final_result(
@@ -137,7 +140,7 @@ def write_final_result(
         test=scores.get("test"),
         seconds=training.seconds,
         images_per_second=images / training.seconds if training.seconds else 0.0,
-        message=_divergence_message(epochs) if training.diverged else message,
+        message=DIVERGED.format(epochs) if training.diverged else message,
     )
     folder.write("result.json", result.to_json(indent=2))
     if result.test is not None:
@@ -188,21 +191,11 @@ def open_test_split(
         return make_image_loader(dataset, "test", device, precision_config)
 
 
-def _load_selected(
-    folder: RunFolder, device: torch.device, log: LogFn, epoch: float | None = None
-) -> tuple[nn.Module, float]:
-    """Load the network with its newest undamaged best weights, or with those of `epoch`; and their epoch."""
-    network = plan_run_network(folder).build(0, "cpu")  # all its weights are then replaced
-    tensors, saved = load_weights(folder.path, "best", log, epoch)
-    load_network_state(network, tensors, str(folder.path / saved.file))
-    return network.to(device).to(memory_format=torch_memory_format(folder.precision_config())).eval(), saved.epoch
-
-
 def _load_selected_everywhere(folder: RunFolder, setup: TrainingSetup, log: LogFn) -> tuple[nn.Module, float]:
     """Load the selected network in every process: the main process reads the weights and broadcasts them."""
     process_group = setup.process_group
     if process_group.is_main:
-        network, epoch = _load_selected(folder, setup.device, log)
+        network, epoch = selected_network(folder, setup.device, log)
     else:
         network, epoch = setup.plan.build(0, "cpu").to(setup.device).eval(), 0.0
         network.to(memory_format=torch_memory_format(setup.precision_config))
@@ -231,24 +224,17 @@ def _final_scores(
             continue
         loader = {"train": setup.train_loader, "validation": setup.validation_loader}.get(split)
         if loader is None:
+            purpose = "end of the recipe"
             try:
                 loader = open_test_split(
-                    folder,
-                    setup.dataset,
-                    setup.device,
-                    setup.precision_config,
-                    "end of the recipe",
-                    setup.process_group,
+                    folder, setup.dataset, setup.device, setup.precision_config, purpose, setup.process_group
                 )
             except SourceError as error:  # an image that can't be read does not end the run
                 message = f"{TEST_UNREADABLE}{error.problems[0]}"
                 continue
         features = inputs.eval_loader(split)
-        if (
-            split == "validation"
-            and validation_logits is not None
-            and inputs.validation is (loader if features is None else features)
-        ):
+        uses_validation_loader = inputs.validation is (loader if features is None else features)
+        if split == "validation" and validation_logits is not None and uses_validation_loader:
             predictions = Predictions(loader.labels, validation_logits)
         else:
             log(f"scoring the {split} split: {len(loader):,} images")
@@ -271,17 +257,11 @@ def _final_scores(
 
 def _save_example(folder: RunFolder, setup: TrainingSetup) -> None:
     """Save one image, never of the test split, so that the report can show activations without the data."""
-    split, loader = (
-        ("validation", setup.validation_loader)
-        if setup.validation_loader is not None
-        else ("train", setup.train_loader)
-    )
+    split, loader = "validation", setup.validation_loader
+    if loader is None:
+        split, loader = "train", setup.train_loader
     about = ExampleRecord(split=split, place=0, label=int(loader.labels[0]))
     folder.write_example(about, np.array(loader.pixels[0]))
-
-
-def _divergence_message(epoch: float) -> str:
-    return f"the loss stopped being a number before the end of epoch {epoch:g}; a smaller learning rate may help"
 
 
 def _predict(network: nn.Module, loader: Loader, process_group: ProcessGroup = SINGLE_PROCESS) -> Predictions:

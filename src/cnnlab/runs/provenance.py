@@ -28,12 +28,12 @@ def make_provenance(recipe: Recipe, name: str, file: Path | None = None) -> Prov
         of_file = Recipe.read(file)
     except SpecError:  # it was changed since it was read
         return Provenance(name=name, file=str(file.resolve()))
-    asked, settings = experiment_settings(of_file), experiment_settings(recipe)
-    changed = [key for key in sorted(asked.keys() | settings.keys()) if asked.get(key) != settings.get(key)]
+    in_file, settings = experiment_settings(of_file), experiment_settings(recipe)
+    changed = [key for key in sorted(in_file.keys() | settings.keys()) if in_file.get(key) != settings.get(key)]
     return Provenance(
         name=name,
         file=str(file.resolve()),
-        digest=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:DIGEST_DIGITS],
+        digest=hashlib.sha256(json.dumps(in_file, sort_keys=True).encode()).hexdigest()[:DIGEST_DIGITS],
         overrides={key: format_override(key, settings.get(key, "none")).partition("=")[2] for key in changed},
         epochs=of_file.train.epochs,
     )

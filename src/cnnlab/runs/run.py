@@ -19,7 +19,7 @@ from cnnlab.distributed import ProcessLostError, init_process_group
 from cnnlab.errors import RunError
 from cnnlab.models.pretrained.source import copy_backbone_records, prefetch_weights
 from cnnlab.records import DataRecord, Preprocessing, Provenance
-from cnnlab.runs.cached_features import TrainingInputs, feature_cache_messages
+from cnnlab.runs.cached_features import TrainingInputs, feature_cache_message
 from cnnlab.runs.checks import explain_out_of_memory
 from cnnlab.runs.environment import environment, relocate_recipe
 from cnnlab.runs.final_evaluation import write_final_result
@@ -135,7 +135,9 @@ def _log_start(folder: RunFolder, setup: TrainingSetup, inputs: TrainingInputs, 
         f"computing in {setup.precision_config.precision}, {setup.precision_config.memory_format} "
         f"({setup.precision_config.reason})"
     )
-    for line in (*feature_cache_messages(inputs.record), *distributed_messages(setup)):
+    if inputs.record is not None:
+        log(feature_cache_message(inputs.record))
+    for line in distributed_messages(setup):
         log(line)
     log_warnings(folder.table().warnings, log)
 
@@ -144,31 +146,30 @@ def _write_records(
     folder: RunFolder, setup: TrainingSetup, training: TrainingState, inputs: TrainingInputs, provenance: Provenance
 ) -> None:
     """Write what is known before the first step; the recipe last, since a folder with a recipe counts as a run."""
-    dataset, form = setup.dataset, setup.dataset.image_spec
+    dataset, image_spec = setup.dataset, setup.dataset.image_spec
     preprocessing = Preprocessing(
-        channels=form.channels,
-        height=form.height,
-        width=form.width,
-        interpolation=form.interpolation,
+        channels=image_spec.channels,
+        height=image_spec.height,
+        width=image_spec.width,
+        interpolation=image_spec.interpolation,
         mean=dataset.mean,
         std=dataset.std,
     )
     data = DataRecord(
         source=dataset.name,
         classes=dataset.classes,
-        splits={part: dataset.num_images(part) for part in dataset.splits},
+        splits={split: dataset.num_images(split) for split in dataset.splits},
         split_hash=dataset.split_hash,
         test_set=dataset.test_set_id() if "test" in dataset.splits else "",
         content=dataset.content_digest,
         preprocessing=preprocessing,
     )
-    made = environment(setup.device, setup.process_group.world_size)
     records = {
         "provenance": provenance,
         "data": data,
         "layers": table_with_warnings(setup, training.train_model, inputs.train),
         "precision": setup.precision_config,
-        "environment": made,
+        "environment": environment(setup.device, setup.process_group.world_size),
     }
     if setup.loaded_weights is not None:
         records["loaded"] = setup.loaded_weights
@@ -194,8 +195,8 @@ def _train(
             with setup.process_group.main_process_first():
                 return read_once()
 
-    feeds = SplitLoaders(inputs.train, inputs.validation, test, setup.dataset.classes)
-    for record in fit(training, feeds, callbacks.on_step):
+    loaders = SplitLoaders(inputs.train, inputs.validation, test, setup.dataset.classes)
+    for record in fit(training, loaders, callbacks.on_step):
         if not setup.process_group.is_main:
             continue
         folder.append(record)

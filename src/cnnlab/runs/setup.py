@@ -85,60 +85,54 @@ class TrainingSetup:
         seed, device, process_group = recipe.train.seed, choose_device(context.device), context.process_group
         with process_group.main_process_first():
             dataset = dataset_factory(recipe.data, seed, context)
-            for part in set(dataset.splits) - ({"test"} if with_validation else {"test", "validation"}):
-                dataset.pixels(part)
+            for split in set(dataset.splits) - ({"test"} if with_validation else {"test", "validation"}):
+                dataset.pixels(split)
         if resume_from is not None:
             check_same_data(resume_from, dataset)
-        kept = resume_from.path / BACKBONE_FOLDER if resume_from is not None else None
-        plan = plan_network(recipe.model, dataset.image_spec.shape, len(dataset.classes), kept)
+        backbone = resume_from.path / BACKBONE_FOLDER if resume_from is not None else None
+        plan = plan_network(recipe.model, dataset.image_spec.shape, len(dataset.classes), backbone)
         check_before_training(recipe, plan, dataset, device)
         network, loaded = plan.build(seed, "cpu"), None
         if plan.load_weights is not None and (resume_from is None or not resume_from.has_progress()):
             with process_group.main_process_first():
                 loaded = plan.load_weights(network, context.callbacks.log)
         network.to(device)
-        features = (
-            choose_cache_plan(recipe, plan, network, dataset, device, process_group, resume_from)
-            if cache_features
-            else None
+        cache_plan = None
+        if cache_features:
+            cache_plan = choose_cache_plan(recipe, plan, network, dataset, device, process_group, resume_from)
+        if resume_from is not None:
+            precision = resume_from.precision_config()
+        else:
+            precision = choose_precision(recipe, dataset, network, device, process_group, cache_plan)
+        train, validation = make_image_loader(dataset, "train", device, precision), None
+        if with_validation and "validation" in dataset.splits:
+            validation = make_image_loader(dataset, "validation", device, precision)
+        return cls(
+            recipe, dataset, plan, network, device, precision, train, validation, process_group, loaded, cache_plan
         )
-        way = (
-            resume_from.precision_config()
-            if resume_from is not None
-            else choose_precision(recipe, dataset, network, device, process_group, features)
-        )
-        train = make_image_loader(dataset, "train", device, way)
-        validation = (
-            make_image_loader(dataset, "validation", device, way)
-            if with_validation and "validation" in dataset.splits
-            else None
-        )
-        return cls(recipe, dataset, plan, network, device, way, train, validation, process_group, loaded, features)
 
     def training(self) -> TrainingState:
-        steps = self.train_loader.num_batches(self.recipe.train.batch_size)
-        recipe, parting = self.recipe, self.cache_plan.model_split if self.cache_plan is not None else None
         return TrainingState(
             self.network,
-            recipe.train,
-            recipe.data,
+            self.recipe.train,
+            self.recipe.data,
             self.precision_config,
             self.device,
-            steps,
+            self.train_loader.num_batches(self.recipe.train.batch_size),
             self.process_group,
-            parting,
+            self.cache_plan.model_split if self.cache_plan is not None else None,
         )
 
     def training_inputs(self, progress: ProgressCallback = no_op) -> TrainingInputs:
         """Return the loaders of the training; call it when the network has its initial weights."""
-        feeds = self.train_loader, self.validation_loader
+        loaders = self.train_loader, self.validation_loader
         if self.cache_plan is None:
-            return TrainingInputs(*feeds)
+            return TrainingInputs(*loaders)
         return build_training_inputs(
             self.cache_plan,
             self.network,
             self.dataset,
-            feeds,
+            loaders,
             progress,
             self.process_group,
         )
@@ -165,22 +159,22 @@ def choose_precision(
     if not process_group.is_main:
         return PrecisionConfig.from_json(process_group.broadcast_str(""))
     images, labels = _first_batch(recipe, dataset, device, process_group)
-    way = autotune_precision(recipe.train, *tail_and_features(cache_plan, network, images), labels)
-    process_group.broadcast_str(way.to_json())
-    return way
+    config = autotune_precision(recipe.train, *tail_and_features(cache_plan, network, images), labels)
+    process_group.broadcast_str(config.to_json())
+    return config
 
 
 def benchmark_precision(
     recipe: Recipe, dataset: Dataset, network: nn.Module, device: torch.device, cache_plan: CachePlan | None = None
 ) -> PrecisionConfig:
     """As `choose_precision`, with a speed even if there is nothing to choose. Do not use the network afterwards."""
-    way = choose_precision(recipe, dataset, network, device, cache_plan=cache_plan)
-    if way.tried:
-        return way
+    config = choose_precision(recipe, dataset, network, device, cache_plan=cache_plan)
+    if config.tried:
+        return config
     images, labels = _first_batch(recipe, dataset, device, SINGLE_PROCESS)
     with fork_rng():
-        speed = training_speed(way, *tail_and_features(cache_plan, network, images), labels)
-    return way.model_copy(update={"tried": {precision_label(way): round(speed)}})
+        speed = training_speed(config, *tail_and_features(cache_plan, network, images), labels)
+    return config.model_copy(update={"tried": {precision_label(config): round(speed)}})
 
 
 class PrecisionEstimate(NamedTuple):
@@ -204,18 +198,18 @@ def estimate_precision(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, devi
     features = choose_cache_plan(recipe, plan, network, dataset, device, images=noise[:PROBE_IMAGES])
     network, images = tail_and_features(features, network, noise)
     known = known_precision(recipe.train, network, images)
-    way = known or FP32
-    if not way.tried:
+    config = known or FP32
+    if not config.tried:
         with fork_rng():
-            speed = quick_training_speed(way, network, images, labels)
-        way = way.model_copy(update={"tried": {precision_label(way): round(speed)}})
-    return PrecisionEstimate(way, known is not None, features)
+            speed = quick_training_speed(config, network, images, labels)
+        config = config.model_copy(update={"tried": {precision_label(config): round(speed)}})
+    return PrecisionEstimate(config, known is not None, features)
 
 
 def _first_batch(
     recipe: Recipe, dataset: Dataset, device: torch.device, process_group: ProcessGroup
 ) -> tuple[Tensor, Tensor]:
     size = recipe.train.batch_size
-    part = process_group.shard(size)
-    pixels, labels = dataset.pixels("train")[part], dataset.labels("train")[part]
+    shard = process_group.shard(size)
+    pixels, labels = dataset.pixels("train")[shard], dataset.labels("train")[shard]
     return next(ImageLoader(pixels, labels, dataset.mean, dataset.std, device).eval_batches(size))

@@ -34,8 +34,6 @@ INITIAL_LOSS_IMAGES = 256
 # In losses of guessing. Of the house's recipes torch's own start, orthogonal and dirac give 1.0 to 1.4, xavier up to
 # 1.6 and kaiming 1.3 to 2.8; only the last of these is far out.
 MAX_LOSS_RATIO, MIN_LOSS_RATIO = 2.0, 0.5
-# Layers with random draws in training, beside those with an argument `drop`.
-_RANDOM_LAYERS = ("dropout", "dropout2d", "stochastic_depth")
 
 
 checks = WarningChecks()
@@ -69,13 +67,13 @@ def image_warnings(recipe: Recipe, context: RunContext = LOCAL) -> tuple[Warning
     dataset = open_dataset(recipe.data, recipe.train.seed, context)
     plan = plan_network(recipe.model, dataset.image_spec.shape, len(dataset.classes))
     off, cpu = _disabled_warnings(recipe), torch.device("cpu")
-    found = [*data_warnings(dataset, off), *leakage_warnings(dataset, off)]
+    warnings = [*data_warnings(dataset, off), *leakage_warnings(dataset, off)]
     # The first loss of loaded weights is found when training has loaded them.
     if plan.load_weights is None and plan.parameters * BYTES_PER_PARAMETER < memory_bytes(cpu):
         network = plan.build(recipe.train.seed, "cpu")
         train = make_image_loader(dataset, "train", cpu, FP32)
-        found += checks.find(recipe, network, train, len(dataset.classes), disabled=off)
-    return tuple(found)
+        warnings += checks.find(recipe, network, train, len(dataset.classes), disabled=off)
+    return tuple(warnings)
 
 
 def _disabled_warnings(recipe: Recipe) -> tuple[str, ...]:
@@ -90,12 +88,12 @@ def check_test_leaks(folder: RunFolder, dataset: Dataset, log: Callable[[str], N
     The scores are written before: an image that can't be read any more does not lose them.
     """
     try:
-        found = leakage_warnings(dataset, folder.recipe().warnings.off)
+        warnings = leakage_warnings(dataset, folder.recipe().warnings.off)
     except SourceError as error:
         log(f"the test images could not be compared with the others: {error.problems[0]}")
         return
     table = folder.table()
-    fresh = tuple(one for one in found if one not in table.warnings)
+    fresh = tuple(warning for warning in warnings if warning not in table.warnings)
     if fresh:
         folder.write("layers.json", table.model_copy(update={"warnings": (*table.warnings, *fresh)}).to_json(indent=2))
         log_warnings(fresh, log)
@@ -113,16 +111,12 @@ def distributed_messages(setup: TrainingSetup) -> Iterator[str]:
     if process_group.world_size == 1:
         return
     yield f"{process_group.world_size} processes share each batch of {train.batch_size} images"
-    if setup.precision_config.tried:
-        yield "! precision was chosen for their shares; with train.precision set it is that of one process"
     rows = setup.plan.layers
     if not train.sync_batchnorm and any(row.kind == "batchnorm" and not row.frozen for row in rows):
         yield (
             "! each process's batch norm sees its own images only, which is not what one process would train; "
             "train.sync_batchnorm = true is"
         )
-    if any(row.kind in _RANDOM_LAYERS or "drop=" in row.text for row in rows):
-        yield "! dropout draws for each process's own images: other units than in one process, as many of them"
 
 
 @checks.register("initial-loss")
