@@ -132,6 +132,6 @@ def feature_cache_message(record: FeatureCacheRecord) -> str:
     if not record.cached:
         return f"the frozen part is computed for every batch: {record.reason}"
     took = f"computed in {record.seconds:,.0f} s" if record.seconds is not None else "found in the cache"
-    equal = "up to rounding" if record.exact else record.reason
+    how = "as without, up to rounding" if record.exact else record.reason
     size = f"{pluralize(record.views, 'view')}, {format_bytes(record.bytes)}"
-    return f"features of the frozen part: cached from {record.cut_point} on, {size}, {took}; as without, {equal}"
+    return f"features of the frozen part: cached from {record.cut_point} on, {size}, {took}; {how}"
