@@ -68,7 +68,6 @@ def test_the_record_tells_the_curve_and_the_setting(recipe: Callable[..., Recipe
     assert found.planned == geometric_rates(1e-5, 0.5, 80)
     assert found.rates == found.planned[: len(found.losses)]
     assert (found.own, found.groups, found.batch, found.images) == (0.02, (0.5, 1.0), 16, 27)
-    assert any("train.rates had their share" in remark for remark in found.remarks)
     assert any("The schedule, cosine, did not act" in remark for remark in found.remarks)
     assert any("With batch norm a network bears" in remark for remark in found.remarks)
     assert found.suggestion is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,20 +122,13 @@ def _unfreeze_all(network: nn.Module) -> bool:
     return True
 
 
-def _notes(train: Train, plan: NetworkPlan, unfroze: bool) -> list[str]:
-    notes = []
+def _notes(train: Train, plan: NetworkPlan, unfroze: bool) -> Iterator[str]:
     if unfroze:
-        notes.append("Layers that are unfrozen later trained from the first step.")
-    if isinstance(train.optimizer, MuonConfig):
-        notes.append("The companion's rate rose in proportion, and is in proportion in the suggested line.")
-    if train.rates:
-        notes.append("Rows with a factor in train.rates had their share of the rate, as in training.")
+        yield "Layers that are unfrozen later trained from the first step."
     if any(row.kind == "batchnorm" and not row.frozen for row in plan.layers):
-        notes.append(
+        yield (
             "With batch norm a network bears rates in a test that are too high for a whole training: try a tenth of "
             "the suggested one, too."
         )
     if not isinstance(train.schedule, ConstantSchedule):
-        schedule = schedules.to_call(train.schedule)
-        notes.append(f"The schedule, {schedule}, did not act; in training it changes the rate that is compared here.")
-    return notes
+        yield f"The schedule, {schedules.to_call(train.schedule)}, did not act; in training it changes the rate."

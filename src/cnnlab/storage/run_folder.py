@@ -59,12 +59,8 @@ MAX_NAME = 80
 # Records of the run that a backbone is from, so that the network can be built without that run.
 BACKBONE_FOLDER = "backbone"
 INITIAL_WEIGHTS_FILE = "initial_weights.json"
-# Folders of earlier versions are named TIME-RECIPE, with a number where two began in one second; those of studies
-# STUDY-ARM-sSEED-ID.
-_EARLIER_NAMES = (
-    re.compile(r"\d{8}-\d{6}-(?P<recipe>.+?)(?P<number>-\d+)?"),
-    re.compile(r"(?P<recipe>.+)-s\d+-[0-9a-f]{12}-[0-9a-f]{6}(?P<number>)"),
-)
+# Folders of runs are named TIME-RECIPE.
+_TIME = re.compile(r"\d{8}-\d{6}-")
 # The names of files in runs of earlier versions.
 _EARLIER_FILES = {"precision.json": "way.json", INITIAL_WEIGHTS_FILE: "start.json"}
 
@@ -122,10 +118,10 @@ class RunFolder:
         """What the run was made from; None in a run of an earlier version."""
         return self._optional_record("provenance.json", Provenance)
 
-    def recipe_names(self) -> tuple[str, ...]:
-        """The name of the run's recipe; for a run of an earlier version the names that its folder's name may mean."""
+    def recipe_name(self) -> str:
+        """The name of the run's recipe; in a run of an earlier version as its folder's name has it."""
         provenance = self.provenance()
-        return _names_by_folder(self.name) if provenance is None else (provenance.name,)
+        return provenance.name if provenance is not None else _TIME.sub("", self.name, count=1)
 
     def environment(self) -> Environment:
         return self._record("environment.json", Environment)
@@ -286,14 +282,6 @@ def list_runs(runs: Path) -> list[RunFolder]:
 def slug(name: str) -> str:
     """A safe file name: letters, digits, '-', '_' and '.'."""
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:MAX_NAME] or "run"
-
-
-def _names_by_folder(name: str) -> tuple[str, ...]:
-    parts = next((parts for pattern in _EARLIER_NAMES if (parts := pattern.fullmatch(name))), None)
-    if parts is None:
-        return (name,)
-    number = parts["number"] or ""
-    return tuple(dict.fromkeys((parts["recipe"] + number, parts["recipe"])))
 
 
 def _damaged_error(path: Path, error: ValidationError) -> RunError:

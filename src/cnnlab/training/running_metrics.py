@@ -1,6 +1,8 @@
-"""Running loss and accuracy without synchronizing with the device."""
+"""Running loss and accuracy, kept on the device."""
 
 from __future__ import annotations
+
+import time
 
 import torch
 from torch import Tensor
@@ -8,16 +10,17 @@ from torch import Tensor
 from cnnlab.distributed import ProcessGroup
 from cnnlab.records import StepMeans
 
+# A device that computes ahead of the host is read so often, for progress.
+POLL_S = 0.5
+
 
 class RunningMetrics:
-    """Sums of loss and correct predictions on the device, which the host polls without a synchronization."""
+    """Sums of loss and correct predictions on the device, which the host seldom reads, since it waits for them."""
 
     def __init__(self, device: torch.device) -> None:
         self.images = 0
         self.totals = torch.zeros(2, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
-        self.host_totals = torch.zeros(2, dtype=self.totals.dtype, pin_memory=device.type == "cuda")
-        self.host_images = 0
-        self.pending: tuple[torch.cuda.Event, int] | None = None
+        self.next_poll = time.monotonic() + (POLL_S if device.type != "cpu" else 0.0)
 
     def update(self, loss: Tensor, outputs: Tensor, labels: Tensor) -> None:
         """Add images.
@@ -30,22 +33,13 @@ class RunningMetrics:
         self.images += len(labels)
 
     def poll(self) -> StepMeans | None:
-        """Return the latest means that have reached the host; None before the first."""
-        if not self.images:  # the main process has counted undivided batches
+        """Return the means so far; None before the first image, and between the seconds in which a device is read."""
+        now = time.monotonic()
+        if not self.images or now < self.next_poll:  # without images: the main process has counted undivided batches
             return None
-        if self.totals.device.type == "cpu":
-            return self._step_means(self.totals.tolist(), self.images)
-        if self.totals.device.type != "cuda":
-            return None
-        if self.pending is None:
-            self.host_totals.copy_(self.totals, non_blocking=True)
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record()
-            self.pending = (event, self.images)
-        elif self.pending[0].query():  # type: ignore[no-untyped-call]
-            self.host_images, self.pending = self.pending[1], None
-            return self._step_means(self.host_totals.tolist(), self.host_images)
-        return None
+        if self.totals.device.type != "cpu":
+            self.next_poll = now + POLL_S
+        return self._step_means(self.totals.tolist(), self.images)
 
     def compute(self, process_group: ProcessGroup) -> StepMeans:
         """Return the means of all steps and all processes; waits for the device."""

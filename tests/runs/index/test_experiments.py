@@ -108,7 +108,7 @@ def test_a_shortened_run_is_held_against_the_recipes_file(
     tables = own.recipe().to_tables()
     tables["data"]["augment"], tables["train"]["epochs"] = [], 50
     Recipe.from_tables(tables).write(recipes / "net.toml")
-    folder = another("20260101-000000-net-2", {"data.limit": 20, "train.schedule": "step(2)"})
+    folder = another("20260101-000000-net", {"data.limit": 20, "train.schedule": "step(2)"})
     (found,) = only(folder, recipes=recipes)
     assert (found.recipe, found.epochs, found.limited) == ("net", 50, True)
     program, verb, file, *options = shlex.split(found.command)

@@ -53,7 +53,7 @@ def judge_recipe_claims(path: Path, runs: Path) -> JudgedExperiments:
             others.append(SkippedRun(run=run.folder.name, reason=f"other settings: {', '.join(otherwise)}"))
         else:
             ours.append(replace(run, file=path, stem=path.stem))
-    unfinished = [run for run in left_out if path.stem in _recipe_names(RunFolder(runs / run.run))]
+    unfinished = [run for run in left_out if path.stem == _recipe_name(RunFolder(runs / run.run))]
     return _judge_groups(ours, [*others, *unfinished], _comparable_key)
 
 
@@ -66,11 +66,11 @@ def judge_run_claims(paths: Iterable[Path]) -> JudgedExperiments:
     return _judge_groups(*RunIndex.of_paths(paths).load(), _claims_key)
 
 
-def _recipe_names(folder: RunFolder) -> tuple[str, ...]:
+def _recipe_name(folder: RunFolder) -> str:
     try:
-        return folder.recipe_names()
+        return folder.recipe_name()
     except RunError:  # a damaged run
-        return ()
+        return ""
 
 
 def _judge_groups(

@@ -196,10 +196,10 @@ def resolve_like_run(recipe: Recipe, folder: RunFolder, run_recipe: Recipe) -> R
 
 def _find_recipe_file(folder: RunFolder, recipe: Recipe, recipes: Path | None) -> tuple[str, Path | None]:
     """The name of a run's recipe, and its file if that exists and has the same network."""
-    names, provenance = folder.recipe_names(), folder.provenance()
-    files = [recipes / f"{name}.toml" for name in names] if recipes is not None else []
+    name, provenance = folder.recipe_name(), folder.provenance()
+    files = [recipes / f"{name}.toml"] if recipes is not None else []
     files += [Path(provenance.file)] if provenance is not None and provenance.file else []
-    files += [bundled_recipe(name) for name in names]
+    files.append(bundled_recipe(name))
     for file in files:
         try:
             if file.is_file():
@@ -208,7 +208,7 @@ def _find_recipe_file(folder: RunFolder, recipe: Recipe, recipes: Path | None) -
                     return file.stem, file
         except CnnlabError:
             continue
-    return names[0], None
+    return name, None
 
 
 def _network_key(recipe: Recipe) -> tuple[object, ...]:
