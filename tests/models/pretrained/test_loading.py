@@ -104,7 +104,9 @@ def test_every_tensor_is_loaded_or_told(resnet: nn.Module, case: str) -> None:
 
 def test_a_deeper_network_of_the_same_widths_is_refused(resnet: nn.Module) -> None:
     before = copy.deepcopy(resnet.state_dict())
-    with pytest.raises(RunError, match=r"another network: 96 of 218 tensors have no place(?s:.*)layer1\.2\.conv1"):
+    with pytest.raises(
+        RunError, match=r"another network: 96 of 218 tensors are not in this one(?s:.*)layer1\.2\.conv1"
+    ):
         load_state_dict_report(resnet, _found(_zeros("resnet34")), _shapes(before))
     assert all(torch.equal(tensor, before[name]) for name, tensor in resnet.state_dict().items())
 
@@ -160,16 +162,10 @@ def test_a_network_of_other_shapes_is_refused(resnet: nn.Module) -> None:
     theirs = _zeros("resnet50")
     _untouched(resnet, theirs, r"'layer1\.0\.conv1\.weight' is 64×64×1×1 there and 64×64×3×3 here")
     own = resnet.state_dict()
-    unlike = sum(theirs[name].shape != tensor.shape for name, tensor in own.items())
-    _untouched(resnet, theirs, rf"another shape in {unlike} of the {sum(name in theirs for name in own)} tensors")
     state = {**own, "fc.weight": own["fc.weight"].t()}  # as many numbers, in another order
-    _untouched(
-        resnet, state, r"'fc\.weight' is 512×1000 there and 1000×512 here\n  received: another shape in 1 of the 122"
-    )
+    _untouched(resnet, state, r"'fc\.weight' is 512×1000 there and 1000×512 here")
     state = {**own, "bn1.num_batches_tracked": torch.ones(2)}
-    _untouched(
-        resnet, state, r"'bn1\.num_batches_tracked' is 2 there and one number here\n  received: another shape in 1 of"
-    )
+    _untouched(resnet, state, r"'bn1\.num_batches_tracked' is 2 there and one number here")
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
@@ -182,9 +178,9 @@ def test_numbers_that_are_none_are_refused(resnet: nn.Module, bad: float) -> Non
 
 
 def test_a_backbone_with_nothing_to_load_is_refused() -> None:
-    _untouched(nn.Sequential(nn.ReLU()), {"a": torch.ones(1)}, r"nothing is left to load: the backbone has no weights")
+    _untouched(nn.Sequential(nn.ReLU()), {"a": torch.ones(1)}, r"nothing is left to load")
     new = nn.Sequential(nn.BatchNorm1d(2))
-    _untouched(new, new.state_dict(), r"nothing is left to load(?s:.*)cut the network at a later layer", fresh=["0"])
+    _untouched(new, new.state_dict(), r"nothing is left to load", fresh=["0"])
 
 
 @pytest.mark.parametrize("format", [torch.float16, torch.bfloat16, torch.float64])

@@ -79,32 +79,25 @@ def test_parameters_come_as_plain_tensors(tmp_path: Path) -> None:
     assert not found.requires_grad
 
 
-def test_missing_empty_and_folders_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "w.pth"
+def test_files_that_can_not_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for named in (path, "w.pth"):
-        with pytest.raises(RunError, match=r"w\.pth: there is no such file of weights(?s:.*)check the path") as caught:
-            read_tensors(named)
-        assert ("relative to the working folder" in str(caught.value)) == (named == "w.pth")
-    path.write_bytes(b"")
-    words = {tmp_path: "this is a folder", path: "this file is empty", path / "x.pth": "can't be read: Not a directory"}
-    for place, expected in words.items():
-        with pytest.raises(RunError, match=expected):
-            read_tensors(place)
+    with pytest.raises(RunError, match=rf"w\.pth: .*can't be read: No such file(?s:.*)which is relative to {tmp_path}"):
+        read_tensors("w.pth")
+    with pytest.raises(RunError, match="can't be read: Is a directory"):
+        read_tensors(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"<!DOCTYPE html><html>", "this is a web page, not a file of weights"),
-        (b"\xef\xbb\xbf\n  <html>Sign in", "this is a web page, not a file of weights"),
-        (b"version https://git-lfs.github.com/spec/v1\noid", "pointer of Git LFS(?s:.*)git lfs pull"),
-        (b"P", "no file of weights, or its beginning is damaged\n  received: a file that begins with b'P'"),
-        (b"\x80\x02" + bytes(30), "this file is damaged\n  received: Unsupported operand 0\n  next:     fetch"),
-        (pickle.dumps({"a": 1}, 4), "this is a pickle, and no file of torch.save: to read it, a program would"),
+        (b"", "no file of weights(?s:.*)received: an empty file"),
+        (b"<!DOCTYPE html><html>", "no file of weights(?s:.*)html(?s:.*)not a page or a pointer"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "no file of weights(?s:.*)git-lfs"),
+        (b"\x80\x02" + bytes(30), "this file is damaged\n(?s:.*)next:     fetch"),
+        (pickle.dumps({"a": 1}, 4), "no file of weights"),
     ],
 )  # fmt: skip
-def test_other_files_are_said_to_be_what_they_are(tmp_path: Path, content: bytes, words: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "w.pth"
     path.write_bytes(content)
     with pytest.raises(RunError, match=rf"w\.pth: .*{words}"):
@@ -140,7 +133,7 @@ def test_a_program_in_a_file_is_refused_and_not_run(tmp_path: Path, archive: boo
     with pytest.raises(RunError, match=r"w\.pth: this file is damaged|w\.pth: this file holds more than tensors"):
         read_tensors(path)
     path.write_bytes(pickle.dumps(_Evil(target), 4))
-    with pytest.raises(RunError, match="this is a pickle"):
+    with pytest.raises(RunError, match="this is no file of weights"):
         read_tensors(path)
     assert not target.exists()
     pickle.loads(path.read_bytes())  # negative control: it does what it says
@@ -170,14 +163,10 @@ def test_a_file_without_tensors_by_name_is_refused(tmp_path: Path, loaded: objec
 
 @pytest.mark.filterwarnings("ignore")  # so are quantised tensors
 def test_tensors_that_are_not_plain_are_refused(tmp_path: Path) -> None:
-    odd = {
-        "sparse": torch.eye(3).to_sparse(),
-        "complex": torch.ones(2, dtype=torch.complex64),
-        "quantised": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
-    }
-    for kind, tensor in odd.items():
+    quantised = torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)
+    for tensor in (torch.eye(3).to_sparse(), torch.ones(2, dtype=torch.complex64), quantised):
         torch.save({"fine": torch.ones(1), "row.weight": tensor}, tmp_path / "w.pth")
-        with pytest.raises(RunError, match=rf"w\.pth: 'row\.weight' is {kind}\n  allowed:  dense tensors"):
+        with pytest.raises(RunError, match=r"w\.pth: 'row\.weight' is no dense tensor of plain numbers"):
             read_tensors(tmp_path / "w.pth")
 
 
@@ -238,7 +227,7 @@ def test_an_archive_without_checksums_is_read(tmp_path: Path) -> None:
 
 def test_what_a_message_shows_of_a_file_is_short_and_clean(tmp_path: Path) -> None:
     evil = "a\x1b[31m" + "x" * 500
-    for name, kind, words in ((evil, "C64", "is complex"), ("a", evil, "this file is damaged")):
+    for name, kind, words in ((evil, "C64", "is no dense tensor"), ("a", evil, "this file is damaged")):
         text = json.dumps({name: {"dtype": kind, "shape": [1], "data_offsets": [0, 8]}}).encode()
         (tmp_path / "w.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
         with pytest.raises(RunError) as caught:

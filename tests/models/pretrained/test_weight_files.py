@@ -61,7 +61,7 @@ def test_on_a_terminal_there_is_a_progress_bar(tmp_path: Path, monkeypatch: pyte
 
 def test_another_file_is_not_kept(tmp_path: Path, torch_store: Path) -> None:
     published = _served(tmp_path, CONTENT[:-1])
-    with pytest.raises(DownloadError, match=rf"what came is not {published.path.name}\n  received: invalid hash"):
+    with pytest.raises(DownloadError, match=r"V1 of a net are not at hand\n  received: .*invalid hash"):
         _fetch(published)
     assert list(torch_store.iterdir()) == []
 
@@ -78,13 +78,13 @@ def test_digits_that_are_a_checksum_are_told_from_others() -> None:
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        ("net-12345678.pth", r"answered 404 Not Found"),
-        ("hang-up-12345678.pth", r"can't be reached: Remote end closed connection without"),
+        ("net-12345678.pth", r"HTTP Error 404: Not Found"),
+        ("hang-up-12345678.pth", r"Remote end closed connection without"),
     ],
 )
 def test_what_a_server_answers_is_said(server: str, torch_store: Path, file: str, words: str) -> None:
     published = UrlFile("V1 of a net", f"{server}/{file}")
-    with pytest.raises(DownloadError, match=rf"V1 of a net are not at hand\n  received: 127\.0\.0\.1:\d+ {words}"):
+    with pytest.raises(DownloadError, match=rf"V1 of a net are not at hand\n  received: 127\.0\.0\.1:\d+: {words}"):
         _fetch(published)
     assert list(torch_store.iterdir()) == []
 
@@ -92,7 +92,7 @@ def test_what_a_server_answers_is_said(server: str, torch_store: Path, file: str
 def test_a_store_that_cannot_be_written_is_said(tmp_path: Path, torch_store: Path) -> None:
     torch_store.rmdir()
     torch_store.write_text("a file where the folder should be")
-    with pytest.raises(DownloadError, match=r"can't be written: File exists\n  next:     make room, or set TORCH_HOME"):
+    with pytest.raises(DownloadError, match=r"not at hand\n  received: .*File exists"):
         _fetch(_served(tmp_path))
 
 

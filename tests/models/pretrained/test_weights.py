@@ -175,17 +175,10 @@ def test_a_persons_own_file(tmp_path: Path, squeezenet: State, ending: str) -> N
     assert (found.source, found.file, found.published, found.warnings) == (path.name, str(path), None, ())
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert _same(found.tensors, squeezenet)
-    with pytest.raises(RunError, match=r"none\.pth: there is no such file of weights"):
+    with pytest.raises(RunError, match=r"none\.pth: this file of weights can't be read"):
         _find("squeezenet1_1", str(tmp_path / "none.pth"))
     with pytest.raises(SpecError, match="there is no network 'squeeze'"):
         _find("squeeze", str(path))
-
-
-def test_a_persons_copy_of_a_published_file_is_known(publish: Publish, tmp_path: Path, squeezenet: State) -> None:
-    kept = publish("squeezenet1_1", squeezenet)
-    copy = kept.rename(tmp_path / "copy.pth")
-    assert _find("squeezenet1_1", str(copy)).published is True
-    assert _find("squeezenet1_0", str(copy)).published is None
 
 
 def test_kept_files_that_are_damaged_cut_empty_or_pages_are_found(publish: Publish, squeezenet: State) -> None:
@@ -194,8 +187,8 @@ def test_kept_files_that_are_damaged_cut_empty_or_pages_are_found(publish: Publi
     flipped = bytearray(content)
     flipped[len(content) * 6 // 10] ^= 16
     broken = {
-        "is empty": b"",
-        "is a web page": b"<html>Sign in to the hotel's network</html>",
+        "an empty file": b"",
+        "no file of weights": b"<html>Sign in to the hotel's network</html>",
         "file is damaged": content[: len(content) // 2],
         "this file is damaged": flipped,
     }
@@ -238,7 +231,7 @@ def test_what_is_not_at_hand_is_told_with_all_that_is_needed_to_get_it(torch_sto
 
 def test_without_a_network_it_is_the_same_with_the_reason(torch_store: Path, asked: list[str]) -> None:
     said: list[str] = []
-    with pytest.raises(DownloadError, match=r"(?s)not at hand.*download\.pytorch\.org can't be reached: Name or"):
+    with pytest.raises(DownloadError, match=r"(?s)not at hand.*download\.pytorch\.org: .*Name or"):
         load_pretrained_weights("resnet18", "imagenet", log=said.append)
     assert asked == ["download.pytorch.org"]
     assert said == [f"downloading resnet18-f37072fd.pth (46.8 MB) to {torch_store}"]

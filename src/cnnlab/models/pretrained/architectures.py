@@ -137,19 +137,15 @@ def _timm() -> Any:
 
 
 def _unknown_model(name: str) -> SpecError:
-    has_timm = importlib.util.find_spec("timm") is not None
-    inner = name.removeprefix(_TIMM_PREFIX)
-    steps = []
-    if not name.startswith(_TIMM_PREFIX):
-        steps.append(did_you_mean(name, list_models()))
-    if has_timm and not any(steps):
-        hint = did_you_mean(inner, _timm().list_models())
-        steps.append(hint.replace("'", f"'{_TIMM_PREFIX}", 1))
-    if not has_timm:
-        steps.append("for the networks of timm: pip install 'cnnlab[timm]'")
+    if importlib.util.find_spec("timm") is None:
+        allowed, known = "a classification network of torchvision", list_models()
+        install = "for the networks of timm: pip install 'cnnlab[timm]'"
+    else:
+        allowed, install = "a classification network of torchvision, or timm/NAME", ""
+        known = (*list_models(), *(f"{_TIMM_PREFIX}{timm_name}" for timm_name in _timm().list_models()))
     return SpecError(
         f"there is no network '{name}'",
         received=name,
-        allowed="a classification network of torchvision, or timm/NAME" + ("" if has_timm else ", with timm"),
-        next_step="; ".join(step for step in steps if step),
+        allowed=allowed,
+        next_step="; ".join(step for step in (did_you_mean(name, known), install) if step),
     )

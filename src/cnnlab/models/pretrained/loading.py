@@ -110,29 +110,22 @@ def _check_weights(
     where: str,
 ) -> None:
     step = "use weights of this network"
-    if not model_state:
-        raise RunError(
-            "nothing is left to load: the backbone has no weights that are not reinitialised",
-            where=where,
-            next_step="cut the network at a later layer, or begin without weights",
-        )
     tensors = pluralize(len(file_state), "tensor")
     if not shared:
         what = f"0 of {tensors} loaded: none belongs to this network"
-        received, allowed = abbreviate(file_state, 3), abbreviate(model_state, 3)
+        received, allowed = (
+            abbreviate(file_state, 3),
+            abbreviate(model_state, 3) or "no tensor: nothing is left to load",
+        )
         raise RunError(what, where=where, received=received, allowed=allowed, next_step=step)
-    unlike = [name for name in shared if model_state[name].shape != file_state[name].shape]
-    if unlike:
-        first = unlike[0]
-        shapes = f"{_shape_text(file_state[first])} there and {_shape_text(model_state[first])} here"
-        what = f"these are the weights of another network: '{shorten(first)}' is {shapes}"
-        counts = f"{format_count(len(unlike))} of the {pluralize(len(shared), 'tensor')}"
-        raise RunError(what, where=where, received=f"another shape in {counts} that both have", next_step=step)
+    another = "these are the weights of another network"
+    for name in shared:
+        if model_state[name].shape != file_state[name].shape:
+            shapes = f"{_shape_text(file_state[name])} there and {_shape_text(model_state[name])} here"
+            raise RunError(f"{another}: '{shorten(name)}' is {shapes}", where=where, next_step=step)
     if len(unexpected) > MAX_UNEXPECTED_SHARE * len(file_state):
         # A file of a larger network, whose first blocks fit by name and shape.
-        what = (
-            f"these are the weights of another network: {format_count(len(unexpected))} of {tensors} have no place here"
-        )
+        what = f"{another}: {format_count(len(unexpected))} of {tensors} are not in this one"
         raise RunError(what, where=where, received=abbreviate(unexpected, 3), next_step=step)
     # Tensors behind the cut are not checked: torchvision's vgg16 for features alone has NaN there.
     for name in shared:

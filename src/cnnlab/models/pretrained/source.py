@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -278,26 +278,26 @@ def _trained_weights(folder: RunFolder, log: LogFn) -> PretrainedWeights:
 
 
 def _trained_sha256(folder: RunFolder) -> str:
-    """The SHA-256 of a run's weights."""
-    files = [path for path in (*folder.path.glob("best*"), folder.path / "result.json") if path.is_file()]
-    return _cached_digest(_read_trained_sha256, folder.path, files)
+    """The SHA-256 of a run's weights, read again only when they change."""
+    files = [path for path in (*sorted(folder.path.glob("best*")), folder.path / "result.json") if path.is_file()]
+    return _read_trained_sha256(folder.path, tuple(map(_stamp, files)))
 
 
-def _read_trained_sha256(path: Path) -> str:
+@lru_cache(maxsize=64)
+def _read_trained_sha256(path: Path, _stamps: object) -> str:
     return _trained_weights(RunFolder(path), lambda _: None).sha256
 
 
 def _sha256(path: Path) -> str:
-    """The SHA-256 of a file."""
-    return _cached_digest(file_sha256, path.resolve(), [path])
-
-
-def _cached_digest(read: Callable[[Path], str], path: Path, files: Sequence[Path]) -> str:
-    """The digest that `read` finds, computed again only when one of the files changes."""
-    stats = ((file.name, file.stat()) for file in sorted(files))
-    return _read_digest(read, path, tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in stats))
+    """The SHA-256 of a file, read again only when it changes."""
+    return _read_sha256(path.resolve(), _stamp(path))
 
 
 @lru_cache(maxsize=64)
-def _read_digest(read: Callable[[Path], str], path: Path, _stats: object) -> str:
-    return read(path)
+def _read_sha256(path: Path, _stamp: object) -> str:
+    return file_sha256(path)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns, about.st_ino

@@ -41,9 +41,13 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         RunError: the file is missing, empty, damaged, no file of tensors, or one that holds a program.
     """
     path = Path(path)
-    header = _read_header(path)
-    if not header:
-        raise RunError("this file is empty", where=str(path), next_step=_FETCH_AGAIN)
+    try:
+        with path.open("rb") as file:
+            header = file.read(512)
+    except OSError as error:
+        step = f"check the path, which is relative to {Path.cwd()}" if not path.is_absolute() else "check the path"
+        what = f"this file of weights can't be read: {error.strerror}"
+        raise RunError(what, where=str(path), next_step=step) from None
     if header[8:9] == b"{":  # behind the length of its header
         loaded = _load_safetensors(path)
     elif header[:4] == b"PK\x03\x04":
@@ -52,8 +56,16 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     elif header[:2] == b"\x80\x02":  # before torch 1.6, and with _use_new_zipfile_serialization=False
         loaded = _load_torch(path)
     else:
-        raise _unrecognized_file(path, header)
-    return _check_dense(_extract_tensors(loaded), path)
+        raise RunError(
+            "this is no file of weights, or its beginning is damaged",
+            where=str(path),
+            received=f"a file that begins with {header[:48]!r}" if header else "an empty file",
+            allowed="a .safetensors file, or one that torch.save wrote (.pth, .pt, .bin)",
+            next_step=f"{_FETCH_AGAIN}: the file itself, not a page or a pointer that stands for it",
+        )
+    tensors = _extract_tensors(loaded)
+    _require_dense(tensors, path)
+    return tensors
 
 
 def abbreviate(names: Iterable[str], limit: int = 5) -> str:
@@ -65,20 +77,6 @@ def abbreviate(names: Iterable[str], limit: int = 5) -> str:
     listed = list(names)
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
     return ", ".join(shorten(name) for name in listed[:limit]) + more
-
-
-def _read_header(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(512)
-    except FileNotFoundError:
-        base = "" if path.is_absolute() else f"; it is relative to the working folder, {Path.cwd()}"
-        step = f"check the path{base}"
-        raise RunError("there is no such file of weights", where=str(path), next_step=step) from None
-    except IsADirectoryError:
-        raise RunError("this is a folder, not a file of weights", where=str(path), next_step="name the file") from None
-    except OSError as error:
-        raise RunError(f"this file can't be read: {error.strerror}", where=str(path)) from None
 
 
 def _load_safetensors(path: Path) -> Any:
@@ -104,19 +102,14 @@ def _check_torch_archive(path: Path) -> None:
                     next_step=_SAVE_TENSORS,
                 )
             for member in members:
-                # With torch.serialization.set_crc32_options(False) there are none.
-                if member.CRC:
-                    _check_crc(archive, member)
+                if member.CRC:  # with torch.serialization.set_crc32_options(False) there are none
+                    with archive.open(member) as content:
+                        while content.read(_CHUNK):
+                            pass
     except RunError:
         raise
     except Exception as error:  # damaged archives fail with bad names, unknown methods, passwords
         raise _damaged_file(path, error) from None
-
-
-def _check_crc(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    with archive.open(member) as content:
-        while content.read(_CHUNK):
-            pass
 
 
 def _load_torch(path: Path) -> Any:
@@ -154,7 +147,7 @@ def _filter_tensors(values: Any) -> dict[str, Tensor]:
     return {str(name): tensor.detach() for name, tensor in values.items() if isinstance(tensor, Tensor)}
 
 
-def _check_dense(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _require_dense(tensors: Mapping[str, Tensor], path: Path) -> None:
     if not tensors:
         raise RunError(
             "this file holds no tensors by name",
@@ -164,35 +157,12 @@ def _check_dense(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         )
     for name, tensor in tensors.items():
         if tensor.is_quantized or tensor.is_complex() or tensor.layout is not torch.strided:
-            kind = "quantised" if tensor.is_quantized else "complex" if tensor.is_complex() else "sparse"
             raise RunError(
-                f"'{shorten(name)}' is {kind}",
+                f"'{shorten(name)}' is no dense tensor of plain numbers",
                 where=str(path),
-                allowed="dense tensors of plain numbers",
+                received=f"{tensor.dtype}, {tensor.layout}",
                 next_step="use the weights before they were converted",
             )
-    return tensors
-
-
-def _unrecognized_file(path: Path, header: bytes) -> RunError:
-    text = header.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if text[:1] == b"<":
-        what, step = "this is a web page, not a file of weights", "fetch the file itself, not the page that shows it"
-    elif text.startswith(b"version https://git-lfs"):
-        what, step = "this is a pointer of Git LFS, not the file itself", "git lfs pull"
-    elif header[:1] == b"\x80" and header[1:2] > b"\x02":
-        return _unsafe_file(
-            path, "this is a pickle, and no file of torch.save: to read it, a program would have to be run"
-        )
-    else:
-        what, step = "this is no file of weights, or its beginning is damaged", _FETCH_AGAIN
-    return RunError(
-        what,
-        where=str(path),
-        received=f"a file that begins with {header[:16]!r}",
-        allowed="a .safetensors file, or one that torch.save wrote (.pth, .pt, .bin)",
-        next_step=step,
-    )
 
 
 def _unsafe_file(path: Path, what: str) -> RunError:
@@ -205,9 +175,5 @@ def _unsafe_file(path: Path, what: str) -> RunError:
 
 
 def _damaged_file(path: Path, error: Exception) -> RunError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # torch gives its reason after a page of advice.
-    reason = next(
-        (line for line in lines if line.startswith("Unsupported")), lines[0] if lines else "it ends too early"
-    )
+    reason = " ".join(str(error).split()) or "it ends too early"
     return RunError("this file is damaged", where=str(path), received=shorten(reason, 160), next_step=_FETCH_AGAIN)

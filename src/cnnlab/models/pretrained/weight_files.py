@@ -9,12 +9,10 @@ import hashlib
 import http.client
 import importlib
 import re
-import ssl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 import torch
@@ -76,21 +74,9 @@ class UrlFile:
             torch.hub.download_url_to_file(
                 self.url, str(path), self.sha256_prefix or None, progress=sys.stderr.isatty()
             )
-        except RuntimeError as error:  # torch's word for a wrong checksum
-            raise DownloadError(
-                f"what came is not {path.name}",
-                where=self.url,
-                received=str(error),
-                next_step=f"try again, or, {self._manual_step()}",
-            ) from None
-        except (URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
-            raise self._missing_error(_describe_error(error, self.url)) from None
-        except OSError as error:
-            raise DownloadError(
-                f"this file can't be written: {error.strerror or error}",
-                where=str(path),
-                next_step="make room, or set TORCH_HOME to another folder",
-            ) from None
+        # RuntimeError is torch's for a wrong checksum; a store that can't be written is an OSError, too.
+        except (RuntimeError, OSError, http.client.HTTPException) as error:
+            raise self._missing_error(f"{urlsplit(self.url).netloc or self.url}: {error}") from None
         return path
 
     def _missing_error(self, received: str) -> DownloadError:
@@ -150,14 +136,13 @@ class HubFile:
         for filename in self.filenames:
             try:
                 return Path(_hub().hf_hub_download(self.repository, filename, revision=self.revision))
-            except errors.LocalEntryNotFoundError as error:
-                raise self._missing_error(_first_line(error)) from None
-            except errors.EntryNotFoundError:
-                continue
             except (OSError, ValueError) as error:
-                raise self._missing_error(_first_line(error)) from None
-        what = f"{self.repository} has no {' and no '.join(self.filenames)}"
-        raise DownloadError(what, where=self.repository, next_step=self._manual_step())
+                is_absent = isinstance(error, errors.EntryNotFoundError)
+                if not is_absent or isinstance(error, errors.LocalEntryNotFoundError):
+                    # The hub's own text is advice; what happened is the cause.
+                    cause = error.__cause__ or error
+                    raise self._missing_error(str(cause).strip().partition("\n")[0]) from None
+        raise self._missing_error(f"there is no {' and no '.join(self.filenames)}")
 
     def _cached(self) -> Path | None:
         for filename in self.filenames:
@@ -190,22 +175,6 @@ def file_sha256(path: Path) -> str:
 
 def _missing_error(label: str, where: str, received: str, next_step: str) -> DownloadError:
     return DownloadError(f"the weights {label} are not at hand", where=where, received=received, next_step=next_step)
-
-
-def _describe_error(error: Exception, url: str) -> str:
-    host = urlsplit(url).netloc or url
-    if isinstance(error, HTTPError):
-        error.close()
-        return f"{host} answered {error.code} {error.reason}"
-    reason = error.reason if isinstance(error, URLError) else error
-    text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-    return f"{host} can't be reached: {text}"
-
-
-def _first_line(error: Exception) -> str:
-    # The hub's own text is advice; what happened is the cause.
-    cause = error.__cause__ or error
-    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
 
 
 def _hub() -> Any:

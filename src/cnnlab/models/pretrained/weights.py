@@ -199,13 +199,9 @@ def load_pretrained_weights(name: str, weights: str, *, download: bool = True, l
 def _load_own_file(name: str, path: Path) -> PretrainedWeights:
     default_input_size(name)  # an unknown network is an error
     tensors = read_tensors(path)
-    digest = file_sha256(path)
-    published: bool | None = None
     if name in list_models():
         tensors = _rename_keys(tensors)
-        prefixes = [_torchvision_file(name, member).sha256_prefix for member in _torchvision_weights(name)]
-        published = any(prefix and digest.startswith(prefix) for prefix in prefixes) or None
-    return PretrainedWeights(tensors, path.name, str(path), digest, published)
+    return PretrainedWeights(tensors, path.name, str(path), file_sha256(path), None)
 
 
 def _published_file(name: str, weights: str) -> WeightsFile:
