@@ -276,7 +276,7 @@ def input_spec(data: Data, root: Path | None = None) -> InputSpec:
         return InputSpec(channels, height, width, _selected_classes(data, info.classes))
     source = open_folder(find_files(data.source, root))
     stats = source.sample_headers()
-    height, width = data.size or _target_size(source.spec_from_headers(stats))
+    height, width = data.size or source.spec_from_headers(stats).shape[1:]
     return InputSpec(data.channels or stats.channels, height, width, _selected_classes(data, source.classes))
 
 
@@ -310,11 +310,7 @@ def _image_spec(data: Data, source: DataSource) -> ImageSpec:
         # With a size from the recipe, images may have different sizes.
         return ImageSpec(data.channels or source.scan_headers().channels, *data.size, data.interpolation)
     own = source.native_spec()
-    return ImageSpec(data.channels or own.channels, *(data.size or _target_size(own)), data.interpolation)
-
-
-def _target_size(image_spec: ImageSpec) -> tuple[int, int]:
-    return image_spec.height, image_spec.width
+    return ImageSpec(data.channels or own.channels, *(data.size or own.shape[1:]), data.interpolation)
 
 
 def _given_stats(data: Data, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

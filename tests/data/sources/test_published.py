@@ -110,7 +110,7 @@ def test_an_archive_is_read_without_unpacking(tmp_path: Path, prefix: str) -> No
     ("asked", "file", "content", "words"),
     [
         ("train", "test_batch.bin", b"not a data set", r"test_batch\.bin(.|\n)*14 bytes"),
-        ("train", "test_batch.bin", None, r"a file of the data set is missing(.|\n)*no test_batch\.bin"),
+        ("train", "test_batch.bin", None, r"test_batch\.bin: the file can't be read(.|\n)*No such file"),
         ("test", "data_batch_3.bin", b"", r"data_batch_3\.bin"),
     ],
 )
@@ -250,7 +250,7 @@ def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
         open_published(known, [tmp_path], download=False).labels("train")
 
 
-def test_a_broken_gz_and_an_unknown_part(tmp_path: Path) -> None:
+def test_a_broken_gz(tmp_path: Path) -> None:
     known = replace(CATALOGUE["mnist"], split_sizes=COUNTS)
     (tmp_path / "mnist").mkdir()
     for names in known.releases[0].files.values():
@@ -259,8 +259,6 @@ def test_a_broken_gz_and_an_unknown_part(tmp_path: Path) -> None:
     source = open_published(known, [tmp_path], download=False)
     with pytest.raises(SourceError, match=r"train-images-idx3-ubyte\.gz: the file can't be read"):
         source.labels("train")
-    with pytest.raises(SourceError, match=r"mnist has no such split(.|\n)*test, train(.|\n)*split it off"):
-        source.labels("validation")
 
 
 @pytest.fixture

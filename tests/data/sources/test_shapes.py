@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from cnnlab.data.sources.base import ImageSpec
 from cnnlab.data.sources.shapes import CLASSES, INFO, ShapesSource, render
-from cnnlab.errors import SourceError
 
 
 def test_source() -> None:
@@ -50,17 +49,6 @@ def test_pictures_do_not_change_between_versions() -> None:
 def test_parts_share_no_picture() -> None:
     train, test = render("train", np.arange(300)), render("test", np.arange(300))
     assert len({image.tobytes() for image in (*train, *test)}) == 600
-
-
-@pytest.mark.parametrize("index", [-1, 2000])
-def test_an_index_outside(index: int) -> None:
-    with pytest.raises(SourceError, match=rf"no such image(.|\n)*index {index}(.|\n)*0 to 1999"):
-        render("test", np.array([0, index]))
-
-
-def test_a_part_that_does_not_exist() -> None:
-    with pytest.raises(SourceError, match=r"shapes has no such split(.|\n)*validation(.|\n)*train, test"):
-        ShapesSource().labels("validation")
 
 
 def normalised() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -310,18 +309,3 @@ def test_a_trunk_that_was_trained_anew_since_the_plan_is_named(
     assert "the backbone run(" in outcome.message
     assert str(source.path) in outcome.message
     assert "is not the one with which the study was planned" in outcome.message
-
-
-def test_a_file_at_the_published_ones_place_that_is_another_has_an_id_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    there = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
-    there.parent.mkdir(parents=True)
-    found = [backbone_fingerprint(LibraryBackbone("resnet18", "IMAGENET1K_V1"))]
-    for content in (b"one", b"another"):
-        there.write_bytes(content)
-        found.append(backbone_fingerprint(LibraryBackbone("resnet18", "IMAGENET1K_V1")))
-    assert len(set(found)) == 3
-    assert hashlib.sha256(b"another").hexdigest() in found[2]
-    assert hashlib.sha256(b"one").hexdigest() not in found[0]

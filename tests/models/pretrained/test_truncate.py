@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import alexnet
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from cnnlab.config.model import Model
@@ -111,20 +110,6 @@ def test_a_timm_network_is_cut_where_its_modules_say() -> None:
     with torch.no_grad():
         before = whole.maxpool(whole.act1(whole.bn1(whole.conv1(images(64)))))
         assert torch.equal(ours.forward_features(images(64)), whole.layer2(whole.layer1(before)))
-
-
-@FULL
-def test_alexnets_fourth_convolution_and_its_relu() -> None:
-    ours = planned("alexnet", 96, cut="features.9").build(5, "cpu")
-    with torch.random.fork_rng(devices=[]):
-        theirs = alexnet(weights=None).eval()
-    own = {f"features.{name}": tensor for name, tensor in ours.backbone.features.state_dict().items()}
-    theirs.load_state_dict(own, strict=False)
-    with torch.no_grad():
-        found = ours.forward_features(images(96))
-        assert torch.equal(found, theirs.features[:10](images(96)))
-    assert found.min() == 0
-    assert sum(isinstance(module, nn.Conv2d) for module in ours.backbone.modules()) == 4
 
 
 def test_a_name_that_no_layer_has_is_told_with_the_nearest() -> None:

@@ -27,7 +27,7 @@ from cnnlab.data.sources.download import is_verified
 from cnnlab.data.sources.file_readers import TAR_EXTENSIONS
 from cnnlab.data.sources.formats import Decoded, NamedBytes, convert_pixels, decode
 from cnnlab.data.sources.releases import DatasetInfo, Release, RemoteFile, find_file
-from cnnlab.errors import CnnlabError, SourceError, comma_separated
+from cnnlab.errors import CnnlabError, SourceError
 
 # So many images at a time are resized.
 _CHUNK = 256
@@ -68,14 +68,6 @@ class PublishedSource:
         return ImageSpec(self.info.channels, self.info.height, self.info.width)
 
     def num_images(self, split: Split) -> int:
-        if split not in self.info.split_sizes:
-            raise SourceError(
-                f"{self.name} has no such split",
-                where=self.name,
-                received=split,
-                allowed=comma_separated(self.info.split_sizes),
-                next_step="split it off from train",
-            )
         return self.info.split_sizes[split]
 
     def image_ids(self, split: Split, indices: Indices) -> list[str]:
@@ -158,13 +150,14 @@ class PublishedSource:
         expected = (self.num_images(split), *self.native_spec().shape)
         files = read_files(self.release, self.path, split, max_bytes=4 * prod(expected) + 2**20)
         pixels, labels = decode(self.release.file_format, files)
-        if pixels.shape != expected:
-            raise _unexpected_content_error(
-                files, f"{_format_shape(pixels.shape)} images", f"{_format_shape(expected)} images"
-            )
-        if labels.min() < 0 or labels.max() >= len(self.classes):
-            raise _unexpected_content_error(
-                files, f"labels {labels.min()} to {labels.max()}", f"labels 0 to {len(self.classes) - 1}"
+        lowest, highest = int(labels.min()), int(labels.max())
+        if pixels.shape != expected or lowest < 0 or highest >= len(self.classes):
+            raise SourceError(
+                "the files don't hold the published data set",
+                where=", ".join(name for name, _ in files),
+                received=f"{_format_shape(pixels.shape)} images, labels {lowest} to {highest}",
+                allowed=f"{_format_shape(expected)} images, labels 0 to {len(self.classes) - 1}",
+                next_step="fetch the data set again, or name the folder differently if it is another one",
             )
         return pixels, labels
 
@@ -182,14 +175,7 @@ def read_files(release: Release, path: Path, split: Split, max_bytes: int) -> li
 
 
 def _read_from_folder(folder: Path, name: str, max_bytes: int) -> NamedBytes:
-    path = find_file(folder, name)
-    if path is None:
-        raise SourceError(
-            "a file of the data set is missing",
-            where=str(folder),
-            received="no " + name,
-            next_step="fetch the data set again",
-        )
+    path = find_file(folder, name) or folder / name
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as opened:
             return str(path), _read_up_to(opened, max_bytes, str(path))
@@ -247,16 +233,6 @@ def _read_up_to(file: IO[bytes] | gzip.GzipFile, max_bytes: int, where: str) -> 
             next_step="fetch the published file",
         )
     return content
-
-
-def _unexpected_content_error(files: Sequence[NamedBytes], received: str, allowed: str) -> SourceError:
-    return SourceError(
-        "the files don't hold the published data set",
-        where=", ".join(name for name, _ in files),
-        received=received,
-        allowed=allowed,
-        next_step="fetch the data set again, or name the folder differently if it is another one",
-    )
 
 
 def _unreadable_error(path: Path, error: Exception) -> SourceError:

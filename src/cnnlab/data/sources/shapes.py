@@ -19,7 +19,6 @@ from cnnlab.context import ProgressCallback, no_op
 from cnnlab.data.sources.base import ImageSpec, Indices, Labels, Pixels, Split
 from cnnlab.data.sources.formats import convert_pixels
 from cnnlab.data.sources.releases import CATALOGUE
-from cnnlab.errors import SourceError
 from cnnlab.randomness import uniforms
 
 FloatImages = npt.NDArray[np.floating[Any]]
@@ -48,7 +47,7 @@ class ShapesSource:
         return ImageSpec(channels=3, height=SIZE, width=SIZE)
 
     def num_images(self, split: Split) -> int:
-        return _num_images(split)
+        return INFO.split_sizes[split]
 
     def image_ids(self, split: Split, indices: Indices) -> list[str]:
         return [f"{self.name}/{split}/{index}" for index in indices]
@@ -57,10 +56,10 @@ class ShapesSource:
         return hashlib.sha256(f"{self.name} {_SEED} {dict(INFO.split_sizes)}".encode()).hexdigest()
 
     def labels(self, split: Split) -> Labels:
-        return np.arange(_num_images(split), dtype=np.int64) % len(CLASSES)
+        return np.arange(INFO.split_sizes[split], dtype=np.int64) % len(CLASSES)
 
     def image_names(self, split: Split) -> list[str]:
-        return [f"{split}[{index}]" for index in range(_num_images(split))]
+        return [f"{split}[{index}]" for index in range(INFO.split_sizes[split])]
 
     def pixels(
         self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = no_op
@@ -69,37 +68,13 @@ class ShapesSource:
 
 
 def render(split: Split, indices: Indices, progress: ProgressCallback = no_op) -> Pixels:
-    """Draw the pictures at `indices` of a split: uint8, N×3×32×32.
-
-    Raises:
-        SourceError: the split doesn't exist, or an index is outside it.
-    """
-    count = _num_images(split)
-    if indices.size and (indices.min() < 0 or indices.max() >= count):
-        raise SourceError(
-            f"the {split} split of shapes has no such image",
-            where="shapes",
-            received=f"index {indices.min() if indices.min() < 0 else indices.max()}",
-            allowed=f"0 to {count - 1}",
-        )
+    """Draw the pictures at `indices` of a split: uint8, N×3×32×32."""
     pictures = np.empty((len(indices), 3, SIZE, SIZE), np.uint8)
     for start in range(0, len(indices), _CHUNK):
         chosen = indices[start : start + _CHUNK]
         pictures[start : start + len(chosen)] = _render_chunk(split, chosen)
         progress("drawing shapes", start + len(chosen), len(indices), "images")
     return pictures
-
-
-def _num_images(split: Split) -> int:
-    if split not in INFO.split_sizes:
-        raise SourceError(
-            "shapes has no such split",
-            where="shapes",
-            received=split,
-            allowed="train, test",
-            next_step="take it from train",
-        )
-    return INFO.split_sizes[split]
 
 
 def _render_chunk(split: Split, indices: Indices) -> Pixels:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -175,20 +174,8 @@ def backbone_fingerprint(backbone: Backbone, saved_backbone: Path | None = None)
         return f"{format_backbone(with_path(backbone, ''))} {_structure_digest(folder)} {weights}"
     path = Path(backbone.weights).expanduser()
     if not path.is_file():
-        return f"{format_backbone(backbone)} {_unpublished_digest(backbone)}".rstrip()
+        return format_backbone(backbone)
     return f"{format_backbone(with_weights(backbone, path.name))} {_sha256(path)}"
-
-
-def _unpublished_digest(backbone: LibraryBackbone) -> str:
-    """The digest of a file in a library's store that is not the published one, by the digits in its name; else ""."""
-    if backbone.weights == "none":
-        return ""
-    location = locate_weights(backbone.name, backbone.weights)
-    digits = re.search(r"-([0-9a-f]{8,})\.", Path(location.path).name)
-    if not location.is_local or digits is None:
-        return ""
-    digest = _sha256(Path(location.path))
-    return "" if digest.startswith(digits[1]) else digest
 
 
 def _structure_digest(folder: RunFolder) -> str:
@@ -204,14 +191,12 @@ def _structure_digest(folder: RunFolder) -> str:
 
 def copy_backbone_records(backbone: Backbone | None, folder: RunFolder) -> None:
     """Copy into a run what is needed to build its network again: recipe and data of each run behind it."""
-    target, saved_backbone = folder.path / BACKBONE_FOLDER, None
-    while isinstance(backbone, RunBackbone):
-        behind = backbone_run(backbone, saved_backbone)
+    target = folder.path
+    for behind in _runs_behind(backbone, None):
+        target = target / BACKBONE_FOLDER
         target.mkdir(exist_ok=True)
         for name in _RECORD_FILES:
             RunFolder(target).write(name, (behind.path / name).read_text(encoding="utf-8"))
-        backbone = behind.recipe().model.backbone
-        target, saved_backbone = target / BACKBONE_FOLDER, behind.path / BACKBONE_FOLDER
 
 
 def backbone_records(backbone: Backbone, saved_backbone: Path | None = None) -> list[str]:
@@ -220,14 +205,16 @@ def backbone_records(backbone: Backbone, saved_backbone: Path | None = None) -> 
     Raises:
         RunError: one of them can't be read.
     """
-    records: list[str] = []
-    following: Backbone | None = backbone
-    while isinstance(following, RunBackbone):
-        behind = backbone_run(following, saved_backbone)
-        recipe = behind.recipe()
-        records += [recipe.to_toml(), behind.data().to_json()]
-        following, saved_backbone = recipe.model.backbone, behind.path / BACKBONE_FOLDER
-    return records
+    runs = _runs_behind(backbone, saved_backbone)
+    return [record for behind in runs for record in (behind.recipe().to_toml(), behind.data().to_json())]
+
+
+def _runs_behind(backbone: Backbone | None, saved_backbone: Path | None) -> Iterator[RunFolder]:
+    """The run that a backbone is from, the run that its backbone is from, and so on."""
+    while isinstance(backbone, RunBackbone):
+        behind = backbone_run(backbone, saved_backbone)
+        yield behind
+        backbone, saved_backbone = behind.recipe().model.backbone, behind.path / BACKBONE_FOLDER
 
 
 def _library_source(backbone: LibraryBackbone) -> BackboneSource:

@@ -237,19 +237,12 @@ def _torchvision_member(name: str, weights: str) -> Any:
     if weights == "imagenet":
         return enum["IMAGENET1K_V1" if "IMAGENET1K_V1" in allowed else allowed[0]]
     found = enum.__members__.get(weights.removeprefix(f"{enum.__name__}."))
-    if found is None:
+    if found is None or found.name not in allowed:
         raise SpecError(
-            f"there are no weights '{weights}' of {name}",
+            f"there are no weights '{weights}' of {name} for images of {default_input_size(name)[1]} pixels",
             received=weights,
             allowed=comma_separated(["none", "imagenet", *allowed]) + f", or a file ({', '.join(_SUFFIXES)})",
             next_step=did_you_mean(weights.rpartition(".")[2], ["none", "imagenet", "DEFAULT", *allowed]),
-        )
-    if not _fits_input_size(name, found):
-        size, own = found.meta["min_size"][0], default_input_size(name)[1]
-        raise SpecError(
-            f"{found.name} is for a {name} that takes {size}×{size} images, and ours takes {own}×{own}",
-            received=weights,
-            allowed=comma_separated(["none", "imagenet", *allowed]),
         )
     return found
 
