@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
+from typing import TypeAlias
 
 import numpy as np
 import tomli_w
 
-from cnnlab.data.sources.base import Indices, Split
+from cnnlab.data.sources.base import Split
 from cnnlab.data.sources.image_folder import ImageFolder
 from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.data.splits import TEST_FRACTION, held_out_counts
@@ -25,6 +27,9 @@ MAX_FILTERS = 256
 # On fewer images than this the accuracy of several epochs is often the same.
 MIN_VALIDATION_IMAGES = 200
 
+
+# Key, value and reason.
+Row: TypeAlias = tuple[str, object, str]
 
 PHOTO_BACKBONE_HINT = (
     "# Photographs: a pretrained network may do better, in place of `layers` and of `size` above:",
@@ -67,49 +72,44 @@ def summarize_source(files: ImageFolder) -> SourceSummary:
 def recipe_template(summary: SourceSummary) -> str:
     """A recipe as TOML, each choice with its reason in a comment."""
     size, size_reason = _choose_size(summary.sizes)
-    split_rows, train_counts = _split_rows(summary)
+    split_rows, num_train = _split_rows(summary)
     splits = ", ".join(f"{count:,} in {split}" for split, count in summary.split_sizes.items())
-    header = (
+    augment = [f"crop(padding={max(1, round(min(size) / 12))})", "flip(0.5)"]
+    colours = "every image is grey" if summary.channels == 1 else "there are colours"
+    data: list[Row] = [
+        ("source", summary.source, "a path, relative to where the command is run"),
+        *split_rows,
+        ("size", list(size), f"[height, width]: {size_reason}"),
+        ("channels", summary.channels, colours),
+        ("augment", augment, "shifts by up to 1/12; no flip for letters or digits"),
+    ]
+    sections = [
         f"# A first recipe for {len(summary.per_class)} classes of images: {splits}.\n"
-        "# `cnnlab describe` shows its layers, `cnnlab train` trains it. Change what you like; --set tries a change."
-    )
-    data = _table(
-        "data",
-        [
-            ("source", summary.source, "a path, relative to where the command is run"),
-            *split_rows,
-            ("size", list(size), f"[height, width]: {size_reason}"),
-            ("channels", summary.channels, "every image is grey" if summary.channels == 1 else "there are colours"),
-            (
-                "augment",
-                [f"crop(padding={max(1, round(min(size) / 12))})", "flip(0.5)"],
-                "shifts by up to 1/12; no flip for letters or digits",
-            ),
-        ],
-    )
-    held_out = {split: fraction for split, fraction, _ in split_rows}
-    train = _train_section(summary, int(train_counts.sum()), held_out.get("validation") != 0)
-    return "\n\n".join([header, data, _model_section(size, summary), train]) + "\n"
+        "# `cnnlab describe` shows its layers, `cnnlab train` trains it. Change what you like; --set tries a change.",
+        _table("data", data),
+        _model_section(size, summary),
+        _train_section(summary, num_train, has_validation=("validation", 0.0) not in [row[:2] for row in split_rows]),
+    ]
+    return "\n\n".join(sections) + "\n"
 
 
-def _split_rows(summary: SourceSummary) -> tuple[list[tuple[Split, float, str]], Indices]:
-    """The rows for splits that the source lacks, and how many images of each class are left to train on."""
+def _split_rows(summary: SourceSummary) -> tuple[list[Row], int]:
+    """The rows for splits that the source lacks, and how many images are left to train on."""
     few = summary.split_sizes["train"] < 2000
     reason = "few images: a smaller share would judge by chance" if few else "enough images to judge by"
-    fractions: dict[Split, tuple[float, str]] = {
-        "test": (TEST_FRACTION, "the source has no test folder; the same images are held out for every seed"),
-        "validation": (0.15 if few else 0.1, f"held out of train, of each class alike; {reason}"),
-    }
-    rows: list[tuple[Split, float, str]] = []
+    wanted: list[tuple[Split, float, str]] = [
+        ("test", TEST_FRACTION, "the source has no test folder; the same images are held out for every seed"),
+        ("validation", 0.15 if few else 0.1, f"held out of train, of each class alike; {reason}"),
+    ]
+    rows: list[Row] = []
     counts = np.array(summary.per_class)
-    for split, (fraction, why) in fractions.items():
+    for split, fraction, why in wanted:
         if split not in summary.split_sizes:
             held_out = held_out_counts(counts, fraction)
             counts = counts - held_out
-            spare = bool(held_out.any())
-            row = (split, fraction, why) if spare else (split, 0.0, "no class has an image to spare for it: add images")
-            rows.insert(0, row)
-    return rows, counts
+            spare = (fraction, why) if held_out.any() else (0.0, "no class has an image to spare for it: add images")
+            rows.insert(0, (split, *spare))
+    return rows, int(counts.sum())
 
 
 def _model_section(size: tuple[int, int], summary: SourceSummary) -> str:
@@ -140,36 +140,37 @@ def num_blocks(size: tuple[int, int]) -> int:
 def _train_section(summary: SourceSummary, num_train: int, has_validation: bool) -> str:
     batch, epochs = (min(16, num_train), 60) if num_train < 1000 else (32, 40) if num_train < 5000 else (64, 20)
     small = "a small batch: many steps in spite of few images" if batch < 64 else "fast, and still many steps an epoch"
-    rows: list[tuple[str, object, str]] = [
+    rows: list[Row] = [
         ("epochs", epochs, f"about {epochs * math.ceil(num_train / batch):,} steps in all"),
         ("batch_size", batch, small),
         ("optimizer", "adamw(lr=1e-3)", "works without tuning"),
         ("schedule", "cosine", "small steps at the end"),
     ]
-    if not has_validation:
-        rows.append(("weights", "last", "there is no validation split to choose by"))
-    elif summary.split_sizes.get("validation", summary.split_sizes["train"] - num_train) < MIN_VALIDATION_IMAGES:
+    if has_validation:
         rows.append(("weights", "best", "of the epoch that does best on the validation split"))
-        rows.append(("choose", "loss", "so few images are often all right: their accuracy ties, their loss does not"))
+        num_validation = summary.split_sizes.get("validation", summary.split_sizes["train"] - num_train)
+        if num_validation < MIN_VALIDATION_IMAGES:
+            reason = "so few images are often all right: their accuracy ties, their loss does not"
+            rows.append(("choose", "loss", reason))
     else:
-        rows.append(("weights", "best", "of the epoch with the best validation accuracy"))
+        rows.append(("weights", "last", "there is no validation split to choose by"))
     rows.append(("test", "end", "the test set is opened once, at the end"))
-    if min(summary.per_class) < 10:
-        note = f"# The smallest class has {min(summary.per_class)} training images: look at balanced_accuracy too."
-        return f"{note}\n{_table('train', rows)}"
-    return _table("train", rows)
+    smallest = min(summary.per_class)
+    note = f"# The smallest class has {smallest} training images: look at balanced_accuracy too.\n"
+    return (note if smallest < 10 else "") + _table("train", rows)
 
 
-def _table(name: str, rows: Sequence[tuple[str, object, str]]) -> str:
-    written = [(_line(key, value), reason) for key, value, reason in rows]
-    width = min(44, max(len(line) for line, _ in written))
-    return "\n".join([f"[{name}]", *(f"{line:<{width}}  # {reason}" for line, reason in written)])
+def _table(name: str, rows: Sequence[Row]) -> str:
+    lines = [_line(key, value) for key, value, _ in rows]
+    reasons = [reason for _, _, reason in rows]
+    width = min(44, max(map(len, lines)))
+    written = (f"{line:<{width}}  # {reason}" for line, reason in zip(lines, reasons, strict=True))
+    return "\n".join([f"[{name}]", *written])
 
 
 def _line(key: str, value: object) -> str:
-    if isinstance(value, list):
-        return f"{key} = [{', '.join(_line('x', item)[4:] for item in value)}]"
-    return tomli_w.dumps({key: value}).strip()
+    # tomli_w writes a list in several lines.
+    return f"{key} = {json.dumps(value)}" if isinstance(value, list) else tomli_w.dumps({key: value}).strip()
 
 
 def _choose_size(sizes: Mapping[tuple[int, int], int]) -> tuple[tuple[int, int], str]:
