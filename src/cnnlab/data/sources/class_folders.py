@@ -8,16 +8,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from cnnlab.data.decoding.images import EXTENSIONS
 from cnnlab.data.sources.base import SPLITS, Split
 from cnnlab.render.formatting import sanitize
-
-# Part of the key of every cached layout: raise it when the same files would get another one.
-LAYOUT_VERSION = 1
 
 # In any mixture of capitals and small letters.
 SPLIT_FOLDERS: Mapping[str, Split] = {
@@ -39,8 +35,7 @@ _IGNORED_FILES = ("thumbs.db", "desktop.ini")
 _IGNORED_FOLDERS = ("__macosx",)
 
 
-@dataclass(frozen=True)
-class FileEntry:
+class FileEntry(NamedTuple):
     """One file of a folder or an archive.
 
     Attributes:
@@ -56,9 +51,6 @@ class FileEntry:
     stamp: str
     key: str
     change_stamp: str = ""
-
-
-_FIELDS = tuple(attrgetter(field.name) for field in fields(FileEntry))
 
 
 @dataclass(frozen=True)
@@ -105,27 +97,6 @@ class ClassFolders:
     @property
     def splits(self) -> tuple[Split, ...]:
         return tuple(split for split in SPLITS if split in self.entries)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The layout as values that JSON has."""
-        return {
-            "classes": self.classes,
-            "entries": {split: [list(map(name, files)) for name in _FIELDS] for split, files in self.entries.items()},
-            "labels": dict(self.labels),
-            "findings": [[issue.kind, issue.file, issue.message, issue.fatal] for issue in self.issues],
-            "above": self.class_depth,
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The layout that `to_dict` wrote."""
-        return cls(
-            tuple(values["classes"]),
-            {split: tuple(map(FileEntry, *columns)) for split, columns in values["entries"].items()},
-            {split: tuple(labels) for split, labels in values["labels"].items()},
-            tuple(SourceIssue(*issue) for issue in values["findings"]),
-            values["above"],
-        )
 
 
 def find_class_folders(files: FileListing) -> ClassFolders:

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -230,7 +230,7 @@ def _list_archive(path: Path, members: Iterable[_Member]) -> FileListing:
             if is_folder:
                 folders.add(inner)
             else:
-                entries[inner] = replace(entry, path=inner)
+                entries[inner] = entry._replace(path=inner)
     except SourceError:
         raise
     except _DAMAGE as error:

@@ -19,9 +19,9 @@ from cnnlab.data.decoding.images import DECODER_VERSION, ImageFault, try_header
 from cnnlab.data.decoding.pool import DecodeTask, ImageItem, ImageTask, Reply
 from cnnlab.data.sources.base import ImageSpec, Indices, Labels, Pixels, Split
 from cnnlab.data.sources.class_folders import (
-    LAYOUT_VERSION,
     ClassFolders,
     FileEntry,
+    FileListing,
     SourceIssue,
     digest_entries,
     digest_stamps,
@@ -93,21 +93,26 @@ def open_folder(path: str | Path) -> ImageFolder:
             its problems are listed together.
     """
     reader = open_reader(expand_home(path))
-    layout = _read_layout(reader)
+    layout = find_class_folders(_list_files(reader))
     fatal = [issue for issue in layout.issues if issue.fatal]
     if fatal:
         raise SourceError.from_problems(_problem_from_issue(issue, str(path)) for issue in fatal[:MAX_LISTED])
     return ImageFolder(str(path), reader, layout)
 
 
-def _read_layout(reader: FileReader) -> ClassFolders:
-    """Splits, classes and labels of what a reader has; those of an archive are cached until it changes."""
+def _list_files(reader: FileReader) -> FileListing:
+    """What a reader has; the listing of an archive is cached until it changes."""
     if isinstance(reader, FolderReader):
-        return find_class_folders(reader.list_files())
+        return reader.list_files()
+
+    def listing() -> dict[str, Any]:
+        files = reader.list_files()
+        return {"entries": files.entries, "folders": sorted(files.folders)}
+
     about = reader.path.stat()
     file = f"{type(reader).__name__}:{about.st_size}:{file_stamp(about)}"
-    key = f"{hashlib.sha256(file.encode()).hexdigest()[:40]}-layout-{LAYOUT_VERSION}"
-    return ClassFolders.from_dict(cached_json(key, lambda: find_class_folders(reader.list_files()).to_dict()))
+    saved = cached_json(f"{hashlib.sha256(file.encode()).hexdigest()[:40]}-listing", listing)
+    return FileListing(tuple(FileEntry(*row) for row in saved["entries"]), frozenset(saved["folders"]))
 
 
 def _problem_from_issue(issue: SourceIssue, source: str) -> Problem:
