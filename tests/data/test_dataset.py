@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -69,13 +67,6 @@ def test_labels_names_and_pixels_belong_together(opened, draw):
             np.testing.assert_array_equal(pixels[row], want.transpose(2, 0, 1))
 
 
-def test_test_is_a_fifth_where_nothing_is_said_and_may_be_none(opened):
-    assert opened().num_images("test") == 12
-    found = opened(test=0.0, validation=0.0)
-    assert found.splits == ("train",)
-    assert (found.num_images("train"), found.num_images("test")) == (60, 0)
-
-
 def test_the_sources_own_parts_are_taken_as_they_are(parted):
     found = open_dataset(Data(source=str(parted), validation=0.5, test=0.5), seed=0)
     assert [found.num_images(split) for split in found.splits] == [40, 5, 5]
@@ -97,12 +88,6 @@ def test_chosen_classes_in_their_order(parted):
     assert found.classes == ("dog", "cat")
     assert found.labels("test").tolist() == [1, 0, 0, 0, 0]
     assert found.image_names("test")[0] == "test/cat/0.png"
-
-
-def test_chosen_classes_leave_the_others_out(opened):
-    found = opened(classes=("owl", "cat"))
-    assert sum(found.num_images(split) for split in found.splits) == 30
-    assert {name.split("/")[0] for split in found.splits for name in found.image_names(split)} == {"owl", "cat"}
 
 
 def test_an_unknown_class_is_an_error(opened):
@@ -167,13 +152,6 @@ def test_large_data_is_kept_part_by_part_on_disk(opened, monkeypatch):
     for split in small.splits:
         np.testing.assert_array_equal(large.pixels(split), small.pixels(split))
         assert isinstance(large.pixels(split), np.memmap)
-
-
-def test_mean_and_std_are_those_of_the_training_images(opened):
-    found = opened()
-    scaled = found.pixels("train").astype(np.float64) / 255
-    np.testing.assert_allclose(found.mean, scaled.mean(axis=(0, 2, 3)), rtol=1e-12)
-    np.testing.assert_allclose(found.std, scaled.std(axis=(0, 2, 3)), rtol=1e-12)
 
 
 @pytest.mark.parametrize(("chunk", "count", "channels"), [(1, 1, 1), (1, 7, 3), (5, 20, 3), (9, 20, 1), (9, 9, 3)])
@@ -245,26 +223,6 @@ def test_facts_of_a_catalogue_name_need_no_file():
     assert (found.channels, found.height, found.width) == (3, 20, 30)
 
 
-def test_facts_of_a_folder_are_those_of_its_data(whole):
-    found, opened = input_spec(Data(source=str(whole))), open_dataset(Data(source=str(whole)), seed=0)
-    assert (found.channels, found.height, found.width) == opened.image_spec.shape
-    assert found.classes == opened.classes
-
-
-@pytest.mark.full
-def test_no_torch_is_loaded(whole):
-    script = (
-        "import sys\n"
-        "from cnnlab.data.dataset import input_spec, open_dataset\n"
-        "from cnnlab.config.recipe import Data\n"
-        "data = Data(source=sys.argv[1])\n"
-        "input_spec(data), open_dataset(data, seed=0).mean\n"
-        "print('torch' in sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script, str(whole)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
 def test_real_faces_without_a_split(orl_faces):
     found = open_dataset(Data(source=str(orl_faces)), seed=0)
     assert [found.num_images(split) for split in found.splits] == [280, 40, 80]
@@ -283,14 +241,6 @@ def test_images_that_two_parts_share_are_decoded_once(monkeypatch):
     )
     found.pixels("train"), found.pixels("validation")
     assert [done for _, done, _, _ in reports] == list(range(500, 10_001, 500))
-
-
-def test_a_shared_image_is_not_kept_when_both_parts_have_theirs(opened):
-    found = opened()
-    found.pixels("validation")
-    assert len(found._source_pixel_cache) == 1
-    found.pixels("train")
-    assert not found._source_pixel_cache
 
 
 def test_the_order_of_the_classes_changes_no_split(opened):

@@ -62,10 +62,6 @@ def test_an_epoch_has_every_image_once_in_full_batches(count: int, batch_size: i
     assert 1 not in sizes or batch_size == 1 or count == 1
 
 
-def test_a_last_batch_of_one_joins_the_one_before() -> None:
-    assert [len(labels) for _, labels in loader(21).train_batches(5, 0, 0)] == [5, 5, 5, 6]
-
-
 def test_each_image_is_augmented_by_its_own_draws() -> None:
     pixels = pictures(21)
     for images, labels in loader(pixels=pixels).train_batches(4, 7, 2, AUGMENT):
@@ -103,12 +99,6 @@ def test_channels_last_changes_the_strides_and_nothing_else(resident: bool) -> N
         assert torch.equal(images, laid_out)
 
 
-def test_many_batches_come_in_their_order() -> None:
-    """More than are read ahead."""
-    labels = [found for _, found in loader(200, resident=False, num_workers=2).eval_batches(3)]
-    assert torch.cat(labels).tolist() == list(range(200))
-
-
 def test_what_fails_in_reading_ahead_is_told_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_store: ArrayStore, _indices: np.ndarray) -> torch.Tensor:
         raise OSError("the disk is gone")
@@ -136,11 +126,6 @@ def test_a_cuda_device_evaluates_as_many_images_as_its_memory_allows(
     assert made.eval_batch_size == 10
     made.device = torch.device("cuda")
     assert made.eval_batch_size == images
-
-
-def test_evaluation_takes_the_batch_of_its_images() -> None:
-    pixels = np.zeros((5, 3, 512, 500), np.uint8)
-    assert [len(labels) for _, labels in loader(pixels=pixels).eval_batches()] == [2, 2, 1]
 
 
 def test_images_take_no_more_than_their_share_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,11 +65,6 @@ def test_choices_for_many_small_images_with_a_test_folder():
     assert "about 14,080 steps" in text
 
 
-def test_the_sources_own_validation_is_not_doubled():
-    seen = SourceSummary("x", 3, {(32, 32): 90}, {"train": 90, "validation": 9, "test": 9}, (30,) * 3)
-    assert "validation =" not in recipe_template(seen)
-
-
 def test_large_images_keep_their_proportions_and_mixed_ones_become_squares():
     large = SourceSummary("x", 3, {(480, 640): 90}, {"train": 90}, (30,) * 3)
     assert Recipe.from_toml(recipe_template(large)).data.size == (96, 128)
@@ -105,16 +100,6 @@ def test_the_recipe_for_a_small_folder_fits_its_parts(images, classes, make_fold
     assert ("to spare" in text) == (images < 3)
     assert recipe.train.stop.kind == "never"
     assert f"about {recipe.train.epochs * -(-found.num_images('train') // recipe.train.batch_size):,} steps" in text
-
-
-def test_classes_of_different_sizes_keep_their_exact_shares(make_folder):
-    root = make_folder({"a": 1, "b": 2, "c": 9, "test/x": 0})
-    root.joinpath("test/x").rmdir()
-    root.joinpath("test").rmdir()
-    recipe = Recipe.from_toml(recipe_template(summarize_source(open_folder(root))))
-    found = open_dataset(recipe.data, seed=0)
-    assert found.num_images("train") >= recipe.train.batch_size
-    assert found.num_images("validation") > 0
 
 
 def test_a_folder_with_a_name_of_the_catalogue_stays_a_folder(make_folder, tmp_path, monkeypatch):

@@ -123,13 +123,6 @@ def test_check_shows_the_first_problems_and_says_how_many_more(folder):
     assert "and 5 more; --json lists all" in done.stdout
 
 
-def test_check_of_nothing_is_wrong_input():
-    done = call("data", "check", "nowhere")
-    assert done.exit_code == 2
-    assert "no data is found by this name" in done.stderr
-    assert done.stdout == ""
-
-
 def test_show_writes_a_picture(folder, tmp_path):
     done = call("data", "show", folder, "--output", tmp_path / "sheet.png", "--per-class", "3")
     assert done.exit_code == 0

@@ -84,9 +84,3 @@ def test_new_into_a_folder_asks_for_a_name(folder, tmp_path):
         failed = call("new", tmp_path, "--source", folder, *words)
         assert failed.exit_code == 2
         assert "give the file a name, such as" in failed.stderr
-
-
-def test_new_takes_a_tilde_and_keeps_it(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(folder.parent))
-    assert call("new", tmp_path / "pets.toml", "--source", "~/pets").exit_code == 0
-    assert Recipe.read(tmp_path / "pets.toml").data.source == "~/pets"

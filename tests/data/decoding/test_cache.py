@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
@@ -69,16 +68,6 @@ def test_a_damaged_or_cut_file_is_made_again(cache, data):
     np.testing.assert_array_equal(cached_pixels("a", 5, SPEC, fill), fill.array)
     assert path.read_bytes() == whole
     assert fill.calls == 2
-
-
-def test_a_file_of_another_size_or_shape_is_made_again(cache):
-    fill = Filler()
-    cached_pixels("a", 5, SPEC, fill)
-    with kept(cache)[0].open("ab") as file:
-        file.write(b"x")
-    cached_pixels("a", 5, SPEC, fill)
-    assert fill.calls == 2
-    assert cached_pixels("a", 4, SPEC, Filler(4)).shape == (4, 3, 2, 2)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SourceError("bad"), OSError(28, "No space left on device")])
@@ -179,15 +168,3 @@ def test_decoded_images_have_a_limit_too(cache, monkeypatch):
         cached_pixels(key, 5, SPEC, Filler())
         os.utime(cache / "images" / f"{key}.npy", (number, number))
     assert [path.name for path in kept(cache)] == ["b.npy", "c.npy"]
-
-
-def test_a_disk_without_the_room_is_an_error_before_anything_is_decoded(cache, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
-    fill = Filler()
-    with pytest.raises(CnnlabError, match=r"decoded images can't be kept(.|\n)*No space left"):
-        cached_pixels("a", 5, SPEC, fill)
-    assert fill.calls == 0
-    assert kept(cache) == []

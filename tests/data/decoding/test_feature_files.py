@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cnnlab.data.decoding import cache
-from cnnlab.data.decoding.cache import CachedArray, create_array, evict, features_dir, get_or_create
+from cnnlab.data.decoding.cache import CachedArray, evict, features_dir, get_or_create
 
 ARRAY = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -83,14 +83,6 @@ def test_what_is_in_use_stays() -> None:
     assert names() == []
 
 
-def test_room_is_made_for_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "MAX_CACHE_BYTES", 1)
-    kept("a")
-    new = kept("b")
-    assert names() == ["b"]
-    assert new.created
-
-
 def left(name: str, age: float = 0) -> Path:
     path = features_dir() / name
     path.write_bytes(b"x")
@@ -147,13 +139,3 @@ def test_of_two_processes_one_makes_it() -> None:
     )
     running = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert sorted(process.communicate()[0].strip() for process in running) == ["False", "True"]
-
-
-def test_another_dtype_is_another_file(tmp_path: Path) -> None:
-    def fill(file: Path, start: int) -> None:
-        np.memmap(file, np.int16, "r+", start, (4, 3))[:] = 7
-
-    found = create_array(tmp_path / "a.npy", (4, 3), fill, np.int16)
-    assert found.dtype == np.int16
-    assert found.sum() == 84
-    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), found)

@@ -253,12 +253,6 @@ def test_a_part_of_another_file_is_begun_anew(server: Server, tmp_path: Path, pa
     assert (tmp_path / "data.bin").read_bytes() == CONTENT
 
 
-def test_a_whole_part_needs_no_server(tmp_path: Path) -> None:
-    (tmp_path / "data.bin.part").write_bytes(CONTENT)
-    file = RemoteFile("data.bin", SHA256, len(CONTENT), ("http://127.0.0.1:1/",))
-    assert fetch(file, tmp_path).read_bytes() == CONTENT
-
-
 def test_a_final_no_is_asked_once_and_a_passing_one_again(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DownloadError):
         fetch(server.file("missing", "broken"), tmp_path)
@@ -274,12 +268,6 @@ def test_a_full_disk_is_said_before_anything_is_written(
         fetch(server.file("good"), tmp_path)
     assert server.requests == []
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_is_a_file(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "folder").write_text("no folder")
-    with pytest.raises(DownloadError, match=r"can't be written(.|\n)*folder(.|\n)*give another data folder"):
-        fetch(server.file("good"), tmp_path / "folder")
 
 
 def test_threads_that_ask_for_the_same_file_download_it_once(server: Server, tmp_path: Path) -> None:

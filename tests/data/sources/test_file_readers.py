@@ -154,14 +154,6 @@ def test_a_damaged_member_of_a_zip_is_named(tmp_path, encode, draw):
         open_folder(path).pixels("train", np.arange(2), SPEC)
 
 
-def test_the_stamp_of_a_zip_member_is_its_content_alone(tmp_path, encode, draw):
-    one, two = encode(draw(1)), encode(draw(2))
-    first = open_folder(pack_zip(tmp_path / "a.zip", [("cat/1.png", one), ("dog/1.png", two)]))
-    moved = open_folder(pack_zip(tmp_path / "b.zip", [("dog/1.png", two), ("cat/1.png", one)]))
-    stamps = [[entry.stamp for entry in source.layout.entries["train"]] for source in (first, moved)]
-    assert stamps[0] == stamps[1]
-
-
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
 def test_an_archive_is_listed_again_only_when_it_has_changed(name, tmp_path, encode, draw, cache, monkeypatch):
     members = [

@@ -23,12 +23,6 @@ def test_a_folder_of_class_folders(make_folder, draw):
     np.testing.assert_array_equal(pixels, np.stack([draw(3), draw(1)]).transpose(0, 3, 1, 2))
 
 
-def test_listing_decodes_nothing(make_folder):
-    root = make_folder({"cat": 2, "dog": 1})
-    (root / "cat" / "0.png").write_bytes(b"")
-    assert open_folder(root).labels("train").tolist() == [0, 0, 1]
-
-
 def test_what_is_no_data_is_an_error(tmp_path):
     (tmp_path / "a.rar").write_bytes(b"Rar!")
     words = {"none": r"(?s)none: no data is found here.*class folders.*check the path",
@@ -36,11 +30,6 @@ def test_what_is_no_data_is_an_error(tmp_path):
     for name, expected in words.items():
         with pytest.raises(SourceError, match=expected):
             open_folder(tmp_path / name)
-
-
-def test_an_empty_folder_is_an_error(tmp_path):
-    with pytest.raises(SourceError, match=r"(?s)this data can't be used: no images.*named by class.*cnnlab data check"):
-        open_folder(tmp_path)
 
 
 def test_all_problems_are_told_together(make_folder):
@@ -150,14 +139,6 @@ def test_bad_images_are_named_with_reasons_and_the_first_few_only(make_folder):
     assert [problem.where for problem in first] == [f"cat/{index}.png" for index in range(5)]
     assert first[0].what == "no image can be read from this file: empty"
     assert "<html>" in first[1].received
-
-
-def test_bad_images_that_are_not_asked_for_are_no_matter(make_folder):
-    root = make_folder({"train/cat": 1, "train/dog": 1, "test/cat": 1})
-    (root / "test/cat/0.png").write_bytes(b"bad")
-    source = open_folder(root)
-    assert source.native_spec() == SPEC
-    assert source.pixels("train", np.arange(2), SPEC).shape == (2, 3, 6, 8)
 
 
 def test_different_sizes_are_an_error_that_names_them(make_folder, encode, draw):

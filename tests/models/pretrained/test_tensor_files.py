@@ -73,12 +73,6 @@ def test_a_prefix_that_all_names_have_is_taken_off(tmp_path: Path, prefix: str) 
     assert _same(read_tensors(tmp_path / "w.pth"), some)
 
 
-def test_parameters_come_as_plain_tensors(tmp_path: Path) -> None:
-    torch.save({"weight": nn.Parameter(torch.ones(2))}, tmp_path / "w.pth")
-    found = read_tensors(tmp_path / "w.pth")["weight"]
-    assert not found.requires_grad
-
-
 def test_files_that_can_not_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match=rf"w\.pth: .*can't be read: No such file(?s:.*)which is relative to {tmp_path}"):

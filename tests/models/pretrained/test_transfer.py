@@ -221,11 +221,6 @@ def test_a_normalised_weight_is_of_its_row() -> None:
     assert row_of_module("last.parametrizations.weight") == "last"
 
 
-def test_unfreezing_another_network_changes_nothing() -> None:
-    made = nn.ReLU()
-    assert not set_epoch(made, 3)
-
-
 def test_a_copy_of_a_cut_network_stops_where_its_own_does() -> None:
     inner = nn.Sequential(nn.Flatten(), nn.Identity(), nn.Softmax(1))
     made = TransferModel(None, inner, CutPoint("1"), nn.Identity())

@@ -237,15 +237,3 @@ def test_a_small_stem_by_hand() -> None:
     assert weight.shape == (64, 3, 3, 3)
     assert torch.equal(again.backbone.conv1.weight, weight)
     assert not torch.equal(other.backbone.conv1.weight, weight)
-
-
-def test_a_small_stem_trains_where_all_else_is_frozen() -> None:
-    text = "resnet18(weights='none', stem='small')"
-    plan = plan_network(Model(backbone=text, trainable="none"), (3, 32, 32), 5)
-    made = plan.build(0, "cpu")
-    trains = {name for name, parameter in made.named_parameters() if parameter.requires_grad}
-    assert trains == {"backbone.conv1.weight", "head.dense1.weight", "head.dense1.bias"}
-    assert plan.trainable == 64 * 3 * 9 + 512 * 5 + 5
-    made.train()
-    modes = {name: module.training for name, module in made.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    assert set(modes.values()) == {False}

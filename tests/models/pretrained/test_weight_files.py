@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cnnlab.errors import DownloadError
-from cnnlab.models.pretrained.weight_files import UrlFile, file_sha256
+from cnnlab.models.pretrained.weight_files import UrlFile
 
 pytestmark = pytest.mark.usefixtures("asked", "torch_store")
 CONTENT = bytes(range(256)) * 1000
@@ -40,15 +40,6 @@ def test_a_file_comes_whole_to_where_torch_looks_for_it(tmp_path: Path, torch_st
     assert said == [f"downloading {path.name} (0.3 MB) to {torch_store}"]
     # Results go to stdout, and there is a progress bar where a person looks.
     assert tuple(capfd.readouterr()) == ("", "")
-
-
-def test_the_store_is_made_and_a_size_that_is_not_known_left_out(tmp_path: Path, torch_store: Path) -> None:
-    torch_store.rmdir()
-    torch_store.parent.rmdir()
-    url, said = _served(tmp_path).url, list[str]()
-    assert _fetch(UrlFile("V1 of a net", url), said.append).read_bytes() == CONTENT
-    assert said == [f"downloading {Path(url).name} to {torch_store}"]
-    assert "MB" not in UrlFile("V1 of a net", url).next_step
 
 
 def test_on_a_terminal_there_is_a_progress_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,12 +85,6 @@ def test_a_store_that_cannot_be_written_is_said(tmp_path: Path, torch_store: Pat
     torch_store.write_text("a file where the folder should be")
     with pytest.raises(DownloadError, match=r"not at hand\n  received: .*File exists"):
         _fetch(_served(tmp_path))
-
-
-def test_a_checksum(tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(b"abc")
-    # FIPS 180-4's own example.
-    assert file_sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

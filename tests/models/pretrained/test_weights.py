@@ -216,19 +216,6 @@ def test_a_whole_file_that_is_not_the_published_one_is_used_and_said(publish: Pu
     assert digits in warning
 
 
-def test_what_is_not_at_hand_is_told_with_all_that_is_needed_to_get_it(torch_store: Path, asked: list[str]) -> None:
-    # 46,830,571 bytes are published.
-    words = r"IMAGENET1K_V1 of torchvision's resnet18 are not at hand(?s:.*)downloads are switched off"
-    with pytest.raises(DownloadError, match=words) as caught:
-        _find("resnet18")
-    (problem,) = caught.value.problems
-    address = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
-    kept = str(torch_store / "resnet18-f37072fd.pth")
-    assert problem.where == kept
-    assert all(part in problem.next_step for part in (address, "46.8 MB", kept, "weights='FILE'"))
-    assert not asked
-
-
 def test_without_a_network_it_is_the_same_with_the_reason(torch_store: Path, asked: list[str]) -> None:
     said: list[str] = []
     with pytest.raises(DownloadError, match=r"(?s)not at hand.*download\.pytorch\.org: .*Name or"):
