@@ -192,7 +192,7 @@ def test_a_file_without_a_part_that_stays_frozen_is_refused(tmp_path: Path) -> N
         planned(file, trainable="none").initialize(0, print)
     said: list[str] = []
     planned(file, trainable="rows(['layer2'])").initialize(0, said.append)
-    assert any("missing and begin at random" in line for line in said)
+    assert any("missing in the file, random at first" in line for line in said)
 
 
 def test_a_network_is_looked_at_once(transferring: Any, monkeypatch: pytest.MonkeyPatch) -> None:

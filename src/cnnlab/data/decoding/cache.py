@@ -247,27 +247,24 @@ def _unwritable_error(path: Path, received: str) -> CnnlabError:
 
 
 def evict(folder: Path, max_bytes: int) -> None:
-    """Remove the arrays of a folder that were not used for longest, until the others have at most so many bytes.
+    """Remove the arrays of a folder that were not used for longest, until its files have at most so many bytes.
 
-    What is being written counts; what a killed process left half written is removed.
+    What is in use or being written stays and counts; what a killed process left half written is removed.
     """
-    arrays, total = [], 0
+    arrays = []
     for path in folder.glob("*"):
         with suppress(OSError):
-            about = path.stat()
-            age_s = time.time() - about.st_mtime
+            used_at = path.stat().st_mtime
             if path.suffix == ".npy":
-                arrays.append((about.st_mtime, about.st_size, path))
-                total += about.st_size
-            elif age_s > STALE_AFTER_S:
+                arrays.append((used_at, path))
+            elif used_at < time.time() - STALE_AFTER_S:
                 path.unlink()
-            elif path.suffix == TEMP_SUFFIX and not (age_s > GRACE_S and _remove_unused(path)):
-                total += about.st_size
-    for _, size, path in sorted(arrays):
-        if total <= max_bytes:
+            elif path.suffix == TEMP_SUFFIX and used_at < time.time() - GRACE_S:
+                _remove_unused(path)
+    for _, path in sorted(arrays):
+        if cache_size(folder) <= max_bytes:
             return
-        if _remove_unused(path):
-            total -= size
+        _remove_unused(path)
 
 
 def cache_size(folder: Path) -> int:
@@ -292,15 +289,11 @@ def _make_room(folder: Path, size: int) -> None:
         evict(folder, min(MAX_CACHE_BYTES, cache_size(folder) + free_disk_bytes()) - size)
 
 
-def _remove_unused(path: Path) -> bool:
-    """Whether a file is gone now; one that a process uses stays, and so does one that can't be locked."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-    except OSError:
-        return False
-    return True
+def _remove_unused(path: Path) -> None:
+    """Remove a file, unless a process uses it or it can't be locked."""
+    with suppress(OSError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 def _lock_shared(file: IO[bytes]) -> None:

@@ -17,7 +17,6 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -50,8 +49,13 @@ def fetch(file: RemoteFile, folder: Path, progress: ProgressCallback = no_op) ->
         return destination
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _exclusive_file(folder / f"{file.name}.part") as partial_file:
-            if not is_verified(destination, file.checksum):
+        with (folder / f"{file.name}.part").open("ab+") as partial_file:
+            # Some network file systems know no locks; there the checksum alone protects.
+            with contextlib.suppress(OSError):
+                fcntl.flock(partial_file, fcntl.LOCK_EX)
+            if is_verified(destination, file.checksum):  # by now, by another process
+                Path(partial_file.name).unlink(missing_ok=True)
+            else:
                 _require_free_space(file, folder, _file_length(partial_file))
                 _Download(file, partial_file, progress).from_mirrors(folder)
                 Path(partial_file.name).replace(destination)
@@ -210,27 +214,3 @@ def _require_free_space(file: RemoteFile, folder: Path, have_bytes: int) -> None
     free = shutil.disk_usage(folder).free
     if free < file.size - have_bytes:
         raise OSError(errno.ENOSPC, f"{free:,} bytes are free, {file.size - have_bytes:,} are needed for {file.name}")
-
-
-@contextlib.contextmanager
-def _exclusive_file(path: Path) -> Iterator[IO[bytes]]:
-    """The file, opened to append, while no other process or thread has it; removed again if it stays empty."""
-    while True:
-        handle = path.open("ab+")
-        # Some network file systems know no locks; there the checksum alone protects.
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        # Another process may have renamed or removed it while this one waited.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
-                break
-        handle.close()
-    try:
-        yield handle
-    finally:
-        with contextlib.suppress(OSError):
-            if _file_length(handle) == 0 and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
-                path.unlink()
-        # On a full disk even closing fails, and the error about it has been raised already.
-        with contextlib.suppress(OSError):
-            handle.close()

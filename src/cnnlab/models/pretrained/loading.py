@@ -72,21 +72,15 @@ def report_lines(report: WeightLoadReport) -> list[str]:
     ...     source="x.pth", file="w/x.pth", sha256="", published=None, loaded=3, missing=("a",)
     ... )
     >>> report_lines(report)
-    ['x.pth: 3 tensors loaded', '! x.pth: 1 tensor is missing and begins at random: a']
+    ['x.pth: 3 tensors loaded', '! x.pth: missing in the file, random at first (1): a']
     """
     label = Path(report.file).name if report.file else report.source
     behind = f", {format_count(len(report.behind))} behind the cut left out" if report.behind else ""
     lines = [f"{label}: {pluralize(report.loaded, 'tensor')} loaded{behind}"]
-    if report.missing:
-        verbs = "is missing and begins" if len(report.missing) == 1 else "are missing and begin"
-        lines.append(
-            f"! {label}: {pluralize(len(report.missing), 'tensor')} {verbs} at random: {abbreviate(report.missing)}"
-        )
-    if report.ignored:
-        verb = "belongs" if len(report.ignored) == 1 else "belong"
-        ignored = pluralize(len(report.ignored), "tensor")
-        lines.append(f"! {label}: {ignored} {verb} to nothing here: {abbreviate(report.ignored)}")
-    return lines
+    notes = {"missing in the file, random at first": report.missing, "not of this network, ignored": report.ignored}
+    return lines + [
+        f"! {label}: {note} ({format_count(len(names))}): {abbreviate(names)}" for note, names in notes.items() if names
+    ]
 
 
 def set_published_attributes(network: nn.Module, name: str) -> None:
