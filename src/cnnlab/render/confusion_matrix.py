@@ -8,11 +8,11 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from cnnlab.render.formatting import display_width, shorten
-from cnnlab.render.plots import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, minimal_axes, new_captioned_figure, new_figure
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_captioned_figure
 
 MAX_CLASSES_WITH_COUNTS = 20
 MAX_CLASSES_WITH_NAMES = 60
@@ -37,26 +37,26 @@ def confusion_figure(counts: Counts, names: Sequence[str], title: str = "", note
     size = len(names)
     cell = _cell_size(size)
     labels = [shorten(name, MAX_LABEL_LENGTH) for name in names]
-    margin = 26 + (6.4 * max(map(display_width, labels)) if size <= MAX_CLASSES_WITH_NAMES else 24)
+    margin = 32 + (6.4 * max(map(display_width, labels)) if size <= MAX_CLASSES_WITH_NAMES else 24)
     side = cell * size
-    width, bottom = margin + side + 8, 0.0
-    if title:
-        width = max(width, MIN_WIDTH)
-        figure, bottom = new_captioned_figure(width, margin + side + 8, title, notes)
-    else:
-        figure = new_figure(width, margin + side + 8)
+    width = max(margin + side + 8, MIN_WIDTH if title else 0.0)
+    figure, bottom = new_captioned_figure(width, margin + side + 8, title, notes)
     axes = minimal_axes(figure, margin, bottom + 8, side, side)
     axes.grid(False)
     axes.spines[:].set(visible=True, color=COLOURS["line"], linewidth=0.8)
-    axes.imshow(_cell_colours(normalize_rows(counts)), interpolation="none", aspect="auto")
+    # The opacity is a square root, which makes the few errors of a good network visible.
+    colours = np.empty((size, size, 4))
+    colours[...] = to_rgba(COLOURS["train"])
+    colours[..., 3] = np.sqrt(normalize_rows(counts))
+    axes.imshow(colours, interpolation="none", aspect="auto")
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     ticks = range(size) if size <= MAX_CLASSES_WITH_NAMES else range(0, size, ceil(size / 20))
     texts = [labels[tick] if size <= MAX_CLASSES_WITH_NAMES else str(tick) for tick in ticks]
     axes.set_xticks(ticks, texts, rotation=90, rotation_mode="anchor", ha="left", va="center", parse_math=False)
     axes.set_yticks(ticks, texts, parse_math=False)
-    _head(figure, "predicted class", margin + side / 2, bottom + margin + side - 2, 0)
-    _head(figure, "true class", 10, bottom + 8 + side / 2, 90)
+    axes.set_xlabel("predicted class", labelpad=6, color=COLOURS["ink"], fontsize=NORMAL, weight="bold")
+    axes.set_ylabel("true class", color=COLOURS["ink"], fontsize=NORMAL, weight="bold")
     if size <= MAX_CLASSES_WITH_COUNTS:
         _write_counts(axes, counts)
     return figure
@@ -68,27 +68,11 @@ def normalize_rows(counts: Counts) -> Floats:
     return np.asarray(counts / np.maximum(sums, 1), dtype=np.float64)
 
 
-def _head(figure: Figure, text: str, x: float, y: float, rotation: float) -> None:
-    width, height = figure.get_size_inches() * POINTS_PER_INCH
-    position = (x / width, y / height)
-    style = {"ha": "center", "va": "center", "fontsize": NORMAL, "color": COLOURS["ink"], "weight": "bold"}
-    figure.text(*position, text, style, rotation=rotation)
-
-
 def _cell_size(size: int) -> float:
     """The side of a cell in points, by whether it holds a count, or its row a name."""
     if size <= MAX_CLASSES_WITH_COUNTS:
         return 30.0
     return 13.5 if size <= MAX_CLASSES_WITH_NAMES else max(600 / size, 1.0)
-
-
-def _cell_colours(shares: Floats) -> Floats:
-    """RGBA colours of the cells, K×K×4: one colour with an opacity, so that it suits light and dark pages."""
-    colours = np.empty((*shares.shape, 4))
-    colours[..., :3] = to_rgb(COLOURS["train"])
-    # The square root makes the few errors of a good network visible.
-    colours[..., 3] = np.sqrt(shares)
-    return colours
 
 
 def _write_counts(axes: Axes, counts: Counts) -> None:

@@ -11,11 +11,8 @@ from math import isfinite
 NumberFormatter = Callable[[float], str]
 MISSING = "–"
 MAX_NAME_LENGTH = 48
-# Bidirectional classes that change the direction of a line.
-RIGHT_TO_LEFT = ("R", "AL", "AN", "RLE", "RLO", "RLI")
-# Directional isolates are allowed, since `quote` writes them.
 _UNPRINTABLE = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066\u2067\ud800-\udfff\ufffe\uffff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
 
@@ -54,11 +51,8 @@ def display_width(text: str) -> int:
 
 
 def quote(name: str) -> str:
-    """A name in quotes for a sentence; right-to-left letters are isolated."""
-    short = shorten(name, 32)
-    if any(unicodedata.bidirectional(letter) in RIGHT_TO_LEFT for letter in short):
-        short = f"\N{FIRST STRONG ISOLATE}{short}\N{POP DIRECTIONAL ISOLATE}"
-    return f"“{short}”"
+    """A name in quotes for a sentence."""
+    return f"“{shorten(name, 32)}”"
 
 
 def format_fraction(value: float) -> str:

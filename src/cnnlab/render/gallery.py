@@ -13,16 +13,18 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from cnnlab.render.formatting import shorten, wrap
-from cnnlab.render.plots import CHARACTER_WIDTH, LINE, MARGIN, NORMAL, SMALL, new_canvas, new_figure, write_text
+from cnnlab.render.formatting import shorten
+from cnnlab.render.palette import LIGHT
+from cnnlab.render.plots import CHARACTER_WIDTH, LINE, MARGIN, SMALL, TITLE, new_captioned_figure, write_text
 
 Floats = npt.NDArray[np.floating]
 
 WIDTH = 720.0
 MAX_TILE, GAP, BETWEEN = 150.0, 6.0, 26.0
-TITLE, HEADING = 26.0, 22.0
+HEADING = 22.0
 
 
 @dataclass(frozen=True)
@@ -58,42 +60,41 @@ def draw_gallery(
         title: may be empty.
         width: of the figure, in points, with its margin.
     """
-    width -= 2 * MARGIN
-    layouts = [_row_layout(row, width) for row in rows]
-    lines = [line for note in notes for line in wrap(note, int(width / (CHARACTER_WIDTH * SMALL)))]
-    head = TITLE if title else 0.0
-    height = head + sum(layout.height for layout in layouts) + LINE * len(lines) + (8 if lines else 0)
-    figure = new_figure(width + 2 * MARGIN, height + 2 * MARGIN)
-    canvas = new_canvas(figure, MARGIN)
-    write_text(canvas, 0, 10, title, size=NORMAL + 1, bold=True)
-    top = head
+    inner = width - 2 * MARGIN
+    layouts = [_row_layout(row, inner) for row in rows]
+    figure, _ = new_captioned_figure(width, sum(layout.height for layout in layouts) + MARGIN, title, notes)
+    canvas, top = figure.axes[0], TITLE - MARGIN if title else 0.0
     for row, layout in zip(rows, layouts, strict=True):
         left = 0.0
         for panel in row:
             # The heading of the last panel may extend to the edge.
-            room = width - left if panel is row[-1] else _width(panel, layout.tile_size)
+            room = inner - left if panel is row[-1] else _width(panel, layout.tile_size)
             _draw_panel(canvas, panel, left, top, layout, room)
             left += _width(panel, layout.tile_size) + BETWEEN
         top += layout.height
-    for number, line in enumerate(lines):
-        write_text(canvas, 0, top + 8 + LINE * (number + 0.5), line, colour="muted")
     return figure
 
 
 def to_viridis_rgb(values: Floats, low: float | None = None, high: float | None = None) -> Floats:
-    """The viridis colours of values, …×3, from the lowest value or `low` to the highest or `high`."""
-    return np.asarray(matplotlib.colormaps["viridis"](_rescaled(values, low, high)))[..., :3]
+    """The viridis colours of values, …×3, from the lowest value or `low` to the highest or `high`.
+
+    Constant values are shown as the lowest, and values that are not finite as 0.
+    """
+    exact = np.nan_to_num(np.asarray(values, dtype=np.float64), posinf=0.0, neginf=0.0)
+    least = float(exact.min(initial=np.inf)) if low is None else low
+    most = float(exact.max(initial=-np.inf)) if high is None else high
+    shares = (exact - least) / (most - least) if most > least else np.zeros_like(exact)
+    return np.asarray(matplotlib.colormaps["viridis"](np.clip(shares, 0, 1)))[..., :3]
 
 
 def to_diverging_rgb(values: Floats, largest: float | None = None) -> Floats:
     """Diverging colours of values, …×3: blue below 0, white at 0, orange above; saturated at ±`largest`."""
-    finite = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    finite = np.nan_to_num(np.asarray(values, dtype=np.float64), posinf=0.0, neginf=0.0)
     size = float(np.abs(finite).max(initial=0.0)) if largest is None else largest
     shares = np.clip(finite / size, -1, 1) if size > 0 else np.zeros_like(finite)
     # Blue and vermillion of M. Okabe and K. Ito, as in the palette.
-    ends = np.array([[0x00, 0x72, 0xB2], [0xD5, 0x5E, 0x00]]) / 255
-    towards = np.where(shares[..., None] < 0, ends[0], ends[1])
-    return np.asarray(1 + np.abs(shares)[..., None] * (towards - 1))
+    ends = np.where(shares[..., None] < 0, to_rgb(LIGHT["train"]), to_rgb(LIGHT["validation"]))
+    return np.asarray(1 + np.abs(shares)[..., None] * (ends - 1))
 
 
 def to_hwc(pixels: npt.NDArray[np.uint8]) -> Floats:
@@ -154,11 +155,3 @@ def _draw_tile(axes: Axes, tile: Tile, left: float, top: float, side: float, tal
         room = max(int((side + GAP / 2) / (CHARACTER_WIDTH * size)), 2)
         height = top + tallest + LINE * (number + 0.5) + 1
         write_text(axes, left, height, shorten(line, room), size=size, colour=tile.colour)
-
-
-def _rescaled(values: Floats, low: float | None, high: float | None) -> Floats:
-    exact = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    least = float(exact.min(initial=np.inf)) if low is None else low
-    most = float(exact.max(initial=-np.inf)) if high is None else high
-    # Constant values are shown as the lowest.
-    return np.clip((exact - least) / (most - least), 0, 1) if most > least else np.zeros_like(exact)

@@ -94,22 +94,19 @@ def new_captioned_figure(width: float, height: float, title: str, notes: Sequenc
 
     Args:
         width: of the figure, in points; notes are wrapped to it.
+        title: without one there is no room for it.
         notes: each begins on a new line.
     """
     most = int((width - 2 * MARGIN) / (CHARACTER_WIDTH * SMALL))
     lines = [line for note in notes for line in wrap(note, most)]
     bottom = LINE * len(lines) + (2 * MARGIN if lines else 0)
-    whole = bottom + height + TITLE
-    figure = new_figure(width, whole)
+    figure = new_figure(width, bottom + height + (TITLE if title else 0))
+    canvas = new_canvas(figure, MARGIN)
     # Bold letters are wider.
-    short = shorten(title, int(0.8 * most))
-    texts = [(whole - TITLE / 2 - 2, short, NORMAL + 1, "ink", "bold")]
-    texts += [
-        (bottom - MARGIN - LINE * (number + 0.5), line, SMALL, "muted", "normal") for number, line in enumerate(lines)
-    ]
-    for y, text, size, colour, weight in texts:
-        style = {"fontsize": size, "color": COLOURS[colour], "weight": weight, "va": "center"}
-        figure.text(MARGIN / width, y / whole, text, style, parse_math=False)
+    write_text(canvas, 0, TITLE / 2 + 2 - MARGIN, shorten(title, int(0.8 * most)), size=NORMAL + 1, bold=True)
+    below = canvas.get_ylim()[0] - bottom + MARGIN
+    for number, line in enumerate(lines):
+        write_text(canvas, 0, below + LINE * (number + 0.5), line, colour="muted")
     return figure, bottom
 
 

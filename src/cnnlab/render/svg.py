@@ -99,10 +99,10 @@ class SvgDrawing:
         placed = {"x": _number(x), "y": _number(y), "text-anchor": anchor, "style": style}
         SubElement(self.root, "text", placed).text = sanitize(text)
 
-    def image(self, x: float, y: float, width: float, height: float, png: bytes, *, sharp: bool = True) -> None:
-        """Add a PNG image, enlarged with `sharp` pixels or smoothly."""
+    def image(self, x: float, y: float, width: float, height: float, png: bytes) -> None:
+        """Add a PNG image, enlarged with sharp pixels."""
         shape = {"x": _number(x), "y": _number(y), "width": _number(width), "height": _number(height)}
-        style = "image-rendering: pixelated" if sharp else ""
+        style = "image-rendering: pixelated"
         link = "data:image/png;base64," + base64.b64encode(png).decode()
         SubElement(self.root, "image", {**shape, "href": link, "preserveAspectRatio": "none", "style": style})
 
