@@ -17,9 +17,9 @@ import numpy as np
 from scipy.stats import binom, ttest_ind
 
 from cnnlab.randomness import generator
-from cnnlab.stats.ablation import MAX_ARMS, baseline_seeds, family_comparisons
+from cnnlab.stats.ablation import baseline_seeds, family_comparisons
 from cnnlab.stats.comparison import Comparison, DecisionRules, Judgement, compare, permutation_test
-from cnnlab.stats.multiple_testing import holm
+from cnnlab.stats.multiple_testing import MAX_ARMS, holm
 from cnnlab.stats.paired import mcnemar_test
 from cnnlab.stats.power import detectable_difference, seeds_for_equivalence, seeds_to_detect
 from cnnlab.stats.random_effects import random_effects_interval

@@ -37,7 +37,7 @@ def test_any_text_stays_a_text(text: str) -> None:
 def _allowed(sign: str) -> bool:
     code = ord(sign)
     controls = code < 32 and sign not in "\t\n"
-    marks = code in (0x61C, 0x200E, 0x200F, 0x2066, 0x2067) or 0x2028 <= code <= 0x202E
+    marks = code in (0x61C, 0x200E, 0x200F) or 0x2028 <= code <= 0x202E or 0x2066 <= code <= 0x2069
     return not (controls or marks or 0x7F <= code <= 0x9F or 0xD800 <= code <= 0xDFFF or code in (0xFFFE, 0xFFFF))
 
 

@@ -137,11 +137,6 @@ def test_dunnetts_test_is_the_cross_check():
     assert study(5).dunnett == found.dunnett
 
 
-def test_an_ablation_survives_the_way_through_json():
-    found = study(1)
-    assert Ablation.from_json(found.to_json()) == found
-
-
 @pytest.mark.parametrize(("n", "k", "expected"), [(10, 6, 25), (5, 10, 16), (5, 1, 5), (10, 4, 20), (1, 3, 2)])
 def test_the_baseline_gets_more_seeds(n, k, expected):
     assert baseline_seeds(n, k) == expected

@@ -154,39 +154,6 @@ def test_swapping_the_arms_changes_only_signs(a, b, higher):
     assert there.verdict == MIRROR.get(here.verdict, here.verdict)
 
 
-@given(runs, runs, st.integers(-4096, 4096).map(lambda number: number / 1024))
-def test_adding_a_constant_to_all_changes_only_the_means(a, b, shift):
-    here = against(a, b, delta=0.5, accuracy=False)
-    there = against([run + shift for run in a], [run + shift for run in b], delta=0.5, accuracy=False)
-    means = {"mean_a": here.mean_a, "mean_b": here.mean_b}
-    assert (there.mean_a, there.mean_b) == pytest.approx((here.mean_a + shift, here.mean_b + shift))
-    assert_alike(there.model_copy(update=means), here)
-
-
-@given(runs, runs, st.sampled_from([1 / 8, 2.0, 64.0]))
-def test_scaling_values_and_delta_scales_differences_and_keeps_the_verdict(a, b, scale):
-    here = against(a, b, delta=0.5, accuracy=False)
-    there = against([run * scale for run in a], [run * scale for run in b], delta=0.5 * scale, accuracy=False)
-    scaled = ("mean_a", "mean_b", "difference", "low", "high", "equal_low", "equal_high", "delta")
-    assert_alike(there, here.model_copy(update={name: getattr(here, name) * scale for name in scaled}))
-
-
-@given(runs, runs, st.randoms())
-def test_the_order_of_runs_changes_nothing(a, b, random):
-    mixed = random.sample(a, len(a)), random.sample(b, len(b))
-    assert_alike(against(*mixed, delta=0.5), against(a, b, delta=0.5))
-
-
-def assert_alike(found: Comparison, expected: Comparison) -> None:
-    """The same but for the last digits; on the edge between two verdicts these decide."""
-    edge = any(p is not None and abs(p - expected.alpha) < 1e-9 for p in (expected.p, expected.p_equal))
-    for name, figure in expected.model_dump().items():
-        if isinstance(figure, float):
-            assert getattr(found, name) == pytest.approx(figure, rel=1e-6, abs=1e-9), name
-        elif not edge:
-            assert getattr(found, name) == figure, name
-
-
 @pytest.mark.parametrize(("first", "second"), [(5, 5), (8, 3), (2, 6)])
 def test_the_permutation_test_is_scipys(first, second):
     values = np.random.Generator(np.random.PCG64(first)).normal(size=first + second)
@@ -195,20 +162,6 @@ def test_the_permutation_test_is_scipys(first, second):
         (a, b), lambda x, y, axis: np.abs(x.mean(axis) - y.mean(axis)), n_resamples=inf, alternative="greater"
     )
     assert permutation_test(arm(*a), arm(*b)) == pytest.approx(expected.pvalue)
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_the_permutation_test_counts_every_way_to_deal(seed):
-    """By brute force, over orders rather than choices, in whole numbers: ties are exact."""
-    from itertools import permutations
-
-    values = np.random.Generator(np.random.PCG64(seed)).integers(0, 6, 7).tolist()
-
-    def gap(order):
-        return abs(3 * sum(order[:4]) - 4 * sum(order[4:]))
-
-    as_much = [gap(order) >= gap(values) for order in permutations(values)]
-    assert permutation_test(arm(*values[:4]), arm(*values[4:])) == pytest.approx(sum(as_much) / len(as_much))
 
 
 def test_past_eight_runs_there_is_no_permutation_test():
@@ -262,8 +215,3 @@ def test_rules_that_can_not_be(rules, words):
         against(A, B, **rules)
     for word in words:
         assert word in str(caught.value)
-
-
-def test_a_comparison_survives_the_way_through_json():
-    found = against(A, B)
-    assert Comparison.from_json(found.to_json()) == found

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from cnnlab.stats.paired import McNemarResult, mcnemar_test, paired_difference
+from cnnlab.stats.paired import mcnemar_test, paired_difference
 
 counts = st.tuples(*[st.integers(0, 30)] * 4).filter(any)
 
@@ -55,8 +55,3 @@ def test_models_without_a_different_image_are_not_known_to_be_equal():
     low, high = paired_difference(0, 0, 50).interval(0.95)
     assert -low == high == pytest.approx(1.96 * 2**0.5 / 52, rel=1e-3)
     assert mcnemar_test(*answers(3, 0, 0, 2)).p == 1.0
-
-
-def test_a_result_survives_the_way_through_json():
-    found = mcnemar_test(*answers(600, 250, 130, 20), names=("wide", "narrow"))
-    assert McNemarResult.from_json(found.to_json()) == found

@@ -50,12 +50,6 @@ def test_equal_runs_have_exactly_no_spread(value, n):
     assert found.interval() == (value, value)
 
 
-@given(values, st.randoms())
-def test_the_order_of_runs_changes_nothing(runs, random):
-    mixed = random.sample(runs, len(runs))
-    assert (sample(*runs).mean, sample(*runs).sd) == (sample(*mixed).mean, sample(*mixed).sd)
-
-
 @pytest.mark.parametrize(("failed", "runs"), [(0, 5), (1, 5), (3, 10), (5, 5), (0, 1)])
 def test_the_share_of_failures_has_the_exact_interval(failed, runs):
     found = sample(*[nan] * failed, *[0.7] * (runs - failed)).failure_interval

@@ -9,7 +9,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from cnnlab.stats.sample import Sample
-from cnnlab.stats.sweep import SweepCurve, alexander_govern, fit_quadratic, sweep_curve
+from cnnlab.stats.sweep import alexander_govern, fit_quadratic, sweep_curve
 from cnnlab.stats.welch import size_of_test
 
 VALUES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
@@ -133,8 +133,3 @@ def test_a_value_with_few_runs_left_is_neither_best_nor_in_the_plateau():
     found = sweep_curve((-0.1, *VALUES), few)
     assert found.p_plateau[0] > 0.05
     assert 0 not in found.plateau
-
-
-def test_a_curve_survives_the_way_through_json():
-    found = sweep_curve(VALUES, hill())
-    assert SweepCurve.from_json(found.to_json()) == found

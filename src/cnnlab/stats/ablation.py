@@ -10,12 +10,9 @@ from cnnlab.errors import UsageError
 from cnnlab.randomness import generator
 from cnnlab.records import Record
 from cnnlab.stats.comparison import Comparison, DecisionRules, FamilyLevels, compare_pair, make_comparison
-from cnnlab.stats.multiple_testing import benjamini_hochberg, holm, per_test_levels
+from cnnlab.stats.multiple_testing import MAX_ARMS, adjust_family
 from cnnlab.stats.sample import MIN_RUNS, Sample
 from cnnlab.stats.welch import family_level, nominal_level, one_sided_test_size, size_of_test, welch_test
-
-# More arms than these are screened: Benjamini–Hochberg instead of Holm.
-MAX_ARMS = 20
 
 
 class Ablation(Record):
@@ -73,8 +70,6 @@ def family_comparisons(baseline: Sample, arms: Sequence[Sample], rules: Decision
     """The comparisons of an ablation, without the cross-check."""
     if len(arms) == 1:
         return (compare_pair(arms[0], baseline, rules),)
-    screening = len(arms) > MAX_ARMS
-    adjusted = benjamini_hochberg if screening else holm
     # None for an arm that gets no verdict; it counts in the families with p = 1.
     tests = [welch_test(arm, baseline) if min(arm.n, baseline.n) >= MIN_RUNS else None for arm in arms]
     p = [size_of_test(test.p, arm.n, baseline.n) if test else 1.0 for arm, test in zip(arms, tests, strict=True)]
@@ -82,9 +77,9 @@ def family_comparisons(baseline: Sample, arms: Sequence[Sample], rules: Decision
         one_sided_test_size(test.p_equal(rules.delta), arm.n, baseline.n) if test else 1.0
         for arm, test in zip(arms, tests, strict=True)
     ]
-    levels = per_test_levels(p_equal, rules.alpha, screening=screening)
     comparisons = []
-    for arm, test, differs, equal, level in zip(arms, tests, adjusted(p), adjusted(p_equal), levels, strict=True):
+    family = adjust_family(p, p_equal, rules.alpha)
+    for arm, test, (differs, equal, level) in zip(arms, tests, family, strict=True):
         nominal = family_level(rules.alpha, len(arms), arm.n, baseline.n)
         if test is None:
             own = FamilyLevels(len(arms), None, None, nominal, level)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+# More tests than these are a screening: Benjamini–Hochberg instead of Holm.
+MAX_ARMS = 20
+
 
 def holm(p: Sequence[float]) -> tuple[float, ...]:
     """Adjusted p-values in the given order, by Holm's step-down procedure (family-wise error rate).
@@ -45,3 +48,13 @@ def per_test_levels(p: Sequence[float], alpha: float, *, screening: bool = False
         return (alpha * max(passed, 1) / len(p),) * len(p) if p else ()
     ranks = np.argsort(np.argsort(p, kind="stable"), kind="stable")
     return tuple(float(alpha / (len(p) - min(rank, passed))) for rank in ranks)
+
+
+def adjust_family(p: Sequence[float], p_equal: Sequence[float], alpha: float) -> list[tuple[float, float, float]]:
+    """The adjusted p-values of a family's tests of difference and of equivalence, and the level of each of the latter.
+
+    Each of the two is a family of its own: by Holm, past 20 tests by Benjamini and Hochberg.
+    """
+    screening = len(p) > MAX_ARMS
+    adjusted = benjamini_hochberg if screening else holm
+    return list(zip(adjusted(p), adjusted(p_equal), per_test_levels(p_equal, alpha, screening=screening), strict=True))

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.records import Record
-from cnnlab.stats.ablation import MAX_ARMS
 from cnnlab.stats.comparison import DecisionRules, Judgement
-from cnnlab.stats.multiple_testing import benjamini_hochberg, holm, per_test_levels
+from cnnlab.stats.multiple_testing import adjust_family
 from cnnlab.stats.sample import MIN_RUNS, Sample
 from cnnlab.stats.welch import WelchResult
 
@@ -171,13 +170,11 @@ def _family_effects(
 ) -> tuple[PairedEffect, ...]:
     """The effects of a family of conditions; one without a test counts in the family with p = 1."""
     rules.validate()
-    screening = len(tests) > MAX_ARMS
-    adjusted = benjamini_hochberg if screening else holm
-    p = adjusted([test.p if test else 1.0 for test in tests])
+    p = [test.p if test else 1.0 for test in tests]
     p_equal = [test.p_equal(rules.delta) if test else 1.0 for test in tests]
-    levels = per_test_levels(p_equal, rules.alpha, screening=screening)
+    family = adjust_family(p, p_equal, rules.alpha)
     effects = []
-    for difference, test, differs, equal, level in zip(differences, tests, p, adjusted(p_equal), levels, strict=True):
+    for difference, test, (differs, equal, level) in zip(differences, tests, family, strict=True):
         if test is None or difference is None:
             effects.append(PairedEffect(n=n, difference=None, verdict="no verdict"))
             continue

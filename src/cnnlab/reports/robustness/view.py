@@ -11,7 +11,7 @@ from cnnlab.render.result import document, figures
 from cnnlab.render.tables import TextTable
 from cnnlab.reports.study.text import equivalence_band, format_signed
 from cnnlab.runs.robustness.result import ShiftedGroup, ShiftResult
-from cnnlab.stats.ablation import MAX_ARMS
+from cnnlab.stats.multiple_testing import MAX_ARMS
 from cnnlab.stats.sample import MIN_RUNS
 
 if TYPE_CHECKING:

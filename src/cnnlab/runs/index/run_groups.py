@@ -95,7 +95,7 @@ def collect_run_groups(paths: Iterable[str | Path], metric: str) -> RunGroups:
         groups = [group for group, _ in kept]
         notes += [note for _, repeated in kept for note in repeated]
     if len(groups) < 2:
-        raise _nothing_to_compare(finished, [run.run for run in skipped])
+        raise _nothing_to_compare(finished)
     return RunGroups(tuple(groups), (*notes, *_differences(groups, metric)))
 
 
@@ -217,14 +217,11 @@ def _check_metric_values(read: Sequence[FinishedRun], metric: str) -> None:
         )
 
 
-def _nothing_to_compare(read: Sequence[FinishedRun], skipped: Sequence[str]) -> UsageError:
-    counted = pluralize(len(read), "finished run")
-    same = " of one recipe, which differ in their seeds alone" if len(read) > 1 else ""
-    others = f"; not finished: {', '.join(skipped)}" if skipped else ""
+def _nothing_to_compare(read: Sequence[FinishedRun]) -> UsageError:
     return UsageError(
         "there is nothing to compare these runs with",
         where="RUN",
-        received=counted + same + others,
+        received=f"{pluralize(len(read), 'finished run')} of one recipe, which differ in their seeds alone",
         allowed="runs of two recipes or more",
         next_step="add runs of another recipe; 'cnnlab runs' lists them",
     )
