@@ -18,7 +18,16 @@ from matplotlib.figure import Figure
 
 from cnnlab.render.formatting import shorten
 from cnnlab.render.palette import LIGHT
-from cnnlab.render.plots import CHARACTER_WIDTH, LINE, MARGIN, SMALL, TITLE, new_captioned_figure, write_text
+from cnnlab.render.plots import (
+    CHARACTER_WIDTH,
+    LINE,
+    MARGIN,
+    SMALL,
+    TITLE,
+    new_canvas,
+    new_captioned_figure,
+    write_text,
+)
 
 Floats = npt.NDArray[np.floating]
 
@@ -63,7 +72,7 @@ def draw_gallery(
     inner = width - 2 * MARGIN
     layouts = [_row_layout(row, inner) for row in rows]
     figure, _ = new_captioned_figure(width, sum(layout.height for layout in layouts) + MARGIN, title, notes)
-    canvas, top = figure.axes[0], TITLE - MARGIN if title else 0.0
+    canvas, top = new_canvas(figure, MARGIN), TITLE - MARGIN if title else 0.0
     for row, layout in zip(rows, layouts, strict=True):
         left = 0.0
         for panel in row:

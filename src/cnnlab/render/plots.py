@@ -100,13 +100,16 @@ def new_captioned_figure(width: float, height: float, title: str, notes: Sequenc
     most = int((width - 2 * MARGIN) / (CHARACTER_WIDTH * SMALL))
     lines = [line for note in notes for line in wrap(note, most)]
     bottom = LINE * len(lines) + (2 * MARGIN if lines else 0)
-    figure = new_figure(width, bottom + height + (TITLE if title else 0))
-    canvas = new_canvas(figure, MARGIN)
+    whole = bottom + height + (TITLE if title else 0)
+    figure = new_figure(width, whole)
     # Bold letters are wider.
-    write_text(canvas, 0, TITLE / 2 + 2 - MARGIN, shorten(title, int(0.8 * most)), size=NORMAL + 1, bold=True)
-    below = canvas.get_ylim()[0] - bottom + MARGIN
+    style = {"fontsize": NORMAL + 1, "color": COLOURS["ink"], "weight": "bold", "va": "center"}
+    short = shorten(title, int(0.8 * most))
+    figure.text(MARGIN / width, 1 - (TITLE / 2 + 2) / whole, short, style, parse_math=False)
+    style = {"fontsize": SMALL, "color": COLOURS["muted"], "va": "center"}
     for number, line in enumerate(lines):
-        write_text(canvas, 0, below + LINE * (number + 0.5), line, colour="muted")
+        y = (bottom - MARGIN - LINE * (number + 0.5)) / whole
+        figure.text(MARGIN / width, y, line, style, parse_math=False)
     return figure, bottom
 
 

@@ -122,7 +122,7 @@ def test_the_figure_has_every_point_and_every_error(network: nn.Sequential, kind
     assert found is not None
     names = [f"_$class_{k}" for k in range(kinds)]
     figure = embedding_figure(found, names, "title", "note")
-    _, axes = figure.axes
+    (axes,) = figure.axes
     *classes, rings = (group.get_offsets() for group in axes.collections)
     assert sorted(map(tuple, np.concatenate(classes))) == sorted(map(tuple, found.points.points))
     assert len(rings) == wrong.sum()

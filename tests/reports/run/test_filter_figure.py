@@ -11,7 +11,7 @@ def test_filters_are_numbered_from_0_and_at_most_64_are_shown(make_filters, numb
     figure = figures.filter_figure(make_filters(number=number).after, "after")
     axes = figure.axes[0]
     assert len(axes.images) == shown
-    assert [text.get_text() for text in axes.texts] == ["after", *map(str, range(shown))]
+    assert [text.get_text() for text in (*figure.texts, *axes.texts)] == ["after", *map(str, range(shown))]
 
 
 def test_a_title_is_drawn_as_it_is(make_filters):
