@@ -53,7 +53,7 @@ def summary(result: LayerWeights) -> dict[str, tuple[str, ...]]:
 
 
 def drawn(figure: Figure) -> list[str]:
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
+    return [text.get_text() for place in (figure, *figure.axes) for text in place.texts]
 
 
 def test_the_weights_are_the_networks_and_its_start_the_seeds(subject: LoadedModel) -> None:
