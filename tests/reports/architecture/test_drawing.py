@@ -16,7 +16,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import summarize
 from cnnlab.records import LayerRecord, LayerTable
 from cnnlab.reports.architecture.drawing import draw_architecture
-from cnnlab.reports.architecture.layout import PAGE, NetworkDiagram, height_of, lay_out_network, short_label, width_of
+from cnnlab.reports.architecture.layout import PAGE, NetworkDiagram, lay_out_network, short_label
 
 ROOT = Path(__file__).parents[3]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -54,7 +54,7 @@ def test_every_row_is_drawn_once_under_its_name_and_nothing_over_the_edge(name: 
     known = table(TABLES[name])
     svg = draw_architecture(known, name).to_svg(standalone=True)
     named = Counter(title.partition(": ")[0] for title in titles(svg))
-    assert named == Counter({"images of 3×32×32": 1, **{row.name: 1 for row in known.layers}})
+    assert named == Counter(["images of 3×32×32", *(row.name for row in known.layers if row.kind != "repeat")])
     root = ElementTree.fromstring(svg)
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     assert width <= PAGE
@@ -89,14 +89,6 @@ def test_items_stand_side_by_side_in_the_order_of_the_data(rows: list[str]) -> N
     assert sorted(drawn) == sorted(row.name for row in known.layers)
 
 
-@given(st.integers(1, 500), st.integers(1, 500), st.integers(500, 5000))
-def test_sizes_grow_with_the_side_and_with_the_channels(one: int, other: int, largest: int) -> None:
-    for size in (height_of, width_of):
-        assert (size(one, largest) < size(other, largest)) == (one < other)
-        assert size(one, largest) > 0
-    assert height_of(largest, largest) > 100 > height_of(1, 1000)
-
-
 def test_blocks_follow_their_own_outputs() -> None:
     by_name = {item.row.name: item for item in lay_out_network(table(list(LENET)).layers).items if item.row is not None}
     assert by_name["conv1"].height > by_name["maxpool1"].height > by_name["maxpool2"].height
@@ -121,39 +113,19 @@ def test_a_shortcut_of_its_own_is_a_way_past_the_body() -> None:
         ("conv1", "residual1.shortcut.conv1"),
         ("residual1.body.conv1", "residual1"),
     }
-    assert [item.row.name for item in placed.items if not item.is_connected] == ["residual1.shortcut.conv1"]
+    assert [item.row.name for item in placed.items if not item.follows] == ["residual1.shortcut.conv1"]
 
 
-def test_arcs_that_cross_have_lanes_of_their_own() -> None:
-    from cnnlab.reports.architecture.drawing import _lanes
-
-    placed = lay_out_network(table(DEEP).layers)
-    lanes, _ = _lanes(placed)
-    for one, lane in zip(placed.arcs, lanes, strict=True):
-        for other, second in zip(placed.arcs, lanes, strict=True):
+def test_arcs_over_the_same_items_have_lanes_of_their_own() -> None:
+    lanes = lay_out_network(table(DEEP).layers).arcs
+    for one, lane in lanes.items():
+        for other, second in lanes.items():
             assert one == other or lane != second or one.end <= other.start or other.end <= one.start
-
-
-def test_a_repeat_is_a_bracket_under_its_rows() -> None:
-    placed = lay_out_network(table(DEEP).layers)
-    names = [item.row.name if item.row else "" for item in placed.items]
-    outer, second, *inner = placed.brackets
-    assert (names[outer.first], names[outer.last], outer.level) == (
-        "repeat1.0.residual1.body.conv1",
-        "repeat1.2.residual1",
-        0,
-    )
-    assert (names[second.first], names[second.last], second.level) == (
-        "repeat2.0.conv1",
-        "repeat2.1.repeat1.1.depthwise1",
-        1,
-    )
-    assert [bracket.level for bracket in inner] == [0, 0]
 
 
 def test_a_block_is_not_parted_from_its_sum_where_it_fits_on_a_line() -> None:
     placed = lay_out_network(table(["conv(16, 3, padding=1)", *[BLOCK, "relu"] * 8, "flatten", "dense(10)"]).layers)
-    assert placed.lines > 2
+    assert placed.items[-1].line > 1
     for arc in placed.arcs:
         assert placed.items[arc.start + 1].line == placed.items[arc.end].line
 
@@ -189,15 +161,9 @@ def test_long_names_are_cut_and_told_in_full_where_the_pointer_rests() -> None:
     svg = draw_architecture(table([f"{name}: conv(8, 3)", "flatten", "dense(10)"]), "x" * 300).to_svg(standalone=True)
     texts = [element.text for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
     assert name not in texts
-    assert any(text.startswith("a_very_long") and text.endswith("…") for text in texts)
+    assert "…at_nobody_reads" in texts
     assert any(title.startswith(f"{name}: conv(8, 3) → 8×30×30, 224 parameters") for title in titles(svg))
     assert all(len(text) < 100 for text in texts)
-
-
-def test_the_legend_names_the_kinds_that_are_there() -> None:
-    texts = [element.text for element in shapes(draw_architecture(table(list(LENET)), "lenet").to_svg(standalone=True))]
-    assert {"convolution", "dense", "pooling", "activation", "reshaping"} <= set(texts)
-    assert not {"normalisation", "dropout", "sum", "other"} & set(texts)
 
 
 def test_the_drawing_stands_alone_in_light_and_dark() -> None:
@@ -224,7 +190,7 @@ def test_operations_that_no_table_has_are_drawn_too() -> None:
     # What keeps the shape and learns nothing is a strip; what takes very many rows says how many.
     assert [row.name for row in placed.items[8].strips] == ["act"]
     assert placed.items[9].label == "concatenate 8"
-    assert placed.arcs == ()
+    assert not placed.arcs
     svg = draw_architecture(LayerTable(parameters=0, macs=0, layers=tuple(rows), warnings=()), "rows").to_svg(
         standalone=True
     )

@@ -15,8 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -140,6 +139,8 @@ def _chunks(items: Iterable[ImageItem], max_files: int) -> Iterator[Chunk]:
 
 
 def _run_in_workers(task: ImageTask, chunks: Iterator[Chunk], num_workers: int) -> Iterator[tuple[int, list[Reply]]]:
+    from concurrent.futures import ProcessPoolExecutor  # it takes milliseconds to load, which `describe` goes without
+
     executor = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), _begin_worker)
     pending: dict[Future[list[Reply]], Chunk] = {}
     try:
@@ -151,7 +152,7 @@ def _run_in_workers(task: ImageTask, chunks: Iterator[Chunk], num_workers: int) 
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 replies = future.result()
                 yield len(pending.pop(future)), replies
-    except BrokenProcessPool as error:
+    except BrokenExecutor as error:
         first = next(iter(pending.values()))[0]
         raise CnnlabError(
             "a process that decodes images died",
@@ -166,7 +167,7 @@ def _run_in_workers(task: ImageTask, chunks: Iterator[Chunk], num_workers: int) 
         executor.shutdown(cancel_futures=True)
 
 
-def _submit(executor: ProcessPoolExecutor, task: ImageTask, chunk: Chunk) -> Future[list[Reply]]:
+def _submit(executor: Executor, task: ImageTask, chunk: Chunk) -> Future[list[Reply]]:
     """Submit a chunk, which may start a process.
 
     Without the changes here a new process would import the caller's script, which fails where that has no `__main__`

@@ -1,12 +1,13 @@
-"""The layout of a network's drawing: blocks, strips and sums in lines, with arcs.
+"""The layout of a network's drawing: blocks, strips and sums in lines, with arcs past other rows.
 
 `cnnlab.reports.architecture.drawing` draws it. All lengths are in pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from math import isqrt, log2, sqrt
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ MAX_LABEL_LENGTH = 16
 MANY_INPUTS = 6  # the last rows of a dense block have more, and their arcs would hide everything
 WIDE = 1.2  # digits and × are wider than a mean letter
 IMAGE_ROW = ""  # the batch itself, among the names of rows
+TOP, LANE, TEXT = 44.0, 9.0, 15.0
 
 BlockKind = Literal[
     "image", "convolution", "dense", "pooling", "activation", "normalisation", "dropout", "reshaping", "sum", "other"
@@ -45,7 +47,8 @@ _STRIP_KINDS = ("activation", "normalisation", "dropout")
 class DiagramBlock:
     """A block or a sum with the strips that are joined to it. `row` is None for the images.
 
-    `left` and `slot` are the start and width of the space for the block and its texts.
+    `left` and `slot` are the start and width of the space for the block and its texts, `middle` the height of its
+    centre. `follows` tells whether it reads the block in front of it.
     """
 
     row: LayerRecord | None
@@ -55,36 +58,37 @@ class DiagramBlock:
     width: float
     height: float
     strips: list[LayerRecord] = field(default_factory=list)
+    follows: bool = True
     line: int = 0
     left: float = 0.0
     slot: float = 0.0
-    is_connected: bool = True
+    middle: float = 0.0
 
     @property
     def short_name(self) -> str:
-        """As many of the last words of the name as there is room for."""
+        """The name, cut in front where it is long."""
         name = self.row.name if self.row is not None else ""
-        if len(name) <= MAX_LABEL_LENGTH:
-            return name
-        pieces = name.split(".")
-        ends = (".".join(pieces[start:]) for start in range(1, len(pieces)))
-        short = next((end for end in ends if len(end) < MAX_LABEL_LENGTH), pieces[-1])
-        return "…" + short if len(short) < MAX_LABEL_LENGTH else shorten(short, MAX_LABEL_LENGTH)
+        return name if len(name) <= MAX_LABEL_LENGTH else "…" + name[1 - MAX_LABEL_LENGTH :].lstrip(".")
 
     @property
-    def total_width(self) -> float:
-        """The width of the block with its strips."""
-        return self.width + STRIP * len(self.strips)
+    def strip_height(self) -> float:
+        return 2 * NODE if self.kind == "sum" else self.height
 
     @property
     def x(self) -> float:
         """Where the block starts."""
-        return self.left + (self.slot - self.total_width) / 2
+        return self.left + (self.slot - self.width - STRIP * len(self.strips)) / 2
 
     @property
     def end(self) -> float:
         """Where the last strip ends."""
-        return self.x + self.total_width
+        return self.x + self.width + STRIP * len(self.strips)
+
+    def top_centre(self, strip: int = 0) -> tuple[float, float]:
+        """The middle of the upper edge of the block (0) or of a strip (1, 2, …)."""
+        if strip:
+            return self.x + self.width + STRIP * (strip - 0.5), self.middle - self.strip_height / 2
+        return self.x + self.width / 2, self.middle - self.height / 2
 
 
 @dataclass(frozen=True)
@@ -97,32 +101,50 @@ class SkipArc:
 
 
 @dataclass(frozen=True)
-class RepeatBracket:
-    """The items of a repeat row, the first and the last; `level` counts from the innermost."""
-
-    row: LayerRecord
-    first: int
-    last: int
-    level: int
-
-
-@dataclass(frozen=True)
 class NetworkDiagram:
-    """A whole network in lines of items."""
+    """A whole network in lines of items.
+
+    Attributes:
+        arcs: each with its lane, counted from the blocks.
+        lanes_y: the height of each line's lowest lane.
+        texts_y: the height of each line's first line of text.
+    """
 
     items: tuple[DiagramBlock, ...]
-    arcs: tuple[SkipArc, ...]
-    brackets: tuple[RepeatBracket, ...]
-    lines: int
+    arcs: dict[SkipArc, int]
+    lanes_y: tuple[float, ...]
+    texts_y: tuple[float, ...]
     width: float
+
+    @property
+    def bottom(self) -> float:
+        """Where the last line ends."""
+        return self.texts_y[-1] + 2 * TEXT + 14
 
 
 def lay_out_network(rows: Sequence[LayerRecord]) -> NetworkDiagram:
     """Lay out a table from the images to the last row."""
-    items, where, resolved = _make_blocks(rows)
-    arcs = _skip_arcs(items, where, resolved)
-    width = _lay_out(items, arcs)
-    return NetworkDiagram(tuple(items), arcs, _brackets(rows, where), items[-1].line + 1, width)
+    items, arcs = _make_blocks(rows)
+    lanes = _lanes(arcs)
+    width = _place_in_lines(items, arcs)
+    lanes_y: list[float] = []
+    texts_y: list[float] = []
+    top = TOP
+    for line in range(items[-1].line + 1):
+        crossing = [lane + 1 for arc, lane in lanes.items() if items[arc.start].line <= line <= items[arc.end].line]
+        here = [item for item in items if item.line == line]
+        tallest = max(item.strip_height if item.strips else item.height for item in here)
+        lanes_y.append(top + LANE * max(crossing, default=0))
+        for item in here:
+            item.middle = lanes_y[-1] + 6 + tallest / 2
+        texts_y.append(lanes_y[-1] + 6 + tallest + TEXT)
+        top = texts_y[-1] + 2 * TEXT + 14
+    return NetworkDiagram(tuple(items), lanes, tuple(lanes_y), tuple(texts_y), width)
+
+
+def block_kind(row: LayerRecord) -> BlockKind:
+    """What a row is in the drawing."""
+    return BLOCK_KIND.get(row.kind, "other")
 
 
 def height_of(side: int, largest: int) -> float:
@@ -135,39 +157,33 @@ def width_of(channels: int, max_channels: int) -> float:
     return MIN_WIDTH + (MAX_WIDTH - MIN_WIDTH) * log2(1 + channels) / log2(1 + max_channels)
 
 
-def _make_blocks(rows: Sequence[LayerRecord]) -> tuple[list[DiagramBlock], dict[str, tuple[int, int]], dict[str, str]]:
-    """The items, the (item, strip) of each row that is drawn, and the row that replaces one that is not."""
+def _make_blocks(rows: Sequence[LayerRecord]) -> tuple[list[DiagramBlock], list[SkipArc]]:
+    """The items in the order of the data, and an arc for each input that is not the item in front.
+
+    A row with very many inputs has their number in place of arcs.
+    """
     ordered = execution_order(rows)
     image = ordered[0].input
     shapes = [image, *(row.output for row in rows)]
     largest, most = max(map(_side, shapes)), max(map(_channels, shapes))
-    items = [
-        DiagramBlock(
-            None,
-            "image",
-            "images",
-            format_shape(image),
-            width_of(image[0], most),
-            height_of(_side(image), largest),
-        )
-    ]
-    where, stands_for = {IMAGE_ROW: (0, 0)}, {IMAGE_ROW: IMAGE_ROW}
-    before = IMAGE_ROW
+    width, height = width_of(image[0], most), height_of(_side(image), largest)
+    items = [DiagramBlock(None, "image", "images", format_shape(image), width, height)]
+    arcs: dict[SkipArc, None] = {}
+    where = {IMAGE_ROW: (0, 0)}  # the item and strip of each row
     for row in ordered:
-        inputs = [stands_for[name] for name in row.inputs or (IMAGE_ROW,) if name in stands_for]
-        if row.kind == "repeat":
-            stands_for[row.name] = inputs[0]
-            continue
-        stands_for[row.name] = row.name
-        follows = before in inputs
-        if follows and _is_strip(row, inputs):
+        sources = [where[name] for name in row.inputs or (IMAGE_ROW,)]
+        last = (len(items) - 1, len(items[-1].strips))
+        if row.kind == "repeat":  # its output is that of its last row
+            where[row.name] = sources[0]
+        elif last in sources and _is_strip(row):
             items[-1].strips.append(row)
             where[row.name] = (len(items) - 1, len(items[-1].strips))
         else:
-            items.append(_make_block(row, largest, most, follows))
+            if len(sources) <= MANY_INPUTS:
+                arcs |= {SkipArc(*source, len(items)): None for source in sources if source != last}
+            items.append(_make_block(row, largest, most, last in sources))
             where[row.name] = (len(items) - 1, 0)
-        before = row.name
-    return items, where, stands_for
+    return items, list(arcs)
 
 
 def _side(shape: tuple[int, ...]) -> int:
@@ -179,23 +195,23 @@ def _channels(shape: tuple[int, ...]) -> int:
     return shape[-1] if len(shape) == 2 else shape[0]
 
 
-def _is_strip(row: LayerRecord, inputs: Sequence[str]) -> bool:
-    kind = BLOCK_KIND.get(row.kind, "other")
+def _is_strip(row: LayerRecord) -> bool:
+    kind = block_kind(row)
     return kind in _STRIP_KINDS or (
-        kind == "other" and row.input == row.output and not row.parameters and len(inputs) == 1
+        kind == "other" and row.input == row.output and not row.parameters and len(row.inputs) < 2
     )
 
 
 def _make_block(row: LayerRecord, largest: int, max_channels: int, follows: bool) -> DiagramBlock:
-    kind = BLOCK_KIND.get(row.kind, "other")
+    kind = block_kind(row)
     if kind == "sum":
-        return DiagramBlock(row, kind, "", "", NODE, NODE, is_connected=follows)
+        return DiagramBlock(row, kind, "", "", NODE, NODE, follows=follows)
     shape = row.output
     if kind == "dense" and len(shape) == 3:  # channels are last
         shape = (shape[2], *shape[:2])
     width, height = width_of(_channels(shape), max_channels), height_of(_side(shape), largest)
     label = f"{short_label(row)} {len(row.inputs)}" if len(row.inputs) > MANY_INPUTS else short_label(row)
-    return DiagramBlock(row, kind, label, format_shape(row.output), width, height, is_connected=follows)
+    return DiagramBlock(row, kind, label, format_shape(row.output), width, height, follows=follows)
 
 
 def short_label(row: LayerRecord) -> str:
@@ -220,40 +236,23 @@ def _sizes(pair: tuple[int, int]) -> str:
     return str(pair[0]) if pair[0] == pair[1] else format_shape(pair)
 
 
-def _skip_arcs(
-    items: Sequence[DiagramBlock], where: dict[str, tuple[int, int]], stands_for: dict[str, str]
-) -> tuple[SkipArc, ...]:
-    """Arcs for inputs that are not the previous item; rows with many inputs have their number instead."""
-    found: dict[SkipArc, None] = {}
-    for end, item in enumerate(items):
-        if item.row is None:
-            continue
-        inputs = [stands_for[name] for name in item.row.inputs or (IMAGE_ROW,) if name in stands_for]
-        for name in inputs if len(inputs) <= MANY_INPUTS else ():
-            start, piece = where[name]
-            last = start == end - 1 and piece == len(items[start].strips)
-            if not last:
-                found[SkipArc(start, piece, end)] = None
-    return tuple(found)
+def _lanes(arcs: Sequence[SkipArc]) -> dict[SkipArc, int]:
+    """A lane for each arc, the same on all its lines, so that arcs over the same items don't overlap."""
+    lanes: dict[SkipArc, int] = {}
+    for arc in sorted(arcs, key=lambda arc: arc.end - arc.start):
+        taken = {lane for other, lane in lanes.items() if arc.start < other.end and other.start < arc.end}
+        lanes[arc] = next(lane for lane in count() if lane not in taken)
+    return lanes
 
 
-def _brackets(rows: Sequence[LayerRecord], where: dict[str, tuple[int, int]]) -> tuple[RepeatBracket, ...]:
-    found: list[RepeatBracket] = []
-    for row in reversed(rows):  # inner rows come after outer ones
-        if row.kind != "repeat":
-            continue
-        within = [place for name, (place, _) in where.items() if name.startswith(row.name + ".")] or [0]
-        inner = [bracket.level for bracket in found if bracket.row.name.startswith(row.name + ".")]
-        found.append(RepeatBracket(row, min(within), max(within), max(inner, default=-1) + 1))
-    return tuple(reversed(found))
-
-
-def _lay_out(items: Sequence[DiagramBlock], arcs: Sequence[SkipArc]) -> float:
+def _place_in_lines(items: Sequence[DiagramBlock], arcs: Sequence[SkipArc]) -> float:
     """Set every item's line and position, and return the width of the longest line with its margins."""
     for item in items:
         texts = (item.label, item.size, item.short_name if item.label else "")
-        item.slot = max(item.total_width, *(WIDE * text_width(text, SMALL) for text in texts))
-    inside = _breaks_arc(len(items), arcs)
+        own = item.width + STRIP * len(item.strips)
+        item.slot = max(own, *(WIDE * text_width(text, SMALL) for text in texts))
+    # Items that an arc connects with the one in front of them; a break directly behind an arc's start cuts little.
+    inside = {number for arc in arcs for number in range(arc.start + 2, arc.end + 1)}
     start, line, longest = 0, 0, 0.0
     while start < len(items):
         end = _line_end(items, start, inside)
@@ -266,19 +265,7 @@ def _lay_out(items: Sequence[DiagramBlock], arcs: Sequence[SkipArc]) -> float:
     return longest + MARGIN + (GAP if line > 1 else 0.0)
 
 
-def _breaks_arc(count: int, arcs: Sequence[SkipArc]) -> list[bool]:
-    """For each item, whether a line break in front of it would cut an arc.
-
-    A break directly behind an arc's start does not: the arc then starts with the new line.
-    """
-    inside = [False] * (count + 1)
-    for arc in arcs:
-        for place in range(arc.start + 2, arc.end + 1):
-            inside[place] = True
-    return inside
-
-
-def _line_end(items: Sequence[DiagramBlock], start: int, inside: Sequence[bool]) -> int:
+def _line_end(items: Sequence[DiagramBlock], start: int, inside: Collection[int]) -> int:
     """The end of a line: where it is full, or, if it is half full, before items that an arc connects."""
     room = PAGE - 2 * MARGIN - 2 * GAP
     end, used = start, -GAP
@@ -286,6 +273,6 @@ def _line_end(items: Sequence[DiagramBlock], start: int, inside: Sequence[bool])
     while end < len(items) and (end == start or used + GAP + items[end].slot <= room):
         used += GAP + items[end].slot
         end += 1
-        if not inside[end] and used >= room / 2:
+        if end not in inside and used >= room / 2:
             best = end
     return end if end == len(items) or best == start else best
