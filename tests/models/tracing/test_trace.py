@@ -259,21 +259,13 @@ MIXED: dict[str, Callable[..., Tensor]] = {
     "a custom function": lambda _, x: _Unseen.apply(x),  # type: ignore[no-any-return, no-untyped-call]
     "a sum of a global mean": lambda _, x: x + x.mean((2, 3), keepdim=True),
     "a Fourier transform": lambda _, x: torch.fft.fft(x).real,
-    "a running sum": lambda _, x: x.cumsum(3),
-    "shares of all places": lambda _, x: x.softmax(2),
-    "rolled": lambda _, x: x.roll(3, 2),
     "space to depth": lambda _, x: functional.pixel_unshuffle(x, 2),
     "joined rows": lambda _, x: torch.cat([x, x], 2),
-    "tokens and back": lambda _, x: x.flatten(2).relu().reshape(x.shape),
     "the first rows left out": lambda _, x: x[:, :, 1:],
-    "turned round": lambda _, x: x.flip(2),
-    "transposed": lambda _, x: x.transpose(2, 3),
     "matrix product": lambda _, x: x @ x,
     "cut at both ends and summed": lambda _, x: x[:, :, 1:] + x[:, :, :-1],
     "part written": _written,
     "view written": _written_view,
-    "means of rows": lambda _, x: x * x.mean(2, keepdim=True),
-    "sorted": lambda _, x: x.sort(2)[0],
     "enlarged by a fraction": lambda _, x: functional.interpolate(x, scale_factor=1.5, mode="bilinear"),
 }
 
@@ -283,19 +275,10 @@ def test_what_mixes_places_sees_the_whole_image(what: str) -> None:
     assert _field(MIXED[what]) is None
 
 
-@pytest.mark.parametrize("what", ["a running sum", "shares of all places", "sorted"])
-def test_what_mixes_places_says_so_itself(what: str) -> None:
-    rows = trace_network(nn.Sequential(nn.Conv2d(4, 4, 3), Function(MIXED[what])), (4, 12, 12))
-    assert [row.receptive_field for row in rows] == [(3, 3), None]
-
-
 KEPT: dict[str, Callable[..., Tensor]] = {
     "nothing": lambda _, x: x * 2 + 1,
     "a gate by a global mean": lambda _, x: x * x.mean((2, 3), keepdim=True).sigmoid(),
     "a gate by a pool": lambda _, x: functional.adaptive_avg_pool2d(x, 1).sigmoid().expand_as(x) * x,
-    "shares of channels": lambda _, x: x.softmax(1),
-    "a mean of channels": lambda _, x: x * x.mean(1, keepdim=True),
-    "stacked and summed": lambda _, x: torch.stack([x, x.neg()], 1).sum(1),
 }
 
 

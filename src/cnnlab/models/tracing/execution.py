@@ -20,12 +20,11 @@ from cnnlab.models.tracing.function_call import (
     weight_macs_formula,
 )
 from cnnlab.models.tracing.propagate import (
-    COPYING_FUNCTIONS,
-    FACTORY_FUNCTIONS,
     IMAGE_FIELD,
-    REARRANGING_FUNCTIONS,
     WHOLE_IMAGE,
     TensorField,
+    function_group,
+    is_rearrangement,
     propagate,
 )
 
@@ -166,7 +165,7 @@ class TracingMode(TorchFunctionMode):
         origins = self._origins((call.args, call.kwargs))
         made_of = tuple(dict.fromkeys(name for origin in origins.values() for name in origin.parameters))
         known = {key: origin.field for key, origin in origins.items() if origin.field is not None}
-        if not known or call.name in FACTORY_FUNCTIONS:
+        if not known or function_group(call.name) == "factory":
             for output in outputs:
                 self._origin_by_tensor[output] = _TensorOrigin(None, (), made_of, "weight_norm" in call.name)
             return
@@ -182,12 +181,12 @@ class TracingMode(TorchFunctionMode):
                 self._record_write(whole, {**self._origins(whole), id(output): self._origin_by_tensor[output]})
 
     def _needs_row(self, call: FunctionCall, output: Tensor) -> bool:
-        if call.name in COPYING_FUNCTIONS or call.is_empty_pad:
+        if function_group(call.name) == "copy" or call.is_empty_pad:
             return False
         if call.kind in ("dropout", "dropout2d"):
             return bool(call.get("p", 0.5))
         return (
-            call.name not in REARRANGING_FUNCTIONS
+            not is_rearrangement(call.name)
             or call.kind in _CONCATENATIONS
             or self.module_stack[-1].is_leaf
             or _is_flatten(call, output)
@@ -226,7 +225,7 @@ class TracingMode(TorchFunctionMode):
             macs_formula=weight_macs_formula(call, outgoing),
             field=field,
             inputs=inputs,
-            is_rearrangement=call.name in REARRANGING_FUNCTIONS and kind not in ("flatten", *_CONCATENATIONS),
+            is_rearrangement=is_rearrangement(call.name) and kind not in ("flatten", *_CONCATENATIONS),
         )
 
     def _preceding_pad(self, call: FunctionCall, inputs: tuple[int, ...]) -> TracedOp | None:

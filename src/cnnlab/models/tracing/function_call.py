@@ -46,7 +46,6 @@ _ARGUMENT_NAMES = {
     "interpolate": "input size scale_factor mode align_corners",
     "multi_head_attention_forward": "query key value embed_dim_to_check num_heads in_proj_weight",
     "norm": "input p dim keepdim",
-    "normalize": "input p dim",
 }
 _REDUCTION_ARGUMENTS = "input dim keepdim"
 
@@ -244,23 +243,13 @@ def _upsample(call: FunctionCall) -> Arguments:
     return {"scale": int(min(scales)), "mode": mode}
 
 
-def _norm(call: FunctionCall) -> Arguments:
-    return {"eps": float(call.get("eps", 1e-5)), "affine": call.get("weight") is not None}
-
-
-def _batchnorm(call: FunctionCall) -> Arguments:
-    momentum = call.get("momentum")
-    return {**_norm(call), **({} if momentum is None else {"momentum": float(momentum)})}
+def _norm(call: FunctionCall, **arguments: Any) -> Arguments:
+    return {"eps": float(call.get("eps", 1e-5)), "affine": call.get("weight") is not None, **arguments}
 
 
 def _same_arguments(**names: str) -> Callable[[FunctionCall], Arguments]:
     """A reader of arguments that have other names in torch; defaults are the same."""
-
-    def read(call: FunctionCall) -> Arguments:
-        found = {ours: call.get(theirs) for ours, theirs in names.items()}
-        return {ours: value for ours, value in found.items() if value is not None}
-
-    return read
+    return lambda call: {ours: value for ours, theirs in names.items() if (value := call.get(theirs)) is not None}
 
 
 _LAYER_ARGUMENTS: dict[str, Callable[[FunctionCall], Arguments]] = {
@@ -273,18 +262,13 @@ _LAYER_ARGUMENTS: dict[str, Callable[[FunctionCall], Arguments]] = {
     "adaptivepool": _adaptive_pool,
     "upsample": _upsample,
     "flatten": _same_arguments(),
-    "batchnorm": _batchnorm,
+    "batchnorm": lambda call: _norm(call, **_same_arguments(momentum="momentum")(call)),
     "layernorm": _norm,
-    "groupnorm": lambda call: {"groups": call.get("num_groups"), **_norm(call)},
+    "groupnorm": lambda call: _norm(call, groups=call.get("num_groups")),
     "lrn": _same_arguments(size="size", alpha="alpha", beta="beta", k="k"),
     "dropout": _same_arguments(rate="p"),
     "dropout2d": _same_arguments(rate="p"),
-    "relu": _same_arguments(),
     "leaky_relu": _same_arguments(slope="negative_slope"),
     "elu": _same_arguments(alpha="alpha"),
-    "gelu": _same_arguments(),
-    "silu": _same_arguments(),
-    "tanh": _same_arguments(),
-    "sigmoid": _same_arguments(),
-    "softmax": _same_arguments(),
+    **dict.fromkeys(("relu", "gelu", "silu", "tanh", "sigmoid", "softmax"), _same_arguments()),
 }

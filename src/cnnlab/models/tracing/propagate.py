@@ -1,7 +1,7 @@
 """The receptive field of a tensor's numbers, propagated through calls of torch functions.
 
-The rules are those of convolutional networks: windows, pointwise functions, sums, concatenations, gates, and whatever
-moves whole axes. Beside its field a tensor has the two axes that are rows and columns. A function that no rule knows,
+The rules are those of convolutional networks: windows, pointwise functions, sums, concatenations, gates, and views of
+the same numbers. Beside its field a tensor has the two axes that are rows and columns. A function that no rule knows,
 such as an attention, is taken to see the whole image.
 
 Two things are left out, as published receptive fields leave them out: the statistics of normalisations, and gates,
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -22,41 +22,34 @@ from cnnlab.architecture.layer import Pair, ReceptiveFieldPair
 from cnnlab.models.tracing.function_call import FunctionCall, padding_per_side, pair
 from cnnlab.theory.receptive_field import ReceptiveField1d, widest
 
-# They give another view of the same numbers.
-_VIEW_FUNCTIONS = frozenset(
-    """
-    view reshape permute transpose swapaxes swapdims movedim moveaxis flatten unflatten squeeze unsqueeze expand
-    expand_as broadcast_to chunk split tensor_split unbind getitem select narrow t T mT view_as reshape_as
-    """.split()  # noqa: SIM905
-)
-_JOINING_FUNCTIONS = frozenset(("concatenate", "cat", "concat", "stack"))
-# They keep each number as it is, and move, repeat or drop it.
-REARRANGING_FUNCTIONS = (
-    _VIEW_FUNCTIONS
-    | _JOINING_FUNCTIONS
-    | frozenset(("roll", "flip", "repeat", "tile", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"))
-)
-# They give the numbers as they are.
-COPYING_FUNCTIONS = frozenset(
-    "contiguous clone detach to float half bfloat16 double type type_as cpu cuda data requires_grad".split()  # noqa: SIM905
-)
-# They read only a tensor's shape or type.
-FACTORY_FUNCTIONS = frozenset(
-    "new_zeros new_ones new_empty new_full new_tensor zeros_like ones_like empty_like full_like rand_like".split()  # noqa: SIM905
-)
-# They combine numbers of one position; torch tags most functions of single numbers itself.
-_POINTWISE_FUNCTIONS = frozenset(
-    """
-    relu6 dropout dropout2d dropout1d dropout3d alpha_dropout feature_alpha_dropout softsign softplus logsigmoid prelu
-    rrelu celu selu tanhshrink softshrink hardshrink hardtanh iadd imul isub itruediv radd rmul rsub rtruediv truediv
-    rdiv neg pow rpow ipow abs pos gt lt ge le eq ne batch_norm layer_norm group_norm instance_norm local_response_norm
-    rms_norm where lerp hardswish hardsigmoid mish
-    """.split()  # noqa: SIM905
-)
-_REDUCTION_FUNCTIONS = frozenset("mean sum amax amin std var norm logsumexp prod std_mean var_mean".split())  # noqa: SIM905
-_SINGLE_AXIS_FUNCTIONS = frozenset("softmax log_softmax softmin cumsum cumprod normalize sort".split())  # noqa: SIM905
-_WINDOW_FUNCTIONS = frozenset(("conv2d", "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "lp_pool2d"))
-_REPLAY_ERRORS = (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError)
+# What a function does to the numbers of a tensor; torch tags most pointwise functions itself.
+_FUNCTIONS = {
+    "view": """view reshape permute transpose swapaxes swapdims movedim moveaxis flatten unflatten squeeze unsqueeze
+        expand expand_as broadcast_to chunk split tensor_split unbind getitem select narrow t T mT view_as
+        reshape_as""",
+    "join": "concatenate cat concat stack",
+    "rearrange": "roll flip repeat tile pixel_shuffle pixel_unshuffle channel_shuffle",
+    "copy": "contiguous clone detach to float half bfloat16 double type type_as cpu cuda data requires_grad",
+    # only a tensor's shape or type is read
+    "factory": "new_zeros new_ones new_empty new_full new_tensor zeros_like ones_like empty_like full_like rand_like",
+    "pointwise": """relu6 dropout dropout2d dropout1d dropout3d alpha_dropout feature_alpha_dropout softsign softplus
+        logsigmoid prelu rrelu celu selu tanhshrink softshrink hardshrink hardtanh iadd imul isub itruediv radd rmul
+        rsub rtruediv truediv rdiv neg pow rpow ipow abs pos gt lt ge le eq ne batch_norm layer_norm group_norm
+        instance_norm local_response_norm rms_norm where lerp hardswish hardsigmoid mish""",
+    "window": "conv2d max_pool2d max_pool2d_with_indices avg_pool2d pad interpolate",
+    "reduction": "mean sum amax amin std var norm logsumexp adaptive_avg_pool2d adaptive_max_pool2d",
+}
+_GROUPS = {name: group for group, names in _FUNCTIONS.items() for name in names.split()}
+
+
+def function_group(name: str) -> str:
+    """What a function does to the numbers of a tensor; "" where it is not known."""
+    return _GROUPS.get(name) or ("pointwise" if _is_pointwise(name) else "")
+
+
+def is_rearrangement(name: str) -> bool:
+    """Whether a function keeps each number as it is, and moves, repeats or drops it."""
+    return _GROUPS.get(name) in ("view", "join", "rearrange")
 
 
 @dataclass(frozen=True)
@@ -85,7 +78,8 @@ def propagate(call: FunctionCall, fields: dict[int, TensorField], outputs: Seque
     Args:
         fields: those of its tensors that depend on the image, by their `id`.
     """
-    if call.name in REARRANGING_FUNCTIONS - _JOINING_FUNCTIONS:  # a second tensor only lends its shape
+    group = function_group(call.name)
+    if group in ("view", "rearrange"):  # a second tensor only lends its shape
         fields = {key: field for key, field in fields.items() if key == id(call.args[0])} or fields
     every = list(fields.values())
     known = [field for field in every if field.fields is not None]
@@ -94,43 +88,36 @@ def propagate(call: FunctionCall, fields: dict[int, TensorField], outputs: Seque
     is_gate = call.kind == "multiply" and all(field.is_pooled or field.fields for field in every)
     if len(known) < len(every) and not is_gate:
         return [WHOLE_IMAGE] * len(outputs)
-    if call.name in COPYING_FUNCTIONS or call.is_empty_pad:
+    if group == "copy" or call.is_empty_pad:
         return [every[0]] * len(outputs)
-    if call.name in _VIEW_FUNCTIONS:
+    if group == "view":
         return _through_view(call, known[0], outputs)
-    one = _through_computation(call, fields, known, outputs[0])
-    return [one if output.shape == outputs[0].shape else WHOLE_IMAGE for output in outputs]
+    field = _computed_field(call, group, fields, known, outputs[0])
+    return [field if output.shape == outputs[0].shape else WHOLE_IMAGE for output in outputs]
 
 
-def _through_computation(
-    call: FunctionCall, fields: dict[int, TensorField], known: list[TensorField], output: Tensor
+def _computed_field(
+    call: FunctionCall, group: str, fields: dict[int, TensorField], known: list[TensorField], output: Tensor
 ) -> TensorField:
     """The field of the first output of a call that computes something or joins tensors."""
-    first = fields.get(id(call.args[0])) if call.args else None
-    if call.name in _JOINING_FUNCTIONS:
+    if call.name in ("cat", "concat", "concatenate"):
         return _joined(call, known)
-    if call.name in _POINTWISE_FUNCTIONS or _is_pointwise(call.name):
+    if group == "pointwise":
         return _combined(call, fields, output)
-    if call.name == "softmax" and output.ndim == 2:  # a norm, as tables have it
-        return known[0]
+    first = fields.get(id(call.args[0])) if call.args else None
     if first is None or first.axes is None or len(fields) > 1:
         return WHOLE_IMAGE
-    if call.name in _WINDOW_FUNCTIONS or call.name in ("pad", "interpolate"):
+    if group == "window":
         return _through_window(call, first, output)
-    if call.name == "linear":
-        return WHOLE_IMAGE if output.ndim - 1 in first.axes else first
-    if call.name.startswith("adaptive_"):
-        return GLOBAL_POOL if tuple(output.shape[-2:]) == (1, 1) else WHOLE_IMAGE
-    if call.name in _REDUCTION_FUNCTIONS:
-        return _reduced(call, first, output)
-    if call.name in _SINGLE_AXIS_FUNCTIONS:
-        has_dim = call.get("dim", call.kwargs.get("axis")) is not None
-        axes = call.dims() if has_dim else (output.ndim - 1 if call.name == "sort" else 1,)
-        return WHOLE_IMAGE if set(axes) & set(first.axes) else first
+    if call.name == "linear" and output.ndim - 1 not in first.axes:
+        return first
+    if group == "reduction":
+        is_global = tuple(output.shape[-2:]) == (1, 1) if "pool" in call.name else set(call.dims()) >= set(first.axes)
+        return GLOBAL_POOL if is_global else WHOLE_IMAGE
     return WHOLE_IMAGE
 
 
-@lru_cache(maxsize=512)
+@cache
 def _is_pointwise(name: str) -> bool:
     """Whether torch itself tags a function as pointwise."""
     packet = getattr(torch.ops.aten, name, None)
@@ -161,36 +148,15 @@ def _axes_in_output(tensor: Tensor, field: TensorField, output: Tensor) -> Pair 
 def _joined(call: FunctionCall, known: Sequence[TensorField]) -> TensorField:
     """Tensors put behind one another: the widest field, unless they are joined along rows or columns."""
     axes = {field.axes for field in known}
-    if len(axes) != 1:
+    axis = call.get("dim", call.kwargs.get("axis", 0)) % call.args[0][0].ndim
+    if len(axes) != 1 or axis in (known[0].axes or ()):
         return WHOLE_IMAGE
-    found = axes.pop()
-    if found is None:
-        return TensorField(_widest_fields(known))
-    tensors = call.args[0]
-    is_new = call.name == "stack"
-    axis = call.get("dim", call.kwargs.get("axis", 0)) % (tensors[0].ndim + is_new)
-    if is_new:
-        found = (found[0] + (axis <= found[0]), found[1] + (axis <= found[1]))
-    return WHOLE_IMAGE if axis in found else TensorField(_widest_fields(known), found)
+    return TensorField(_widest_fields(known), known[0].axes)
 
 
 def _widest_fields(known: Sequence[TensorField]) -> ReceptiveFieldPair:
     found = [field.fields for field in known if field.fields is not None]
     return widest([fields[0] for fields in found]), widest([fields[1] for fields in found])
-
-
-def _reduced(call: FunctionCall, field: TensorField, output: Tensor) -> TensorField:
-    """A reduction over rows and columns is a global pool; one over neither keeps the field."""
-    assert field.axes is not None
-    gone = set(call.dims())
-    if gone >= set(field.axes):
-        return GLOBAL_POOL
-    if gone & set(field.axes):
-        return WHOLE_IMAGE
-    if output.ndim == call.args[0].ndim:
-        return field
-    rows, columns = (axis - sum(one < axis for one in gone) for axis in field.axes)
-    return replace(field, axes=(rows, columns))
 
 
 def _through_view(call: FunctionCall, field: TensorField, outputs: Sequence[Tensor]) -> list[TensorField]:
@@ -201,28 +167,19 @@ def _through_view(call: FunctionCall, field: TensorField, outputs: Sequence[Tens
     if field.axes is None:
         return [field] * len(outputs)
     try:
-        sides = [_replayed(call, axis) for axis in field.axes]
-    except _REPLAY_ERRORS:  # rows were merged with another axis
+        sides = [_replayed(call, axis, outputs) for axis in field.axes]
+    except (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError):  # rows were merged with another axis
         return [replace(field, axes=None)] * len(outputs)
     return [_marked(field, markers) for markers in zip(*sides, strict=True)]
 
 
-def _replayed(call: FunctionCall, axis: int) -> list[Tensor]:
+def _replayed(call: FunctionCall, axis: int, outputs: Sequence[Tensor]) -> list[Tensor]:
     shape = tuple(call.args[0].shape)
     marker = torch.empty_strided(shape, tuple(int(number == axis) for number in range(len(shape))), device="meta")
-    # A reshape that can't be a view would copy, and lose the strides.
-    function = torch.Tensor.view if call.name in ("reshape", "flatten") else call.function
-    arguments = call.args[1:]
-    if call.name == "flatten":
-        arguments = (_flattened(shape, *arguments, **call.kwargs),)
-        return [function(marker, *arguments)]
-    result = function(marker, *arguments, **call.kwargs)
+    if call.name in ("reshape", "flatten"):  # one that can't be a view would copy, and lose the strides
+        return [marker.view(outputs[0].shape)]
+    result = call.function(marker, *call.args[1:], **call.kwargs)
     return [result] if isinstance(result, Tensor) else list(result)
-
-
-def _flattened(shape: Sequence[int], start_dim: int = 0, end_dim: int = -1) -> list[int]:
-    end = end_dim % len(shape)
-    return [*shape[:start_dim], -1, *shape[end + 1 :]]
 
 
 def _marked(field: TensorField, markers: Sequence[Tensor]) -> TensorField:
@@ -273,8 +230,8 @@ def _upsampling(call: FunctionCall, output: Tensor) -> _FieldUpdate | None:
 def _window(call: FunctionCall, _output: Tensor) -> _FieldUpdate:
     kernel = pair(tuple(call.weight.shape[2:]) if call.name == "conv2d" else call.get("kernel_size"))
     stride = pair(call.get("stride") or (1 if call.name == "conv2d" else kernel))
-    dilation = (1, 1) if call.name.startswith(("avg", "lp")) else pair(call.get("dilation", 1))
-    padding = 0 if call.name.startswith("lp") else call.get("padding", 0)
+    dilation = pair(call.get("dilation", 1))
+    padding = call.get("padding", 0)
     if padding == "same":
         before = (dilation[0] * (kernel[0] - 1) // 2, dilation[1] * (kernel[1] - 1) // 2)
     else:
