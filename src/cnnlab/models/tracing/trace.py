@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError
 from cnnlab.models.pretrained import architectures
 from cnnlab.models.tracing.execution import ModuleCall, TracedOp, TracingMode
+from cnnlab.models.train_mode import eval_mode
 from cnnlab.records import LayerRecord, LayerTable
 
 # Kinds that have the name of the module whose own weights they use, whatever else the module calls.
@@ -153,7 +154,9 @@ def backbone_table(name: str, shape: tuple[int, int, int] | None = None, num_cla
 
 def _run_traced(network: nn.Module, shape: tuple[int, int, int]) -> tuple[TracingMode, dict[str, Shape]]:
     """The recorded ops of the network for one image, and the shapes of its parameters and buffers."""
-    meta_tensors = {name: _meta_copy(name, tensor) for name, tensor in _tensors(network)}
+    # A shared one is listed once, under its first name.
+    named = [*network.named_parameters(), *network.named_buffers()]
+    meta_tensors = {name: _meta_copy(name, tensor) for name, tensor in named}
     numbers = next((tensor.dtype for tensor in meta_tensors.values() if tensor.is_floating_point()), torch.float32)
     image = torch.empty(1, *shape, dtype=numbers, device="meta")
     tracing_mode = TracingMode(image, _constants(network, meta_tensors))
@@ -180,11 +183,6 @@ def _meta_copy(name: str, tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="meta")
 
 
-def _tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
-    """Parameters and buffers; a shared one once, under its first name."""
-    return [*network.named_parameters(), *network.named_buffers()]
-
-
 def _constants(network: nn.Module, meta_tensors: dict[str, Tensor]) -> Iterator[tuple[Tensor, str]]:
     """The tensors that don't depend on the image: parameters by name, buffers, and other attributes of modules."""
     parameters = {name for name, _ in network.named_parameters()}
@@ -194,28 +192,19 @@ def _constants(network: nn.Module, meta_tensors: dict[str, Tensor]) -> Iterator[
 
 
 @contextmanager
-def _module_hooks(network: nn.Module, tracing_mode: TracingMode) -> Iterator[None]:
+def _module_hooks(network: nn.Module, mode: TracingMode) -> Iterator[None]:
     """Within it the network is in eval mode, and the tracing mode knows when each module begins and ends."""
-    modes = {module: module.training for module in network.modules()}
     with ExitStack() as undo:
-        try:
-            for name, module in network.named_modules():
-                # First and always: a network that is cut stops within a module, by a hook of its own.
-                undo.enter_context(module.register_forward_pre_hook(_pre_hook(tracing_mode, name), prepend=True))
-                undo.enter_context(module.register_forward_hook(_post_hook(tracing_mode), always_call=True))
-                module.training = False
-            yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
-
-
-def _pre_hook(tracing_mode: TracingMode, name: str) -> Any:
-    return lambda module, _arguments: tracing_mode.enter_module(module, name)
-
-
-def _post_hook(tracing_mode: TracingMode) -> Any:
-    return lambda _module, arguments, result: tracing_mode.exit_module(arguments, result)
+        undo.enter_context(eval_mode(network))
+        for name, module in network.named_modules():
+            # First and always: a network that is cut stops within a module, by a hook of its own.
+            begin = partial(lambda name, module, _: mode.enter_module(module, name), name)
+            undo.enter_context(module.register_forward_pre_hook(begin, prepend=True))
+            end = module.register_forward_hook(
+                lambda _, given, result: mode.exit_module(given, result), always_call=True
+            )
+            undo.enter_context(end)
+        yield
 
 
 def _tracing_error(error: Exception, shape: Shape, where: str) -> SpecError:
