@@ -246,19 +246,6 @@ def test_a_damaged_file_is_made_again(transfer: Callable[..., Recipe], done: Cal
     same(again, first, exactly=True)
 
 
-def test_features_that_are_not_those_of_the_network_are_made_again(
-    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever the key left out: some are computed again and compared."""
-    monkeypatch.setattr("cnnlab.training.feature_cache.features._trunk_digest", lambda *_: "the same")
-    first = done(transfer())
-    tables = transfer().to_tables()
-    tables["model"]["backbone"] = tables["model"]["backbone"].replace("'trained'", "'none'")
-    fresh = done(Recipe.from_tables(tables))
-    assert record(fresh).files == record(first).files
-    assert record(fresh).seconds is not None
-
-
 def test_a_cache_that_can_not_be_written_to_costs_only_time(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder]
 ) -> None:

@@ -17,7 +17,6 @@ from cnnlab.data.augmentation.views import FlippedViews
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.decoding.cache import features_dir, storage_dtype
 from cnnlab.data.loader import ImageLoader
-from cnnlab.errors import RunError
 from cnnlab.models.model_split import split_frozen
 from cnnlab.models.network_plan import plan_network
 from cnnlab.models.pretrained.transfer import TransferModel
@@ -189,15 +188,6 @@ def test_features_are_those_of_eval_mode_and_the_network_stays_as_it_is(made: Ca
     assert not torch.allclose(mirrored, features, rtol=1e-2)
 
 
-def test_nothing_but_the_features_is_left_in_the_cache(made: Callable[..., Made]) -> None:
-    _, dataset, network, choice = made()
-    name = file_of(dataset, network, choice)
-    assert sorted(path.suffix for path in features_dir().iterdir()) == [".lock", ".npy"]
-    kept = np.load(features_dir() / name)
-    assert kept.shape == (27, *choice.model_split.feature_shape)
-    assert kept.dtype == np.float32
-
-
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("fields", "kept"),
@@ -235,20 +225,6 @@ def test_features_are_computed_of_as_many_images_as_the_network_makes_them_large
     )
     assert found.loader.eval_batch_size == 500  # of maps of 14×14
     assert sizes == [10, 10, 7]
-
-
-def test_where_the_cache_takes_nothing_features_are_in_memory_as_far_as_that_goes(
-    made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, dataset, network, choice = made()
-    features_dir().parent.mkdir(parents=True, exist_ok=True)
-    features_dir().write_bytes(b"")
-    size = 27 * 4 * int(np.prod(choice.model_split.feature_shape))
-    monkeypatch.setattr("cnnlab.training.feature_cache.features.resident_bytes", lambda _: 2 * size)
-    trunk = FeatureExtractor(choice, network, dataset, no_op)
-    assert trunk.cached_features("train", images_of(dataset), FlippedViews(FLIP)).files == ()
-    with pytest.raises(RunError, match=r"train.cache: the features can't be kept(.|\n)*train.cache = .never."):
-        trunk.cached_features("validation", images_of(dataset, "validation"), FlippedViews())
 
 
 def test_what_may_be_removed_is_room(made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> None:

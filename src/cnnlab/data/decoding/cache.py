@@ -98,14 +98,8 @@ def cached_pixels(key: str, count: int, image_spec: ImageSpec, fill: FillFunctio
     return get_or_create(images_dir() / f"{key}.npy", (count, *image_spec.shape), np.uint8, fill).array
 
 
-def get_or_create(
-    path: Path,
-    shape: tuple[int, ...],
-    dtype: npt.DTypeLike,
-    fill: FillFunction,
-    is_valid: Callable[[Array], bool] = lambda _: True,
-) -> CachedArray:
-    """The array in a file; `fill` makes it where it is absent, damaged, or refused by `is_valid`.
+def get_or_create(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, fill: FillFunction) -> CachedArray:
+    """The array in a file; `fill` makes it where it is absent or damaged.
 
     Another process that wants the same one waits, and finds it.
 
@@ -114,7 +108,7 @@ def get_or_create(
     """
     with _exclusive(path):
         array = load_array(path, shape, dtype)
-        if array is not None and is_valid(array):
+        if array is not None:
             return CachedArray(array, path.name, created=False)
         return CachedArray(create_array(path, shape, fill, dtype), path.name, created=True)
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,25 +19,20 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.context import ProgressCallback
-from cnnlab.data.array_store import ArrayStore, resident_bytes
+from cnnlab.data.array_store import ArrayStore
 from cnnlab.data.augmentation.views import FlippedViews
 from cnnlab.data.dataset import Dataset
 from cnnlab.data.decoding.cache import Array, CachedArray, features_dir, get_or_create, pixels_key, storage_dtype
 from cnnlab.data.loader import Batch, ImageLoader, Loader, full_range, max_eval_batch_size
 from cnnlab.data.sources.base import Indices, Labels, Split
-from cnnlab.errors import CnnlabError, RunError
-from cnnlab.models.model_split import TOLERANCE, ModelSplit
+from cnnlab.errors import CnnlabError
+from cnnlab.models.model_split import ModelSplit
 from cnnlab.models.pretrained.transfer import TransferModel, max_resize
-from cnnlab.render.formatting import format_bytes
 from cnnlab.training.feature_cache.plan import CachePlan
 
 # Raised whenever the same trunk and images would give other numbers.
 CACHE_VERSION = 3
 KEY_DIGITS = 40
-# The features of so many images are computed again to check a file that was found.
-NUM_VERIFIED_IMAGES = 3
-# bf16 keeps 8 bits.
-_TOLERANCES = {"fp32": TOLERANCE, "bf16": 2**-7}
 # Convolutions on CPUs are up to 1.5 times as fast in this format, and never slower.
 _MEMORY_FORMATS = {"cpu": torch.channels_last}
 
@@ -124,7 +117,6 @@ class FeatureExtractor:
         self.network = network
         self.dataset = dataset
         self._progress = progress
-        self._memory_used_bytes = 0
         self._weights_digest = _trunk_digest(self.model_split, network)
 
     def cached_features(self, split: Split, images: ImageLoader, views: FlippedViews) -> CachedFeatures:
@@ -165,32 +157,13 @@ class FeatureExtractor:
             self._write_features(images, views, number, target)
             target.flush()
 
-        def agrees(array: Array) -> bool:
-            with closing(self._iter_features(images, views, number, NUM_VERIFIED_IMAGES)) as computed:
-                rows = next(computed)
-            own, kept = (_as_floats(one).astype(np.float64) for one in (rows, array[: len(rows)]))
-            return bool(np.abs(own - kept).max() <= _TOLERANCES[self.plan.dtype] * np.abs(own).max())
-
         try:
             path = features_dir() / f"{self._cache_key(split, images, views.names[number])}.npy"
-            return get_or_create(path, shape, bits, fill, agrees)
-        except CnnlabError as error:  # if the cache can't be written, the features are held in memory
-            self._reserve_memory(math.prod(shape) * bits.itemsize, error)
+            return get_or_create(path, shape, bits, fill)
+        except CnnlabError:  # if the cache can't be written, the features are held in memory
             features = np.empty(shape, dtype=bits)
             self._write_features(images, views, number, features)
             return CachedArray(features, "", created=True)
-
-    def _reserve_memory(self, num_bytes: int, cause: CnnlabError) -> None:
-        room = resident_bytes(torch.device("cpu"))
-        self._memory_used_bytes += num_bytes
-        if self._memory_used_bytes > room:
-            raise RunError(
-                f"the features can't be kept: not in the cache ({cause.problems[0].received}), nor in memory",
-                where="train.cache",
-                received=f"{format_bytes(self._memory_used_bytes)} of features",
-                allowed=f"up to {format_bytes(room)}",
-                next_step='make room, set CNNLAB_CACHE to another folder, or train with train.cache = "never"',
-            ) from cause
 
     def _write_features(self, images: ImageLoader, views: FlippedViews, number: int, target: Array) -> None:
         start, total = 0, len(images)
@@ -200,18 +173,14 @@ class FeatureExtractor:
             start += len(rows)
             self._progress(what, start, total, "images")
 
-    def _iter_features(
-        self, images: ImageLoader, views: FlippedViews, number: int, limit: int | None = None
-    ) -> Generator[Array]:
-        """The features of all images of a view, batch by batch, as they are stored; of the first `limit` of each."""
+    def _iter_features(self, images: ImageLoader, views: FlippedViews, number: int) -> Iterator[Array]:
+        """The features of all images of a view, batch by batch, as they are stored."""
         was_training, layout = self.network.training, _MEMORY_FORMATS.get(images.device.type, torch.contiguous_format)
         own = torch.channels_last if images.memory_format == "channels_last" else torch.contiguous_format
         self.network.eval().to(memory_format=layout)
         try:
             for batch in views.view_batches(number, images):
-                rows = self.model_split.extract_features(
-                    self.network, batch[:limit].contiguous(memory_format=layout)
-                ).float()
+                rows = self.model_split.extract_features(self.network, batch.contiguous(memory_format=layout)).float()
                 if self.plan.dtype == "bf16":
                     rows = rows.to(torch.bfloat16).view(torch.int16)
                 yield rows.cpu().numpy()
@@ -244,10 +213,3 @@ def _trunk_digest(model_split: ModelSplit, network: TransferModel) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _as_floats(rows: Array) -> Array:
-    """Convert the bits of bf16, which are the upper half of those of a 32-bit float, to floats."""
-    if rows.dtype != np.int16:
-        return rows
-    return (rows.astype(np.int32) << 16).view(np.float32)
