@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,8 +16,7 @@ UsageErrorT = TypeVar("UsageErrorT", bound=UsageError)
 
 MAX_FILE_BYTES = 100_000
 MAX_BASES = 5
-# The number of a folder's files that the error about a missing file lists.
-MAX_LISTED = 12
+MAX_LISTED = 12  # files of a folder in an error
 # The keys by which the kinds of files are recognised; the base of a study or a search is a recipe.
 FILE_KINDS: dict[str, frozenset[str]] = {
     "study": frozenset(("arms", "grid", "sweep", "doses", "seeds", "says")),
@@ -77,19 +76,18 @@ def read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         nearby = sorted(found.name for found in path.parent.glob("*.toml") if found.is_file())
-        step = _nearest_file(path, nearby) or "give the path of a .toml file; for images: cnnlab new FILE --source PATH"
-        more = f" and {len(nearby) - MAX_LISTED} more" if len(nearby) > MAX_LISTED else ""
-        here = f"in {path.parent}: {', '.join(nearby[:MAX_LISTED])}{more}" if nearby else ""
-        raise SpecError(f"this file can't be read: {error.strerror}", allowed=here, next_step=step) from None
-    except ValueError as error:
-        raise SpecError(f"this can't be a file's name: {error}", received=repr(str(path))) from None
+        step = (
+            did_you_mean(path.stem, [name.removesuffix(".toml") for name in nearby])
+            or "give the path of a .toml file; for images: cnnlab new FILE --source PATH"
+        )
+        here = f"in {path.parent}: {', '.join(nearby[:MAX_LISTED])}" if nearby else ""
+        reason = getattr(error, "strerror", None) or error
+        raise SpecError(f"this file can't be read: {reason}", allowed=here, next_step=step) from None
     if len(content) > MAX_FILE_BYTES:
-        size = path.stat().st_size
         raise SpecError(
             "this file is too large for a recipe, a study or a search",
-            received=f"{size:,} bytes" if size else "a file without an end",
             allowed=f"up to {MAX_FILE_BYTES:,} bytes",
             next_step="give the path of a .toml file; images are named in one: cnnlab new FILE --source PATH writes it",
         )
@@ -187,21 +185,11 @@ def _error_line(message: str, text: str) -> str:
     return lines[int(found[1]) - 1].strip()[:120] if found and int(found[1]) <= len(lines) else ""
 
 
-def _nearest_file(path: Path, names: list[str]) -> str:
-    """A hint with the file of the most similar name."""
-    stems = {Path(name).stem: name for name in names}
-    hint = did_you_mean(path.stem, stems)
-    return next((f"did you mean '{name}'?" for stem, name in stems.items() if f"'{stem}'" in hint), "")
-
-
 def _is_too_deep(tables: dict[str, Any]) -> bool:
     level: list[Any] = [tables]
     for _ in range(MAX_NESTING):
-        level = [inner for value in level for inner in _child_values(value)]
+        inner = [value.values() if isinstance(value, dict) else value for value in level]
+        level = [
+            one for values in inner if not isinstance(values, str) and isinstance(values, Iterable) for one in values
+        ]
     return bool(level)
-
-
-def _child_values(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
