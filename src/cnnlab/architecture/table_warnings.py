@@ -5,17 +5,18 @@ They are found from records, so that a traced network gets the same warnings as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
 from cnnlab.architecture import layers
-from cnnlab.architecture.layer import Layer, format_shape
+from cnnlab.architecture.layer import Layer, SlidingWindow, format_shape
 from cnnlab.architecture.layer_graph import LayerGraph
-from cnnlab.architecture.size_checks import cut_off_warning, skipped_rows_warning
 from cnnlab.architecture.warnings import Finding, WarningChecks, abbreviated_names
+from cnnlab.errors import SpecError
 from cnnlab.records import LayerRecord, WarningRecord
 from cnnlab.render.formatting import format_percent, pluralize
+from cnnlab.theory.output_size import OutputSize
 
 # Few classifiers have more, and few machines can train one that has.
 VERY_LARGE_PARAMETERS = 500_000_000
@@ -68,67 +69,116 @@ def table_warnings(
     return checks.find(_Table(LayerGraph(records), classes, backbone, backbone_prefix), disabled=disabled)
 
 
+def _windows(graph: LayerGraph) -> Iterator[tuple[LayerRecord, SlidingWindow]]:
+    """The rows that slide a window over maps."""
+    for record in graph.records:
+        layer = graph.layer(record)
+        window = layer.window() if layer is not None and len(record.input) == 3 else None
+        if window is not None:
+            yield record, window
+
+
 @checks.register("cut-off-rows")
 def _cut_off_rows(table: _Table) -> Finding | None:
-    return cut_off_warning(table.graph, include_padding=not table.backbone)
+    """Windows that don't fit; in a known network only those that leave out pixels."""
+    cut: list[tuple[bool, LayerRecord, str, str]] = []
+    for record, window in _windows(table.graph):
+        try:
+            sizes = window.output_sizes(record.input)
+        except SpecError:
+            continue
+        if (sizes[0].size, sizes[1].size) != record.output[1:]:
+            continue  # a traced layer that rounds up
+        left, lost = zip(*(_uncovered(window, sizes[axis], axis) for axis in (0, 1)), strict=True)
+        if any(lost) or (any(left) and not table.backbone):
+            exact = "×".join(f"{float(size.exact):g}" for size in sizes)
+            lines = zip(lost, record.input[1:], ("rows", "columns"), strict=True)
+            pixels = " and ".join(f"the last {count} of {size} {name}" for count, size, name in lines if count)
+            text = f"{exact} rounds down to {format_shape(record.output[1:])}, and "
+            text += f"no window covers {pixels}" if pixels else "only padding is cut off"
+            smaller = tuple(size - rest for size, rest in zip(record.input[1:], left, strict=True))
+            kernel = tuple(size + rest for size, rest in zip(window.kernel, left, strict=True))
+            fits = [f"input {format_shape(smaller)}"] if min(smaller) > 0 else []
+            fits += [f"kernel {format_shape(kernel)}"] if window.dilation == (1, 1) else []
+            fix = " or ".join(fits) or "a larger input"
+            cut.append((not pixels, record, text, f"{record.name} fits exactly with {fix}"))
+    if not cut:
+        return None
+    cut.sort(key=lambda one: one[0])  # what costs pixels first
+    texts = [text if len(cut) == 1 else f"{record.name}: {text}" for _, record, text, _ in cut]
+    return Finding(
+        where=abbreviated_names(record.name for _, record, _, _ in cut),
+        message=f"the window does not fit: {abbreviated_names(texts, '; ')}",
+        fix=cut[0][3],
+    )
+
+
+def _uncovered(window: SlidingWindow, size: OutputSize, axis: int) -> tuple[int, int]:
+    """The rows of the padded input behind the last window, and how many of them are pixels."""
+    extent = window.dilation[axis] * (window.kernel[axis] - 1) + 1
+    # A stride that is longer than the window leaves the same gap between any two windows.
+    beyond = max(0, size.unseen - max(0, window.stride[axis] - extent))
+    return size.unseen if beyond else 0, max(0, beyond - window.total_padding[axis] // 2)
 
 
 @checks.register("skipped-rows")
 def _skipped_rows(table: _Table) -> Finding | None:
-    return skipped_rows_warning(table.graph)
+    """Windows that step over pixels of a map that no other row reads: a strided 1×1 shortcut stands beside a body."""
+    graph = table.graph
+    skipping: list[tuple[str, str]] = []
+    for record, window in _windows(graph):
+        readers = [graph.consumers(name) for name in record.inputs] or [graph.input_consumers()]
+        covered = [_covered_pixels(window, record, axis) for axis in (0, 1)]
+        if readers == [(record.name,)] and any(
+            pixels and max(pixels) - min(pixels) + 1 > len(pixels) for pixels in covered
+        ):
+            rows, columns = map(len, covered)
+            text = f"{record.name} sees {rows} of {record.input[1]} rows and {columns} of {record.input[2]} columns"
+            skipping.append((record.name, text))
+    if not skipping:
+        return None
+    return Finding(
+        where=abbreviated_names(name for name, _ in skipping),
+        message="the stride steps over pixels that no other layer reads: "
+        + abbreviated_names((text for _, text in skipping), "; "),
+        fix="make the stride no larger than the kernel, and let it share no factor with a dilation",
+    )
+
+
+def _covered_pixels(window: SlidingWindow, record: LayerRecord, axis: int) -> set[int]:
+    size, before = record.input[1 + axis], window.total_padding[axis] // 2
+    starts = range(-before, record.output[1 + axis] * window.stride[axis] - before, window.stride[axis])
+    taps = range(0, window.kernel[axis] * window.dilation[axis], window.dilation[axis])
+    return {start + tap for start in starts for tap in taps if 0 <= start + tap < size}
 
 
 @checks.register("one-pixel-maps")
 def _one_pixel_maps(table: _Table) -> Finding | None:
     graph = table.graph
-    rows, kernels, wasted = [], [], 0
+    rows, worst, wasted = [], (1, 1), 0
     for record in graph.records:
         layer = graph.layer(record)
         if not isinstance(layer, layers.Conv | layers.Depthwise) or record.input[1:] != (1, 1):
             continue
-        met, cells = _used_kernel_cells(layer, record), prod(layer.kernel)
+        # At each output position one cell of the kernel at most is on the pixel, at each another one.
+        met, cells = prod(record.output[1:]), prod(layer.kernel)
         if met < cells:
             rows.append(record)
-            kernels.append((met, cells))
-            # The kernel's cells share the weights evenly.
-            wasted += _weights(layer, record) * (cells - met) // cells
+            worst = min(worst, (met, cells), key=lambda kernel: kernel[0] / kernel[1])
+            wasted += max(map(prod, layer.parameter_shapes(record.input).values())) * (cells - met) // cells
     if not rows:
         return None
-    met, cells = min(kernels, key=lambda kernel: kernel[0] / kernel[1])
     everything = sum(record.parameters for record in graph.records)
-    views = [record.receptive_field for record in rows if record.receptive_field is not None]
-    image = next((record.input for record in graph.records if not record.inputs), ())
-    seen = (
-        f"; a node there sees up to {format_shape(max(views))} pixels of a {format_shape(image[1:])} image"
-        if views
-        else ""
-    )
     return Finding(
         where=abbreviated_names(record.name for record in rows),
-        message=f"spatial kernels on 1×1 maps: {cells - met} of {cells} weights of a kernel only meet padding, "
-        f"{wasted:,} weights in all ({format_percent(wasted / everything)} of the network){seen}",
+        message=f"spatial kernels on 1×1 maps: {worst[1] - worst[0]} of {worst[1]} weights of a kernel only meet "
+        f"padding, {wasted:,} weights in all ({format_percent(wasted / everything)} of the network)",
         fix="bring images to the size that the backbone was made for (model.resize), or give it a stem for small ones "
         "(stem='small')"
         if all(table.is_backbone_row(record) for record in rows)
         else "stride or pool less in front of them, or give larger images (data.size); "
         "a backbone made for larger images needs a stem for small ones",
     )
-
-
-def _used_kernel_cells(layer: layers.Conv | layers.Depthwise, record: LayerRecord) -> int:
-    """How many cells of the kernel are on the one pixel for some output."""
-    window = layer.window()
-    met = 1
-    for axis in (0, 1):
-        before = window.total_padding[axis] // 2
-        starts = [place * window.stride[axis] - before for place in range(record.output[1 + axis])]
-        cells = [window.dilation[axis] * cell for cell in range(window.kernel[axis])]
-        met *= sum(any(start + cell == 0 for start in starts) for cell in cells)
-    return met
-
-
-def _weights(layer: Layer, record: LayerRecord) -> int:
-    return max(map(prod, layer.parameter_shapes(record.input).values()))
 
 
 _LINEAR = (layers.Conv, layers.Depthwise, layers.Dense)
@@ -268,9 +318,6 @@ def _dropout_before_batchnorm(table: _Table) -> Finding | None:
     )
 
 
-_PASS_THROUGH_KINDS = ("flatten", "dropout")
-
-
 @checks.register("one-dense-layer")
 def _one_dense_layer(table: _Table) -> Finding | None:
     graph = table.graph
@@ -282,10 +329,8 @@ def _one_dense_layer(table: _Table) -> Finding | None:
     largest, everything = max(dense, key=lambda record: record.parameters), sum(r.parameters for r in graph.records)
     if largest.parameters < LARGE_DENSE_WEIGHTS or 2 * largest.parameters <= everything:
         return None
-    # Behind one number a channel there is nothing left to pool.
-    pooled = all(
-        prod(row.output[1:]) == 1 for row in graph.predecessors(largest, lambda row: row.kind in _PASS_THROUGH_KINDS)
-    )
+    before = graph.predecessors(largest, lambda row: row.kind in ("flatten", "dropout"))
+    pooled = all(prod(row.output[1:]) == 1 for row in before)  # then there is nothing left to pool
     return Finding(
         where=largest.name,
         message=f"{largest.parameters:,} of {everything:,} parameters "

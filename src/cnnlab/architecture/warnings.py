@@ -100,8 +100,8 @@ def format_warning(warning: WarningRecord) -> str:
     return f"{warning.name}{where}: {warning.message}" + (f"; {warning.fix}" if warning.fix else "")
 
 
-def abbreviated_names(names: Iterable[str]) -> str:
+def abbreviated_names(names: Iterable[str], separator: str = ", ") -> str:
     """Names with their rest counted: `conv1, conv2, conv3 and 5 more`."""
     known = list(names)
     more = f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
-    return ", ".join(known[:MAX_LISTED]) + more
+    return separator.join(known[:MAX_LISTED]) + more
