@@ -73,19 +73,12 @@ def test_every_call_of_a_recipe_is_told_without_its_defaults() -> None:
     }
     calls = {key for key, value in written.items() if "(" in str(value)}
     assert {"data.augment", "train.optimizer"} <= calls <= CALL_REGISTRIES.keys()
-    fields = {f"train.{name}" for name, field in Train.model_fields.items() if _is_choice(field)}
+    fields = {
+        f"train.{name}"
+        for name, field in Train.model_fields.items()
+        if any(isinstance(one, Registry) for one in field.metadata)
+    }
     assert fields == {key for key in CALL_REGISTRIES if key.startswith("train.")}
-
-
-def _is_choice(field: Any) -> bool:
-    """Whether a field reads its value by a registry."""
-    validators = [getattr(item, "func", None) for item in field.metadata]
-    return any(
-        isinstance(cell.cell_contents, Registry)
-        for func in validators
-        if func is not None and getattr(func, "__closure__", None)
-        for cell in func.__closure__
-    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given, reject, settings
@@ -28,8 +28,8 @@ from cnnlab.config.image_changes import (
     mixing,
 )
 from cnnlab.config.losses import ClassWeights, losses
-from cnnlab.config.optimizers import AnyOptimizer, averaging, optimizers
-from cnnlab.config.schedules import AnySchedule, Divisor, OpenFraction, schedules
+from cnnlab.config.optimizers import averaging, optimizers
+from cnnlab.config.schedules import Divisor, OpenFraction, schedules
 from cnnlab.config.stopping import ImageCount, budgets, stopping_rules
 from cnnlab.errors import Problem, SpecError
 from cnnlab.grammar.arguments import (
@@ -104,10 +104,10 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
         return st.lists(plain | nested, min_size=1, max_size=3).map(tuple)
     if typing.get_origin(annotation) is Literal:
         return st.sampled_from(typing.get_args(annotation))
-    if annotation == AnySchedule:
+    if annotation == Annotated[Any, schedules]:
         names = st.sampled_from(sorted({*schedules.kinds} - {"warmup"}))
         return names.flatmap(lambda name: _choices(schedules, name))
-    if annotation == AnyOptimizer:
+    if annotation == Annotated[Any, optimizers]:
         return st.sampled_from(["sgd", "adam", "lion"]).flatmap(lambda name: _choices(optimizers, name))
     return next(strategy for known, strategy in BY_TYPE if known == annotation)
 

@@ -26,10 +26,8 @@ _ALL = trainable_choices.read("all")
 
 if TYPE_CHECKING:
     _Backbone: TypeAlias = Backbone | None
-    _Trainable: TypeAlias = Any
 else:
     _Backbone = Annotated[Any, BeforeValidator(read_backbone), PlainSerializer(format_backbone, return_type=str)] | None
-    _Trainable = trainable_choices.field_type()
 
 
 class Model(Section):
@@ -45,7 +43,7 @@ class Model(Section):
     backbone: _Backbone = None
     cut: str = ""
     head: tuple[str, ...] = ()
-    trainable: _Trainable = "all"
+    trainable: Annotated[Any, trainable_choices] = "all"
     resize: Resize | None = None
     interpolation: Interpolation | None = None
     values: dict[str, PlainValue] = Field(default={})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar
 
 from cnnlab.errors import SpecError
 from cnnlab.grammar.arguments import Momentum, NonNegative, Positive
@@ -43,9 +43,8 @@ class AdamConfig(Choice):
 
     # Around the paper's 0.001; transformers and fine-tuning use less.
     typical_lr: ClassVar[tuple[float, float]] = (1e-4, 3e-3)
-    state_per_parameter: ClassVar[int] = (
-        2  # values kept per parameter: running means of the gradients and of their squares
-    )
+    # Values kept per parameter: running means of the gradients and of their squares.
+    state_per_parameter: ClassVar[int] = 2
     lr: Positive = 1e-3
     beta1: Momentum = 0.9
     beta2: Momentum = 0.999
@@ -54,55 +53,29 @@ class AdamConfig(Choice):
 
 
 @optimizers.register("adamw")
-class AdamWConfig(Choice):
+class AdamWConfig(AdamConfig):
     """Adam with decoupled weight decay (Loshchilov, Hutter, 2017)."""
 
-    typical_lr: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's
-    state_per_parameter: ClassVar[int] = 2
-    lr: Positive = 1e-3
-    beta1: Momentum = 0.9
-    beta2: Momentum = 0.999
-    eps: Positive = 1e-8
     weight_decay: NonNegative = 1e-2
 
 
 @optimizers.register("nadam")
-class NAdamConfig(Choice):
+class NAdamConfig(AdamConfig):
     """Adam with Nesterov momentum (Dozat, 2016)."""
 
-    typical_lr: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's
-    state_per_parameter: ClassVar[int] = 2
     lr: Positive = 2e-3
-    beta1: Momentum = 0.9
-    beta2: Momentum = 0.999
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 0.0
 
 
 @optimizers.register("radam")
-class RAdamConfig(Choice):
+class RAdamConfig(AdamConfig):
     """Adam with a rectified variance in the first steps (Liu et al., 2019)."""
-
-    typical_lr: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's
-    state_per_parameter: ClassVar[int] = 2
-    lr: Positive = 1e-3
-    beta1: Momentum = 0.9
-    beta2: Momentum = 0.999
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 0.0
 
 
 @optimizers.register("adamax")
-class AdamaxConfig(Choice):
+class AdamaxConfig(AdamConfig):
     """Adam with the infinity norm of recent gradients (Kingma, Ba, 2014)."""
 
-    typical_lr: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's; 0.002 is the paper's
-    state_per_parameter: ClassVar[int] = 2
     lr: Positive = 2e-3
-    beta1: Momentum = 0.9
-    beta2: Momentum = 0.999
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 0.0
 
 
 @optimizers.register("rmsprop")
@@ -160,12 +133,6 @@ class LionConfig(Choice):
     weight_decay: NonNegative = 0.0
 
 
-if TYPE_CHECKING:
-    AnyOptimizer: TypeAlias = Any
-else:
-    AnyOptimizer = optimizers.field_type()
-
-
 @optimizers.register("muon")
 class MuonConfig(Choice):
     """Orthogonalized steps for hidden weights (Jordan, 2024); `companion` updates all other parameters."""
@@ -175,7 +142,7 @@ class MuonConfig(Choice):
     lr: Positive = 0.02
     momentum: Momentum = 0.95
     weight_decay: NonNegative = 0.0
-    companion: AnyOptimizer = optimizers.read("adamw(3e-4)")
+    companion: Annotated[Any, optimizers] = optimizers.read("adamw(3e-4)")
 
     def __post_init__(self) -> None:
         if isinstance(self.companion, MuonConfig):

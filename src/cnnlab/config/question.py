@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 import tomli_w
 from pydantic import ConfigDict, Field, field_validator
@@ -17,11 +17,6 @@ from cnnlab.grammar.section import Section
 from cnnlab.grammar.toml_files import expect_kind, locate_in_file, parse_toml, read_text
 from cnnlab.grammar.validation_errors import format_received, value_error
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
-
-if TYPE_CHECKING:
-    _Budget: TypeAlias = Any
-else:
-    _Budget = budgets.field_type()
 
 METRICS = tuple(f"{split}_{metric}" for split in ("validation", "train") for metric in get_args(Metric))
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -39,7 +34,7 @@ class Question(Section):
     smallest_difference: Fraction | None = None
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     vary_split: bool = False
-    budget: _Budget = "none"
+    budget: Annotated[Any, budgets] = "none"
 
     @field_validator("base", mode="before")
     @classmethod

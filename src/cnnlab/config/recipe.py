@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -27,29 +27,6 @@ from cnnlab.grammar.validation_errors import value_error
 
 UnitFraction = Annotated[float, Field(ge=0, lt=1)]
 
-if TYPE_CHECKING:  # a choice is an object of one of a registry's classes
-    _Optimizer: TypeAlias = Any
-    _Schedule: TypeAlias = Any
-    _Stop: TypeAlias = Any
-    _Augmentation: TypeAlias = Any
-else:
-    _Optimizer = optimizers.field_type()
-    _Schedule = schedules.field_type()
-    _Stop = stopping_rules.field_type()
-    _Augmentation = augmentations.field_type()
-
-if TYPE_CHECKING:
-    _Loss: TypeAlias = Any
-    _Average: TypeAlias = Any
-    _Mix: TypeAlias = Any
-    _Budget: TypeAlias = Any
-    _CachePolicy: TypeAlias = Any
-else:
-    _Loss = losses.field_type()
-    _Average = averaging.field_type()
-    _Mix = mixing.field_type()
-    _Budget = budgets.field_type()
-    _CachePolicy = cache_policies.field_type()
 Factor = Annotated[float, Field(gt=0)]
 
 
@@ -69,7 +46,7 @@ class Data(Section):
     split_seed: Annotated[int, Field(ge=0)] | None = None
     normalize: Any = None
     interpolation: Interpolation = "bilinear"
-    augment: tuple[_Augmentation, ...] = ()
+    augment: tuple[Annotated[Any, augmentations], ...] = ()
 
     @field_validator("classes", "augment", mode="before")
     @classmethod
@@ -106,25 +83,25 @@ class Train(Section):
 
     epochs: Count = 10
     batch_size: Count = 64
-    optimizer: _Optimizer = "adam(lr=1e-3)"
-    schedule: _Schedule = "constant"
-    loss: _Loss = "cross_entropy"
+    optimizer: Annotated[Any, optimizers] = "adam(lr=1e-3)"
+    schedule: Annotated[Any, schedules] = "constant"
+    loss: Annotated[Any, losses] = "cross_entropy"
     sampling: Literal["uniform", "balanced"] = "uniform"
-    mix: _Mix = "none"
+    mix: Annotated[Any, mixing] = "none"
     accumulate: Annotated[int, Field(ge=1, le=10_000)] = 1
     clip: Factor | None = None
     decay: Literal["all", "weights"] = "all"
     rates: dict[str, Factor] = Field(default={})
     rate_by_depth: Factor = 1.0
-    stop: _Stop = "never"
-    budget: _Budget = "none"
-    average: _Average = "never"
+    stop: Annotated[Any, stopping_rules] = "never"
+    budget: Annotated[Any, budgets] = "none"
+    average: Annotated[Any, averaging] = "never"
     weights: Literal["best", "last", "averaged"] = "best"
     choose: Metric = "accuracy"
     validations_per_epoch: Annotated[int, Field(ge=1, le=1000)] = 1
     test: Literal["end", "sealed", "curve"] = "end"
     predictions: Literal["held-out", "all"] = "held-out"
-    cache: _CachePolicy = "auto"
+    cache: Annotated[Any, cache_policies] = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     sync_batchnorm: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"

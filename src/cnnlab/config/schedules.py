@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
@@ -15,10 +15,6 @@ schedules: Registry[Any] = Registry("schedule")
 
 OpenFraction: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
 Divisor: TypeAlias = Annotated[float, Field(ge=1)]
-if TYPE_CHECKING:
-    AnySchedule: TypeAlias = Any
-else:
-    AnySchedule = schedules.field_type()
 
 
 @schedules.register("constant")
@@ -99,7 +95,7 @@ class WarmupSchedule(Choice):
     """Raise the rate linearly from `start` times the rate over `epochs` epochs; then follow another schedule."""
 
     epochs: Positive = 1.0
-    then: AnySchedule = ConstantSchedule()
+    then: Annotated[Any, schedules] = ConstantSchedule()
     start: Probability = 0.01
 
     @property

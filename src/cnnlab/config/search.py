@@ -12,12 +12,12 @@ from cnnlab.config.arms import Changes, apply_changes, error_prefix, flatten_key
 from cnnlab.config.question import Question
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.search_space import (
-    AnyPruner,
     CategoricalSpace,
     LogUniformSpace,
     Sampler,
     ScalarValue,
     is_enumerable,
+    pruners,
     read_space,
     write_space,
 )
@@ -67,7 +67,7 @@ class Search(Question):
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 30
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     sampler: Sampler = "tpe"
-    pruner: AnyPruner = "none"
+    pruner: Annotated[Any, pruners] = "none"
     seed: Annotated[int, Field(ge=0)] = 0
     confirm: Annotated[int, Field(ge=0, le=1_000)] = 5
 

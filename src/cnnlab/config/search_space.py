@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
@@ -135,11 +135,6 @@ class SuccessiveHalvingPruner(Choice):
 
 
 Sampler: TypeAlias = Literal["tpe", "random", "grid"]
-if TYPE_CHECKING:
-    AnySpace: TypeAlias = Any
-    AnyPruner: TypeAlias = Any
-else:
-    AnyPruner = pruners.field_type()
 
 
 def read_space(value: Any) -> Any:

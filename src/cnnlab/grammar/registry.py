@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic.dataclasses import rebuild_dataclass
-from pydantic_core import ArgsKwargs
+from pydantic_core import ArgsKwargs, core_schema
 
 from cnnlab.errors import Problem, SpecError, comma_separated, did_you_mean
 from cnnlab.grammar.calls import Call, Value, format_value, parse_call
@@ -36,7 +36,8 @@ class Choice:
 class Registry(Generic[T]):
     """The choices of one kind, by name.
 
-    A choice is a frozen dataclass: its fields are the arguments, in the order of the call.
+    A choice is a frozen dataclass: its fields are the arguments, in the order of the call. A field of a section or of
+    another choice has the annotation `Annotated[Any, registry]`.
     """
 
     def __init__(self, noun: str) -> None:
@@ -107,14 +108,18 @@ class Registry(Generic[T]):
         """The first line of a choice's documentation."""
         return (inspect.getdoc(self.kinds[name]) or "").split("\n")[0]
 
-    def field_type(self) -> Any:
-        """The annotation of a pydantic field that holds one choice: reads a text or takes the choice itself."""
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> core_schema.CoreSchema:
+        """The schema of a field `Annotated[Any, registry]`, which reads a text or takes a choice itself."""
 
         def validate(value: Any) -> Any:
             return value if type(value) in self.kinds.values() else self.read(value)
 
-        serializer = PlainSerializer(lambda value: str(self.to_call(value, defaults=True)), return_type=str)
-        return Annotated[Any, BeforeValidator(validate), serializer]
+        return core_schema.no_info_plain_validator_function(
+            validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda value: str(self.to_call(value, defaults=True)), return_schema=core_schema.str_schema()
+            ),
+        )
 
     def _bind(self, call: Call, kind: type[T]) -> dict[str, Value]:
         names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
