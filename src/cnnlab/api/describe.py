@@ -20,10 +20,8 @@ from cnnlab.reports.architecture.pretraining import BACKBONE, late_unfreeze_warn
 from cnnlab.reports.architecture.result import Description, InitialWeights
 from cnnlab.storage.run_folder import BACKBONE_FOLDER
 
-BATCH_SIZE = 64  # where no recipe says: what a recipe's own default is
-
-
-SUFFIX = ".toml"
+BATCH_SIZE = 64  # for a backbone; the default of a recipe
+RECIPE_FILE = "recipe.toml"
 
 
 def describe(
@@ -49,14 +47,14 @@ def describe(
         overrides: values of the recipe by dotted key, as `--set` gives them.
         data: where catalogue data lives; by default the cache folder.
         images: read the recipe's images, too, for the warnings that need them; this loads torch.
-        progress: called as images are read.
+        callbacks: called as images are read.
 
     Raises:
         SpecError: the recipe has mistakes, or there is no such network.
         SourceError: the recipe's data can't be looked at.
         DownloadError: its images are not at hand and can't be had.
         RunError: the run that the recipe's backbone is from can't be read.
-        UsageError: overrides for what is no recipe's file, images of what is no recipe, or a number below 1.
+        UsageError: overrides for what is no recipe's file, images of a backbone, or a number below 1.
 
     >>> from cnnlab.config.model import Model
     >>> from cnnlab.config.recipe import Data
@@ -64,144 +62,99 @@ def describe(
     >>> describe(lenet).parameters
     47506
     """
-    target, sides = _resolve_target(target), (size, size) if isinstance(size, int) else size
+    sides = (size, size) if isinstance(size, int) else size
     numbers = {"classes": classes, "batch_size": batch_size, "size": min(sides) if sides else None}
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise UsageError("there is nothing to describe", where=name, received=str(number), allowed="1 or more")
-    if overrides and not is_recipe(target):
-        raise UsageError(
-            "only a recipe has values that can be changed",
-            where="--set",
-            received=str(target),
-            allowed="a recipe, a .toml file",
-            next_step="use --size, --classes and --batch for a backbone",
-        )
-    if isinstance(target, Recipe) or is_recipe(target):
-        root = Path(data) if data else None
-        found, recipe = _describe_recipe(target, sides, classes, batch_size, dict(overrides or {}), root)
-        return _with_images(found, recipe, root, callbacks) if images else found
-    if images:
-        step = "leave --data out, or describe a recipe"
-        raise UsageError("only a recipe has images to look at", where="--data", received=str(target), next_step=step)
-    return _describe_backbone(str(target), sides, classes, batch_size or BATCH_SIZE)
+    if not isinstance(target, Recipe) and (Path(target) / RECIPE_FILE).is_file():
+        target = Path(target) / RECIPE_FILE
+    is_file = is_recipe(target)
+    if overrides and not is_file:
+        step = "use --size, --classes and --batch for a backbone"
+        raise UsageError("only a recipe's file has values that can be changed", where="--set", next_step=step)
+    if not is_file and not isinstance(target, Recipe):
+        if images:
+            step = "leave --data out, or describe a recipe"
+            raise UsageError("only a recipe has images to look at", where="--data", next_step=step)
+        return _describe_backbone(str(target), sides, classes, batch_size or BATCH_SIZE)
+    recipe = target if isinstance(target, Recipe) else Recipe.read(target, overrides)
+    recipe = _with_settings(recipe, sides, batch_size)
+    root = Path(data) if data else None
+    try:
+        description = _describe_recipe(recipe, None if isinstance(target, Recipe) else Path(target), classes, root)
+    except (SpecError, SourceError) as error:
+        raise error if isinstance(target, Recipe) else locate_in_file(error, target) from None
+    if not images:
+        return description
+    from cnnlab.runs.warnings import image_warnings
+
+    warnings = image_warnings(recipe, RunContext.of(root, callbacks=callbacks))
+    return description.model_copy(update={"warnings": (*description.warnings, *warnings)})
 
 
 def is_recipe(target: Recipe | str | Path) -> bool:
     """Whether an argument is a recipe's file: it ends with .toml, or there is a file of that name."""
-    return not isinstance(target, Recipe) and (str(target).endswith(SUFFIX) or Path(target).is_file())
+    return not isinstance(target, Recipe) and (str(target).endswith(".toml") or Path(target).is_file())
 
 
-def _resolve_target(target: Any) -> Recipe | str | Path:
-    """The target, or the recipe of a run; refuses a recipe's name without .toml, unless a network has that name."""
-    if isinstance(target, Recipe):
-        return target
-    if not isinstance(target, str | Path):
-        raise UsageError(
-            "this can't be described",
-            received=repr(target),
-            allowed="a recipe, the path of a recipe or a run, or the name of a network",
-        )
-    path = Path(target)
-    if (path / "recipe.toml").is_file():
-        return path / "recipe.toml"
-    for file in (path.with_suffix(SUFFIX), Path("recipes", path.name).with_suffix(SUFFIX)) if path.name else ():
-        if path.suffix != SUFFIX and not path.is_file() and file.is_file() and not _is_network(str(target)):
-            raise UsageError(
-                f"'{target}' is no recipe's file", allowed="a path that ends with .toml", next_step=f"write {file}"
-            )
-    return target
+def _with_settings(recipe: Recipe, size: tuple[int, int] | None, batch_size: int | None) -> Recipe:
+    """The recipe for images of another size, or for larger batches."""
+    data = recipe.data if size is None else recipe.data.model_copy(update={"size": size})
+    train = recipe.train if batch_size is None else recipe.train.model_copy(update={"batch_size": batch_size})
+    return recipe.model_copy(update={"data": data, "train": train})
 
 
-def _is_network(name: str) -> bool:
-    """Whether a network has this name; called only if a recipe has it, too, since that takes a second."""
-    from cnnlab.models.pretrained.architectures import list_models
-
-    return name in list_models()
-
-
-def _describe_recipe(
-    target: Recipe | str | Path,
-    size: tuple[int, int] | None,
-    classes: int | None,
-    batch_size: int | None,
-    overrides: dict[str, Any],
-    data: Path | None,
-) -> tuple[Description, Recipe]:
-    """The description, and the recipe with the changes."""
+def _describe_recipe(given: Recipe, file: Path | None, classes: int | None, data: Path | None) -> Description:
+    """The description of a recipe, which was read from `file`; only a backbone loads torch."""
     from cnnlab.data.dataset import input_spec
 
-    if isinstance(target, Recipe):
-        recipe, name = target, "recipe"
+    recipe, saved_backbone = given, file.parent / BACKBONE_FOLDER if file is not None else None
+    if given.model.backbone is not None:
+        from cnnlab.runs.resolve_recipe import resolve_recipe
+
+        recipe = resolve_recipe(given, data, saved_backbone)
+    spec = input_spec(recipe.data, data)
+    count, shape = classes or len(spec.classes), (spec.channels, spec.height, spec.width)
+    names = spec.classes if count == len(spec.classes) else ()
+    initial_weights = None
+    if recipe.model.backbone is None:
+        table = summarize(recipe.model.trace(shape, count).records(), recipe, names)
     else:
-        recipe, name = Recipe.read(target, overrides), str(target)
-    if size is not None:
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"size": size})})
-    if batch_size is not None:
-        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch_size": batch_size})})
-    given, kept, begins = recipe, None if isinstance(target, Recipe) else Path(target).parent / BACKBONE_FOLDER, None
-    try:
-        recipe = _resolve_recipe(given, data, kept)
-        known = input_spec(recipe.data, data)
-        count = classes or len(known.classes)
-        table = _table(recipe, (known.channels, known.height, known.width), count, known.classes, kept)
-        if recipe.model.backbone is not None:
-            begins = _describe_initial_weights(recipe, table, given, kept)
-    except (SpecError, SourceError) as error:
-        raise error if isinstance(target, Recipe) else locate_in_file(error, target) from None
-    choice = recipe.train.optimizer
+        from cnnlab.models.network_plan import plan_network
+
+        plan = plan_network(recipe.model, shape, count, saved_backbone)
+        table = summarize(plan.layers, recipe, names, parameters=plan.parameters, trainable=plan.trainable)
+        initial_weights = _describe_initial_weights(recipe, table, given, saved_backbone)
     trainable = table.parameters if table.trainable is None else table.trainable
-    found = Description(
-        name=name,
+    optimizer, batch_size = recipe.train.optimizer, recipe.train.batch_size
+    return Description(
+        name=str(file) if file is not None else "recipe",
         source=recipe.data.source,
-        input=(known.channels, known.height, known.width),
-        classes=known.classes if classes in (None, len(known.classes)) else (),
+        input=shape,
+        classes=names,
         num_classes=count,
-        optimizer=choice.kind,
+        optimizer=optimizer.kind,
         parameters=table.parameters,
         trainable=trainable,
         macs=table.macs,
         layers=table.layers,
         warnings=table.warnings,
-        memory=estimate_memory(
-            table.layers, table.parameters, recipe.train.batch_size, choice.state_per_parameter, trainable
-        ),
+        memory=estimate_memory(table.layers, table.parameters, batch_size, optimizer.state_per_parameter, trainable),
         switched_off=recipe.warnings.off,
-        initial_weights=begins,
+        initial_weights=initial_weights,
         too_late=late_unfreeze_warning(table.layers, recipe.train.epochs),
     )
-    return found, recipe
-
-
-def _resolve_recipe(recipe: Recipe, data: Path | None, backbone_run_dir: Path | None) -> Recipe:
-    if recipe.model.backbone is None:
-        return recipe
-    from cnnlab.runs.resolve_recipe import resolve_recipe
-
-    return resolve_recipe(recipe, data, backbone_run_dir)
-
-
-def _table(
-    recipe: Recipe, shape: tuple[int, int, int], count: int, classes: tuple[str, ...], backbone_run_dir: Path | None
-) -> LayerTable:
-    """The table of a recipe's network; only a backbone loads torch."""
-    named = classes if count == len(classes) else ()
-    if recipe.model.backbone is None:
-        return summarize(recipe.model.trace(shape, count).records(), recipe, named)
-    from cnnlab.models.network_plan import plan_network
-
-    plan = plan_network(recipe.model, shape, count, backbone_run_dir)
-    return summarize(plan.layers, recipe, named, parameters=plan.parameters, trainable=plan.trainable)
 
 
 def _describe_initial_weights(
-    recipe: Recipe, table: LayerTable, unresolved: Recipe, backbone_run_dir: Path | None = None
+    recipe: Recipe, table: LayerTable, unresolved: Recipe, saved_backbone: Path | None
 ) -> InitialWeights:
     """Describe the initial weights of a resolved recipe's backbone; nothing is opened or downloaded. This loads torch.
 
     Args:
         unresolved: the recipe before it was resolved.
-        backbone_run_dir: what a run kept of the run that its backbone is from.
+        saved_backbone: what a run kept of the run that its backbone is from.
 
     Raises:
         SpecError: nothing has the backbone's name, or there are no such weights.
@@ -212,52 +165,42 @@ def _describe_initial_weights(
 
     model, backbone = recipe.model, recipe.model.backbone
     assert backbone is not None
-    pretrained_config = backbone_pretrained_config(backbone, backbone_run_dir)
+    pretrained_config = backbone_pretrained_config(backbone, saved_backbone)
     last = [row for row in table.layers if row.name.startswith(BACKBONE)][-1]
     image = next(row.input for row in table.layers if not row.inputs)
     size = image[1:] if model.resize in (None, "own") else model.resize
     is_theirs = recipe.data.normalize == (pretrained_config.mean, pretrained_config.std)
-    named = "weights" if is_theirs else "data" if unresolved.data.normalize == "data" else "recipe"
-    facts: dict[str, object] = {"weights": ""}
-    if not isinstance(backbone, LibraryBackbone):
-        run = PurePath(backbone.path).name
-        facts["weights"] = f"the trained weights of run {run}" if backbone.weights != "none" else ""
-    elif backbone.weights != "none":
-        found = locate_weights(backbone.name, backbone.weights)
-        facts = {
-            "weights": found.label,
-            "file": found.path,
-            "at_hand": found.is_local,
-            "megabytes": found.megabytes,
-        }
-    return InitialWeights.model_validate(
-        {
-            "backbone": format_backbone(backbone),
-            "features": last.name,
-            "features_shape": last.output,
-            "resized": None if size == image[1:] else size,
-            "interpolation": model.interpolation or "",
-            "normalized": named,
-            **facts,
-        }
+    weights, located = "", None
+    if backbone.weights != "none" and isinstance(backbone, LibraryBackbone):
+        located = locate_weights(backbone.name, backbone.weights)
+        weights = located.label
+    elif backbone.weights != "none" and not isinstance(backbone, LibraryBackbone):
+        weights = f"the trained weights of run {PurePath(backbone.path).name}"
+    return InitialWeights(
+        backbone=format_backbone(backbone),
+        weights=weights,
+        file=located.path if located is not None else "",
+        at_hand=located is None or located.is_local,
+        megabytes=located.megabytes if located is not None else None,
+        features=last.name,
+        features_shape=last.output,
+        resized=None if size == image[1:] else size,
+        interpolation=model.interpolation or "",
+        normalized="weights" if is_theirs else "data" if unresolved.data.normalize == "data" else "recipe",
     )
-
-
-def _with_images(description: Description, recipe: Recipe, data: Path | None, callbacks: Callbacks) -> Description:
-    """The description with the warnings that only the images can give."""
-    from cnnlab.runs.warnings import image_warnings
-
-    warnings = image_warnings(recipe, RunContext.of(data, callbacks=callbacks))
-    return description.model_copy(update={"warnings": (*description.warnings, *warnings)})
 
 
 def _describe_backbone(name: str, size: tuple[int, int] | None, classes: int | None, batch_size: int) -> Description:
     from cnnlab.models.pretrained.architectures import default_num_classes
     from cnnlab.models.tracing.trace import backbone_table
 
-    table = backbone_table(name, None if size is None else (3, *size), classes)
-    warned = table_warnings(table.layers, classes, backbone=True)
-    table = table.model_copy(update={"warnings": (*table.warnings, *warned)})
+    try:
+        table = backbone_table(name, None if size is None else (3, *size), classes)
+    except SpecError:
+        file = Path("recipes", f"{name}.toml")
+        if not file.is_file():
+            raise
+        raise SpecError(f"no network is called '{name}'", next_step=f"write {file}") from None
     first = table.layers[0]
     return Description(
         name=name,
@@ -265,7 +208,10 @@ def _describe_backbone(name: str, size: tuple[int, int] | None, classes: int | N
         classes=(),
         num_classes=default_num_classes(name) if classes is None else classes,
         optimizer=AdamConfig.kind,
-        **{field: getattr(table, field) for field in LayerTable.model_fields if field != "trainable"},
+        parameters=table.parameters,
         trainable=table.parameters,
+        macs=table.macs,
+        layers=table.layers,
+        warnings=tuple(table_warnings(table.layers, classes, backbone=True)),
         memory=estimate_memory(table.layers, table.parameters, batch_size, AdamConfig.state_per_parameter),
     )

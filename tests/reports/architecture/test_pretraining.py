@@ -174,17 +174,6 @@ def test_what_is_done_to_images_is_told(model: dict[str, Any], data: dict[str, A
     assert "resized" not in facts
 
 
-@pytest.mark.full
-def test_a_small_image_is_warned_of_behind_a_resize_too() -> None:
-    found = describe(on_cifar({"backbone": "resnet18(weights='none')", "resize": 32}, size=16))
-    (warning,) = [each for each in found.warnings if each.name == "one-pixel-maps"]
-    assert warning.where.startswith("backbone.layer4")
-    assert "16×16 image" in warning.message
-    assert "stem='small'" in warning.fix
-    small = describe(on_cifar({"backbone": "resnet18(weights='none', stem='small')", "resize": 32}, size=16))
-    assert "one-pixel-maps" not in [each.name for each in small.warnings]
-
-
 @pytest.mark.parametrize(
     ("model", "words"),
     [
