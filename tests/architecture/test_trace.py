@@ -7,8 +7,6 @@ import pytest
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.layers import LayerRow, ReLU, Repeat
 from cnnlab.architecture.trace import Trace, trace
-from cnnlab.config.model import Model
-from cnnlab.config.recipe import Data, Recipe
 from cnnlab.errors import Problem, SpecError
 
 
@@ -58,16 +56,6 @@ def test_a_table_that_can_not_be_is_refused(texts: list[str], where: str, what: 
     assert problem.where == f"layers{where}"
     assert what in problem.what
     assert step in problem.next_step
-
-
-def test_a_window_that_does_not_fit_is_told_with_those_that_do() -> None:
-    assert _refusal(["maxpool(2)", "conv(4, [3, 5])"]) == Problem(
-        "a 3×5 window does not fit on the 4×4 image in front of it",
-        "layers[1]",
-        "conv(4, [3, 5])",
-        "windows up to 4×4, with padding",
-        "make the kernel smaller, add padding, or pool less in front of it",
-    )
 
 
 @pytest.mark.parametrize(
@@ -127,13 +115,6 @@ def test_tables_beyond_all_sense_are_refused_at_once() -> None:
     )
 
 
-def test_a_recipe_puts_its_section_in_front() -> None:
-    recipe = Recipe(data=Data(source="shapes"), model=Model(layers=["relu", "dense(10)"]))
-    with pytest.raises(SpecError) as caught:
-        recipe.model.trace((3, 8, 8), classes=10)
-    assert caught.value.problems[0].where == "model.layers[1]"
-
-
 def test_rows_have_the_names_they_were_given_and_running_numbers() -> None:
     traced = _trace(
         ["conv(3, 1)", "conv2: relu", "conv(3, 1)", "residual([relu, in: relu])", "repeat(2, [relu, x: residual([])])"]
@@ -154,13 +135,6 @@ def test_a_residual_sees_as_far_as_its_widest_path() -> None:
     assert [record.receptive_field for record in traced.records() if record.kind in ("residual", "conv")] == [
         (7, 7), (3, 3), (5, 5), (7, 7), (9, 9),
     ]  # fmt: skip
-
-
-def test_after_a_layer_that_sees_all_there_is_no_receptive_field() -> None:
-    for text in ("globalpool", "adaptivepool(2)"):
-        records = _trace(["conv(3, 3)", text, "relu"]).records()
-        assert [record.receptive_field for record in records] == [(3, 3), None, None]
-        assert [record.jump for record in records] == [("1", "1"), None, None]
 
 
 def test_records_show_the_sizes_that_are_multiplied() -> None:

@@ -72,17 +72,6 @@ def test_a_stride_that_steps_over_nothing_or_beside_a_body_is_silent() -> None:
         assert "skipped-rows" not in found([*rows, "relu", "flatten", "dense(10)"])
 
 
-def test_a_dense_layer_behind_a_pool_of_everything_is_not_told_to_pool() -> None:
-    fix = {
-        pool: found(["conv(400, 3)", "relu", pool, "flatten", "dense(3000)", "relu", "dense(10)"])[
-            "one-dense-layer"
-        ].fix
-        for pool in ("globalpool", "avgpool(2)")
-    }
-    assert "globalpool" not in fix["globalpool"]
-    assert "globalpool" in fix["avgpool(2)"]
-
-
 def test_pre_activation_and_linear_bottlenecks_lack_no_activation() -> None:
     assert set(found(PRE_ACTIVATION)) == {"bias-before-batchnorm"}
     assert found(BOTTLENECKS) == {}
@@ -331,11 +320,3 @@ def test_a_wrong_name_to_switch_off_is_told_with_the_nearest() -> None:
     assert (second.what, second.where, second.next_step) == ("unknown warning 'nonsense'", "warnings.off[2]", "")
     with pytest.raises(SpecError, match=r"warnings\.off\[0\]: unknown warning 'leaks'"):
         recipe(warnings_off="leaks")
-
-
-def test_a_recipe_keeps_what_is_off() -> None:
-    known = recipe(warnings_off=["leak", "initial-loss"])
-    assert known.warnings.off == ("leak", "initial-loss")
-    assert Recipe.from_toml(known.to_toml()) == known
-    assert recipe().warnings.off == ()
-    assert recipe(warnings_off="leak").warnings.off == ("leak",)  # as --set gives one name

@@ -11,8 +11,6 @@ from cnnlab.config.backbones import (
     RunBackbone,
     format_backbone,
     read_backbone,
-    with_path,
-    with_weights,
 )
 from cnnlab.errors import SpecError
 
@@ -57,19 +55,6 @@ plain = st.text(st.characters(exclude_characters="'\"\n\r", exclude_categories=(
 def test_any_network_is_read_back(name: str, weights: str, cut: str, stem: str) -> None:
     made = LibraryBackbone(name, weights, cut, stem)
     assert read_backbone(format_backbone(made)) == made
-
-
-@given(plain, plain, st.sampled_from(["trained", "none"]))
-def test_any_run_is_read_back(path: str, cut: str, weights: str) -> None:
-    made = RunBackbone(path, cut, weights)
-    assert read_backbone(format_backbone(made)) == made
-
-
-def test_a_copy_differs_in_what_is_said() -> None:
-    assert with_weights(LibraryBackbone("resnet18", "none", "layer3", "small"), "imagenet") == LibraryBackbone(
-        "resnet18", "imagenet", "layer3", "small"
-    )
-    assert with_path(RunBackbone("x", "conv1", "none"), "/y") == RunBackbone("/y", "conv1", "none")
 
 
 @pytest.mark.parametrize(

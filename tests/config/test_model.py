@@ -45,11 +45,6 @@ def test_what_is_written_is_read_back(model: dict[str, Any]) -> None:
     assert ("layers" in made.to_tables()["model"]) is ("backbone" not in model)
 
 
-def test_a_table_is_written_without_what_is_of_a_backbone() -> None:
-    written = recipe(layers=["flatten", "dense(classes)"]).to_tables()["model"]
-    assert not {"backbone", "cut", "head", "trainable", "resize", "interpolation"} & written.keys()
-
-
 def test_the_head_follows_the_features() -> None:
     model = Model(backbone=NETWORK)
     assert [row.text for row in model.trace_head((512, 4, 4), 7).records()] == ["globalpool", "dense(7)"]
@@ -124,12 +119,6 @@ def test_what_does_not_go_together_is_told_where_it_stands(model: dict[str, Any]
     with pytest.raises(SpecError, match=words) as message:
         recipe(**model)
     assert where in [problem.where for problem in message.value.problems]
-
-
-def test_all_mistakes_are_told_at_once() -> None:
-    with pytest.raises(SpecError) as message:
-        recipe(backbone="resnet18('none', cut='a')", cut="b", layers=["flatten"], head=["x"])
-    assert {problem.where for problem in message.value.problems} == {"model.layers", "model.cut", "model.head[0]"}
 
 
 def test_normalising_for_a_backbone_needs_one() -> None:

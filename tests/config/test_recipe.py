@@ -16,7 +16,6 @@ from cnnlab.config.optimizers import SGDConfig
 from cnnlab.config.recipe import Claim, Data, Recipe, Train
 from cnnlab.config.schedules import PlateauSchedule
 from cnnlab.config.stopping import EarlyStoppingConfig, Metric
-from cnnlab.errors import SpecError
 
 SMALL = (
     '[data]\nsource = "shapes"\n[model]\nlayers = ["flatten", "dropout(p)", "dense(classes)"]\nvalues = { p = 0.5 }\n'
@@ -162,18 +161,6 @@ def test_none_undoes_what_a_base_says(tmp_path: Path) -> None:
     assert Recipe.read(tmp_path / "own.toml").train.clip is None
     assert Recipe.read(tmp_path / "base.toml", {"train.clip": "none", "data.limit": "none"}).train.clip is None
     assert Recipe.read(tmp_path / "base.toml").train.clip == 1.0
-
-
-def test_an_average_that_does_not_fit_is_told_as_it_was_written() -> None:
-    with pytest.raises(SpecError) as caught:
-        Recipe.from_toml(SMALL + '[train]\naverage = "ema(0.5)"\nweights = "best"\n')
-    assert caught.value.problems[0].received == "ema(decay=0.5)"
-
-
-def test_a_written_recipe_is_read_back(tmp_path: Path) -> None:
-    recipe = Recipe.from_toml(SMALL.replace("shapes", "Bilder/Größe 32 \\\\ \\u0001"))
-    recipe.write(tmp_path / "recipe.toml")
-    assert Recipe.read(tmp_path / "recipe.toml") == recipe
 
 
 @pytest.mark.parametrize(

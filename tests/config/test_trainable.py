@@ -53,13 +53,6 @@ def test_gradual_parts_begin_one_after_the_other(names: list[str], every: int) -
     }
 
 
-@given(parts)
-def test_a_longer_list_freezes_nothing_more(names: list[str]) -> None:
-    shorter, longer = begins(f"gradual({names[:1]})"), begins(f"gradual({names})")
-    assert shorter.items() <= longer.items()
-    assert begins(f"rows({names[:1]})").keys() <= begins(f"rows({names})").keys()
-
-
 def test_patterns_cross_dots() -> None:
     assert set(begins("rows(['layer*.conv1'])")) == {name for name in OWNERS if re.fullmatch(r"layer.*\.conv1", name)}
     assert set(begins("rows(['*.1.*'])")) == {name for name in OWNERS if ".1." in name}
@@ -99,15 +92,3 @@ def test_names_and_numbers_that_the_backbone_lacks_are_told(text: str, words: st
     with pytest.raises(SpecError, match=words) as told:
         begins(text)
     assert [problem.where for problem in told.value.problems] == ["model.trainable"]
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("non", "unknown choice of what trains 'non'(?s:.*)did you mean 'none'"),
-        ("last_convs", "last_convs needs 'count'"),
-    ],
-)
-def test_policies_that_are_none_are_refused(text: str, words: str) -> None:
-    with pytest.raises(SpecError, match=words):
-        trainable_choices.read(text)

@@ -183,11 +183,6 @@ def test_signatures_say_arguments_in_the_order_of_the_design() -> None:
     assert optimizers.signature("sgd") == "sgd(lr, momentum=0.0, nesterov=false, weight_decay=0.0)"
 
 
-def test_the_shortest_text_is_what_a_person_writes() -> None:
-    for text in ("conv(32, 5)", "conv(32, [3, 5], padding='same')", "maxpool(2)", "residual([conv(8, 3), a: relu])"):
-        assert str(layers.to_call(layers.read(text))) == text
-
-
 CONV = layers.signature("conv")
 WHOLE = "a whole number from 1 to 1,000,000 or [height, width]"
 
@@ -251,35 +246,12 @@ def test_all_wrong_arguments_are_told_together() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["__class__", "eval", "conv2d"])
-def test_only_registered_names_are_layers(name: str) -> None:
-    (problem,) = _refusals(layers, f"{name}(3)")
-    assert problem.what == f"unknown layer '{name}'"
-    assert problem.received == f"{name}(3)"
-    assert problem.allowed == ", ".join(sorted(layers.kinds))
-    assert problem.next_step == ("did you mean 'conv'?" if name.lower().startswith("conv") else "")
-
-
 def test_a_choice_within_a_choice_is_written_with_its_defaults_too() -> None:
     choice = schedules.read("warmup(2, restarts(5))")
     assert str(schedules.to_call(choice)) == "warmup(epochs=2.0, then=restarts(epochs=5))"
     assert str(schedules.to_call(choice, defaults=True)) == (
         "warmup(epochs=2.0, then=restarts(epochs=5, growth=1, floor=0.0), start=0.01)"
     )
-
-
-@pytest.mark.parametrize("value", [5, ["flip"]])
-def test_what_is_no_call_is_refused(value: Any) -> None:
-    with pytest.raises(SpecError, match="a call is a text"):
-        optimizers.read(value)
-
-
-def test_a_name_is_registered_once() -> None:
-    registry: Registry[Any] = Registry("thing")
-    registry.register("one")(type("One", (), {}))
-    with pytest.raises(SpecError, match="there is a thing 'one' already\n  next:     choose another name"):
-        registry.register("one")
-    assert registry.read("one").kind == "one"
 
 
 def test_rows_are_taken_as_texts_calls_and_rows() -> None:

@@ -16,7 +16,6 @@ from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.layers import RESERVED_MODULE_NAMES
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.config.recipe import Recipe
-from cnnlab.config.warnings import summarize
 from cnnlab.models import blocks
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
@@ -135,13 +134,6 @@ def test_a_last_softmax_is_the_meaning_of_the_output_and_not_a_step() -> None:
     assert list(with_row.state_dict()) == list(without.state_dict())
 
 
-def test_a_softmax_elsewhere_is_a_step() -> None:
-    traced = _trace(["softmax", "flatten", "dense(classes)"])
-    network = build(traced)
-    torch.testing.assert_close(network.softmax1(_images(2, 3, 8, 8)).sum(1), torch.ones(2, 8, 8))
-    assert [warning.where for warning in summarize(traced.records()).warnings] == ["softmax1"]
-
-
 def test_weightnorm_splits_each_filter_into_length_and_direction() -> None:
     network = build(_trace(["conv(4, 3, weightnorm=true)", "flatten", "dense(5, weightnorm=true)"]))
     for module in (network.conv1, network.dense1):
@@ -172,12 +164,6 @@ def test_same_is_torchs_own(kernel: str, dilation: int) -> None:
     torch.testing.assert_close(ours(images), expected)
 
 
-def test_building_leaves_the_global_random_state_alone() -> None:
-    before = torch.get_rng_state()
-    build(_trace(["conv(4, 3)", "flatten", "dense(3)"]))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 def test_no_layer_is_left_without_a_module() -> None:
     for name, kind in layers.layers.kinds.items():
         shape = (3,) if kind.input_kind == "vector" else (3, 8, 8)
@@ -199,9 +185,3 @@ def test_a_dropped_body_is_torchvisions_stochastic_depth(rows: list[str]) -> Non
         torch.testing.assert_close(found, expected)
         left_out = (found == inside).flatten(1).all(dim=1).sum()
         assert (0 < left_out < 20) if mode else left_out == 0
-
-
-def test_a_residual_that_drops_nothing_has_no_module_for_it() -> None:
-    traced = _trace(["residual([relu])", "residual([relu], drop=0.1)"])
-    names = [name for name, _ in build(traced).named_modules()]
-    assert [name for name in names if name.endswith("_depth")] == ["residual2._depth"]

@@ -137,8 +137,3 @@ def test_norms_begin_as_the_identity_and_forget_what_they_saw(init: Init) -> Non
     assert torch.equal(norm.weight, torch.ones(64))
     assert torch.equal(norm.running_mean, torch.zeros(64))
     assert torch.equal(norm.running_var, torch.ones(64))
-
-
-def test_a_layer_without_bias_is_filled_too() -> None:
-    network = _made("xavier", texts=["conv(8, 3, bias=false)", "flatten", "dense(4, bias=false, weightnorm=true)"])
-    assert all(module.bias is None and torch.isfinite(module.weight).all() for module in _weighted(network))

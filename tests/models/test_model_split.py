@@ -128,15 +128,6 @@ def test_dropout_of_the_head_draws_behind_the_features() -> None:
     assert torch.equal(rest(features), rest(features))
 
 
-@pytest.mark.full
-def test_a_resize_is_in_the_trunk() -> None:
-    model = Model(backbone="resnet18(weights='none')", resize=64, trainable="none")
-    made, _ = plan_network(model, (3, SIZE, SIZE), 10).initialize(1, lambda _: None)
-    parting = split_frozen(made, images(3))
-    assert (parting.image_shape, parting.feature_shape) == ((3, SIZE, SIZE), (512,))
-    together(made, parting)
-
-
 def test_parting_leaves_the_network_as_it_was() -> None:
     made = network("resnet18", "gradual(['layer4'], every=1)").train()
     modes = [module.training for module in made.modules()]
@@ -163,30 +154,6 @@ def test_a_norm_that_takes_statistics_is_no_part_of_the_trunk(affine: bool) -> N
     together(made, parting)
 
 
-class Counts(nn.Module):
-    """Counts how often it runs in training."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("times", torch.zeros(()))
-        self.register_buffer("seen", torch.zeros(()), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training:
-            self.times += 1
-            self.seen = self.seen + 1
-        return x
-
-
-def test_the_trial_of_a_parting_leaves_all_buffers_as_they_were() -> None:
-    made = of(means(), [], Counts())
-    counter = made.head[0]
-    own, before = counter.seen, (float(counter.times), float(counter.seen))
-    assert split_frozen(made, images(3)).cut_module == "head.2"
-    assert (float(counter.times), float(counter.seen)) == before
-    assert counter.seen is own
-
-
 def test_the_rest_thaws_with_the_network() -> None:
     """A way of computing is tried with all that will ever train."""
     made = network("resnet18", "gradual(['layer4'], every=1)")
@@ -198,17 +165,6 @@ def test_the_rest_thaws_with_the_network() -> None:
         assert {parameter.requires_grad for parameter in thawed} == {trains}
         assert rest.train().network.backbone.layer4[1].training is trains
     assert not set_epoch(rest, 0)
-
-
-def test_a_copy_of_the_rest_stands_alone() -> None:
-    made = of(means(), [])
-    parting = split_frozen(made, images(3))
-    features = parting.extract_features(made.eval(), images())
-    copied = deepcopy(parting.trainable_tail(made)).eval()
-    expected = copied(features)
-    with torch.no_grad():
-        made.head[-1].weight.zero_()
-    assert torch.equal(copied(features), expected)
 
 
 class LooksBack(nn.Module):
@@ -345,7 +301,3 @@ def test_numbers_count_whatever_uses_them() -> None:
 def test_behind_a_module_that_gives_a_tuple_it_is_refused() -> None:
     with pytest.raises(SpecError, match=r"backbone.attend does not give one tensor"):
         split_frozen(of(Attends(), ["backbone.last.second"]), images(3))
-
-
-def test_a_size_that_is_made_larger_is_named() -> None:
-    assert "64×32, bilinear" in repr(Resize((64, 32), "bilinear"))

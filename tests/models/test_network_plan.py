@@ -92,13 +92,6 @@ def test_a_row_says_whether_it_is_frozen_and_when_it_is_unfrozen() -> None:
     assert {row.unfreeze_at for row in rows if row.frozen} == {0}
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    save_file({"some.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
-    plan = planned(f"squeezenet1_1(weights='{tmp_path}/other.safetensors')")
-    with pytest.raises(RunError, match="none belongs to this network"):
-        plan.initialize(0, print)
-
-
 @pytest.mark.parametrize(
     ("trainable", "model", "where", "words"),
     [

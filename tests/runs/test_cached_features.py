@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.data import array_store
-from cnnlab.data.augmentation.views import FlippedViews
 from cnnlab.data.decoding.cache import features_dir
-from cnnlab.data.loader import ImageLoader
 from cnnlab.records import FeatureCacheRecord
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.run_folder import RunFolder, list_runs
@@ -130,19 +128,6 @@ def test_a_run_on_kept_features_is_the_run_without(
     assert all(torch.equal(weights(kept)[name], weights(anew)[name]) for name in frozen)
 
 
-def test_with_a_wrong_view_it_is_another_run(
-    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The comparison above sees a difference."""
-    anew = done(transfer(augment=["flip"], epochs=4, cache="never"))
-    right = FlippedViews.view_indices
-    monkeypatch.setattr(
-        FlippedViews, "view_indices", lambda self, seed, epoch, places: right(self, seed, epoch + 1, places)
-    )
-    with pytest.raises(AssertionError):
-        same(done(transfer(augment=["flip"], epochs=4)), anew)
-
-
 def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], done: Callable[..., RunFolder]) -> None:
     said: list[str] = []
     progress: list[tuple[Any, ...]] = []
@@ -197,19 +182,6 @@ def test_a_table_of_layers_has_no_features_to_cache(
     assert done(recipe()).features() is None
 
 
-def test_where_nothing_is_frozen_nothing_is_said(
-    transfer: Callable[..., Recipe], done: Callable[..., RunFolder]
-) -> None:
-    assert done(transfer("all")).features() is None
-
-
-def test_too_little_room_is_a_reason(
-    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cnnlab.training.feature_cache.plan.MAX_CACHE_BYTES", 1000)
-    assert record(done(transfer())).reason.endswith(" KiB, and there is room for 1.0 KiB")
-
-
 def test_bf16_takes_half_and_is_not_exact(transfer: Callable[..., Recipe], done: Callable[..., RunFolder]) -> None:
     whole, half = done(transfer()), done(transfer(cache="auto(dtype='bf16')"))
     assert record(half).bytes * 2 == record(whole).bytes
@@ -256,33 +228,6 @@ def test_a_cache_that_can_not_be_written_to_costs_only_time(
     assert record(other).cached
     assert record(other).files == ()
     same(other, kept, exactly=True)
-
-
-@pytest.fixture
-def images_trained_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """What image feeds are asked for."""
-    seen: list[str] = []
-    for name in ("train_batches", "eval_batches"):
-        plain = getattr(ImageLoader, name)
-
-        def told(self: ImageLoader, *given: Any, name: str = name, plain: Any = plain, **named: Any) -> Any:
-            seen.append(name)
-            return plain(self, *given, **named)
-
-        monkeypatch.setattr(ImageLoader, name, told)
-    return seen
-
-
-def test_found_features_need_no_image_in_training(
-    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], images_trained_on: list[str]
-) -> None:
-    made = transfer(opened="sealed", epochs=5)
-    done(made)
-    images_trained_on.clear()
-    done(made)
-    # One to part the network, one for the way of computing, one for each file, and one for the bits of each.
-    assert images_trained_on.count("train_batches") == 0
-    assert len(images_trained_on) <= 6
 
 
 @pytest.mark.full

@@ -45,13 +45,8 @@ class Registry(Generic[T]):
         self.kinds: dict[str, type[T]] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Register a class under a name, as a frozen dataclass whose values are checked.
-
-        Raises:
-            SpecError: the name is taken.
-        """
-        if name in self.kinds:
-            raise SpecError(f"there is a {self.noun} '{name}' already", next_step="choose another name")
+        """Register a class under a name, as a frozen dataclass whose values are checked."""
+        assert name not in self.kinds, name
 
         def register(cls: type[Any]) -> type[Any]:
             made: Any = pydantic_dataclass(frozen=True, config=_STRICT)(cls)

@@ -216,12 +216,6 @@ def test_same_padding_with_strides_sees_what_the_gradient_reaches() -> None:
     assert _holds_to_gradients(start, (3, 128, 128)).first_centre == ("7", "7")
 
 
-def test_blurred_pools_see_what_the_gradient_reaches() -> None:
-    blur = pytest.importorskip("timm.layers").BlurPool2d(8, stride=2)
-    row = _holds_to_gradients(nn.Sequential(nn.Conv2d(3, 8, 3), blur, nn.Conv2d(8, 2, 3)), (3, 40, 40))
-    assert row.receptive_field == (9, 9)
-
-
 # What is told of the whole image, rather than told wrongly.
 
 
@@ -426,19 +420,3 @@ def test_what_is_not_returned_has_no_row() -> None:
     (warning,) = table_warnings(rows, 7, backbone=True)
     assert (warning.name, warning.where) == ("width-not-classes", "head")
     assert network_table(_Heads(both=False), (1, 8, 8)).parameters == 40 + 50 + 35
-
-
-def test_all_that_is_returned_has_rows() -> None:
-    rows = trace_network(_Heads(both=True), (1, 8, 8))
-    assert [row.name for row in rows] == ["stem#2", "relu#2", "globalpool", "head", "side", "relu#3", "softmax"]
-
-
-def test_where_the_way_is_lost_all_rows_are_kept() -> None:
-    def way(module: Any, x: Tensor) -> Tensor:
-        found = module.first(x)
-        with torch._C.DisableTorchFunction():
-            found = found.clone()
-        return module.last(found)
-
-    rows = trace_network(Function(way, first=nn.Conv2d(1, 2, 3), last=nn.Conv2d(2, 3, 3)), (1, 8, 8))
-    assert [row.name for row in rows] == ["first", "last"]

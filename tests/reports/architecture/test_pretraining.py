@@ -15,7 +15,7 @@ from cnnlab.api.describe import describe
 from cnnlab.config.optimizers import AdamConfig
 from cnnlab.config.recipe import Recipe
 from cnnlab.context import RunContext
-from cnnlab.errors import RunError, SpecError
+from cnnlab.errors import SpecError
 from cnnlab.models.network_plan import plan_run_network
 from cnnlab.models.pretrained.weights import locate_weights
 from cnnlab.records import FeatureCacheRecord, LayerRecord, LayerTable, WeightLoadReport
@@ -29,7 +29,7 @@ from cnnlab.reports.architecture.pretraining import (
     loaded_weights_facts,
     trainable_text,
 )
-from cnnlab.reports.architecture.result import Description, InitialWeights
+from cnnlab.reports.architecture.result import Description
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
 
@@ -80,9 +80,6 @@ def test_what_begins_later_is_told_with_its_epoch() -> None:
     assert freeze_state(rows[0]) == "after epoch 2"
     assert late_unfreeze_warning(rows, 3) == ""
     assert late_unfreeze_warning(rows, 2).startswith("training ends after 2 epochs, before 16 parameters would begin")
-    many = [row(f"backbone.{number}", begins=number) for number in range(9, 0, -1)]
-    told = trainable_text([*many, row("head.d")])
-    assert told == "head.d; backbone.1 after 1 epoch; then, after 7 other steps, backbone.9 after 9 epochs"
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.booleans()), min_size=1, max_size=6))
@@ -122,10 +119,7 @@ def test_what_it_begins_with_is_told_and_nothing_is_downloaded(resnet: Descripti
     facts = dict(table.rows)
     assert title == "Backbone"
     assert facts["weights"] == "IMAGENET1K_V1 of torchvision's resnet18"
-    assert re.fullmatch(
-        r"resnet18-f37072fd\.pth \(46\.8 MB\), (in|not here yet: training will download it to) .*checkpoints",
-        facts["file"],
-    )
+    assert re.fullmatch(r".*checkpoints/resnet18-f37072fd\.pth \(46\.8 MB\)(, not here yet)?", facts["file"])
     assert facts["features"] == "512, from backbone.flatten"
     assert facts["resized"] == "to 64×64 (bilinear), on the device"
     assert facts["normalization"] == "that of the weights"
@@ -144,17 +138,9 @@ def test_a_file_is_at_hand_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert locate_weights("resnet18", "IMAGENET1K_V1").is_local
     mine = tmp_path / "mine.pth"
     found = describe(on_cifar({"backbone": f"resnet18(weights='{mine}')", "resize": "own"})).initial_weights
-    assert dict(initial_weights_facts(found))["file"] == f"mine.pth, no such file in {mine.parent}"
+    assert dict(initial_weights_facts(found))["file"] == f"{mine}, not here yet"
     mine.write_bytes(b"x" * 2_000_000)
     assert locate_weights("resnet18", str(mine))[1:] == (str(mine), True, 2.0)
-
-
-@pytest.mark.full
-def test_the_weights_of_timm_are_told_too() -> None:
-    pytest.importorskip("timm")
-    place = locate_weights("timm/resnet18", "imagenet")
-    assert place.label == "a1_in1k of timm's resnet18"
-    assert "huggingface" in place.path or place.path.endswith("hub") or place.is_local
 
 
 @pytest.mark.parametrize(
@@ -177,14 +163,8 @@ def test_what_is_done_to_images_is_told(model: dict[str, Any], data: dict[str, A
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ({"backbone": "resnet19(weights='none')"}, r"model\.backbone: there is no network 'resnet19'[^✗]*'resnet18'"),
         ({"backbone": "resnet18(weights='V9')"}, r"model\.backbone: there are no weights 'V9' of resnet18"),
-        ({"cut": "layer9"}, r"model\.cut: the backbone has no layer of this name[^✗]*did you mean 'layer4'"),
         ({"cut": "layer1.0.add"}, r"model\.cut: this row is a step within[^✗]*cut = 'layer1\.0'"),
-        ({"cut": "backbone.layer1.0.relu#2"}, r"model\.cut: this row is a step within[^✗]*cut = 'layer1\.0'"),
-        ({"cut": "flatten"}, r"model\.cut: this row is a step within[^✗]*leave the cut out"),
-        ({"head": ["conv(3, 3)", "dense(classes)"]}, r"model\.head\[0\]: conv needs an image"),
-        ({"trainable": "rows(['layer9'])"}, r"model\.trainable: no part[^✗]*'layer4'"),
         pytest.param(
             *(
                 {"backbone": "vit_b_16(weights='none')", "cut": "encoder"},
@@ -211,25 +191,6 @@ def test_mistakes_are_told_with_their_file_and_key(model: dict[str, Any], words:
     with pytest.raises(SpecError, match=words) as caught:
         describe(path)
     assert str(caught.value).startswith(f"{path}: model.")
-
-
-def test_grey_images_go_into_three_channels_only() -> None:
-    with pytest.raises(SpecError, match=r"data\.channels: the backbone takes images of 3 channels[^✗]*received: *1"):
-        describe(on_cifar(RESNET, channels=1))
-
-
-@pytest.mark.full
-def test_a_cut_may_be_named_as_the_table_names_it() -> None:
-    model = {"backbone": "resnet18(weights='none')", "resize": "own", "trainable": "rows(['backbone.layer1.0'])"}
-    one = describe(on_cifar({**model, "cut": "backbone.layer1"}))
-    other = describe(on_cifar({**model, "cut": "layer1", "trainable": "rows(['layer1.0'])"}))
-    assert one.layers == other.layers
-
-
-def test_a_missing_run_is_named(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    made = of_run(recipe, RunFolder(tmp_path / "gone"))
-    with pytest.raises(RunError, match=r"model\.backbone: .*gone"):
-        describe(made)
 
 
 def test_a_run_tells_what_it_began_with(recipe: Callable[..., Recipe], trunk: RunFolder, tmp_path: Path) -> None:
@@ -268,18 +229,10 @@ def test_a_page_says_whether_the_file_is_the_published_one(published: bool | Non
     facts = dict(loaded_weights_facts(on_cifar(RESNET), table, loaded))
     assert facts["file"] == f"w.pth, SHA-256 {'ab' * 32}{words}"
     assert facts["tensors"] == (
-        "3 loaded; 2 missing in the file, which began at random (a, b); "
-        "1 ignored, since they belong to nothing here (c); 1 behind the cut left out"
+        "3 loaded; 2 missing in the file, random at first (a, b); 1 of the file not used (c); 1 behind the cut left out"
     )
     assert (facts["trained"], facts["frozen"]) == ("8 of 16 parameters: head.b", "8 parameters: backbone.a")
     assert dict(loaded_weights_facts(on_cifar(RESNET), table, None))["weights"] == "none: all began at random"
-
-
-def test_a_beginning_is_a_record_that_comes_back() -> None:
-    made = InitialWeights(
-        backbone="x(weights='none')", weights="", features="a", features_shape=(3,), normalized="data"
-    )
-    assert InitialWeights.from_json(made.to_json()) == made
 
 
 @pytest.mark.full

@@ -185,7 +185,7 @@ def test_a_page_tells_what_a_backbone_began_with(make_view, read_page):
     told = " ".join(read_page(html).texts)
     assert 'href="#beginning"' in html
     for words in (
-        "Where the network began", "120 loaded; 1 missing in the file, which began at random (<i>)",
+        "Where the network began", "120 loaded; 1 missing in the file, random at first (<i>)",
         f"w<b>.pth, SHA-256 {'ab' * 32}, not the published file", "frozen", f"of {view.table.parameters:,} parameters",
     ):  # fmt: skip
         assert words in told, words

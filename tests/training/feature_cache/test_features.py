@@ -17,7 +17,6 @@ from cnnlab.data.augmentation.views import FlippedViews
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.decoding.cache import features_dir, storage_dtype
 from cnnlab.data.loader import ImageLoader
-from cnnlab.models.model_split import split_frozen
 from cnnlab.models.network_plan import plan_network
 from cnnlab.models.pretrained.transfer import TransferModel
 from cnnlab.torch_rng import fork_rng
@@ -209,22 +208,6 @@ def test_features_are_kept_where_that_saves_passes(
     assert (choice.model_split is not None) == kept, choice.reason
     begun = plan_feature_cache(other, network, images, (27, 9), resuming=True)
     assert begun.model_split is not None
-
-
-def test_features_are_computed_of_as_many_images_as_the_network_makes_them_large(
-    made: Callable[..., Made],
-) -> None:
-    _, dataset, network, choice = made()
-    sizes: list[int] = []
-    network.resize.register_forward_hook(lambda _module, given, _output: sizes.append(len(given[0])))
-    network.resize.size = (224, 224)
-    parting = split_frozen(network, next(images_of(dataset).eval_batches(3))[0])
-    sizes.clear()
-    found = FeatureExtractor(replace(choice, model_split=parting), network, dataset, no_op).cached_features(
-        "train", images_of(dataset), FlippedViews()
-    )
-    assert found.loader.eval_batch_size == 500  # of maps of 14×14
-    assert sizes == [10, 10, 7]
 
 
 def test_what_may_be_removed_is_room(made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from cnnlab.config.backbones import format_backbone
 from cnnlab.config.recipe import Recipe
@@ -12,7 +12,6 @@ from cnnlab.render.formatting import format_bytes, format_count, format_shape, p
 from cnnlab.reports.architecture.result import InitialWeights
 
 MAX_NAMES = 6
-MAX_STEPS = 5  # of a gradual training
 BACKBONE = "backbone."
 RESIZE = "resize"
 FROZEN, TRAINS = "frozen", "trains"
@@ -35,9 +34,6 @@ def trainable_text(layers: Sequence[LayerRecord]) -> str:
     for epoch in sorted({row.unfreeze_at for row in weighted if not row.frozen}):
         names = _names(weighted, [row for row in weighted if not row.frozen and row.unfreeze_at == epoch])
         texts.append(names + (f" after {pluralize(epoch, 'epoch')}" if epoch else ""))
-    if len(texts) > MAX_STEPS:
-        between = pluralize(len(texts) - 3, "other step")
-        texts = [*texts[:2], f"then, after {between}, {texts[-1]}"]
     return "; ".join(texts)
 
 
@@ -72,13 +68,8 @@ def initial_weights_facts(initial: InitialWeights) -> list[tuple[str, str]]:
     """The facts of a description about its backbone: label and text."""
     facts = [("backbone", initial.backbone), ("weights", initial.weights or "none: all begin at random")]
     if initial.file:
-        path = PurePath(initial.file)
-        folder = _home_relative(path.parent if path.suffix else path)
-        name = path.name if path.suffix else "a file"
         size = f" ({initial.megabytes:.1f} MB)" if initial.megabytes is not None else ""
-        own = path.name == initial.weights
-        missing = "no such file in" if own else "not here yet: training will download it to"
-        facts.append(("file", f"{name}{size}, {'in' if initial.at_hand else missing} {folder}"))
+        facts.append(("file", f"{initial.file}{size}" + ("" if initial.at_hand else ", not here yet")))
     if initial.resized:
         facts.append(("resized", f"to {format_shape(initial.resized)} ({initial.interpolation}), on the device"))
     moments = {
@@ -135,16 +126,10 @@ def _file(loaded: WeightLoadReport) -> str:
 
 
 def _tensors(loaded: WeightLoadReport) -> str:
-    parts = [f"{format_count(loaded.loaded)} loaded"]
-    for names, what in (
-        (loaded.missing, "missing in the file, which began at random"),
-        (loaded.ignored, "ignored, since they belong to nothing here"),
-    ):
-        if names:
-            parts.append(f"{format_count(len(names))} {what} ({_names_text(names)})")
-    if loaded.behind:
-        parts.append(f"{format_count(len(loaded.behind))} behind the cut left out")
-    return "; ".join(parts)
+    kinds = {"missing in the file, random at first": loaded.missing, "of the file not used": loaded.ignored}
+    listed = [f"{len(names):,} {what} ({_names_text(names)})" for what, names in kinds.items() if names]
+    behind = [f"{len(loaded.behind):,} behind the cut left out"] if loaded.behind else []
+    return "; ".join([f"{format_count(loaded.loaded)} loaded", *listed, *behind])
 
 
 def _names(weighted: Sequence[LayerRecord], selected: Sequence[LayerRecord]) -> str:
@@ -166,9 +151,3 @@ def _holds_only(prefix: str, weighted: Sequence[LayerRecord], wanted: set[str]) 
 def _names_text(names: Sequence[str]) -> str:
     more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
     return ", ".join(names[:MAX_NAMES]) + more
-
-
-def _home_relative(path: PurePath) -> str:
-    """A path with ~ for the home folder."""
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
