@@ -20,7 +20,10 @@ from cnnlab.training.device import choose_device
 TRUNK = ["conv(4, 3)", "relu", "globalpool", "flatten", "dense(classes)"]
 ARMS: dict[str, Any] = {"plain": {}, "slow": {"train.optimizer": "sgd(0.001)"}}
 LAST = PrecisionConfig(
-    precision="fp32", memory_format="channels_last", reason="tried", tried={"fp32 channels_last": 5.0}
+    precision="fp32",
+    memory_format="channels_last",
+    reason="tried",
+    tried={"fp32 channels_last": 5.0, "fp32 contiguous": 4.0},
 )
 
 

@@ -20,9 +20,7 @@ Studies = Callable[..., Study]
 Carried = Callable[[Study], StudyResult]
 SLOW = {"train.optimizer": "sgd(0.001)"}
 AFTER = "after the first run had begun"
-COUNTED = (
-    "seeds changed {}: from 0, 1 to 0, 1, 2; adding seeds until there is a verdict raises the error rate above α"
-)
+COUNTED = "seeds changed {}: from 0, 1 to 0, 1, 2; adding seeds until there is a verdict raises the error rate above α"
 
 
 def told(folder: Path, *studies: Study) -> tuple[str, ...]:

@@ -185,7 +185,6 @@ class PrecisionEstimate(NamedTuple):
 
     precision_config: PrecisionConfig
     is_known: bool
-    cache_plan: CachePlan | None
 
 
 def estimate_precision(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, device: torch.device) -> PrecisionEstimate:
@@ -203,7 +202,7 @@ def estimate_precision(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, devi
         with fork_rng():
             speed = quick_training_speed(config, network, images, labels)
         config = config.model_copy(update={"tried": {precision_label(config): round(speed)}})
-    return PrecisionEstimate(config, known is not None, features)
+    return PrecisionEstimate(config, known is not None)
 
 
 def _first_batch(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,9 +40,8 @@ class StudyTask:
     """One run of a study.
 
     `id` is a digest of recipe, seed, data and environment: equal work has one id, whatever it is called. `name` is that
-    of the study and the arm, `images` is
-    how many it trains on in all its epochs, `seconds` how long that will take by a benchmark; `data` is the digest of
-    the data with its split.
+    of the study and the arm; `images` are trained on in all epochs, in `seconds` by a benchmark; `data` is the digest
+    of the data with its split.
     """
 
     id: str
@@ -63,7 +62,7 @@ class PlannedArm:
     arm: Arm
     recipe: Recipe
     parameters: int
-    tasks: tuple[StudyTask, ...]
+    tasks: tuple[StudyTask, ...] = ()
     same_as: str = ""
 
     @property
@@ -97,12 +96,11 @@ class StudyPlan:
     def with_fresh_seeds(self, names: Sequence[str], count: int) -> tuple[PlannedArm, ...]:
         """The arms of these names with the seeds of a confirmation."""
         seeds = range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + count)
-        return tuple(self._with_seeds(arm, seeds) for arm in self.arms if arm.name in names)
-
-    def _with_seeds(self, arm: PlannedArm, seeds: Sequence[int]) -> PlannedArm:
-        made_by, seconds = environment_digest(self.study_precision.device), arm.tasks[0].seconds
-        return replace(
-            arm, tasks=tuple(_arm_tasks(self.name, arm.arm, arm.recipe, seeds, self.dataset_cache, made_by, seconds))
+        made_by = environment_digest(self.study_precision.device)
+        return tuple(
+            replace(arm, tasks=_arm_tasks(self.name, arm, seeds, self.dataset_cache, made_by, arm.tasks[0].seconds))
+            for arm in self.arms
+            if arm.name in names
         )
 
 
@@ -137,14 +135,24 @@ def make_plan(
     networks = check_networks(study.list_arms(), recipes, datasets, target)
     study_precision = choose_study_precision(networks, recipes, datasets, target, saved_precision, quick=quick)
     recipes = [recipe_with_precision(recipe, study_precision.precision_config) for recipe in recipes]
-    speeds = [study_precision.speeds[network] for network in networks]
+    name, made_by, arms = study_name(name), environment_digest(target.type), []
+    for arm, recipe, dataset, network in zip(study.list_arms(), recipes, datasets, networks, strict=True):
+        parameters = plan_network(recipe.model, dataset.image_spec.shape, len(dataset.classes)).parameters
+        seconds = _expected_seconds(recipe, dataset, study_precision.speeds[network])
+        planned = PlannedArm(arm, recipe, parameters)
+        tasks = _arm_tasks(name, planned, study.seeds, dataset_cache, made_by, seconds)
+        arms.append(replace(planned, tasks=tasks))
+    arms = _mark_copies(arms, study.baseline)
+    num_others = sum(not arm.same_as for arm in arms) - 1
+    for index, planned in enumerate(arms):
+        if planned.name == study.baseline:
+            seeds, seconds = _baseline_seeds(study, num_others), planned.tasks[0].seconds
+            arms[index] = replace(planned, tasks=_arm_tasks(name, planned, seeds, dataset_cache, made_by, seconds))
     first = datasets[0]
     return StudyPlan(
-        name=study_name(name),
+        name=name,
         study=study,
-        arms=tuple(
-            _planned_arms(study_name(name), study, recipes, speeds, dataset_cache, environment_digest(target.type))
-        ),
+        arms=tuple(arms),
         study_precision=study_precision,
         data=file_name(first.name),
         images=first.num_images(study.split),  # type: ignore[arg-type]
@@ -220,63 +228,38 @@ def _check_images(study: Study, datasets: Sequence[Dataset]) -> None:
             )
 
 
-def _planned_arms(
-    name: str,
-    study: Study,
-    recipes: Sequence[Recipe],
-    speeds: Sequence[float],
-    dataset_cache: DatasetCache,
-    made_by: str,
-) -> Iterator[PlannedArm]:
-    arms = study.list_arms()
-    # Arms whose runs with one seed have one id are one experiment, named by the baseline if it is among them.
-    work = [
-        next(_arm_tasks(name, arm, recipe, study.seeds, dataset_cache)).id
-        for arm, recipe in zip(arms, recipes, strict=True)
-    ]
-    names = {digest: arm.name for digest, arm in reversed(list(zip(work, arms, strict=True)))}
-    names |= {digest: arm.name for digest, arm in zip(work, arms, strict=True) if arm.name == study.baseline}
-    for arm, recipe, speed, digest in zip(arms, recipes, speeds, work, strict=True):
-        dataset = dataset_cache.open(recipe.data, study.seeds[0])
-        seeds = _arm_seeds(study, arm, len(names) - 1)
-        parameters = plan_network(recipe.model, dataset.image_spec.shape, len(dataset.classes)).parameters
-        tasks = tuple(
-            _arm_tasks(name, arm, recipe, seeds, dataset_cache, made_by, _expected_seconds(recipe, dataset, speed))
-        )
-        first = names[digest]
-        yield PlannedArm(arm, recipe, parameters, tasks, "" if first == arm.name else first)
+def _mark_copies(arms: Sequence[PlannedArm], baseline: str | None) -> list[PlannedArm]:
+    """Name in `same_as` the first arm, or the baseline, whose runs are those of an arm."""
+    names: dict[str, str] = {}
+    for arm in sorted(arms, key=lambda arm: arm.name != baseline):
+        names.setdefault(arm.tasks[0].id, arm.name)
+    return [replace(arm, same_as="" if (own := names[arm.tasks[0].id]) == arm.name else own) for arm in arms]
 
 
-def _arm_seeds(study: Study, arm: Arm, others: int) -> tuple[int, ...]:
-    """An arm's seeds; the baseline has more, since every other arm is compared with it."""
-    if arm.name != study.baseline:
-        return study.seeds
+def _baseline_seeds(study: Study, num_others: int) -> tuple[int, ...]:
+    """The baseline's seeds: more than those of an arm, since every other arm is compared with it."""
     if study.baseline_seeds is not None:
         return study.baseline_seeds
-    wanted = baseline_seeds(len(study.seeds), max(others, 1))
-    spare = (seed for seed in range(FIRST_FRESH_SEED) if seed not in study.seeds)
-    return (*study.seeds, *(next(spare) for _ in range(wanted - len(study.seeds))))
+    wanted = baseline_seeds(len(study.seeds), max(num_others, 1))
+    spare = [seed for seed in range(wanted + len(study.seeds)) if seed not in study.seeds]
+    return (*study.seeds, *spare[: wanted - len(study.seeds)])
 
 
 def _arm_tasks(
-    name: str,
-    arm: Arm,
-    recipe: Recipe,
-    seeds: Sequence[int],
-    dataset_cache: DatasetCache,
-    made_by: str = "",
-    seconds: float = 0.0,
-) -> Iterator[StudyTask]:
+    name: str, arm: PlannedArm, seeds: Sequence[int], dataset_cache: DatasetCache, made_by: str, seconds: float
+) -> tuple[StudyTask, ...]:
+    recipe, run_name, tasks = arm.recipe, f"{name}-{slug(arm.name)[:NAME_DIGITS]}", []
     # Once for all seeds: it reads whole files of weights.
     backbone = backbone_fingerprint(recipe.model.backbone) if recipe.model.backbone is not None else ""
     for seed in seeds:
         seeded = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
         facts = dataset_cache.fingerprint(seeded.data, seed)
         digest = run_id(seeded, facts.digest, made_by, backbone)
-        run_name = f"{name}-{slug(arm.name)[:NAME_DIGITS]}"
-        folder = f"{run_name}-s{seed}-{digest}"
-        images = facts.train_size * recipe.train.epochs
-        yield StudyTask(digest, folder, arm.name, seed, seeded.to_toml(), images, seconds, facts.digest, run_name)
+        folder, images = f"{run_name}-s{seed}-{digest}", facts.train_size * recipe.train.epochs
+        tasks.append(
+            StudyTask(digest, folder, arm.name, seed, seeded.to_toml(), images, seconds, facts.digest, run_name)
+        )
+    return tuple(tasks)
 
 
 def _expected_seconds(recipe: Recipe, dataset: Dataset, speed: float) -> float:
