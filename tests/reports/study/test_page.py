@@ -92,12 +92,11 @@ def test_it_says_how_to_repeat_the_study(make_study, page):
 
 
 @pytest.mark.full
-def test_two_arms_share_a_picture_and_more_have_two(make_study, page):
+def test_the_pictures_of_a_page(make_study, page):
     def pictures(result):
         return set(page(result).values("aria-labelledby"))
 
-    assert pictures(make_study({"plain": 0.0, "flips": 0.01})) == {"seeds-title", "learning-title"}
-    assert pictures(make_study()) == {"seeds-title", "forest-title", "learning-title"}
+    assert pictures(make_study()) == {"seeds-title", "learning-title"}
     assert pictures(make_study(sweep=SWEEP)) == {"sweep-title", "learning-title"}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 
-from cnnlab.reports.tuning.figures import best_so_far, history_figure, importance_figure, slice_figure, trial_points
+from cnnlab.reports.tuning.figures import history_figure, slice_figure
 from cnnlab.reports.tuning.page import render_tuning
 from cnnlab.reports.tuning.text import headline
 from cnnlab.reports.tuning.view import MAX_TRIALS, column_notes, parameter_table, ranked_trials, trial_table
@@ -140,28 +140,24 @@ def test_importance_stands_beside_the_best_values() -> None:
         ("0.4", "25.0 %"),
     ]
     assert any("the best 5 of 4 trials" in note for note in column_notes(result(importance=shares)))
-    figure = importance_figure(result(importance=shares))
-    dots = [line.get_xdata()[0] for axes in figure.axes for line in axes.lines if line.get_marker() == "o"]
-    assert dots == [0.75, 0.25]
+    labels = [axes.get_xlabel() for axes in slice_figure(result(importance=shares)).axes]
+    assert labels == ["lr (log scale), importance 75.0 %", "batch_size", "p, importance 25.0 %"]
 
 
 def test_each_trial_is_a_dot_and_the_best_so_far_a_line() -> None:
     found = result()
-    assert [(spot.number, spot.value, spot.best) for spot in trial_points(found)] == [
-        (0, 0.61, False), (1, 0.55, False), (2, 0.7, False), (3, None, False), (4, 0.66, True), (5, 0.66, False),
-    ]  # fmt: skip
-    # A pruned trial's figure is higher, and does not count.
-    assert best_so_far(found) == ((0, 0.61), (4, 0.61), (4, 0.66), (6, 0.66))
-    _, axes = history_figure(found).axes
-    (line, *_) = axes.lines
-    assert list(zip(*line.get_data(), strict=True)) == list(best_so_far(found))
+    (axes,) = history_figure(found).axes
+    # A pruned trial's value is higher, and does not count.
+    assert list(zip(*axes.lines[0].get_data(), strict=True)) == [(0, 0.61), (4, 0.66), (6, 0.66)]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["finished", "pruned, at its last value", "diverged, without a value", "the best", "the baseline"]
     dots = {tuple(map(float, offset)) for dots in axes.collections for offset in dots.get_offsets()}
     assert {(0.0, 0.61), (1.0, 0.55), (2.0, 0.7), (4.0, 0.66), (5.0, 0.66)} <= dots
     assert (3.0, axes.get_ylim()[0]) in dots, "one without a figure stands at the lower edge"
 
 
 def test_each_parameter_has_a_panel_on_its_own_scale() -> None:
-    _, rate, batch, dropout = slice_figure(result()).axes
+    rate, batch, dropout = slice_figure(result()).axes
     assert (rate.get_xscale(), dropout.get_xscale()) == ("log", "linear")
     assert [label.get_text() for label in batch.get_xticklabels()] == ["16", "32"]
     seen = {tuple(map(float, offset)) for dots in batch.collections for offset in dots.get_offsets()}
@@ -176,7 +172,7 @@ def test_a_loss_that_blew_up_hides_no_other() -> None:
         higher_is_better=False,
         baseline=BaselineRecord(status="finished", value=2.1, seconds=1, runs=()),
     )
-    assert history_figure(blown).axes[1].get_ylim()[1] < 3
+    assert history_figure(blown).axes[0].get_ylim()[1] < 3
 
 
 def test_the_page_is_whole_and_a_persons_words_are_no_markup() -> None:

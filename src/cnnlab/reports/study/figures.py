@@ -1,29 +1,18 @@
-"""The figures of a study: its runs, the differences to the baseline, and the learning curves."""
+"""The figures of a study: its runs with the differences to the baseline, and the learning curves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import isfinite
-from statistics import fmean, median
-from typing import Any
+from statistics import median
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cnnlab.render.formatting import shorten
-from cnnlab.render.plots import (
-    COLOURS,
-    NORMAL,
-    POINTS_PER_INCH,
-    SMALL,
-    label_line_ends,
-    minimal_axes,
-    new_canvas,
-    new_figure,
-    write_text,
-)
+from cnnlab.render.plots import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, minimal_axes, new_figure
 from cnnlab.render.svg import text_width
 from cnnlab.reports.study import text as study_text
 from cnnlab.reports.study.text import comparisons
@@ -38,53 +27,35 @@ VERDICT_COLOURS: dict[Judgement, str] = {
     "undecided": "muted",
     "no verdict": "muted",
 }
-VERDICT_MARKERS: dict[Judgement, str] = {
-    "better": "o",
-    "worse": "o",
-    "practically equal": "s",
-    "undecided": "|",
-    "no verdict": "|",
-}
 # The width of bold letters relative to others, in most fonts.
 BOLD_WIDTH = 1.15
 # Round steps between ticks.
 TICK_STEPS = (1, 2, 2.5, 5, 10)
+WIDTH = 640.0
+# The column of verdicts.
+VERDICT_WIDTH = 92.0
+HEAD, FOOT, GAP = 48.0, 28.0, 16.0
+# The heights of rows with dots above a mean, and of rows with a single mark.
+SEED_ROW_HEIGHT, FOREST_ROW_HEIGHT = 34.0, 24.0
+MAX_NAME_LENGTH, MAX_NAMES_WIDTH = 28, 216.0
+CURVES_HEIGHT, CURVES_LEFT, CURVES_HEAD, CURVES_FOOT = 360.0, 48.0, 62.0, 46.0
 
 
-def swarm_levels(positions: Sequence[float], gap: float) -> list[int]:
-    """Levels of dots, from 0, so that dots of one level are at least `gap` apart.
-
-    >>> swarm_levels([1.0, 1.1, 5.0, 1.2], 0.15)
-    [0, 1, 0, 0]
-    """
-    last: list[float] = []
-    levels = dict.fromkeys(range(len(positions)), 0)
-    for index in sorted(levels, key=lambda index: positions[index]):
-        level = next((number for number, end in enumerate(last) if positions[index] - end >= gap), len(last))
-        last[level : level + 1] = [positions[index]]
-        levels[index] = level
-    return list(levels.values())
-
-
-def axis_limits(
-    points: Iterable[float], bounds: Iterable[tuple[float, float]], least: float = 0.0
-) -> tuple[float, float]:
+def axis_limits(points: Iterable[float], bounds: Iterable[tuple[float, float]]) -> tuple[float, float]:
     """The limits of an axis that shows all points, and intervals except for the ends of unusually long ones.
 
     Args:
         points: those that are not finite are left out.
-        least: the smallest length of the axis.
     """
     shown = [point for point in points if isfinite(point)]
     spans = [bound for bound in bounds if all(map(isfinite, bound))]
     if not shown:
-        return (0.0, least or 1.0)
+        return (0.0, 1.0)
     low, high = min(shown), max(shown)
-    halves = [(end - start) / 2 for start, end in spans]
-    room = max(high - low, 3 * median(halves) if halves else 0.0)
+    room = max(high - low, 3 * median((end - start) / 2 for start, end in spans) if spans else 0.0)
     low = min(low, max(min((start for start, _ in spans), default=low), low - room))
     high = max(high, min(max((end for _, end in spans), default=high), high + room))
-    pad = max(0.05 * (high - low), (least - (high - low)) / 2) or abs(high) * 0.05 or 1.0
+    pad = 0.05 * (high - low) or abs(high) * 0.05 or 1.0
     return low - pad, high + pad
 
 
@@ -108,6 +79,12 @@ def set_ticks(axes: Axes, width: float, *, signs: bool = False) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value, signs=signs)))
 
 
+def set_value_ticks(axes: Axes, nbins: int = 6) -> None:
+    """Set round ticks for the values of a vertical axis."""
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=nbins, steps=TICK_STEPS))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
+
+
 def format_tick(value: float, *, signs: bool = False) -> str:
     """A tick's number with a minus sign; with `signs` also with a plus sign."""
     text = f"{abs(value):.6g}"
@@ -120,22 +97,26 @@ def names_width(names: Iterable[str], max_width: float) -> float:
     return min(max((BOLD_WIDTH * text_width(name, SMALL) for name in names), default=0.0) + 14, max_width)
 
 
-WIDTH = 640.0
-# The column of verdicts.
-VERDICT_WIDTH = 92.0
-HEAD, FOOT = 48.0, 28.0
-# The heights of rows with dots above a mean, and of rows with a single mark.
-SEED_ROW_HEIGHT, FOREST_ROW_HEIGHT = 34.0, 24.0
-MAX_NAME_LENGTH, MAX_NAMES_WIDTH = 28, 216.0
-DOT = 6.4
+def write_title(axes: Axes, title: str, note: str, *, left: float = 0.0) -> None:
+    """Write a title above axes, and below it a note, both `left` points to the left of the axes' edge."""
+    for line, height, style in ((title, 34, {"weight": "bold"}), (note, 17, {"color": COLOURS["muted"]})):
+        axes.annotate(
+            line,
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(-left, height),
+            textcoords="offset points",
+            va="center",
+            annotation_clip=False,
+            parse_math=False,
+            **{"color": COLOURS["ink"], "fontsize": NORMAL if "weight" in style else SMALL, **style},  # type: ignore[arg-type]
+        )
 
 
 def missing_runs_text(sample: Sample) -> str:
     """The failed runs of a row of dots, or that there are none yet."""
     if not sample.values:
         return "no run yet"
-    if not sample.n:
-        return f"all {len(sample.values)} failed" if len(sample.values) > 1 else "it failed"
     return f"{sample.failures} of {len(sample.values)} failed" if sample.failures else ""
 
 
@@ -148,214 +129,154 @@ def axis_difference(comparison: Comparison, metric: str) -> tuple[float | None, 
     return None if comparison.difference is None else scale * comparison.difference, interval
 
 
-def seed_figure(result: StudyResult, *, differences: bool = True) -> Figure:
-    """Every run a dot, with mean and 95 % interval of each arm; below, with `differences`, those to the baseline."""
-    arms = [arm for arm in result.arms if not arm.same_as]
-    compared = comparisons(result) if differences else ()
-    remarks = [missing_runs_text(arm.sample) for arm in arms]
-    upper = HEAD + SEED_ROW_HEIGHT * len(arms)
-    lower = 16 + HEAD + FOREST_ROW_HEIGHT * len(compared) + FOOT if compared else 0
-    figure = new_figure(WIDTH, upper + FOOT + lower)
-    canvas = new_canvas(figure)
-    names = _short_names([arm.name for arm in arms])
-    left = names_width(names.values(), MAX_NAMES_WIDTH)
-    right = VERDICT_WIDTH if compared or any(remarks) else 8.0
+def seed_figure(result: StudyResult) -> Figure:
+    """Every run a dot, with mean and 95 % interval of each arm; below, the differences to the baseline, best first."""
+    arms, compared = [arm for arm in result.arms if not arm.same_as], comparisons(result)
+    upper = HEAD + SEED_ROW_HEIGHT * len(arms) + FOOT
+    figure = new_figure(WIDTH, upper + (GAP + HEAD + FOREST_ROW_HEIGHT * len(compared) + FOOT if compared else 0))
+    names = [arm.name for arm in arms]
+    short = dict(zip(names, study_text.short_names(names, MAX_NAME_LENGTH), strict=True))
+    left = names_width(short.values(), MAX_NAMES_WIDTH)
+    width = WIDTH - left - VERDICT_WIDTH
+    axes = row_axes(figure, left, HEAD, width, len(arms), SEED_ROW_HEIGHT)
     note = "each dot is a run; the bar is the mean with its 95 % interval"
-    _head(canvas, 0, study_text.metric_name(result.metric), note)
-    axes = row_axes(figure, left, HEAD, WIDTH - left - right, len(arms), SEED_ROW_HEIGHT)
+    write_title(axes, study_text.metric_name(result.metric), note, left=left)
     _draw_seeds(axes, arms, result.baseline)
-    for number, (arm, remark) in enumerate(zip(arms, remarks, strict=True)):
-        middle = HEAD + SEED_ROW_HEIGHT * (number + 0.5)
-        write_text(canvas, left - 10, middle, names[arm.name], ha="right", bold=arm.name == result.baseline)
-        write_text(canvas, WIDTH - right + 8, middle, remark, colour="validation")
+    _name_rows(axes, [short[arm.name] for arm in arms], [missing_runs_text(arm.sample) for arm in arms])
     if compared:
-        _draw_differences(figure, canvas, result, names, upper + FOOT + 16, left)
+        axes = row_axes(figure, left, upper + GAP + HEAD, width, len(compared), FOREST_ROW_HEIGHT)
+        write_title(axes, *_difference_title(result), left=left)
+        _draw_differences(axes, result, compared)
+        _name_rows(axes, [short[each.a] for each in compared], [each.verdict for each in compared])
     return figure
 
 
-def forest_figure(result: StudyResult) -> Figure:
-    """The differences to the baseline, the best first, with simultaneous intervals, the ±δ band and verdicts."""
-    compared = comparisons(result)
-    figure = new_figure(WIDTH, HEAD + FOREST_ROW_HEIGHT * len(compared) + FOOT)
-    names = _short_names([each.a for each in compared])
-    _draw_differences(figure, new_canvas(figure), result, names, 0, names_width(names.values(), MAX_NAMES_WIDTH))
-    return figure
-
-
-def _short_names(names: Sequence[str]) -> dict[str, str]:
-    return dict(zip(names, study_text.short_names(names, MAX_NAME_LENGTH), strict=True))
-
-
-def _head(canvas: Axes, top: float, title: str, note: str) -> None:
-    write_text(canvas, 0, top + 10, title, size=NORMAL, bold=True)
-    write_text(canvas, 0, top + 27, note, colour="muted")
+def _name_rows(axes: Axes, names: Sequence[str], remarks: Sequence[str]) -> None:
+    """Write the name of each row to its left, and a remark to its right."""
+    axes.set_yticks(range(len(names)), names, color=COLOURS["ink"], parse_math=False)
+    for row, remark in enumerate(remarks):
+        colour = COLOURS[VERDICT_COLOURS.get(remark, "validation")]  # type: ignore[call-overload]
+        axes.annotate(
+            remark,
+            (1, row),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL,
+            color=colour,
+            annotation_clip=False,
+        )
 
 
 def _difference_title(result: StudyResult) -> tuple[str, str]:
     """The title and the legend of a plot of differences."""
     unit = "points" if study_text.is_share(result.metric) else "in its own units"
-    base = shorten(result.baseline or "", MAX_NAME_LENGTH)
     found = result.ablation.comparisons if result.ablation else ()
-    span = f"the bar is the {study_text.level_text(found[0].level)} interval" if found else ""
+    note = f"the bar is the {study_text.level_text(found[0].level)} interval" if found else ""
     if result.smallest_difference is not None:
         band = study_text.equivalence_band(result.smallest_difference, result.metric)
-        span += f"; shaded: {band}, the differences too small to matter"
-    return f"difference to {base} ({unit})", span
+        note += f"; shaded: {band}, the differences too small to matter"
+    return f"difference to {shorten(result.baseline or '', MAX_NAME_LENGTH)} ({unit})", note
 
 
 def _draw_seeds(axes: Axes, arms: Sequence[ArmRecord], baseline: str | None) -> None:
     intervals = [interval for arm in arms if (interval := arm.sample.interval()) is not None]
-    low, high = axis_limits([value for arm in arms for value in arm.sample.finite], intervals)
-    axes.set_xlim(low, high)
-    width = axes.bbox.width
-    for number, arm in enumerate(arms):
+    axes.set_xlim(axis_limits([value for arm in arms for value in arm.sample.finite], intervals))
+    for row, arm in enumerate(arms):
         colour, values = COLOURS["muted" if arm.name == baseline else "train"], arm.sample.finite
-        levels = swarm_levels(values, DOT / width * (high - low))
-        # Dots are stacked upwards from above the bar, closer where there are many, so that they stay in the row.
-        step = min(DOT / SEED_ROW_HEIGHT, 0.5 / max([*levels, 1]))
-        heights = [number - 0.02 - step * level for level in levels]
-        axes.plot(values, heights, "o", color=colour, markersize=DOT - 1, markeredgewidth=0, alpha=0.75, clip_on=False)
-        if arm.sample.mean is not None:
-            _bar(axes, arm.sample.mean, arm.sample.interval(), number + 0.24, "ink", "D")
-    set_ticks(axes, width)
+        # In the order of the seeds, the first at the top, so that equal values are seen.
+        heights = row + np.linspace(-0.42, 0.04, len(values))
+        axes.plot(values, heights, "o", color=colour, markersize=5.4, markeredgewidth=0, alpha=0.75)
+        _draw_bar(axes, arm.sample.mean, arm.sample.interval(), row + 0.26, "ink", "D")
+    set_ticks(axes, axes.bbox.width)
 
 
-def _bar(axes: Axes, mean: float, interval: Interval | None, height: float, colour: str, marker: str) -> None:
-    """Draw a mean and its interval; an end beyond the axis becomes an arrow."""
-    low, high = axes.get_xlim()
-    style: dict[str, Any] = {"color": COLOURS[colour], "markeredgewidth": 0, "clip_on": False}
-    if interval is not None:
-        start, end = max(interval[0], low), min(interval[1], high)
-        axes.plot([start, end], [height, height], color=COLOURS[colour], linewidth=2, solid_capstyle="butt")
-        for cut, bound, arrow in ((interval[0] < low, low, "<"), (interval[1] > high, high, ">")):
-            if cut:
-                axes.plot([bound], [height], arrow, markersize=6, **style)
-    edge = 2.0 if marker == "|" else 0.0
-    axes.plot([mean], [height], marker, markersize=11 if edge else 7, **(style | {"markeredgewidth": edge}))
-
-
-def _draw_differences(
-    figure: Figure, canvas: Axes, result: StudyResult, names: dict[str, str], top: float, left: float
+def _draw_bar(
+    axes: Axes, mean: float | None, interval: Interval | None, height: float, colour: str, marker: str
 ) -> None:
-    """Draw a row for each comparison, with the arm's name to the left and the verdict to the right."""
-    compared, width = comparisons(result), WIDTH - left - VERDICT_WIDTH
+    """Draw a mean and its interval, up to the ends of the axis."""
+    if interval is not None:
+        axes.hlines(height, *np.clip(interval, *axes.get_xlim()), color=COLOURS[colour], linewidth=2)
+    if mean is not None:
+        axes.plot([mean], [height], marker, color=COLOURS[colour], markersize=7, markeredgewidth=0)
+
+
+def _draw_differences(axes: Axes, result: StudyResult, compared: Sequence[Comparison]) -> None:
     marks = [axis_difference(each, result.metric) for each in compared]
-    _head(canvas, top, *_difference_title(result))
-    axes = row_axes(figure, left, top + HEAD, width, len(compared), FOREST_ROW_HEIGHT)
     delta = (result.smallest_difference or 0.0) * (100.0 if study_text.is_share(result.metric) else 1.0)
     known = [difference for difference, _ in marks if difference is not None]
     axes.set_xlim(axis_limits([*known, -delta, delta], [interval for _, interval in marks if interval is not None]))
     axes.axvspan(-delta, delta, color=COLOURS["line"], alpha=0.6, linewidth=0, zorder=0.5)
     axes.axvline(0, color=COLOURS["muted"], linewidth=1)
-    for number, (each, (difference, interval)) in enumerate(zip(compared, marks, strict=True)):
-        colour, middle = VERDICT_COLOURS[each.verdict], top + HEAD + FOREST_ROW_HEIGHT * (number + 0.5)
-        if difference is not None:
-            _bar(axes, difference, interval, number, colour, VERDICT_MARKERS[each.verdict])
-        write_text(canvas, left - 10, middle, names[each.a], ha="right")
-        write_text(canvas, WIDTH - VERDICT_WIDTH + 8, middle, each.verdict, colour=colour)
-    set_ticks(axes, width, signs=True)
+    for row, (each, (difference, interval)) in enumerate(zip(compared, marks, strict=True)):
+        marker = "s" if each.verdict == "practically equal" else "o"
+        _draw_bar(axes, difference, interval, row, VERDICT_COLOURS[each.verdict], marker)
+    set_ticks(axes, axes.bbox.width, signs=True)
 
 
-CURVES_WIDTH, CURVES_HEIGHT = 640.0, 360.0
-CURVES_LEFT, CURVES_HEAD, CURVES_FOOT = 48.0, 52.0, 46.0
-# More lines than these are named only where they have a colour.
-MAX_LINES_NAMED = 8
-
-
-@dataclass(frozen=True)
-class LearningCurveBand:
-    """An arm's learning curve: at each epoch the mean, the smallest and the largest of its seeds."""
-
-    name: str
-    epochs: tuple[float, ...]
-    mean: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    seeds: int
-
-
-def learning_bands(result: StudyResult) -> tuple[LearningCurveBand, ...]:
-    """The learning curve of each arm that has one, in the order of the study."""
-    return tuple(band for arm in result.arms if not arm.same_as and (band := _band(arm)) is not None)
-
-
-def arm_colours(result: StudyResult, bands: Sequence[LearningCurveBand]) -> dict[str, str]:
+def arm_colours(result: StudyResult) -> dict[str, str]:
     """The colours of the baseline, and of the arms with the best and the worst mean; others are grey.
 
     None is the colour of a verdict: a mean that is best is not yet better.
     """
-    means = {band.name: mean for band in bands if (mean := result.arm(band.name).sample.mean) is not None}
+    sign = 1 if result.higher_is_better else -1
+    means = {arm.name: sign * mean for arm in result.arms if not arm.same_as and (mean := arm.sample.mean) is not None}
     ranked = sorted((name for name in means if name != result.baseline), key=lambda name: means[name])
-    if not result.higher_is_better:
-        ranked.reverse()
     colours = {ranked[0]: "other"} if len(ranked) > 1 else {}
     if ranked:
         colours[ranked[-1]] = "train"
-    if result.baseline in {band.name for band in bands}:
-        colours[str(result.baseline)] = "ink"
+    if result.baseline is not None:
+        colours[result.baseline] = "ink"
     return colours
 
 
 def learning_figure(result: StudyResult) -> Figure:
     """The arms' learning curves: the mean over seeds, with a band from the lowest seed to the highest."""
-    found = learning_bands(result)
-    colours = arm_colours(result, found)
-    few = len(found) <= MAX_LINES_NAMED
-    titled = dict(
-        zip((band.name for band in found), study_text.short_names([band.name for band in found], 24), strict=True)
-    )
-    named = [band for band in found if few or band.name in colours]
-    right = 20 + max((1.2 * text_width(titled[band.name], NORMAL) for band in named), default=0.0)
-    figure = new_figure(CURVES_WIDTH, CURVES_HEIGHT)
-    canvas = new_canvas(figure)
-    write_text(canvas, 0, 10, f"{study_text.metric_name(result.metric)} against the epoch", size=NORMAL, bold=True)
-    write_text(canvas, 0, 27, "line: mean over seeds; band: from the lowest seed to the highest", colour="muted")
-    axes = minimal_axes(
-        figure, CURVES_LEFT, CURVES_FOOT, CURVES_WIDTH - CURVES_LEFT - right, CURVES_HEIGHT - CURVES_HEAD - CURVES_FOOT
-    )
-    for band in sorted(found, key=lambda band: band.name in colours):
-        _draw_band(axes, band, colours.get(band.name))
-    _epoch_scale(axes, found)
-    ends = [(titled[band.name], band.mean[-1], COLOURS[colours.get(band.name, "muted")]) for band in named]
-    label_line_ends(axes, ends)
+    figure = new_figure(WIDTH, CURVES_HEIGHT)
+    height = CURVES_HEIGHT - CURVES_HEAD - CURVES_FOOT
+    axes = minimal_axes(figure, CURVES_LEFT, CURVES_FOOT, WIDTH - CURVES_LEFT - 8, height)
+    colours, handles, limits = arm_colours(result), {}, list[float]()
+    for arm in sorted(result.arms, key=lambda arm: arm.name in colours):  # coloured ones above grey ones
+        points = [
+            (epoch, finite)
+            for epoch, values in (zip(arm.curve.epochs, arm.curve.values, strict=True) if arm.curve else ())
+            if (finite := [value for value in values if isfinite(value)])
+        ]
+        if arm.same_as or not points:
+            continue
+        epochs, values = zip(*points, strict=True)
+        is_named, colour = arm.name in colours, COLOURS[colours.get(arm.name, "muted")]
+        lows, means, highs = ([float(f(each)) for each in values] for f in (min, np.mean, max))
+        limits += [*lows, *highs]
+        style = {"linewidth": 2.2 if is_named else 1.2, "alpha": 1.0 if is_named else 0.55}
+        (line,) = axes.plot(epochs, means, color=colour, marker="D" if len(epochs) == 1 else "", **style)
+        if is_named:
+            axes.fill_between(epochs, lows, highs, color=colour, alpha=0.16, linewidth=0)
+        handles[shorten(arm.name, MAX_NAME_LENGTH) if is_named else "other arms"] = line
+    axes.set_ylim(axis_limits(limits, []))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    set_value_ticks(axes)
     axes.set_xlabel("epoch", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
+    title = f"{study_text.metric_name(result.metric)} against the epoch"
+    write_title(axes, title, "", left=CURVES_LEFT)
+    add_legend(axes, list(handles.values())[::-1], list(handles)[::-1])
     return figure
 
 
-def _band(arm: ArmRecord) -> LearningCurveBand | None:
-    if arm.curve is None:
-        return None
-    points = [
-        (epoch, finite)
-        for epoch, values in zip(arm.curve.epochs, arm.curve.values, strict=True)
-        if (finite := [value for value in values if isfinite(value)])
-    ]
-    if not points:
-        return None
-    return LearningCurveBand(
-        name=arm.name,
-        epochs=tuple(epoch for epoch, _ in points),
-        mean=tuple(fmean(values) for _, values in points),
-        low=tuple(min(values) for _, values in points),
-        high=tuple(max(values) for _, values in points),
-        seeds=max(len(values) for _, values in points),
+def add_legend(axes: Axes, handles: Sequence[object], labels: Sequence[str]) -> None:
+    """Add a legend in one row above the axes."""
+    legend = axes.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=len(labels) or 1,
+        frameon=False,
+        fontsize=SMALL,
+        labelcolor=COLOURS["muted"],
+        borderaxespad=0,
+        handlelength=1.4,
     )
-
-
-def _draw_band(axes: Axes, band: LearningCurveBand, colour: str | None) -> None:
-    drawn = COLOURS[colour or "muted"]
-    alone = len(band.epochs) == 1
-    width, alpha = (2.2, 1.0) if colour else (1.2, 0.55)
-    if colour and band.seeds > 1:
-        axes.fill_between(band.epochs, band.low, band.high, color=drawn, alpha=0.16, linewidth=0)
-    axes.plot(band.epochs, band.mean, color=drawn, linewidth=width, alpha=alpha, marker="D" if alone else "")
-
-
-def _epoch_scale(axes: Axes, bands: Sequence[LearningCurveBand]) -> None:
-    last = max((band.epochs[-1] for band in bands), default=1.0)
-    first = min((band.epochs[0] for band in bands), default=0.0)
-    axes.set_xlim(0 if first < 1.5 else first, last if last > first else first + 1)
-    axes.set_ylim(axis_limits([value for band in bands for value in (*band.low, *band.high)], []))
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=TICK_STEPS))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
+    for label in legend.get_texts():
+        label.set_parse_math(False)

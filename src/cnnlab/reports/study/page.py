@@ -18,7 +18,7 @@ from cnnlab.render.plots import to_svg
 from cnnlab.reports.robustness.view import method_note
 from cnnlab.reports.run.page import templates
 from cnnlab.reports.study import text
-from cnnlab.reports.study.figures import forest_figure, learning_bands, learning_figure, seed_figure
+from cnnlab.reports.study.figures import learning_figure, seed_figure
 from cnnlab.reports.study.sweep_figure import sweep_figure
 from cnnlab.reports.study.text import comparisons, headline
 from cnnlab.reports.study.view import column_notes, study_tables
@@ -141,21 +141,20 @@ def key_facts(result: StudyResult) -> list[Fact]:
 
 
 def _run_pictures(result: StudyResult) -> Iterator[Picture]:
-    """Every run, and the differences to the baseline: of two arms in one figure, of more in one each."""
     if result.curve is not None:
         yield captioned_svg(sweep_figure(result, result.curve), "sweep", "All runs of each value, with their means.")
-    several = len(comparisons(result)) > 1
     if result.curve is None or result.ablation is not None:
-        seeds = seed_figure(result, differences=not several)
-        yield captioned_svg(seeds, "seeds", "All runs of each arm, with their means.")
-    if several:
-        yield captioned_svg(forest_figure(result), "forest", "Differences to the baseline, the best first.")
+        caption = "All runs of each arm, with their means; below, the differences to the baseline, the best first."
+        yield captioned_svg(seed_figure(result), "seeds", caption)
 
 
 def _learning_picture(result: StudyResult) -> Picture | None:
-    if not learning_bands(result):
+    if not any(arm.curve for arm in result.arms):
         return None
-    caption = "Baseline in the colour of the text, the best mean in blue, the worst in violet, other arms in grey."
+    caption = (
+        "Line: mean over seeds; band: from the lowest seed to the highest. Baseline in the colour of the text, the "
+        "best mean in blue, the worst in violet, other arms in grey."
+    )
     return captioned_svg(learning_figure(result), "learning", caption)
 
 

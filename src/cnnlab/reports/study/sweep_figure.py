@@ -1,130 +1,59 @@
-"""The figure of a sweep: its numbers are computed first, then drawn."""
+"""The figure of a sweep: all runs, means, the fitted quadratic and the plateau, and the metric on training images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from math import exp, log
-from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import offset_copy
 
-from cnnlab.render.plots import (
-    COLOURS,
-    NORMAL,
-    SMALL,
-    label_line_ends,
-    minimal_axes,
-    new_canvas,
-    new_figure,
-    write_text,
-)
-from cnnlab.render.svg import text_width
+from cnnlab.render.plots import COLOURS, SMALL, minimal_axes, new_figure
 from cnnlab.reports.study import text as study_text
-from cnnlab.reports.study.figures import TICK_STEPS, axis_limits, format_tick, swarm_levels
-from cnnlab.stats.sample import Interval, Sample
+from cnnlab.reports.study.figures import axis_limits, set_value_ticks, write_title
 from cnnlab.stats.sweep import SweepCurve
-from cnnlab.studies.result import ArmRecord, StudyResult
+from cnnlab.studies.result import StudyResult
 
-WIDTH, HEIGHT = 640.0, 360.0
-LEFT, HEAD, FOOT = 48.0, 52.0, 46.0
+Floats = npt.NDArray[np.float64]
+
+WIDTH, HEIGHT, TRAIN_HEIGHT = 640.0, 262.0, 90.0
+LEFT, RIGHT, HEAD, FOOT, GAP = 52.0, 12.0, 52.0, 46.0, 26.0
 # Values over more than this factor are drawn on a log scale.
 LOG_SCALE_RATIO = 30.0
-# A second curve that would make the axis longer than so many times its own length gets axes of its own.
-MAX_STRETCH = 2.0
-TRAIN_HEIGHT = 110.0
-DOT = 6.0
-
-
-@dataclass(frozen=True)
-class SweepPoint:
-    """The runs at one value; `x` is the value."""
-
-    x: float
-    values: tuple[float, ...]
-    mean: float | None
-    interval: Interval | None
-    train: float | None
-    failures: int
-    runs: int
-
-
-@dataclass(frozen=True)
-class SweepPlot:
-    """The content of the figure.
-
-    Attributes:
-        points: by rising value.
-        fitted_curve: the fitted quadratic, (value, figure), between the outermost values that have figures.
-        plateau: the ranges of values to shade, each a little wider than its outermost values.
-        logarithmic: values are positive and span a large factor.
-        separate_train_axes: the train figures lie so far from the others that they get axes of their own.
-    """
-
-    points: tuple[SweepPoint, ...]
-    fitted_curve: tuple[tuple[float, float], ...]
-    plateau: tuple[Interval, ...]
-    logarithmic: bool
-    separate_train_axes: bool
-
-
-def sweep_plot(result: StudyResult, curve: SweepCurve) -> SweepPlot:
-    """The content of the figure of a sweep."""
-    order = sorted(range(len(curve.sweep_values)), key=lambda index: curve.sweep_values[index])
-    points = tuple(_point(curve, index, study_text.arm_of_sweep_value(result, curve, index)) for index in order)
-    doses = [point.x for point in points]
-    logarithmic = is_logarithmic(doses)
-    ranges = study_text.adjacent_groups(curve.sweep_values, curve.plateau)
-    plateau = [
-        _widened_range(doses, curve.sweep_values[run[0]], curve.sweep_values[run[-1]], logarithmic) for run in ranges
-    ]
-    return SweepPlot(
-        points, _fitted_curve(curve, logarithmic), tuple(plateau), logarithmic, _needs_separate_axes(points)
-    )
+MAX_TICKS = 10
 
 
 def sweep_figure(result: StudyResult, curve: SweepCurve) -> Figure:
-    """All runs, means with 95 % intervals, the fitted quadratic, the plateau, and the metric on the training split."""
-    picture = sweep_plot(result, curve)
-    doses = [point.x for point in picture.points]
-    height = HEIGHT + (TRAIN_HEIGHT + 26 if picture.separate_train_axes else 0)
-    figure, right = new_figure(WIDTH, height), 64.0
-    canvas = new_canvas(figure)
-    write_text(
-        canvas,
-        0,
-        10,
-        f"{study_text.metric_name(result.metric)} against {study_text.sweep_key(result)}",
-        size=NORMAL,
-        bold=True,
+    """Plot all runs, means with 95 % intervals, the fitted quadratic and the plateau; below, the training split."""
+    figure = new_figure(WIDTH, HEAD + HEIGHT + GAP + TRAIN_HEIGHT + FOOT)
+    upper = minimal_axes(figure, LEFT, FOOT + TRAIN_HEIGHT + GAP, WIDTH - LEFT - RIGHT, HEIGHT)
+    lower = minimal_axes(figure, LEFT, FOOT, WIDTH - LEFT - RIGHT, TRAIN_HEIGHT)
+    for axes in (upper, lower):
+        set_sweep_axis(axes, sorted(curve.sweep_values))
+    _draw_runs(upper, curve)
+    for low, high in plateau_spans(curve):
+        upper.axvspan(low, high, color=COLOURS["test"], alpha=0.14, linewidth=0)
+    doses, fitted = fitted_curve(curve)
+    upper.plot(doses, fitted, color=COLOURS["muted"], linewidth=1.4, linestyle=(0, (5, 3)))
+    trained = sorted(
+        (arm.sweep_value, arm.train.mean)
+        for arm in result.arms
+        if arm.sweep_value is not None and arm.train.mean is not None
     )
-    write_text(canvas, 0, 27, _sweep_note(picture), colour="muted")
-    bottom = height - HEIGHT + FOOT
-    axes = minimal_axes(figure, LEFT, bottom, WIDTH - LEFT - right, HEIGHT - HEAD - FOOT)
-    set_sweep_axis(axes, doses)
-    _value_scale(axes, picture, with_train=not picture.separate_train_axes)
-    for low, high in picture.plateau:
-        axes.axvspan(low, high, color=COLOURS["test"], alpha=0.14, linewidth=0)
-    if picture.fitted_curve:
-        axes.plot(
-            *zip(*picture.fitted_curve, strict=True), color=COLOURS["muted"], linewidth=1.4, linestyle=(0, (5, 3))
-        )
-    _draw_runs(axes, picture)
-    below = (
-        minimal_axes(figure, LEFT, FOOT, WIDTH - LEFT - right, TRAIN_HEIGHT - 20)
-        if picture.separate_train_axes
-        else axes
-    )
-    if picture.separate_train_axes:
-        set_sweep_axis(below, doses)
-        _train_scale(below, picture)
-        axes.tick_params(labelbottom=False)
-    label_line_ends(below, _draw_train(below, picture))
-    below.set_xlabel(study_text.sweep_key(result), color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False)
+    if trained:
+        lower.plot(*zip(*trained, strict=True), color=COLOURS["train"], linewidth=1.4, marker="s", markersize=4.5)
+    lower.set_ylim(axis_limits([mean for _, mean in trained], []))
+    upper.tick_params(labelbottom=False)
+    set_value_ticks(upper)
+    set_value_ticks(lower, nbins=3)
+    note = "dot: a run; diamond: mean, 95 % interval; dashed: fitted quadratic; shaded: plateau"
+    key = study_text.sweep_key(result)
+    write_title(upper, f"{study_text.metric_name(result.metric)} against {key}", note, left=LEFT)
+    lower.set_title("the same on training images", loc="left", fontsize=SMALL, color=COLOURS["muted"], pad=4)
+    lower.set_xlabel(key, color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False)
     return figure
 
 
@@ -134,7 +63,7 @@ def is_logarithmic(values: Sequence[float]) -> bool:
 
 
 def set_sweep_axis(axes: Axes, values: Sequence[float]) -> None:
-    """Set the axis of rising values, with ticks at the values where there is room."""
+    """Set the axis of rising values, with ticks at the values, or at some of many."""
     low, high = values[0], values[-1]
     if is_logarithmic(values):
         axes.set_xscale("log")
@@ -143,116 +72,52 @@ def set_sweep_axis(axes: Axes, values: Sequence[float]) -> None:
         room = 0.05 * (high - low) or 1.0
         axes.set_xlim(low - room, high + room)
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_locator(FixedLocator(_spaced_values(axes, values)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    axes.xaxis.set_major_locator(FixedLocator(values, nbins=MAX_TICKS))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}".replace("-", "−")))
 
 
-def _point(curve: SweepCurve, index: int, arm: ArmRecord | None) -> SweepPoint:
-    sample: Sample = curve.samples[index]
-    train = arm.train.mean if arm is not None else None
-    runs = len(sample.values)
-    return SweepPoint(
-        curve.sweep_values[index], sample.finite, sample.mean, sample.interval(), train, sample.failures, runs
-    )
-
-
-def _fitted_curve(curve: SweepCurve, logarithmic: bool) -> tuple[tuple[float, float], ...]:
-    if curve.coefficients is None:
-        return ()
+def fitted_curve(curve: SweepCurve) -> tuple[Floats, Floats]:
+    """Points of the fitted quadratic, between the outermost values that have runs; empty without a fit."""
     doses = [dose for dose, sample in zip(curve.sweep_values, curve.samples, strict=True) if sample.n]
-    first, last = min(doses), max(doses)
-    low, high = (log(first), log(last)) if logarithmic else (first, last)
-    places = [low + (high - low) * step / 100 for step in range(101)]
-    found = [(dose, curve.predict(dose)) for dose in (map(exp, places) if logarithmic else places)]
-    return tuple((dose, value) for dose, value in found if value is not None)
+    if curve.coefficients is None:
+        return np.empty(0), np.empty(0)
+    spaced = np.geomspace if is_logarithmic(sorted(curve.sweep_values)) else np.linspace
+    points = spaced(min(doses), max(doses), 101)
+    return points, np.polyval(curve.coefficients, points)
 
 
-def _widened_range(values: Sequence[float], low: float, high: float, logarithmic: bool) -> Interval:
-    """A range, widened by 0.3 of the distance to the next values; at an end by that of the inner side."""
-    along = [log(dose) for dose in values] if logarithmic else list(values)
-    first, last = values.index(low), values.index(high)
-    gaps = [after - before for before, after in pairwise(along)] or [1.0]
-    start = along[first] - 0.3 * gaps[max(first - 1, 0)]
-    end = along[last] + 0.3 * gaps[min(last, len(gaps) - 1)]
-    return (exp(start), exp(end)) if logarithmic else (start, end)
+def plateau_spans(curve: SweepCurve) -> list[tuple[float, float]]:
+    """The values around each one of the plateau that are closer to it than to another value of the sweep."""
+    doses = np.sort(curve.sweep_values)
+    if logarithmic := is_logarithmic(doses.tolist()):
+        doses = np.log(doses)
+    middles = (doses[1:] + doses[:-1]) / 2
+    edges = np.array([2 * doses[0] - middles[0], *middles, 2 * doses[-1] - middles[-1]])
+    if logarithmic:
+        edges = np.exp(edges)
+    ranks = np.argsort(np.argsort(curve.sweep_values))[list(curve.plateau)]
+    return [(float(edges[rank]), float(edges[rank + 1])) for rank in sorted(ranks)]
 
 
-def _needs_separate_axes(points: Sequence[SweepPoint]) -> bool:
-    values = [value for point in points for value in point.values]
-    both = values + [point.train for point in points if point.train is not None]
-    return bool(values) and max(both) - min(both) > MAX_STRETCH * (max(values) - min(values))
-
-
-def _sweep_note(plot: SweepPlot) -> str:
-    parts = ["dot: a run; diamond: mean, 95 % interval"]
-    if plot.fitted_curve:
-        parts.append("dashed: fitted quadratic")
-    if plot.plateau:
-        parts.append("shaded: plateau")
-    if any(point.failures for point in plot.points):
-        parts.append("×: failed runs")
-    return "; ".join(parts)
-
-
-def _spaced_values(axes: Axes, values: Sequence[float]) -> list[float]:
-    """The values whose numbers do not overlap those before them."""
-    kept: list[float] = []
-    end = -1e9
-    for dose in values:
-        middle = float(axes.transData.transform((dose, 0))[0])
-        half = text_width(f"{dose:g}", SMALL) / 2 + 4
-        if middle - half >= end:
-            kept.append(dose)
-            end = middle + half
-    return kept
-
-
-def _value_scale(axes: Axes, plot: SweepPlot, *, with_train: bool) -> None:
-    values = [value for point in plot.points for value in point.values]
-    train = [point.train for point in plot.points if point.train is not None and with_train]
-    spans = [point.interval for point in plot.points if point.interval is not None]
-    low, high = axis_limits([*values, *train], spans)
-    if any(point.failures for point in plot.points):
-        low -= 0.1 * (high - low)
-    axes.set_ylim(low, high)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=TICK_STEPS))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
-
-
-def _train_scale(axes: Axes, plot: SweepPlot) -> None:
-    axes.set_ylim(axis_limits([point.train for point in plot.points if point.train is not None], []))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=3, steps=TICK_STEPS))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
-
-
-def _draw_runs(axes: Axes, plot: SweepPlot) -> None:
-    """Draw the runs to the right of each mean; runs with similar values are side by side."""
-    low, high = axes.get_ylim()
-    along = [float(axes.transData.transform((point.x, low))[0]) for point in plot.points]
-    room = min((after - before for before, after in pairwise(along)), default=60.0)
-    for point in plot.points:
-        levels = swarm_levels(point.values, DOT / axes.bbox.height * (high - low))
-        step = min(DOT, (0.7 * room - 6) / max([*levels, 1]))
-        for value, level in zip(point.values, levels, strict=True):
-            moved = offset_copy(axes.transData, axes.get_figure(root=True), x=6 + step * level, units="points")
-            style: dict[str, Any] = {"color": COLOURS["validation"], "markersize": DOT - 1, "markeredgewidth": 0}
-            axes.plot([point.x], [value], "o", transform=moved, alpha=0.6, **style)
-        if point.interval is not None:
-            axes.plot([point.x] * 2, point.interval, color=COLOURS["ink"], linewidth=2, solid_capstyle="butt")
-        if point.mean is not None:
-            axes.plot([point.x], [point.mean], "D", color=COLOURS["ink"], markersize=6.5, markeredgewidth=0)
-        if point.failures:
-            place = (point.x, low + 0.035 * (high - low))
-            text = f"{point.failures}×" if point.failures > 1 else "×"
-            axes.annotate(text, place, ha="center", va="center", fontsize=SMALL, color=COLOURS["validation"])
-
-
-def _draw_train(axes: Axes, plot: SweepPlot) -> list[tuple[str, float, str]]:
-    """Draw the metric on the training split as a second curve; return its label, if there is one."""
-    points = [(point.x, point.train) for point in plot.points if point.train is not None]
-    if not points:
-        return []
-    doses, values = zip(*points, strict=True)
-    style: dict[str, Any] = {"color": COLOURS["train"], "linewidth": 1.4, "markersize": 4.5, "markeredgewidth": 0}
-    axes.plot(doses, values, marker="s", **style)
-    return [("train", values[-1], COLOURS["train"])]
+def _draw_runs(axes: Axes, curve: SweepCurve) -> None:
+    """Draw the runs of each value, and beside them their mean and its interval."""
+    spans = [interval for sample in curve.samples if (interval := sample.interval()) is not None]
+    axes.set_ylim(axis_limits([value for sample in curve.samples for value in sample.finite], spans))
+    beside = offset_copy(axes.transData, axes.get_figure(root=True), x=-7, units="points")
+    for dose, sample in zip(curve.sweep_values, curve.samples, strict=True):
+        values = sample.finite
+        axes.plot([dose] * len(values), values, "o", color=COLOURS["validation"], markersize=5, alpha=0.6)
+        if (interval := sample.interval()) is not None:
+            axes.plot([dose] * 2, interval, color=COLOURS["ink"], linewidth=2, transform=beside)
+        if sample.mean is not None:
+            axes.plot([dose], [sample.mean], "D", color=COLOURS["ink"], markersize=6, transform=beside)
+        if sample.failures:
+            axes.annotate(
+                f"{sample.failures} failed",
+                (dose, 0.98),
+                xycoords=axes.get_xaxis_transform(),
+                ha="center",
+                va="top",
+                fontsize=SMALL,
+                color=COLOURS["validation"],
+            )

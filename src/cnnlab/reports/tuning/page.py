@@ -8,7 +8,7 @@ from cnnlab.render.formatting import MISSING, format_duration, format_fraction, 
 from cnnlab.reports.study import text
 from cnnlab.reports.study.page import Fact, Picture, captioned_svg, render_page
 from cnnlab.reports.study.view import confirmation_table, confirmation_title
-from cnnlab.reports.tuning.figures import history_figure, importance_figure, slice_figure
+from cnnlab.reports.tuning.figures import history_figure, slice_figure
 from cnnlab.reports.tuning.text import headline
 from cnnlab.reports.tuning.view import column_notes, parameter_table, trial_table
 from cnnlab.tuning.result import TuningResult
@@ -66,5 +66,3 @@ def _pictures(result: TuningResult) -> Iterator[Picture]:
     yield captioned_svg(history_figure(result), "history", f"{metric} of each trial; the line is the best so far.")
     slices = f"{metric} against each parameter; the other parameters differ between the dots, too."
     yield captioned_svg(slice_figure(result), "slices", slices)
-    if result.importance:
-        yield captioned_svg(importance_figure(result), "importance", "Importance of each parameter, by PED-ANOVA.")
