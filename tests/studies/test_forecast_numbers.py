@@ -98,17 +98,18 @@ def test_the_spread_says_where_it_comes_from():
     wide = plan(pilot=pilot)
     squares = sum(((each - each.mean()) ** 2).sum() for each in runs)
     assert wide.sd == pytest.approx(np.sqrt(squares / 3))
-    assert wide.sd_reason.startswith("σ = 1.2 points, the pooled standard deviation of 6 finished runs; it is larger")
+    assert wide.sd_reason.startswith("σ = 1.2 points, from √(err/2N)")
+    assert wide.sd_reason.endswith("or the pooled standard deviation of 6 finished runs, which is larger.")
     assert "(the error of finished runs)" in wide.sd_reason
     still = plan(pilot=[Sample(name="", values=(0.75, 0.75, 0.75))])
     assert still.sd == pytest.approx(np.sqrt(0.25 / 10_000))
-    assert "3 finished runs is 0 points" in still.sd_reason
+    assert still.sd_reason.endswith("and N = 5,000 images.")
 
 
 def test_a_loss_needs_runs_to_plan_by():
     nothing = plan(metric="validation_loss", delta=0.01)
     assert nothing.sd is None
-    assert "σ is unknown" in nothing.sd_reason
+    assert nothing.sd_reason.startswith("σ: unknown")
     assert nothing.detectable.two_80 is None
     assert {each.seeds.two_80 for each in nothing.needed} == {None}
     known = plan(metric="validation_loss", delta=0.01, pilot=[Sample(name="", values=(1.2, 1.25, 1.3))])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from math import inf, isfinite, sqrt
+from math import isfinite, sqrt
 from statistics import fmean
+from typing import Any
 
 from cnnlab.config.study import Study
 from cnnlab.render.formatting import pluralize
@@ -123,25 +125,23 @@ def plan_summary(
     n_b = next((arm.seeds for arm in own if arm.name == baseline), n)
     sd, reason = estimate_sd(metric, images, expected_accuracy, pilot or ())
 
-    def detectable(power: float, size: int) -> float | None:
-        found = inf if sd is None else detectable_difference(sd, n, n_b, power=power, alpha=alpha, comparisons=size)
-        return found if isfinite(found) else None
-
-    def needed(difference: float) -> Power:
-        def seeds(power: float, size: int) -> float | None:
-            return None if sd is None else seeds_to_detect(sd, difference, power=power, alpha=alpha, comparisons=size)
-
-        return _power_table(seeds, k)
-
-    def equal(power: float, size: int) -> float | None:
-        if sd is None or delta is None:
-            return None
-        return seeds_for_equivalence(sd, delta, power=power, alpha=alpha, comparisons=size)
+    def table(value: Callable[..., float], *arguments: Any) -> Power:
+        """A value for two arms alone and for one of the family."""
+        if sd is None or None in arguments:
+            return Power(two_80=None, two_90=None, family_80=None, family_90=None)
+        cells = {
+            f"{name}_{100 * power:.0f}": value(sd, *arguments, power=power, alpha=alpha, comparisons=size)
+            for name, size in (("two", 1), ("family", k))
+            for power in (0.8, 0.9)
+        }
+        return Power(**{name: cell if isfinite(cell) else None for name, cell in cells.items()})
 
     differences: tuple[float, ...] = ()
     if delta is not None:
         usual = USUAL_DIFFERENCES if _is_fraction(metric) else tuple(delta * factor for factor in MULTIPLES)
         differences = (delta, *(each for each in usual if each > delta * (1 + 1e-9)))
+    to_do = [(arm.to_do, arm.seconds) for arm in own if arm.to_do]
+    seconds = sum(runs * (math.nan if each is None else each) for runs, each in to_do)
     return PlanSummary(
         name=name,
         question=question,
@@ -150,7 +150,7 @@ def plan_summary(
         runs=sum(arm.seeds for arm in own),
         done=sum(min(arm.done, arm.seeds) for arm in own),
         to_do=sum(arm.to_do for arm in own),
-        seconds=_seconds(own),
+        seconds=seconds if isfinite(seconds) else None,
         basis=basis,
         metric=metric,
         images=images,
@@ -161,9 +161,9 @@ def plan_summary(
         comparisons=k,
         seeds=n,
         baseline_seeds=n_b,
-        detectable=_power_table(detectable, k),
-        needed=tuple(SeedsNeeded(difference=each, seeds=needed(each)) for each in differences),
-        equal=_power_table(equal, k),
+        detectable=table(detectable_difference, n, n_b),
+        needed=tuple(SeedsNeeded(difference=each, seeds=table(seeds_to_detect, each)) for each in differences),
+        equal=table(seeds_for_equivalence, delta),
         confirm=confirm,
     )
 
@@ -177,46 +177,19 @@ def estimate_sd(
     pooled = sqrt(sum(each * sd**2 for each, sd in known) / freedom) if freedom else None
     pilot_text = f"the pooled standard deviation of {pluralize(sum(sample.n for sample in pilot), 'finished run')}"
     if not _is_fraction(metric):
-        if pooled is None:
-            return None, "σ is unknown: for a loss it is estimated from finished runs only."
-        return pooled, f"σ = {pooled:.3g}, {pilot_text}."
+        reason = "unknown: for a loss it is estimated from finished runs only" if pooled is None else pilot_text
+        return pooled, f"σ: {reason}."
     means = [sample.mean for sample in pilot if sample.mean is not None]
     if expected_accuracy is not None:
         error, why = 1 - expected_accuracy, "the expected error"
     elif means:
-        error, why = 1 - sum(means) / len(means), "the error of finished runs"
+        error, why = 1 - fmean(means), "the error of finished runs"
     else:
         error, why = ASSUMED_ERROR, "an assumed error"
-    formula = planning_sd(error, images)
-    formula_text = f"√(err/2N) = {100 * formula:.2g} points, with {100 * error:.3g} % ({why}) and N = {images:,} images"
-    if pooled is None:
-        return formula, f"σ = {formula_text}."
     sd = planning_sd(error, images, pooled)
-    if sd > formula:
-        return sd, f"σ = {100 * sd:.2g} points, {pilot_text}; it is larger than {formula_text}."
-    return sd, f"σ = {formula_text}; {pilot_text} is {100 * pooled:.2g} points."
+    reason = f"σ = {100 * sd:.2g} points, from √(err/2N) with {100 * error:.3g} % ({why}) and N = {images:,} images"
+    return sd, f"{reason}; or {pilot_text}, which is larger." if sd == pooled else f"{reason}."
 
 
 def _is_fraction(metric: str) -> bool:
     return not metric.endswith("loss")
-
-
-def _seconds(arms: Sequence[ArmPlan]) -> float | None:
-    """The time of all runs still to make; None where the speed of one of them is not known."""
-    total = 0.0
-    for arm in arms:
-        if arm.to_do:
-            if arm.seconds is None or not isfinite(arm.seconds):
-                return None
-            total += arm.to_do * arm.seconds
-    return total
-
-
-def _power_table(value: Callable[[float, int], float | None], comparisons: int) -> Power:
-    """A value at a power of 80 % and 90 %, for two arms alone and for one of the family."""
-    return Power(
-        two_80=value(0.8, 1),
-        two_90=value(0.9, 1),
-        family_80=value(0.8, comparisons),
-        family_90=value(0.9, comparisons),
-    )

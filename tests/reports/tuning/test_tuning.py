@@ -150,7 +150,7 @@ def test_each_trial_is_a_dot_and_the_best_so_far_a_line() -> None:
     # A pruned trial's value is higher, and does not count.
     assert list(zip(*axes.lines[0].get_data(), strict=True)) == [(0, 0.61), (4, 0.66), (6, 0.66)]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == ["finished", "pruned, at its last value", "diverged, without a value", "the best", "the baseline"]
+    assert labels == ["finished", "pruned, last value", "diverged", "best", "baseline"]
     dots = {tuple(map(float, offset)) for dots in axes.collections for offset in dots.get_offsets()}
     assert {(0.0, 0.61), (1.0, 0.55), (2.0, 0.7), (4.0, 0.66), (5.0, 0.66)} <= dots
     assert (3.0, axes.get_ylim()[0]) in dots, "one without a figure stands at the lower edge"

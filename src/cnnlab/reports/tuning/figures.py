@@ -24,9 +24,9 @@ ROW = 236.0
 # By status: the marker, its colour, and its text in the legend.
 STATUS_MARKERS = {
     "finished": ("o", "train", "finished"),
-    "pruned": ("x", "muted", "pruned, at its last value"),
-    "diverged": ("v", "validation", "diverged, without a value"),
-    "failed": ("v", "validation", "failed, without a value"),
+    "pruned": ("x", "muted", "pruned, last value"),
+    "diverged": ("v", "validation", "diverged"),
+    "failed": ("v", "validation", "failed"),
 }
 
 
@@ -84,11 +84,9 @@ def _draw_trials(axes: Axes, result: TuningResult, trials: Sequence[tuple[float,
     best = [(x, trial.value) for x, trial in trials if result.best is not None and trial.number == result.best.number]
     style = {"s": 88, "facecolors": "none", "edgecolors": COLOURS["test"], "linewidths": 1.6, "clip_on": False}
     if best:
-        axes.scatter(*zip(*best, strict=True), label="the best", zorder=4, **style)  # type: ignore[arg-type]
+        axes.scatter(*zip(*best, strict=True), label="best", zorder=4, **style)  # type: ignore[arg-type]
     if baseline is not None:
-        axes.axhline(
-            baseline, color=COLOURS["ink"], linewidth=1.2, linestyle=(0, (4, 2.5)), zorder=1, label="the baseline"
-        )
+        axes.axhline(baseline, color=COLOURS["ink"], linewidth=1.2, linestyle=(0, (4, 2.5)), zorder=1, label="baseline")
 
 
 def _value(trial: TrialRecord) -> float | None:
