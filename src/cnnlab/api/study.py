@@ -52,8 +52,7 @@ def run_study(
         UsageError: another study has this name.
         RunError: the runs folder can't be written to.
     """
-    known = study if isinstance(study, Study) else Study.read(study)
-    called = name or ("study" if isinstance(study, Study) else Path(study).stem)
+    known, called = Study.open(study, name)
     result = execute_study(
         known,
         called,
@@ -84,8 +83,7 @@ def plan_study(
 
     Args and errors are those of `run_study`.
     """
-    known = study if isinstance(study, Study) else Study.read(study)
-    called = name or ("study" if isinstance(study, Study) else Path(study).stem)
+    known, called = Study.open(study, name)
     context = replace(RunContext.of(data, device, callbacks, runs), download=False)
     folder = study_folder(context.runs, study_name(called))
     check_study_name(folder, known, file if isinstance(study, Study) else Path(study))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from cnnlab.api.report import write_tuning_report
 from cnnlab.config.search import Search
 from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
+from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.reports.tuning import view as view
-from cnnlab.tuning.result import TuningResult
+from cnnlab.tuning.plan import plan_search, summarize_tuning_plan
+from cnnlab.tuning.result import TuningPlanSummary, TuningResult
 from cnnlab.tuning.search import execute_search, tuning_folder
 
 
@@ -43,8 +46,25 @@ def tune(
         SpecError, SourceError, DownloadError: before anything is run.
         RunError: the runs folder can't be written to, or every trial failed.
     """
-    known = search if isinstance(search, Search) else Search.read(search)
-    called = name or ("search" if isinstance(search, Search) else Path(search).stem)
+    known, called = Search.open(search, name)
     result = execute_search(known, called, RunContext.of(data, device, callbacks, runs), jobs=jobs, storage=storage)
     write_tuning_report(tuning_folder(Path(runs), result.study), result)
     return result
+
+
+def plan_tuning(
+    search: Search | str | Path,
+    *,
+    name: str = "",
+    runs: str | Path = "runs",
+    data: str | Path | None = None,
+    device: str = "auto",
+    callbacks: Callbacks = NO_CALLBACKS,
+) -> TuningPlanSummary:
+    """Plan a search: its runs, their time, and the difference that its confirmation finds. Nothing is trained.
+
+    Args and errors are those of `tune`.
+    """
+    known, called = Search.open(search, name)
+    context = replace(RunContext.of(data, device, callbacks, runs), download=False)
+    return summarize_tuning_plan(plan_search(known, called, context, DatasetCache(context)))

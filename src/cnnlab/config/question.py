@@ -64,6 +64,13 @@ class Question(Section):
         return cls._read(Path(path), overrides or {}, keys)
 
     @classmethod
+    def open(cls, given: Self | str | Path, name: str = "") -> tuple[Self, str]:
+        """A study or search, read where a path is given, and its name: by default that of the file."""
+        if isinstance(given, str | Path):
+            return cls.read(given), name or Path(given).stem
+        return given, name or cls.kind
+
+    @classmethod
     def _read(cls, path: Path, overrides: Mapping[str, Any], keys: Mapping[str, Any], *, stored: bool = False) -> Self:
         try:
             tables = parse_toml(read_text(path)) | dict(keys)

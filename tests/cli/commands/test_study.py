@@ -127,7 +127,7 @@ def test_a_file_of_the_same_name_elsewhere_does_not_overwrite_it(folder: Path) -
     assert {path.name: path.read_bytes() for path in kept.iterdir() if path.is_file()} == before
     named = ask(other, "--runs", str(folder / "runs"), "--name", "rates-b")
     assert named.exit_code == 0, named.output
-    assert "study 'rates' had begun to run 2 of 2 arms before this one was declared" in named.stderr
+    assert "study 'rates' had begun to run 3 of 3 arms before this one was declared" in named.stderr
 
 
 @pytest.mark.usefixtures("carried")
@@ -156,7 +156,7 @@ def test_a_study_is_found_by_its_name(tmp_path: Path) -> None:
     [
         (["--set", "train.epochs=0"], ["'epochs' can't be 0"]),
         (["--set", "data.source=nowhere"], ["no data is found"]),
-        (["--executor", "slurm"], ["--executor: there is no such executor", "slurm", "processes, ray"]),
+        (["--executor", "slurm"], ["--executor", "slurm", "'processes', 'ray'"]),
         (["--address", "auto"], ["--address: only a Ray cluster has an address", "give --executor ray"]),
         (["--executor", "ray"], ["--executor ray: Ray is not installed", "pip install 'cnnlab[ray]'"]),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -38,8 +38,7 @@ PlanOnly = Annotated[
 ]
 Jobs = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="The number of runs at a time.")]
 ExecutorName = Annotated[
-    str,
-    typer.Option("--executor", metavar="processes|ray", help="Run on this machine, or on a Ray cluster."),
+    Literal["processes", "ray"], typer.Option("--executor", help="Run on this machine, or on a Ray cluster.")
 ]
 Address = Annotated[
     str, typer.Option(metavar="ADDRESS", help="The Ray cluster's address; by default RAY_ADDRESS, or this machine.")
@@ -89,35 +88,19 @@ def study(
     from cnnlab.reports.study.view import arms_json
     from cnnlab.studies.folder import study_folder
 
-    called, carrier = name or file.stem, _make_executor(executor, jobs, address)
+    carrier = _make_executor(executor, jobs, address)
+    given: dict[str, Any] = {"name": name or file.stem, "runs": runs, "data": data, "device": device, "file": file}
     if plan:
         with progress_reporter() as shown, name_file_in_errors(file):
-            planned = plan_study(
-                known,
-                name=called,
-                runs=runs,
-                data=data,
-                device=device,
-                any_code=any_code,
-                callbacks=shown.callbacks(),
-                file=file,
-            )
+            planned = plan_study(known, any_code=any_code, callbacks=shown.callbacks(), **given)
         show_output(planned, output_format)
         return
-    with progress_reporter() as shown, name_file_in_errors(file):
-        studying = StudyProgressBar(shown)
-        with resumable(lambda: studying.is_planned):
-            result = run_study(
-                known,
-                name=called,
-                runs=runs,
-                data=data,
-                device=device,
-                executor=carrier,
-                any_code=any_code,
-                callbacks=studying.callbacks(),
-                file=file,
-            )
+    with (
+        progress_reporter() as shown,
+        name_file_in_errors(file),
+        resumable(StudyProgressBar(shown)) as callbacks,
+    ):
+        result = run_study(known, executor=carrier, any_code=any_code, callbacks=callbacks, **given)
     page = study_folder(runs, result.study) / "report.html"
     fields = {"arms": arms_json(result), "report": str(page)}
     show_output(result, output_format, OPTIONAL_COLUMNS, extra=fields)
@@ -128,8 +111,6 @@ def study(
 
 
 def _make_executor(executor: str, jobs: int, address: str) -> Executor:
-    if executor not in ("processes", "ray"):
-        raise UsageError("there is no such executor", where="--executor", received=executor, allowed="processes, ray")
     if executor == "ray":
         from cnnlab.studies.ray_cluster import ray_cluster
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,35 +72,24 @@ def tune(
     from cnnlab.config.search import Search
 
     known = Search.read(find_file("search", file), overrides(set_), **({} if trials is None else {"trials": trials}))
-    called = name or file.stem
-    if plan:
-        from cnnlab.context import RunContext
-        from cnnlab.data.dataset_cache import DatasetCache
-        from cnnlab.reports.tuning import view as view
-        from cnnlab.tuning.plan import plan_search, summarize_tuning_plan
-
-        with progress_reporter() as shown, name_file_in_errors(file):
-            context = RunContext(runs, data, device, download=False, callbacks=shown.callbacks())
-            planned = plan_search(known, called, context, DatasetCache(context))
-        show_output(summarize_tuning_plan(planned), output_format)
-        return
-    from cnnlab.api.tune import tune as carry_out
+    given: dict[str, Any] = {"name": name or file.stem, "runs": runs, "data": data, "device": device}
+    # After the file is read, since these load torch, which takes seconds.
+    from cnnlab.api.tune import plan_tuning
+    from cnnlab.api.tune import tune as run_search
     from cnnlab.cli.output.study_progress import SearchProgressBar, resumable
     from cnnlab.tuning.search import tuning_folder
 
-    with progress_reporter() as shown, name_file_in_errors(file):
-        tuning = SearchProgressBar(shown)
-        with resumable(lambda: tuning.is_planned):
-            result = carry_out(
-                known,
-                name=called,
-                runs=runs,
-                data=data,
-                device=device,
-                jobs=jobs,
-                storage=storage,
-                callbacks=tuning.callbacks(),
-            )
+    if plan:
+        with progress_reporter() as shown, name_file_in_errors(file):
+            planned = plan_tuning(known, callbacks=shown.callbacks(), **given)
+        show_output(planned, output_format)
+        return
+    with (
+        progress_reporter() as shown,
+        name_file_in_errors(file),
+        resumable(SearchProgressBar(shown)) as callbacks,
+    ):
+        result = run_search(known, jobs=jobs, storage=storage, callbacks=callbacks, **given)
     if svg is not None:
         from cnnlab.atomic_io import atomic_write
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -20,12 +20,12 @@ from cnnlab.tuning.result import TrialRecord, is_better
 
 
 @contextmanager
-def resumable(is_planned: Callable[[], bool]) -> Iterator[None]:
-    """Print how to go on with planned work when the block raises."""
+def resumable(bar: StudyProgressBar | SearchProgressBar) -> Iterator[Callbacks]:
+    """Give the callbacks of a bar, and print how to go on with planned work when the block raises."""
     try:
-        yield
+        yield bar.callbacks()
     except BaseException:
-        if is_planned():  # before that, there is nothing to resume
+        if bar.is_planned:  # before that, there is nothing to resume
             command = sanitize(shlex.join(["cnnlab", *sys.argv[1:]]))
             print(f"\nthe runs are kept; go on with: {command}", file=sys.stderr)
         raise
@@ -85,17 +85,17 @@ class SearchProgressBar:
 
     def __init__(self, reporter: ProgressReporter) -> None:
         self.reporter = reporter
-        self.study_progress_bar = StudyProgressBar(reporter)
         self.images: dict[int, int] = {}
-        self.ended_trials = self.finished_before = 0
+        self.num_ended = self.finished_before = 0
         self.best: float | None = None
         self.is_planned = False
 
     def callbacks(self) -> Callbacks:
         """Return the callbacks of a search."""
+        runs = StudyProgressBar(self.reporter)  # of the baseline and the confirmation
         return replace(
-            self.study_progress_bar.callbacks(),
-            on_stage_start=self.on_stage_start,
+            runs.callbacks(),
+            on_stage_start=lambda _plan, _tasks, missing: runs.start_stage(missing),
             on_search_start=self.on_search_start,
             on_trial_progress=self.on_trial_progress,
             on_trial_end=self.on_trial_end,
@@ -105,36 +105,34 @@ class SearchProgressBar:
         """Start the bar of the trials."""
         self.plan, self.is_planned = plan, True
         ended = [trial for trial in trials if trial.status != "running"]
-        self.finished_before = len(ended)
+        self.num_ended = self.finished_before = len(ended)
         for trial in ended:
             self._update_best(trial)
         wanted = pluralize(plan.search.trials, "trial")
-        made = f"{self.finished_before} of {wanted} are there already" if ended else wanted
+        made = f"{self.num_ended} of {wanted} are there already" if ended else wanted
         self.reporter.log(f"search {plan.name}: {made}; computing in {plan.study_precision.precision_config.precision}")
-
-    def on_stage_start(self, _plan: StudyPlan, _tasks: Sequence[StudyTask], missing: Sequence[StudyTask]) -> None:
-        """Start the baseline or the confirmation."""
-        self.study_progress_bar.start_stage(missing)
 
     def on_trial_progress(self, trial: int, images: int, text: str) -> None:
         """Update the bar."""
         self.images[trial] = images
-        self._show(f"trial {trial}: {text}")
+        self._show(f"; trial {trial}: {text}")
 
     def on_trial_end(self, trial: TrialRecord) -> None:
         """Log the end of a trial."""
         self.images[trial.number] = self.plan.images
-        self.ended_trials += 1
+        self.num_ended += 1
         self._update_best(trial)
         values = ", ".join(
             f"{name.rpartition('.')[2]} {format_parameter(value)}" for name, value in trial.params.items()
         )
-        figure = "" if trial.value is None else f" {format_fraction(trial.value)}"
-        how = metric_name(self.plan.search.metric) + figure if trial.value is not None else trial.status
+        metric = metric_name(self.plan.search.metric)
+        how = trial.status if trial.value is None else f"{metric} {format_fraction(trial.value)}"
         why = f": {trial.message}" if trial.message else ", which was there already" if trial.found else ""
-        done = self.finished_before + self.ended_trials
-        self.reporter.log(f"{done} of {self.plan.search.trials}: trial {trial.number}, {values}: {how}{why}")
+        self.reporter.log(f"{self._count()}: trial {trial.number}, {values}: {how}{why}")
         self._show("")
+
+    def _count(self) -> str:
+        return f"{self.num_ended} of {self.plan.search.trials}"
 
     def _update_best(self, trial: TrialRecord) -> None:
         better = self.plan.search.higher_is_better
@@ -142,10 +140,7 @@ class SearchProgressBar:
             self.best = trial.value
 
     def _show(self, text: str) -> None:
-        wanted = self.plan.search.trials
         best = "none yet" if self.best is None else format_fraction(self.best)
-        note = f"{self.finished_before + self.ended_trials} of {wanted} trials, best {best}" + (
-            f"; {text}" if text else ""
-        )
-        total = max(wanted - self.finished_before, 1) * self.plan.images
+        total = max(self.plan.search.trials - self.finished_before, 1) * self.plan.images
+        note = f"{self._count()} trials, best {best}{text}"
         self.reporter("search", sum(self.images.values()), total, "images", note)

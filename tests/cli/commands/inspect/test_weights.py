@@ -96,7 +96,10 @@ def test_any_layer_by_name(recipe_file: Path, tmp_path: Path, layer: str, figure
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--layer", "conv3"), ("no convolution or dense layer 'conv3'", "conv1, conv2, dense1, dense2", "did you mean")),
+        (
+            ("--layer", "conv3"),
+            ("no convolution or dense layer 'conv3'", "conv1, conv2, dense1, dense2", "did you mean"),
+        ),
         (("--layer", "relu1"), ("no convolution or dense layer 'relu1'", "conv1, conv2")),
         (("--output", "x.jpeg"), ("this is no name for a picture",)),
     ],
