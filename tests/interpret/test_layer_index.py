@@ -46,13 +46,13 @@ class Sum(nn.Module):
 
 def test_a_step_that_is_no_module_is_read_in_front_of_its_reader() -> None:
     network = fresh(Sum)
-    spots = LayerIndex(network, network_table(network, (3, 8, 8)).layers, (3, 8, 8))
+    index = LayerIndex(network, network_table(network, (3, 8, 8)).layers, (3, 8, 8))
     image, result = torch.linspace(-1, 1, 192).reshape(1, 3, 8, 8), {}
 
-    def keep(spot: object, tensor: Tensor) -> None:
-        result[spot.name] = tensor.detach().clone()  # type: ignore[attr-defined]
+    def keep(ref: object, tensor: Tensor) -> None:
+        result[ref.name] = tensor.detach().clone()  # type: ignore[attr-defined]
 
-    with capture_outputs(network, [spots.find(name) for name in ("add", "relu", "one")], keep), torch.no_grad():
+    with capture_outputs(network, [index.find(name) for name in ("add", "relu", "one")], keep), torch.no_grad():
         network(image)
         first = network.one(image)
         total = network.two(first) + first
@@ -62,13 +62,13 @@ def test_a_step_that_is_no_module_is_read_in_front_of_its_reader() -> None:
     assert not network.relu._forward_hooks
     assert not network.relu._forward_pre_hooks
     with pytest.raises(UsageError, match="the output of 'multiply' can't be read: it is no module"):
-        spots.find("multiply")
+        index.find("multiply")
 
 
-def test_an_unknown_layer_is_told_with_all_layers_and_the_nearest() -> None:
-    spots = build_index(["first: conv(4, 3)", "relu", "flatten", "dense(2)"])
+def test_the_error_of_an_unknown_layer_lists_all_and_names_the_nearest() -> None:
+    index = build_index(["first: conv(4, 3)", "relu", "flatten", "dense(2)"])
     with pytest.raises(UsageError) as caught:
-        spots.find("fist")
+        index.find("fist")
     message = str(caught.value)
     assert "there is no layer 'fist'" in message
     assert "allowed:  first, relu1, flatten1, dense1" in message
@@ -100,7 +100,7 @@ def test_an_unknown_layer_is_told_with_all_layers_and_the_nearest() -> None:
 def test_the_first_and_the_last_convolution_are_those_by_the_flow_of_the_data(
     texts: list[str], ends: list[str]
 ) -> None:
-    assert [spot.name for spot in build_index(texts).first_and_last()] == ends
+    assert [ref.name for ref in build_index(texts).first_and_last()] == ends
 
 
 def test_maps_have_their_channels_in_front() -> None:
@@ -115,14 +115,14 @@ def test_maps_have_their_channels_in_front() -> None:
             return self.after(self.norm(self.conv(images).permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
     network = fresh(Last)
-    spots = LayerIndex(network, network_table(network, (3, 8, 8)).layers, (3, 8, 8))
+    index = LayerIndex(network, network_table(network, (3, 8, 8)).layers, (3, 8, 8))
     output = torch.arange(2 * 4 * 4 * 6.0).reshape(2, 4, 4, 6)
-    norm = spots.find("norm")
+    norm = index.find("norm")
     maps = norm.as_feature_maps(output)
     assert maps is not None
     assert maps.shape == (2, 6, 4, 4)
     assert torch.equal(maps[1, 3], output[1, :, :, 3])
-    assert (norm.num_units, spots.find("after").num_units) == (6, 5)
+    assert (norm.num_units, index.find("after").num_units) == (6, 5)
     tokens = norm.as_feature_maps(torch.arange(2 * 7 * 6.0).reshape(2, 7, 6))
     assert tokens is not None
     assert tokens.shape == (2, 6, 7, 1)

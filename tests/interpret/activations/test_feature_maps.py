@@ -72,7 +72,7 @@ def test_maps_are_what_torchs_functions_give() -> None:
     assert np.allclose(result.layer("conv2").values, deep[0].numpy(), atol=1e-5)
 
 
-def test_what_a_layer_gave_is_shown_though_the_next_one_works_in_place() -> None:
+def test_outputs_are_copied_before_an_in_place_layer() -> None:
     one = subject(["conv(4, 3)", "relu", "flatten", "dense(classes)"])
     network = nn.Sequential(OrderedDict(one.network.named_children()))
     network.relu1 = nn.ReLU(inplace=True)
@@ -84,7 +84,7 @@ def test_what_a_layer_gave_is_shown_though_the_next_one_works_in_place() -> None
     assert np.allclose(result.layer("conv1").values, hand[0].numpy(), atol=1e-6)
 
 
-def test_of_more_maps_those_that_vary_most_are_shown_in_their_order() -> None:
+def test_the_maps_that_vary_most_are_shown_in_order() -> None:
     one = subject([*SMALL, *END])
     # Without names the first and the last convolution are shown.
     first, last = inspect_activations(one).layers
@@ -122,7 +122,7 @@ def test_the_statistics_are_those_of_numpy_and_scipy() -> None:
             assert figures.edges == pytest.approx(edges, abs=2e-2)
 
 
-def test_a_smaller_map_is_held_against_the_mean_of_what_it_stands_for() -> None:
+def test_a_smaller_map_is_compared_with_the_averaged_image() -> None:
     one = subject(["avgpool(4)", "flatten", "dense(classes)"], channels=1)
     result = inspect_activations(one, layers=["avgpool1"])
     (figures,) = result.layer("avgpool1").maps
@@ -144,7 +144,7 @@ def test_zeros_of_a_dead_map_are_counted() -> None:
     assert result.layers[0].maps[3].brightness is None
 
 
-def test_what_the_network_says_is_its_softmax() -> None:
+def test_predictions_are_the_softmax() -> None:
     one = subject([*SMALL, *END], classes=("ant", "bee", "<b>"))
     image = one.load_image()
     result = inspect_activations(one, image)
@@ -159,7 +159,7 @@ def test_what_the_network_says_is_its_softmax() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_perceptron_and_grey_images_have_answers_too(channels: int) -> None:
+def test_perceptrons_and_grey_images(channels: int) -> None:
     result = inspect_activations(subject(["flatten", "dense(30)", "relu", "dense(classes)"], channels, 8))
     assert [layer.name for layer in result.layers] == ["dense1", "dense2"]
     assert result.layer("dense1").values.shape == (30, 1, 1)
@@ -274,7 +274,7 @@ def test_a_softmax_at_the_end_passes_the_logits_on() -> None:
     assert inner.layer("softmax1").text == "softmax"
 
 
-def test_a_long_name_of_the_image_is_whole_in_the_picture() -> None:
+def test_the_figure_has_the_whole_name_of_the_image() -> None:
     result = inspect_activations(subject([*SMALL, *END]), layers="conv1")
     name = "a photograph of my dog.jpg (resized from 480 high × 720 wide)"
     figure = result.model_copy(update={"image": name}).figures()["activations"].figure

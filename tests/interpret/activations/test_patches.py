@@ -51,35 +51,37 @@ def test_the_patches_are_those_of_brute_force(
     # Of a filter that is 0 everywhere all images are equal.
     with torch.no_grad():
         subject.network.get_submodule("conv1").bias[2] = -1e6
-    feed = subject.open_split("train", "test")
+    loader = subject.open_split("train", "test")
     # In the same batches: how a sum is rounded may depend on them.
-    batches = [activations(subject.network, images, [layer])[layer] for images, _ in feed.eval_batches()]
+    batches = [activations(subject.network, images, [layer])[layer] for images, _ in loader.eval_batches()]
     values = torch.cat(batches).flatten(2 if layer != "dense1" else 1)
     values = values if layer != "dense1" else values[..., None]
     filters = list(range(values.shape[1]))
     result = inspect_patches(subject, layer, filters, "train", count=4)
-    assert (result.images, result.filters_in_all) == (len(feed), values.shape[1])
+    assert (result.images, result.filters_in_all) == (len(loader), values.shape[1])
     for each in result.filters:
-        # (−value, image, place): of equal ones the first image and the first place.
-        every = sorted(
+        # (−value, image, position): of equal ones the first image and the first position.
+        expected = sorted(
             (-float(values[image, each.number].max()), image, int(values[image, each.number].numpy().argmax()))
-            for image in range(len(feed))
+            for image in range(len(loader))
         )[:4]
-        assert [(-patch.value, patch.image) for patch in each.patches] == [(value, image) for value, image, _ in every]
-        wide = {"relu1": 8, "conv2": 4, "dense1": 1}[layer]
-        assert [patch.node for patch in each.patches] == [divmod(place, wide) for *_, place in every]
+        assert [(-patch.value, patch.image) for patch in each.patches] == [
+            (value, image) for value, image, _ in expected
+        ]
+        width = {"relu1": 8, "conv2": 4, "dense1": 1}[layer]
+        assert [patch.node for patch in each.patches] == [divmod(position, width) for *_, position in expected]
         for patch in each.patches:
-            assert np.array_equal(patch.pixels, feed.pixels[patch.image])
-            assert patch.label == subject.classes[feed.labels[patch.image]]
+            assert np.array_equal(patch.pixels, loader.pixels[patch.image])
+            assert patch.label == subject.classes[loader.labels[patch.image]]
 
 
-def test_images_keep_their_numbers_where_there_is_a_limit(subject: LoadedModel) -> None:
-    feed = subject.open_split("train", "test")
-    some = np.linspace(0, len(feed) - 1, 6).round().astype(int)
+def test_a_limit_keeps_the_numbers_of_images(subject: LoadedModel) -> None:
+    loader = subject.open_split("train", "test")
+    some = np.linspace(0, len(loader) - 1, 6).round().astype(int)
     result = inspect_patches(subject, "conv1", [0], "train", count=6, limit=6)
     assert sorted(patch.image for patch in result.filters[0].patches) == some.tolist()
     for patch in result.filters[0].patches:
-        assert np.array_equal(patch.pixels, feed.pixels[patch.image])
+        assert np.array_equal(patch.pixels, loader.pixels[patch.image])
 
 
 def test_a_patch_is_cut_out_with_grey_outside(subject: LoadedModel) -> None:
@@ -129,13 +131,13 @@ def test_the_gradient_lies_within_the_patch(texts: list[str], draw: int) -> None
     network = build(result)
     init_weights(network, "default", 1)
     network.eval()
-    spots = LayerIndex(network, result.records(), (2, 19, 17))
+    index = LayerIndex(network, result.records(), (2, 19, 17))
     numbers = np.random.default_rng(draw)
     image = torch.from_numpy(numbers.normal(size=(2, 19, 17)).astype(np.float32))
     last = result.rows[-1]
     channels, high, wide = last.output
     node = int(numbers.integers(high)), int(numbers.integers(wide))
-    seen = spots.receptive_field(spots.find(last.name), node)
+    seen = index.receptive_field(index.find(last.name), node)
     assert seen is not None
     by_pixel = gradient(network, image, last.name, int(numbers.integers(channels)), node)
     assert outside(by_pixel, seen).abs().sum() == 0
@@ -148,12 +150,12 @@ def test_a_network_that_enlarges_images_has_patches_in_their_own_pixels(mode: An
         body = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.AvgPool2d(2), nn.Conv2d(3, 2, 1))
     network = TransferModel(Resize((24, 30), mode), body, CutPoint(), nn.Sequential(nn.Flatten())).eval()
     rows = network_table(network, (3, 8, 10)).layers
-    spots = LayerIndex(network, rows, (3, 8, 10))
+    index = LayerIndex(network, rows, (3, 8, 10))
     (row,) = [row for row in rows if row.kind == "conv"][-1:]
     image = torch.linspace(-2, 3, 240).sin().reshape(3, 8, 10)
     _, high, wide = row.output
     for node in ((0, 0), (high // 2, wide // 2), (high - 1, wide - 1)):
-        seen = spots.receptive_field(spots.find(row.name), node)
+        seen = index.receptive_field(index.find(row.name), node)
         assert seen is not None
         by_pixel = gradient(network, image, row.name, 1, node)
         assert outside(by_pixel, seen).abs().sum() == 0
@@ -201,15 +203,15 @@ def test_nan_is_no_patch(subject: LoadedModel) -> None:
     assert "| 2 | – | – |" in result.document().to_markdown()
 
 
-def test_of_fewer_images_than_wanted_all_are_shown_and_grey_ones_too() -> None:
+def test_fewer_images_than_patches_and_grey_images() -> None:
     result = trace(read_rows(["conv(2, 3)"], layers), (1, 8, 8))
     network = build(result)
     init_weights(network, "default", 0)
     one = LoadedModel("grey", network.eval(), tuple(result.records()), ImageSpec(1, 8, 8))
     pixels = np.arange(3 * 64, dtype=np.uint8).reshape(3, 1, 8, 8)
-    feed = ImageLoader(pixels, np.zeros(3, np.int64), [0.5], [0.2], torch.device("cpu"))
-    spots = LayerIndex(one.network, one.layers, (1, 8, 8))
-    top = top_activations(one.network, spots.find("conv1"), feed, 5)
+    loader = ImageLoader(pixels, np.zeros(3, np.int64), [0.5], [0.2], torch.device("cpu"))
+    index = LayerIndex(one.network, one.layers, (1, 8, 8))
+    top = top_activations(one.network, index.find("conv1"), loader, 5)
     assert top.values.shape == (3, 2)
     assert sorted(top.images[:, 1].tolist()) == [0, 1, 2]
     corner = Patch(value=1.0, image=0, label="a", node=(0, 0), rows=(-1, 1), columns=(0, 2), pixels=pixels[0])

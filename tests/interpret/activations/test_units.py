@@ -50,7 +50,7 @@ def everything(one: LoadedModel, part: str, names: list[str]) -> dict[str, Tenso
     return {name: tensor.transpose(0, 1).flatten(1) for name, tensor in activations(one.network, images, names).items()}
 
 
-def test_planted_units_are_found_and_no_others_and_shares_are_those_of_all_numbers(subject: LoadedModel) -> None:
+def test_planted_units_and_shares_of_all_numbers(subject: LoadedModel) -> None:
     result = inspect_units(subject, "train")
     names = [layer.name for layer in result.layers]
     assert names == ["relu1", "tanh1", "gelu1", "leaky_relu1", "sigmoid1", "relu2"]
@@ -88,19 +88,19 @@ def test_planted_units_are_found_and_no_others_and_shares_are_those_of_all_numbe
     assert 0.01 < partly[2] < 0.99
 
 
-def test_a_limit_takes_images_spread_over_the_part(subject: LoadedModel) -> None:
+def test_a_limit_spreads_images_over_the_split(subject: LoadedModel) -> None:
     messages: list[str] = []
     result = inspect_units(subject, "train", layers=["relu1"], limit=5, log=messages.append)
     assert (result.images, result.layer("relu1").cases) == (5, 5 * 64)
-    feed = subject.open_split("train", "test")
-    some = np.linspace(0, len(feed) - 1, 5).round().astype(int)
-    values = everything(subject, "train", ["relu1"])["relu1"].reshape(6, len(feed), 64)[:, some]
+    loader = subject.open_split("train", "test")
+    some = np.linspace(0, len(loader) - 1, 5).round().astype(int)
+    values = everything(subject, "train", ["relu1"])["relu1"].reshape(6, len(loader), 64)[:, some]
     assert result.layer("relu1").above == pytest.approx((values > 0).double().mean(dim=(1, 2)).numpy())
-    assert messages == [f"5 of the {len(feed)} images of the train split, evenly spaced"]
+    assert messages == [f"5 of the {len(loader)} images of the train split, evenly spaced"]
     assert list(subject.split_indices("train", 5)) == list(some)
 
 
-def test_a_function_that_works_in_place_and_is_called_twice_is_counted_right(subject: LoadedModel) -> None:
+def test_an_in_place_function_that_is_called_twice(subject: LoadedModel) -> None:
     class Twice(nn.Module):
         def __init__(self, conv: nn.Module) -> None:
             super().__init__()
@@ -127,7 +127,7 @@ def test_a_function_that_works_in_place_and_is_called_twice_is_counted_right(sub
         assert layer.cases == values.shape[0] * 64
 
 
-def test_the_slope_is_that_of_what_went_in_where_a_function_works_in_place(subject: LoadedModel) -> None:
+def test_the_derivative_is_taken_at_the_input_of_an_in_place_function(subject: LoadedModel) -> None:
     network = subject.network
     with torch.no_grad():
         network.get_submodule("conv1").bias[:3] = -50.0

@@ -144,9 +144,7 @@ def test_json_and_tables_have_the_numbers(subject: LoadedModel, held_out: tuple[
     assert "image/svg+xml" in result._repr_html_()
 
 
-def test_it_is_the_same_each_time_and_in_any_company(
-    subject: LoadedModel, held_out: tuple[list[Path], list[int]]
-) -> None:
+def test_results_do_not_depend_on_other_images(subject: LoadedModel, held_out: tuple[list[Path], list[int]]) -> None:
     one = inspect_attribution(subject, held_out[0][:1], draws=1, orders=2)
     two = inspect_attribution(subject, held_out[0][:2], draws=1, orders=2)
     for alone, together in zip(one.images[0].maps, two.images[0].maps, strict=True):
@@ -218,7 +216,7 @@ def _failing_after(calls: int, forward: object) -> object:
     return wrapper
 
 
-def test_a_named_class_is_asked_about(subject: LoadedModel, held_out: tuple[list[Path], list[int]]) -> None:
+def test_a_named_class(subject: LoadedModel, held_out: tuple[list[Path], list[int]]) -> None:
     path, label = held_out[0][0], held_out[1][0]
     other = (label + 1) % 3
     result = inspect_attribution(subject, path, target=CLASSES[other], methods="saliency", draws=1, orders=1)
@@ -283,7 +281,7 @@ def test_a_map_of_zeros_has_no_correlation(held_out: tuple[list[Path], list[int]
     drawn(result)
 
 
-def test_a_network_that_gives_no_numbers_is_an_error(
+def test_logits_with_nan_are_an_error(
     held_out: tuple[list[Path], list[int]], untouched: Callable[[nn.Module], AbstractContextManager[None]]
 ) -> None:
     broken = build_model(ROWS, (3, SIDE, SIDE))
@@ -293,7 +291,7 @@ def test_a_network_that_gives_no_numbers_is_an_error(
         inspect_attribution(broken, held_out[0][:1])
 
 
-def test_baselines_are_what_they_are_called(subject: LoadedModel, held_out: tuple[list[Path], list[int]]) -> None:
+def test_baselines(subject: LoadedModel, held_out: tuple[list[Path], list[int]]) -> None:
     picture = subject.load_image(held_out[0][0])
     assert not baseline_image(subject, picture, "mean").any()
     black = baseline_image(subject, picture, "black")
@@ -331,7 +329,7 @@ def test_black_is_black_where_an_image_is_normalised_by_itself(subject: LoadedMo
         ({"layer": "dense1"}, "layer: this layer gives no feature maps.*dense1, whose output is 1×3"),
     ],
 )
-def test_what_cannot_be_is_an_error(
+def test_wrong_options_are_errors(
     subject: LoadedModel,
     fields: dict[str, object],
     message: str,

@@ -157,7 +157,7 @@ def test_methods_agree_with_captum(case: tuple[nn.Module, LayerRef, Tensor]) -> 
         assert np.allclose(result.detach(), expected[0].detach(), atol=1e-6), name
 
 
-def test_as_many_images_are_computed_at_a_time_as_their_size_admits() -> None:
+def test_the_batch_size_follows_the_size_of_images() -> None:
     _, network = build_network(PLAIN)
     assert max_batch_size(network, torch.zeros(3, 12, 12)) == 500
     assert max_batch_size(network, torch.zeros(3, 224, 224)) == 10

@@ -69,7 +69,7 @@ def test_the_area_is_that_of_trapezia(curve: list[float], expected: float) -> No
     assert PerturbationCurve(np.array(curve)).auc == pytest.approx(expected)
 
 
-def test_the_highest_come_first_and_equal_ones_in_a_drawn_order() -> None:
+def test_ties_of_a_ranking_are_in_random_order() -> None:
     flat = np.zeros((6, 6))
     flat[2, 3], flat[4, 1], flat[0, 0] = 2.0, 1.0, -1.0
     order = pixel_ranking(flat, 0, 0)
@@ -108,7 +108,7 @@ def test_steps_are_doubled_until_the_sum_is_the_rise() -> None:
 
 
 @pytest.mark.full
-def test_a_sum_that_never_fits_is_an_error() -> None:
+def test_steps_end_where_the_sum_never_fits() -> None:
     class Jump(nn.Module):
         """Rises in one place, where no gradient sees it."""
 
@@ -164,7 +164,7 @@ def test_all_weights_of_a_copy_are_drawn_anew_and_the_network_is_not() -> None:
     assert one.batchnorm1.running_mean.eq(0).all()
 
 
-def test_what_no_layer_begins_is_shuffled() -> None:
+def test_parameters_without_an_initialisation_are_shuffled() -> None:
     class Tokens(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -178,7 +178,7 @@ def test_what_no_layer_begins_is_shuffled() -> None:
     assert torch.equal(result.flatten().sort().values, network.token.flatten())
 
 
-def test_a_map_of_edges_is_told_from_a_map_of_the_network() -> None:
+def test_a_map_of_edges_does_not_depend_on_the_weights() -> None:
     """Adebayo's point: what an edge detector shows does not know the weights."""
     network, image = build_network(), picture(3, 10, 10)
     mine = setting(torch.zeros_like(image))

@@ -56,14 +56,14 @@ def drawn(figure: Figure) -> list[str]:
     return [text.get_text() for place in (figure, *figure.axes) for text in place.texts]
 
 
-def test_the_weights_are_the_networks_and_its_start_the_seeds(subject: LoadedModel) -> None:
-    found = inspect_weights(subject)
-    assert np.array_equal(found.filters.after, subject.network.conv1.weight.detach().numpy())
-    assert found.filters.initial_weights == "checked"
-    assert found.unchanged == ()
-    change = np.linalg.norm((found.filters.after - found.filters.before).reshape(4, -1), axis=1)
+def test_weights_before_and_after_training(subject: LoadedModel) -> None:
+    result = inspect_weights(subject)
+    assert np.array_equal(result.filters.after, subject.network.conv1.weight.detach().numpy())
+    assert result.filters.initial_weights == "checked"
+    assert result.unchanged == ()
+    change = np.linalg.norm((result.filters.after - result.filters.before).reshape(4, -1), axis=1)
     np.testing.assert_allclose(
-        found.measures.change, change / np.linalg.norm(found.filters.before.reshape(4, -1), axis=1), rtol=1e-5
+        result.measures.change, change / np.linalg.norm(result.filters.before.reshape(4, -1), axis=1), rtol=1e-5
     )
 
 
@@ -74,18 +74,18 @@ def test_the_network_is_left_as_it_was(
     subject.network.conv1.bias.requires_grad_(False)
     with untouched(subject.network):
         for layer in ("conv2", "dense2"):
-            answer = inspect_weights(subject, layer)
-            answer.filters.after[:] = 7  # the answer's own copy
-            answer.figures()
+            result = inspect_weights(subject, layer)
+            result.filters.after[:] = 7  # a copy
+            result.figures()
         with pytest.raises(UsageError):
             inspect_weights(subject, "conv9")
 
 
 def test_a_layer_that_does_not_learn_is_named(subject: LoadedModel) -> None:
-    found = inspect_weights(subject, "dense1")
-    assert found.unchanged == (0, 1, 2, 3, 4)
-    assert "Median change 0.00 of the initial norm; largest 0.00, unit 0." in found.document().lines
-    assert summary(found)["unchanged, bit for bit"] == ("5", "0, 1, 2, 3, 4")
+    result = inspect_weights(subject, "dense1")
+    assert result.unchanged == (0, 1, 2, 3, 4)
+    assert "Median change 0.00 of the initial norm; largest 0.00, unit 0." in result.document().lines
+    assert summary(result)["unchanged, bit for bit"] == ("5", "0, 1, 2, 3, 4")
 
 
 def test_single_filters_that_never_or_hardly_changed_are_named(subject: LoadedModel) -> None:
@@ -94,10 +94,10 @@ def test_single_filters_that_never_or_hardly_changed_are_named(subject: LoadedMo
     with torch.no_grad():
         subject.network.conv1.weight[1] = torch.from_numpy(start[1])
         subject.network.conv1.weight[2] = torch.from_numpy(start[2]) * 1.005
-    found = inspect_weights(LoadedModel("x", subject.network, subject.layers, subject.image_spec, folder=folder))
-    assert (found.unchanged, found.hardly_changed) == ((1,), (2,))
-    assert summary(found)["unchanged, bit for bit"] == ("1", "1")
-    assert summary(found)["changed by less than 1 %"] == ("1", "2")
+    result = inspect_weights(LoadedModel("x", subject.network, subject.layers, subject.image_spec, folder=folder))
+    assert (result.unchanged, result.hardly_changed) == ((1,), (2,))
+    assert summary(result)["unchanged, bit for bit"] == ("1", "1")
+    assert summary(result)["changed by less than 1 %"] == ("1", "2")
 
 
 def test_a_frozen_backbone_is_bit_equal_and_drawn_once(
@@ -107,17 +107,17 @@ def test_a_frozen_backbone_is_bit_equal_and_drawn_once(
     model = {"backbone": f"run('{behind}', cut='relu1')", "head": ["flatten", "dense(classes)"], "trainable": "none"}
     made = Recipe.from_tables({**recipe(epochs=1).to_tables(), "model": model})
     folder = run(made, RunContext(runs=tmp_path / "runs", device="cpu"))
-    found = inspect_weights(folder.path)
-    assert (found.filters.layer, found.filters.initial_weights, found.unchanged) == (
+    result = inspect_weights(folder.path)
+    assert (result.filters.layer, result.filters.initial_weights, result.unchanged) == (
         "backbone.conv1",
         "checked",
         (0, 1, 2, 3),
     )
-    assert found.document().lines == (
+    assert result.document().lines == (
         f"Initial weights: restored from the seed and run {two.name}; verified by the SHA-256 in the run.",
         "Median change 0.00 of the initial norm; largest 0.00, filter 0. The layer is frozen.",
     )
-    texts = drawn(found.figures()["filters"].figure)
+    texts = drawn(result.figures()["filters"].figure)
     assert "frozen" in texts
     assert texts.count("0") == 1
     shutil.rmtree(behind)
@@ -126,35 +126,35 @@ def test_a_frozen_backbone_is_bit_equal_and_drawn_once(
     assert lost.document().lines[0].startswith("Initial weights: not verified: ")
 
 
-def test_a_perceptrons_units_lie_as_its_image_does(
+def test_units_of_a_perceptron_have_the_shape_of_its_image(
     recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]
 ) -> None:
     subject = load_model(str(trained(recipe(layers=PERCEPTRON, epochs=1)).path), device="cpu")
-    found = inspect_weights(subject)
-    assert (found.filters.layer, found.filters.kind, found.filters.after.shape) == ("dense1", "dense", (7, 3, 8, 8))
-    assert found.filters.in_colour
+    result = inspect_weights(subject)
+    assert (result.filters.layer, result.filters.kind, result.filters.after.shape) == ("dense1", "dense", (7, 3, 8, 8))
+    assert result.filters.in_colour
     image = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32))
-    hidden = (found.filters.after * image.numpy()).sum(axis=(1, 2, 3)) + subject.network.dense1.bias.detach().numpy()
+    hidden = (result.filters.after * image.numpy()).sum(axis=(1, 2, 3)) + subject.network.dense1.bias.detach().numpy()
     expected = cnnlab.activations(subject.network, image, ["dense1"])["dense1"][0]
     np.testing.assert_allclose(hidden, expected.numpy(), rtol=1e-4, atol=1e-5)
-    assert list(found.figures()) == ["filters", "channels"]
-    assert "Units of dense1" in drawn(found.figures()["filters"].figure)[0]
+    assert list(result.figures()) == ["filters", "channels"]
+    assert "Units of dense1" in drawn(result.figures()["filters"].figure)[0]
 
 
-def test_units_behind_maps_see_them_in_their_place(subject: LoadedModel) -> None:
-    found = inspect_weights(subject, "dense1")
-    maps = torch.from_numpy(np.random.default_rng(0).standard_normal(found.filters.after.shape[1:]).astype(np.float32))
-    hidden = (found.filters.after * maps.numpy()).sum(axis=(1, 2, 3))
+def test_units_behind_maps_have_the_shape_of_the_maps(subject: LoadedModel) -> None:
+    result = inspect_weights(subject, "dense1")
+    maps = torch.from_numpy(np.random.default_rng(0).standard_normal(result.filters.after.shape[1:]).astype(np.float32))
+    hidden = (result.filters.after * maps.numpy()).sum(axis=(1, 2, 3))
     with torch.no_grad():
         expected = subject.network.dense1(subject.network.flatten1(maps[None]))[0] - subject.network.dense1.bias
     np.testing.assert_allclose(hidden, expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_grouped_filters_channels_have_their_numbers_in_the_layer(subject: LoadedModel) -> None:
-    found = inspect_weights(subject, "conv2")
-    assert found.filters.after.shape == (6, 2, 3, 3)
-    assert [found.filters.channel(number, 1) for number in range(6)] == [1, 1, 1, 3, 3, 3]
-    texts = drawn(found.figures()["kernels"].figure)
+    result = inspect_weights(subject, "conv2")
+    assert result.filters.after.shape == (6, 2, 3, 3)
+    assert [result.filters.channel(number, 1) for number in range(6)] == [1, 1, 1, 3, 3, 3]
+    texts = drawn(result.figures()["kernels"].figure)
     for number in range(6):
         first = texts.index(f"filter {number}, after training") + 1
         assert set(texts[first : first + 2]) == ({"0", "1"} if number < 3 else {"2", "3"})
@@ -164,18 +164,18 @@ def test_a_grouped_filters_channels_have_their_numbers_in_the_layer(subject: Loa
     "layer", ["", "conv2", *(pytest.param(layer, marks=pytest.mark.full) for layer in ("dense1", "dense2"))]
 )
 def test_every_figure_has_a_description(subject: LoadedModel, layer: str) -> None:
-    found = inspect_weights(subject, layer)
-    for name, captioned in found.figures().items():
+    result = inspect_weights(subject, layer)
+    for name, captioned in result.figures().items():
         assert "<title" in to_svg(captioned.figure, name, captioned.description, standalone=True)
         assert any(word in captioned.description for word in ("weight", "norm"))
-    json.loads(found.to_json())
-    assert found._repr_html_().startswith('<div class="cnnlab">')
+    json.loads(result.to_json())
+    assert result._repr_html_().startswith('<div class="cnnlab">')
 
 
 def test_a_channel_alone_is_that_channel(subject: LoadedModel) -> None:
-    found = inspect_weights(subject)
-    images = found.figures()["channels"].figure.axes[0].images
-    after = found.filters.after
+    result = inspect_weights(subject)
+    images = result.figures()["channels"].figure.axes[0].images
+    after = result.filters.after
     scaled = 0.5 + 0.5 * after / np.abs(after).max(axis=(1, 2, 3), keepdims=True)
     # Rows of red, green and blue, each before and then after, of four filters.
     for channel in range(3):
@@ -186,17 +186,17 @@ def test_a_channel_alone_is_that_channel(subject: LoadedModel) -> None:
 
 @pytest.mark.parametrize("order", ["number", "norm"])
 def test_filters_are_in_order(backbone: LoadedModel, order: FilterOrder) -> None:
-    found = inspect_weights(backbone, order=order, max_filters=20)
-    largest = sorted(range(64), key=lambda number: -found.measures.norm[number])[:20]
-    assert list(found.shown_filters) == (largest if order == "norm" else list(range(20)))
+    result = inspect_weights(backbone, order=order, max_filters=20)
+    largest = sorted(range(64), key=lambda number: -result.measures.norm[number])[:20]
+    assert list(result.shown_filters) == (largest if order == "norm" else list(range(20)))
 
 
 @pytest.mark.full
-def test_random_weights_say_nothing_of_training(backbone: LoadedModel) -> None:
-    found = inspect_weights(backbone, "layer1.0.conv1")
-    assert found.filters.initial_weights == "untrained"
-    assert found.document().lines == ()
-    assert list(found.figures()) == ["kernels", "norms"]
+def test_random_weights_have_no_initial_weights(backbone: LoadedModel) -> None:
+    result = inspect_weights(backbone, "layer1.0.conv1")
+    assert result.filters.initial_weights == "untrained"
+    assert result.document().lines == ()
+    assert list(result.figures()) == ["kernels", "norms"]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_random_weights_say_nothing_of_training(backbone: LoadedModel) -> None:
         ({"order": "size"}, "unknown order"),
     ],
 )
-def test_what_cannot_be_shown_is_an_error(backbone: LoadedModel, given: dict[str, object], words: str) -> None:
+def test_wrong_options_are_errors(backbone: LoadedModel, given: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         inspect_weights(backbone, **given)
 
@@ -221,21 +221,21 @@ def test_a_network_without_filters_is_an_error(subject: LoadedModel) -> None:
         inspect_weights(bare)
 
 
-def test_an_answer_without_rows_is_still_one(subject: LoadedModel) -> None:
+def test_a_network_without_rows(subject: LoadedModel) -> None:
     with fork_rng():
         network = torch.nn.Sequential(torch.nn.Linear(12, 300))
-    found = inspect_weights(LoadedModel("bare", network, (), subject.image_spec))
-    assert isinstance(found, LayerWeights)
-    assert len(found.shown_filters) == 256
-    assert "The first 256 of 300" in found.figures()["matrix"].description
+    result = inspect_weights(LoadedModel("bare", network, (), subject.image_spec))
+    assert isinstance(result, LayerWeights)
+    assert len(result.shown_filters) == 256
+    assert "The first 256 of 300" in result.figures()["matrix"].description
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2"])
 def test_one_scale_shows_that_filters_grew(subject: LoadedModel, layer: str) -> None:
-    found = inspect_weights(subject, layer)
-    before = found.filters.before
+    result = inspect_weights(subject, layer)
+    before = result.filters.before
     assert before is not None
-    grown = found.model_copy(update={"filters": replace(found.filters, after=2 * before)})
+    grown = result.model_copy(update={"filters": replace(result.filters, after=2 * before)})
 
     def pictures(scale: WeightScale) -> list[np.ndarray]:
         captioned = next(iter(grown.figures(scale=scale).values()))

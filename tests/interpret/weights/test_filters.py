@@ -1,4 +1,4 @@
-"""How the inputs of a layer lie."""
+"""The layout of a layer's inputs."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ def test_maps_keep_their_place_up_to_a_dense_layer(
     assert result.reads_image == on_image
 
 
-def test_a_layer_without_a_row_is_taken_for_a_line() -> None:
+def test_a_layer_without_a_row() -> None:
     result = input_layout((), "fc", 8)
     assert (result.shape, result.reads_image) == ((8, 1, 1), False)

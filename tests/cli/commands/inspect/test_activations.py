@@ -49,7 +49,7 @@ def test_maps_statistics_and_a_picture(recipe_file: Path) -> None:
         assert min(picture.size) > 500
 
 
-def test_the_picture_is_there_before_the_answer_is_read(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_figure_is_written_before_the_output_is_read(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(*_: object) -> None:
         raise BrokenPipeError  # as `… | head` does
 
@@ -60,12 +60,12 @@ def test_the_picture_is_there_before_the_answer_is_read(recipe_file: Path, monke
 
 def test_named_layers_as_json_and_no_picture(recipe_file: Path) -> None:
     done = inspect(recipe_file, "--layer", "relu1", "--layer", "dense1", "--json", "--no-pictures")
-    found = json.loads(done.stdout)
-    assert [(layer["name"], layer["shape"]) for layer in found["layers"]] == [("relu1", [12, 8, 8]), ("dense1", [3])]
-    assert all(figures["min"] >= 0 for figures in found["layers"][0]["maps"])
+    result = json.loads(done.stdout)
+    assert [(layer["name"], layer["shape"]) for layer in result["layers"]] == [("relu1", [12, 8, 8]), ("dense1", [3])]
+    assert all(figures["min"] >= 0 for figures in result["layers"][0]["maps"])
     assert not list(recipe_file.parent.glob("*.png"))
     again = cnnlab.inspect_activations(cnnlab.load_model(str(recipe_file), device="cpu"), layers=["relu1", "dense1"])
-    assert json.loads(again.to_json()) == found
+    assert json.loads(again.to_json()) == result
 
 
 def test_units_over_a_part_and_svg(recipe_file: Path) -> None:
@@ -79,9 +79,9 @@ def test_units_over_a_part_and_svg(recipe_file: Path) -> None:
 
 def test_patches_of_chosen_filters(recipe_file: Path) -> None:
     done = inspect(recipe_file, "--patches", "conv1:3,7", "--top", 2, "--json")
-    found = json.loads(done.stdout)
-    assert [(each["number"], len(each["patches"])) for each in found["filters"]] == [(3, 2), (7, 2)]
-    assert (found["split"], found["images"]) == ("validation", 9)
+    result = json.loads(done.stdout)
+    assert [(each["number"], len(each["patches"])) for each in result["filters"]] == [(3, 2), (7, 2)]
+    assert (result["split"], result["images"]) == ("validation", 9)
     assert Path("patches.png").is_file()
     some = json.loads(inspect(recipe_file, "--patches", "conv1", "--json", "--no-pictures").stdout)
     assert [each["number"] for each in some["filters"]] == [0, 2, 3, 5, 6, 8, 9, 11]
@@ -102,7 +102,7 @@ def test_every_form_is_printed(recipe_file: Path) -> None:
         assert r"\begin{tabular}" in inspect(recipe_file, *arguments, "--format=latex", "--no-pictures").stdout
 
 
-def test_a_run_is_found_and_the_look_at_its_test_part_is_written_down(
+def test_an_opening_of_the_test_split_is_in_the_ledger(
     recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -33,7 +33,7 @@ def attribution(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["inspect", "attribution", *map(str, arguments), "--device", "cpu"])
 
 
-def test_it_tells_what_is_seen_and_writes_both_pictures(recipe_file: Path) -> None:
+def test_tables_and_both_figures(recipe_file: Path) -> None:
     done = attribution(recipe_file, "--image", "validation:0", "--image", "train:3")
     assert done.exit_code == 0, done.stderr
     for text in (
@@ -58,10 +58,10 @@ def test_json_has_the_numbers(recipe_file: Path, colours: Path) -> None:
         *("--seed", 4, "--no-pictures", "--json"),
     )
     assert done.exit_code == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert (found["network"], found["window"], found["stride"]) == ("tiny (random weights, seed 4)", 3, 2)
-    assert found["baseline"].startswith("the image, blurred")
-    (image,) = found["images"]
+    result = json.loads(done.stdout)
+    assert (result["network"], result["window"], result["stride"]) == ("tiny (random weights, seed 4)", 3, 2)
+    assert result["baseline"].startswith("the image, blurred")
+    (image,) = result["images"]
     assert (image["class"]["number"], image["class"]["name"]) == (2, "red")
     assert list(image["methods"]) == ["integrated-gradients", "occlusion"]
     sums = image["methods"]["integrated-gradients"]["completeness"]
@@ -78,7 +78,7 @@ def test_every_form_is_printed(recipe_file: Path) -> None:
 
 
 @pytest.mark.full
-def test_a_picture_is_svg_where_its_name_says_so(recipe_file: Path, tmp_path: Path) -> None:
+def test_svg_by_the_ending(recipe_file: Path, tmp_path: Path) -> None:
     done = attribution(recipe_file, "--method", "saliency", "-o", tmp_path / "seen.svg")
     assert done.exit_code == 0, done.stderr
     for name in ("seen.svg", "seen-curves.svg"):

@@ -54,7 +54,7 @@ def test_a_run_is_shown_before_and_after_in_two_pictures(known: RunFolder, tmp_p
 
 
 @pytest.mark.full
-def test_svg_pictures_tell_what_is_seen(known: RunFolder, tmp_path: Path) -> None:
+def test_svg_figures_have_a_title(known: RunFolder, tmp_path: Path) -> None:
     assert inspect(known.path, "-o", tmp_path / "shown.svg").exit_code == 0
     root = ElementTree.parse(tmp_path / "shown.svg").getroot()
     title = next(element.text for element in root.iter() if element.tag.endswith("title"))
@@ -67,13 +67,13 @@ def test_svg_pictures_tell_what_is_seen(known: RunFolder, tmp_path: Path) -> Non
 def test_json_has_the_numbers_of_every_filter(recipe_file: Path, tmp_path: Path) -> None:
     done = inspect(recipe_file, "--most", 3, "--order", "norm", "--seed", 4, "--no-pictures", "--json")
     assert done.exit_code == 0
-    found = json.loads(done.stdout)
-    assert (found["layer"], found["shape"], found["start"]["begun"]) == ("conv1", [8, 3, 5, 5], "untrained")
-    assert found["network"] == "tiny (random weights, seed 4)"
-    norms = [each["norm"] for each in found["filters"]]
+    result = json.loads(done.stdout)
+    assert (result["layer"], result["shape"], result["start"]["begun"]) == ("conv1", [8, 3, 5, 5], "untrained")
+    assert result["network"] == "tiny (random weights, seed 4)"
+    norms = [each["norm"] for each in result["filters"]]
     assert len(norms) == 8
-    assert found["shown"] == sorted(range(8), key=lambda number: -norms[number])[:3]
-    assert found["filters"][0].keys() == {"number", "norm", "twin"}
+    assert result["shown"] == sorted(range(8), key=lambda number: -norms[number])[:3]
+    assert result["filters"][0].keys() == {"number", "norm", "twin"}
     assert r"\begin{tabular}" in inspect(recipe_file, "--format=latex", "--no-pictures").stdout
     assert not list(tmp_path.glob("*.png"))
 
@@ -104,9 +104,7 @@ def test_any_layer_by_name(recipe_file: Path, tmp_path: Path, layer: str, figure
         (("--output", "x.jpeg"), ("this is no name for a picture",)),
     ],
 )
-def test_a_wrong_word_is_told_with_what_is_right(
-    recipe_file: Path, arguments: tuple[str, ...], message: tuple[str, ...]
-) -> None:
+def test_wrong_options_are_errors(recipe_file: Path, arguments: tuple[str, ...], message: tuple[str, ...]) -> None:
     done = inspect(recipe_file, *arguments)
     assert done.exit_code == 2
     for each in message:
