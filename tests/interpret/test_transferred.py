@@ -132,7 +132,7 @@ def test_weights_that_cannot_be_had_any_more_are_left_out_aloud(
     assert filters.before is None
     assert filters.after.shape == (4, 3, 3, 3)
     assert len(said) == 1
-    assert f"! the initial weights of {folder.name} are not available" in said[0]
+    assert f"! the initial weights of {folder.name} are not verified" in said[0]
     # The network itself is made without that run.
     assert plan_run_network(folder).parameters == folder.table().parameters
     fields = target_effective_fields([str(folder.path)], layer="head.conv1", images=1, context=RunContext(device="cpu"))

@@ -50,4 +50,4 @@ def test_other_weights_than_the_runs_are_not_shown(own: RunFolder) -> None:
     messages: list[str] = []
     assert loaded_initial_network(own, messages.append) is None
     assert len(messages) == 1
-    assert messages[0].startswith("! the seed of")
+    assert messages[0].startswith("! the initial weights of")

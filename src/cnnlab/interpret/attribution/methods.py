@@ -63,7 +63,8 @@ def integrated_gradients(network: nn.Module, image: Tensor, config: AttributionC
 
     The integral is taken by the quadrature of Gauss and Legendre.
     """
-    positions, weights = (torch.from_numpy(each).to(image) for each in np.polynomial.legendre.leggauss(config.steps))
+    nodes = np.polynomial.legendre.leggauss(config.steps)
+    positions, weights = (torch.tensor(each, dtype=image.dtype, device=image.device) for each in nodes)
     difference = image - config.baseline
     mean_gradient = torch.zeros_like(image)
     batch_size = max(1, config.batch_size // GRADIENT_BATCH_DIVISOR)

@@ -13,7 +13,7 @@ from cnnlab.context import NO_CALLBACKS, Callbacks
 from cnnlab.errors import UsageError, did_you_mean
 from cnnlab.interpret.loaded_model import LoadedModel, load_model
 from cnnlab.interpret.targets import validate_count
-from cnnlab.interpret.weights.filters import LOST, UNTRAINED, Floats, InputLayout, LayerFilters, find_row, input_layout
+from cnnlab.interpret.weights.filters import UNTRAINED, Floats, InputLayout, LayerFilters, find_row, input_layout
 from cnnlab.interpret.weights.initial_weights import InitialNetwork, initial_network
 from cnnlab.interpret.weights.measures import FilterOrder, measure_filters, resolve_order, select_filters
 from cnnlab.interpret.weights.result import LayerWeights
@@ -31,9 +31,7 @@ def first_convolution(folder: RunFolder, log: Callable[[str], None]) -> LayerFil
     if not any(isinstance(module, nn.Conv2d) for module in trained.modules()):
         return None
     filters = read_filters(trained, folder.table().layers, folder=folder)
-    if filters.before is None:
-        log(f"! {filters.reason}")
-    elif filters.reason and not filters.frozen:  # frozen weights are their own initial weights
+    if filters.reason and not filters.frozen:
         log(f"! the initial weights of {folder.name} are not verified: {filters.reason}")
     return filters
 
@@ -54,19 +52,14 @@ def read_filters(
     name, module = _find_layer(network, layer)
     row = find_row(rows, name)
     layout = input_layout(rows, name, module.in_channels if isinstance(module, nn.Conv2d) else module.in_features)
-    after = _weights(module, layout)
     initial = initial_network(folder) if folder is not None else InitialNetwork(None, UNTRAINED)
     loaded = folder.loaded_weights() if folder is not None else None
-    frozen = folder is not None and row is not None and row.frozen
-    before = None if initial.network is None else _weights(initial.network.get_submodule(name), layout)
-    if frozen and initial.status == LOST:
-        before = after
     return LayerFilters(
         name,
-        before,
-        after,
+        before=None if initial.network is None else _weights(initial.network.get_submodule(name), layout),
+        after=_weights(module, layout),
         loaded=loaded.source if loaded is not None and name.startswith("backbone.") else "",
-        frozen=frozen,
+        frozen=folder is not None and row is not None and row.frozen,
         kind="conv" if isinstance(module, nn.Conv2d) else "dense",
         reads_image=layout.reads_image,
         groups=module.groups if isinstance(module, nn.Conv2d) else 1,

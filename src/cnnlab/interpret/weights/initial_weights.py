@@ -44,9 +44,7 @@ def loaded_initial_network(folder: RunFolder, log: Callable[[str], None]) -> nn.
         None, with a warning to `log`, where it is not available or differs from the run's.
     """
     initial = initial_network(folder)
-    if initial.network is None:
-        log(f"! {initial.reason}")
-    elif initial.reason:
+    if initial.reason:
         log(f"! the initial weights of {folder.name} are not verified: {initial.reason}")
     return initial.network
 
@@ -55,7 +53,7 @@ def initial_network(folder: RunFolder) -> InitialNetwork:
     """Restore a run's network before training and verify it; errors as `plan_run_network`."""
     network, reason = _rebuild(folder)
     if network is None:
-        return InitialNetwork(None, LOST, f"the initial weights of {folder.name} are not available: {reason}")
+        return InitialNetwork(None, LOST, reason)
     try:
         recorded = folder.initial_weights()
     except RunError as error:
@@ -65,7 +63,7 @@ def initial_network(folder: RunFolder) -> InitialNetwork:
     if state_digest(network) == recorded.sha256:
         return InitialNetwork(network, CHECKED)
     reason = (
-        f"the seed of {folder.name} gives other weights than its initial_weights.json records: another version of "
+        "the seed gives other weights than initial_weights.json records: another version of "
         f"torch (the run's is {folder.environment().torch}, this is {torch.__version__}), of cnnlab, or an edited file"
     )
     return InitialNetwork(None, MISMATCH, reason)
