@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cnnlab.config.image_changes import Flip, Maybe, augmentations, horizontal_flips
-from cnnlab.config.model import Model
-from cnnlab.config.recipe import Data, Recipe
-from cnnlab.config.warnings import recipe_warnings
+from cnnlab.config.recipe import Data
 from cnnlab.errors import Problem, SpecError
 
 
@@ -68,10 +66,3 @@ def test_what_mirrors_is_found_at_any_depth() -> None:
     assert found("maybe(0.5, [crop, one_of([hue(0.1), flip])])") == ["flip"]
     assert found("maybe(0, [flip])", "maybe(1, [flip(0)])") == []
     assert horizontal_flips([Flip()]) == [Flip()]
-
-
-def test_a_mirror_within_others_is_warned_of_where_left_and_right_are_classes() -> None:
-    layers = ["flatten", "dense(classes)"]
-    nested = Recipe(data=Data(source="x", augment=["maybe(0.5, [hue(0.1), flip])"]), model=Model(layers=layers))
-    (warning,) = recipe_warnings(nested, classes=("left", "right"))
-    assert warning.message.startswith("flip turns left into right")

@@ -61,21 +61,10 @@ def test_a_tie_counts_against_the_true_class_in_top5() -> None:
     assert compute_score(ahead_of_five, np.array([1]), names(6)).top5 == 0
 
 
-def test_a_constant_network_is_right_for_its_one_class() -> None:
-    found = compute_score(np.zeros((10, 5), np.float32), np.arange(10) % 5, names(5))
-    assert (found.accuracy, found.balanced_accuracy) == (0.2, 0.2)
-    assert found.loss == pytest.approx(math.log(5))
-
-
 def test_a_large_logit_does_not_overflow() -> None:
     logits = np.array([[3e38, 0], [0, 3e38]], np.float32)
     assert compute_score(logits, np.array([0, 1]), names(2)).loss == 0
     assert compute_score(logits, np.array([1, 0]), names(2)).loss == pytest.approx(3e38)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_logits_that_are_no_numbers_give_a_loss_that_is_none(value: float) -> None:
-    assert not math.isfinite(compute_score(np.full((2, 3), value, np.float32), np.array([0, 1]), names(3)).loss)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -89,8 +78,3 @@ def test_a_row_that_is_no_numbers_is_wrong_in_every_metric(value: float) -> None
     assert (found.accuracy, found.top5) == (5 / 7, 5 / 7)
     assert [kind.recall for kind in found.per_class] == [0.5, 0, 1, 1, 1, 1]
     assert [kind.precision for kind in found.per_class] == [1, 0, 1, 1, 1, 1]
-
-
-def test_one_number_that_is_none_spoils_its_row_even_with_few_classes() -> None:
-    found = compute_score(np.array([[2, np.nan], [0, 1]], np.float32), np.array([0, 1]), names(2))
-    assert (found.accuracy, found.top5) == (0.5, 0.5)

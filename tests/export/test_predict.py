@@ -105,15 +105,6 @@ def test_every_kind_of_image_is_understood(folder: RunFolder, tmp_path: Path) ->
     assert not np.allclose(answers[0], answers[4], atol=1e-3)
 
 
-def test_another_size_is_brought_to_the_trained_one(folder: RunFolder, colours: Path, tmp_path: Path) -> None:
-    small = Image.open(colours / "red" / "0.png")
-    small.resize((64, 48), Image.Resampling.BILINEAR).save(tmp_path / "large.png")
-    resized = Image.open(tmp_path / "large.png").resize((8, 8), Image.Resampling.BILINEAR)
-    resized.save(tmp_path / "small.png")
-    answers = probabilities(list(predict(folder, [tmp_path])), folder.data().classes)
-    np.testing.assert_allclose(answers[0], answers[1], rtol=0, atol=1e-5)
-
-
 def test_many_images_are_answered_batch_by_batch(
     folder: RunFolder, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,21 +114,6 @@ def test_many_images_are_answered_batch_by_batch(
     assert [answer.image for answer in apart] == [answer.image for answer in together]
     classes = folder.data().classes
     np.testing.assert_allclose(probabilities(apart, classes), probabilities(together, classes), rtol=0, atol=1e-5)
-
-
-def test_images_lie_in_memory_as_in_the_training(
-    recipe: Callable[..., Recipe],
-    trained: Callable[..., RunFolder],
-    colours: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    seen: list[str] = []
-    honest = export_predict.predict_logits
-    monkeypatch.setattr(
-        export_predict, "predict_logits", lambda net, feed: seen.append(feed.memory_format) or honest(net, feed)
-    )
-    list(predict(trained(recipe(epochs=1, memory_format="channels_last")), [colours / "red" / "0.png"]))
-    assert seen == ["channels_last"]
 
 
 def test_a_run_without_weights_is_said(recipe: Callable[..., Recipe], tmp_path: Path, colours: Path) -> None:

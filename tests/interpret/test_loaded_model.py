@@ -128,13 +128,6 @@ def test_a_place_in_the_data_that_is_none_is_told_how_to_write(recipe_file: Path
         load_model(str(recipe_file), device="cpu").load_image(which)
 
 
-def test_a_subject_is_shown_in_few_words(recipe_file: Path) -> None:
-    shown = repr(load_model(str(recipe_file), device="cpu"))
-    assert "tiny (random weights, seed 7)" in shown
-    assert "Conv2d" not in shown
-    assert len(shown) < 400
-
-
 def test_a_run_without_an_end_is_not_called_trained(own: RunFolder) -> None:
     epoch = own.result().selected_epoch
     subject = load_model(str(own.path), device="cpu")

@@ -17,7 +17,6 @@ from cnnlab.interpret.targets import (
     NamedBackbone,
     RecipeFile,
     TracedRecipe,
-    input_shape,
     resolve_target,
     resolve_target_name,
     trace_recipe,
@@ -80,12 +79,6 @@ def test_a_recipe_is_traced_over_its_own_images_or_others(recipe: Callable[..., 
     assert trace_recipe(away, (20, 10)).input == (3, 20, 10)
     with pytest.raises(SpecError, match=r"mine\.toml.*model\.layers\[0\].*window does not fit"):
         trace_recipe(RecipeFile(file.path, recipe(layers=["conv(4, 30)", "flatten", "dense(classes)"])))
-
-
-def test_a_shape_keeps_what_is_not_changed() -> None:
-    assert input_shape((3, 8, 9)) == (3, 8, 9)
-    assert input_shape((3, 8, 9), (5, 6)) == (3, 5, 6)
-    assert input_shape((3, 8, 9), channels=1) == (1, 8, 9)
 
 
 def test_only_a_backbone_loads_torch(recipe: Callable[..., Recipe], tmp_path: Path) -> None:

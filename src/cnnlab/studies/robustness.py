@@ -59,21 +59,21 @@ def _evaluate_groups(runner: StudyRunner, groups: Mapping[str, Sequence[RunFolde
     shifts = read_corruptions(study.shifts, image_spec.height, image_spec.width, image_spec.channels)
     settings = ShiftSettings(context=runner.context, purpose="", dataset_factory=plan.dataset_cache.open)
 
-    def file_of(folder: RunFolder) -> Path:
-        return runner.folder / SHIFTED / f"{folder.name}-{_cache_key(shifts)}.npz"
-
-    def measure(folder: RunFolder) -> ShiftedRun:
-        run = _read_shifted_run(file_of(folder), folder, shifts)
-        if run is None:
-            run = shift_run(folder, lambda _: shifts, settings)
-            _write_shifted_run(file_of(folder), run)
-        return run
-
     folders = [folder for each in groups.values() for folder in each]
     check_same_images(folders, settings.split)
-    missing = sum(_read_shifted_run(file_of(folder), folder, shifts) is None for folder in folders)
+    files = {folder.name: runner.folder / SHIFTED / f"{folder.name}-{_cache_key(shifts)}.npz" for folder in folders}
+    stored = {folder.name: _read_shifted_run(files[folder.name], folder, shifts) for folder in folders}
+    missing = sum(run is None for run in stored.values())
     if missing:
         record_opening(runner.context.runs, f"study {plan.name}", plan.test_set, f"shifts of {missing} runs")
+
+    def measure(folder: RunFolder) -> ShiftedRun:
+        run = stored[folder.name]
+        if run is None:
+            run = shift_run(folder, lambda _: shifts, settings)
+            _write_shifted_run(files[folder.name], run)
+        return run
+
     own = study.smallest_difference if study.split_metric == "accuracy" else None
     delta = study.shift_difference or own or SMALLEST_DIFFERENCE
     return shift_groups(groups, measure, DecisionRules(delta, study.alpha))

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -52,15 +51,6 @@ def test_the_answer_is_printed_and_every_picture_written(kept: Path, tmp_path: P
             assert min(picture.size) > 400
 
 
-@pytest.mark.full
-def test_svg_files_stand_alone(kept: Path, tmp_path: Path) -> None:
-    assert mistakes(kept, "-o", tmp_path / "seen.svg", "--equal-mass").exit_code == 0
-    for file in tmp_path.iterdir():
-        root = ElementTree.parse(file).getroot()
-        assert root.tag.endswith("svg")
-        assert "prefers-color-scheme: dark" in file.read_text(encoding="utf-8")
-
-
 def test_json_has_everything_and_no_picture_is_written(kept: Path, tmp_path: Path) -> None:
     done = mistakes(kept, "--json", "--no-pictures", "--most", 2)
     found = json.loads(done.stdout)
@@ -72,12 +62,6 @@ def test_json_has_everything_and_no_picture_is_written(kept: Path, tmp_path: Pat
     both = json.loads(mistakes(kept, "--json", "-o", tmp_path / "a.svg").stdout)
     assert both["map"]["images"] == 9
     assert both["calibration"] == found["calibration"]
-
-
-def test_every_form_is_printed(kept: Path) -> None:
-    assert "| class | images |" in mistakes(kept, "--no-pictures", "--format=markdown").stdout
-    assert r"\begin{tabular}" in mistakes(kept, "--no-pictures", "--format=latex").stdout
-    assert mistakes(kept, "--no-pictures", "--json", "--format=latex").exit_code == 2
 
 
 def test_only_looking_at_test_images_is_written_down(kept: Path, tmp_path: Path) -> None:
@@ -103,15 +87,3 @@ def test_wrong_words_are_told(kept: Path, words: tuple[str, ...], message: str) 
     assert done.exit_code == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_recipe_has_no_mistakes(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    file = tmp_path / "tiny.toml"
-    file.write_text(recipe().to_toml(), encoding="utf-8")
-    assert "mistakes are those of a trained network" in mistakes(file, "--no-pictures").stderr
-
-
-@pytest.mark.full
-def test_a_run_is_found_by_its_name(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CNNLAB_RUNS", str(kept.parent))
-    assert mistakes(kept.name, "--no-pictures").exit_code == 0
