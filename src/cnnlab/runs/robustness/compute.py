@@ -16,7 +16,7 @@ from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.loader import ImageLoader
 from cnnlab.data.sources.cifar10c import CLASSES, Cifar10C
 from cnnlab.data.sources.formats import convert_pixels
-from cnnlab.errors import RunError, UsageError, comma_separated
+from cnnlab.errors import UsageError, comma_separated
 from cnnlab.evaluation.corruptions import apply_corruption, correct_under_corruptions
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import relocate_recipe
@@ -78,16 +78,11 @@ class ShiftSettings:
     dataset_factory: DatasetFactory = open_dataset
 
     def open(self, folder: RunFolder) -> tuple[nn.Module, Dataset]:
-        """Load a run's network with its selected weights, and open its data.
+        """Load the network of a finished run with its selected weights, and open its data.
 
         Raises:
-            RunError: the run has not finished, has no figures, or its weights can't be used.
+            RunError: the run's weights can't be used, or its data is another.
         """
-        result = folder.result()
-        if result is None or result.train is None:
-            what = "this run has not finished" if result is None else "this run diverged, and has no figures"
-            step = f"finish it: cnnlab train --resume {folder.path}" if result is None else "test another run"
-            raise RunError(what, where=str(folder.path), next_step=step)
         recipe = relocate_recipe(folder, self.context.data_root)
         dataset = self.dataset_factory(recipe.data, recipe.train.seed, self.context)
         check_same_data(folder, dataset)
@@ -121,8 +116,7 @@ def shift_run(
     network, dataset = settings.open(folder)
     shifts = tuple(choose_shifts(dataset))
     if not shifts:
-        grey = "; grey images are not tested for what only moves colours" if dataset.image_spec.channels == 1 else ""
-        what = f"there is no shift to test under{grey}"
+        what = "there is no shift to test under; grey images are not tested for what only moves colours"
         raise UsageError(what, where="--shift", next_step="name one: --shift rotation")
     loader = settings.image_loader(folder, dataset)
     progress = settings.context.callbacks.progress
