@@ -52,40 +52,29 @@ class PredictionTable:
     Attributes:
         labels: class indices.
         predicted: class indices; −1 where the logits are not finite.
-        probability: of the predicted class; NaN where there is none.
-        true_class_probability: NaN where there is none.
+        probabilities: N×K.
     """
 
     labels: Indices
     predicted: Indices
-    probability: Numbers
-    true_class_probability: Numbers
+    probabilities: Numbers
 
     @classmethod
     def from_predictions(cls, predictions: Predictions) -> PredictionTable:
         finite = predictions.is_finite()
         logits: Numbers = np.where(finite[:, None], predictions.logits, 0).astype(np.float64)
-        probabilities = softmax(logits, axis=1)
-        rows = np.arange(len(logits))
-        return cls(
-            predictions.labels,
-            np.where(finite, logits.argmax(axis=1), -1).astype(np.int64),
-            np.where(finite, probabilities.max(axis=1), np.nan),
-            np.where(finite, probabilities[rows, predictions.labels], np.nan),
-        )
+        return cls(predictions.labels, np.where(finite, logits.argmax(axis=1), -1), softmax(logits, axis=1))
 
     def errors(self, pair: tuple[int, int] | None = None) -> Indices:
         """Indices of the errors, or of those of one pair: the highest probability first; ties by index."""
         is_error = (self.predicted >= 0) & (self.predicted != self.labels)
         if pair is not None:
             is_error &= (self.labels == pair[0]) & (self.predicted == pair[1])
-        indices = np.flatnonzero(is_error)
-        return indices[np.argsort(-self.probability[indices], kind="stable")]
+        return self._sorted(np.flatnonzero(is_error), -1)
 
     def uncertain_correct(self, max_count: int) -> Indices:
         """Indices of the correct predictions with the lowest probability, in ascending order; ties by index."""
-        indices = np.flatnonzero(self.predicted == self.labels)
-        return indices[np.argsort(self.probability[indices], kind="stable")][:max_count]
+        return self._sorted(np.flatnonzero(self.predicted == self.labels), 1)[:max_count]
 
     def limit_pairs(self, indices: Indices, per_pair: int) -> Indices:
         """The first `per_pair` of these indices of each pair of true and predicted class, in their order."""
@@ -104,11 +93,15 @@ class PredictionTable:
                 image=f"{split}:{index}",
                 true=names[int(self.labels[index])],
                 predicted=names[int(self.predicted[index])],
-                probability=float(self.probability[index]),
-                own=float(self.true_class_probability[index]),
+                probability=float(self.probabilities[index].max()),
+                own=float(self.probabilities[index, self.labels[index]]),
             )
             for index in indices
         )
+
+    def _sorted(self, indices: Indices, sign: int) -> Indices:
+        """These indices in ascending (1) or descending (−1) order of the probability; ties by index."""
+        return indices[np.argsort(sign * self.probabilities[indices].max(axis=1), kind="stable")]
 
 
 @disable_tf32()
