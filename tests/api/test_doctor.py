@@ -6,7 +6,6 @@ import os
 import platform
 import tempfile
 from collections import namedtuple
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ import torch
 from cnnlab.api import doctor
 from cnnlab.api.doctor import DoctorCheck, run_doctor
 from cnnlab.runs.environment import code_hash, environment
-from cnnlab.version import __version__
 
 
 def found(runs: Path) -> dict[str, DoctorCheck]:
@@ -49,17 +47,6 @@ def test_trials_of_precision_are_told_and_forgotten_where_asked(
     [finding] = [each for each in run_doctor(tmp_path, retune=True).findings if each.name == "precision trials"]
     assert finding.value.startswith("none kept: 2 forgotten")
     assert list((tmp_path / "cache" / "precision").iterdir()) == []
-
-
-def test_the_version_is_known_where_nothing_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a checkout that PYTHONPATH points to."""
-
-    def missing(name: str) -> None:
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr("importlib.metadata.Distribution.from_name", missing)
-    assert environment(torch.device("cpu")).cnnlab == __version__
-    assert found(tmp_path)["cnnlab"].value.startswith(f"{__version__} on Python ")
 
 
 def test_a_folder_that_cannot_be_written_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
-from cnnlab.data import array_store
 from cnnlab.data.decoding.cache import features_dir
 from cnnlab.records import FeatureCacheRecord
 from cnnlab.runs.run import resume_run, run
@@ -194,16 +193,6 @@ def test_bf16_takes_half_and_is_not_exact(transfer: Callable[..., Recipe], done:
     # Final figures are those of the whole network.
     network = done(transfer(cache="never"))
     assert half.predictions("validation").logits.shape == network.predictions("validation").logits.shape
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_from_a_memory_map_it_is_the_same_to_the_bit(
-    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
-    resident = done(transfer(augment=["flip"]))
-    monkeypatch.setitem(array_store.RESIDENT_BYTES, "cpu", 0)
-    monkeypatch.setattr(array_store, "available_cpus", lambda: workers)
-    same(done(transfer(augment=["flip"])), resident, exactly=True)
 
 
 def test_a_damaged_file_is_made_again(transfer: Callable[..., Recipe], done: Callable[..., RunFolder]) -> None:

@@ -110,18 +110,6 @@ def test_nothing_that_a_training_does_reaches_what_is_frozen(
         assert "head.dense1" in transferring.changed(transferring.tensors(made), average)
 
 
-def test_without_gradients_alone_statistics_would_move(
-    train: Callable[..., RunFolder], transferring: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The counter-test: what the tests above would see if a frozen part were in train mode."""
-    monkeypatch.setattr(TransferModel, "train", nn.Module.train)
-    before = transferring.tensors(transferring.source, "best")
-    after = transferring.within("backbone.", transferring.tensors(train("none")))
-    buffers = ("running_mean", "running_var", "num_batches_tracked")
-    moved = {name for name in after if not torch.equal(before[name], after[name])}
-    assert moved == {f"batchnorm{number}.{buffer}" for number in (1, 2) for buffer in buffers}
-
-
 @pytest.mark.parametrize(
     ("policy", "draws"),
     [

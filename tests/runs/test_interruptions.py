@@ -113,14 +113,6 @@ def test_no_batch_is_left_out(straight: Callable[..., Any], setting: str, batche
     assert events.count("torn line") == 3 * len(ended.epochs())
 
 
-@pytest.mark.full
-def test_a_patience_that_runs_out_is_among_the_settings(straight: Callable[..., Any]) -> None:
-    ended, _ = straight(**of("patient"))
-    result = ended.result()
-    assert (result.status, result.epochs, result.selected_epoch) == ("stopped early", 3.5, 1)
-    assert [record.learning_rate for record in ended.epochs()] == [0.5] * 4 + [0.25] * 2 + [0.125]
-
-
 def test_an_exception_leaves_what_a_kill_leaves(
     straight: Callable[..., Any], recipe: Callable[..., Any], cutting: Any
 ) -> None:

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 from torchvision.models import get_model_weights
 
-from cnnlab.config.arms import diff_recipes
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import SpecError
@@ -37,11 +36,6 @@ def photographs(root: Path, *sizes: tuple[int, int]) -> str:
             pixels = np.full((height, width, 3), 60 * number + (40 if label == "a" else 0), dtype=np.uint8)
             Image.fromarray(pixels).save(root / label / f"{number}.png")
     return str(root)
-
-
-def test_a_recipe_without_a_backbone_stays_as_it_is() -> None:
-    made = Recipe.from_tables({"data": {"source": "shapes"}, "model": {"layers": ["flatten", "dense(classes)"]}})
-    assert resolve_recipe(made) is made
 
 
 @pytest.mark.parametrize(
@@ -88,14 +82,6 @@ def test_what_the_recipe_says_is_kept() -> None:
     assert (made.model.resize, made.model.interpolation) == ((64, 96), "nearest")
     assert resolve_recipe(recipe("resnet18('imagenet')", data={"normalize": "data"})).data.normalize == "data"
     assert resolve_recipe(recipe("resnet18('imagenet')", resize="own")).model.resize == "own"
-
-
-def test_weights_or_none_differ_in_nothing_else() -> None:
-    """The arms of a study that asks what pretraining is worth."""
-    one, other = (resolve_recipe(recipe(f"resnet18(weights='{weights}')")) for weights in ("none", "imagenet"))
-    assert diff_recipes(other, one) == {
-        "model.backbone": "resnet18(weights='IMAGENET1K_V1', cut='', stem='own')",
-    }
 
 
 @pytest.mark.full

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,7 @@ from cnnlab.evaluation.metrics import compute_score
 from cnnlab.records import EpochRecord, LedgerEntry
 from cnnlab.runs.final_evaluation import open_test, trained_network
 from cnnlab.runs.run import resume_run, run
-from cnnlab.storage.lock import locked
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training import precision as training_precision
 
 FROZEN = {"optimizer": "sgd(1e-30)", "layers": ["flatten", "dense(classes)"]}
 
@@ -186,12 +183,6 @@ def test_a_sealed_test_set_is_not_read_at_all(
     assert folder.result().test is None
 
 
-def test_a_recipes_end_opens_the_test_set_once(finished: RunFolder) -> None:
-    (opening,) = ledger(finished)
-    assert (opening.run, opening.purpose) == (finished.name, "end of the recipe")
-    assert opening.test_set == finished.data().test_set
-
-
 def test_a_curve_opens_it_at_each_validation_and_at_the_end_and_changes_nothing_else(
     recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]
 ) -> None:
@@ -235,24 +226,6 @@ def test_open_test_refuses_an_unfinished_run(own: RunFolder) -> None:
         open_test(own.path)
 
 
-def test_a_trial_changes_nothing_in_the_run_that_follows(
-    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    speeds = {"fp32 contiguous": 2.0}
-    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))  # no choice that another test has kept
-    monkeypatch.setattr(
-        training_precision,
-        "training_speed",
-        lambda tried, *_: speeds.get(f"{tried.precision} {tried.memory_format}", 1.0),
-    )
-    plain, tried = (
-        run(recipe(precision=precision), RunContext(runs=tmp_path), name=precision) for precision in ("fp32", "auto")
-    )
-    assert tried.precision_config().tried["fp32 contiguous"] == 2
-    assert (tried.precision_config().precision, tried.precision_config().memory_format) == ("fp32", "contiguous")
-    assert_same_tensors(plain, tried)
-
-
 def test_one_seed_gives_one_run_bit_by_bit(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     first, second, other = (run(recipe(seed=seed), RunContext(runs=tmp_path)) for seed in (0, 0, 1))
     assert_same_tensors(first, second)
@@ -290,15 +263,6 @@ def test_a_disk_that_fills_up_is_a_run_error(recipe: Callable[..., Recipe], tmp_
             recipe(),
             RunContext(runs=tmp_path / "runs", callbacks=Callbacks(on_validation=fill, on_run_start=folders.append)),
         )
-
-
-def test_the_ledger_lies_beside_the_run_even_when_it_is_tested_from_within(
-    own: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(own.path)
-    open_test(Path())
-    assert [(opening.run, opening.purpose) for opening in ledger(own)][1:] == [(own.name, "test command")]
-    assert not (own.path / "test-ledger.jsonl").exists()
 
 
 def spoil_newest(folder: RunFolder, kind: str = "best") -> dict[str, Any]:
@@ -349,22 +313,6 @@ def test_every_part_is_fed_in_the_format_of_the_network(
     folder = run(recipe(epochs=1, opened="curve", memory_format=memory_format), RunContext(runs=tmp_path, device="cpu"))
     open_test(folder.path)
     assert seen == [(memory_format, memory_format == "channels_last")] * 5
-
-
-def test_a_test_is_refused_where_another_process_has_just_begun_the_run_anew(
-    own: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a run holds is looked at when no other can change it any more."""
-
-    @contextmanager
-    def late(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-        with locked(folder, say):
-            (folder / "result.json").unlink()
-            yield
-
-    monkeypatch.setattr("cnnlab.runs.final_evaluation.locked", late)
-    with pytest.raises(RunError, match="this run has not finished"):
-        open_test(own.path)
 
 
 @pytest.mark.parametrize("place", ["cnnlab.runs.setup.autotune_precision", "cnnlab.runs.run.fit"])

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.errors import RunError
 from cnnlab.storage import test_ledger
 from cnnlab.storage.test_ledger import openings, record_opening
 
@@ -32,23 +26,6 @@ def test_a_torn_last_line_is_left_out_and_swallows_nothing(tmp_path: Path) -> No
     assert [opening.run for opening in openings(tmp_path, "x")] == ["a"]
     record_opening(tmp_path, "b", "x", "end")
     assert [opening.run for opening in openings(tmp_path, "x")] == ["a", "b"]
-
-
-def test_lines_of_many_writers_do_not_mix(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: record_opening(tmp_path, str(number), "x", "end"), range(40)))
-    assert sorted(int(opening.run) for opening in openings(tmp_path, "x")) == list(range(40))
-
-
-def test_a_ledger_that_cannot_be_written_is_a_run_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An opening that is not written down must not happen."""
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunError, match=r"test-ledger\.jsonl: this file can't be written: No space left on device"):
-        record_opening(tmp_path, "a", "x", "end")
 
 
 def test_a_test_set_is_named_by_its_images_and_classes(recipe: Callable[..., Recipe], colours: Path) -> None:

@@ -245,12 +245,6 @@ def test_two_best_weights_from_a_lost_future_are_not_the_runs(setup: Callable[..
     assert load_weights(tmp_path, "best", lambda _: None)[1].file == "best-2.safetensors"
 
 
-def test_a_best_file_that_is_written_again_keeps_the_one_before_it(saved: Any, tmp_path: Path) -> None:
-    save_weights(tmp_path, saved.training, 2)
-    damage(tmp_path / "best-8.safetensors", "half")
-    assert load_weights(tmp_path, "best", lambda _: None)[1].file == "best-4.safetensors"
-
-
 @pytest.mark.usefixtures("saved")
 def test_without_a_whole_epoch_a_training_starts_anew(setup: Callable[..., Any], tmp_path: Path) -> None:
     resumed = setup()
@@ -260,16 +254,6 @@ def test_without_a_whole_epoch_a_training_starts_anew(setup: Callable[..., Any],
     assert equal(resumed.weights, before)
     with pytest.raises(RunError, match="this run has no 'best' checkpoint"):
         load_weights(tmp_path, "best", never)
-
-
-def test_what_a_damaged_pointer_named_is_not_removed(setup: Callable[..., Any], tmp_path: Path) -> None:
-    made = setup()
-    made.fit()
-    save_training_state(tmp_path, made.training)
-    last = f"last-{made.training.step}.safetensors"
-    (tmp_path / "last.json").write_text("{")
-    save_weights(tmp_path, made.training, 2)
-    assert (tmp_path / last).exists()
 
 
 @pytest.mark.parametrize(("epoch", "file"), [(1, "best-4.safetensors"), (2, "best-8.safetensors")])

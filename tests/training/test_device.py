@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from cnnlab.errors import CnnlabError, UsageError
 from cnnlab.interpret.hooks import activations
 from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.runs.run import run
-from cnnlab.training.device import choose_device, device_name, processor_name
+from cnnlab.training.device import choose_device
 
 
 @pytest.fixture
@@ -51,12 +50,6 @@ def shortened() -> Iterator[Callable[[], list[str]]]:
         place.fp32_precision = value
 
 
-def test_choosing_a_device_changes_nothing(monkeypatch: pytest.MonkeyPatch, shortened: Callable[[], list[str]]) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device("auto").type == "cuda"
-    assert shortened() == ["tf32", "tf32"]
-
-
 def test_32_bit_floats_are_not_shortened_in_a_run_and_as_they_were_afterwards(
     recipe: Callable[..., Recipe], tmp_path: Path, shortened: Callable[[], list[str]]
 ) -> None:
@@ -85,15 +78,3 @@ def test_a_device_that_is_not_there_is_refused(has: object) -> None:
     has(False, True)
     with pytest.raises(UsageError, match=r"no cuda device on this machine\n  allowed:  cpu, mps\n  next: .*doctor"):
         choose_device("cuda")
-
-
-def test_the_cpu_has_a_name() -> None:
-    assert device_name(torch.device("cpu")) == processor_name() != ""
-
-
-def test_without_the_systems_word_python_names_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(*_: object, **__: object) -> str:
-        raise FileNotFoundError
-
-    monkeypatch.setattr("pathlib.Path.read_text", absent)
-    assert processor_name() == (platform.processor() or platform.machine())

@@ -117,15 +117,6 @@ def test_a_damaged_cache_file_is_made_anew(kept: Path, case: tuple) -> None:
     assert autotune_precision(AUTO, *case) == PrecisionConfig.from_json(file.read_bytes())
 
 
-def test_a_cache_that_cannot_be_written_costs_only_the_next_trial(
-    tmp_path: Path, case: tuple, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(training_precision, "BENCHMARK_S", 0.001)
-    assert autotune_precision(AUTO, *case).reason.startswith("the fastest in a benchmark on ")
-
-
 def test_another_network_batch_or_choice_is_tried_by_itself(kept: Path, case: tuple) -> None:
     network, images, labels = case
     autotune_precision(AUTO, network, images, labels)

@@ -16,7 +16,6 @@ from cnnlab.api.verify import verify
 from cnnlab.config.recipe import Recipe
 from cnnlab.context import RunContext
 from cnnlab.errors import RunError, SpecError, UsageError
-from cnnlab.grammar.toml_files import bundled_recipe
 from cnnlab.records import ClaimRecord
 from cnnlab.reports.verification.result import ClaimVerification, VerifiedRuns
 from cnnlab.runs.index.same_data import is_same_source
@@ -211,35 +210,6 @@ def test_data_of_one_name(
     assert [claim.n for claim in found] == [12 // len(verdicts)] * len(verdicts)
 
 
-def test_data_without_test_images_is_known_by_its_content_alone(
-    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path, finished: RunFolder
-) -> None:
-    source = finished.recipe().data.source
-    for seed, loss in enumerate(LOSSES):
-        another(seed, loss=loss, **on(source, "", "c" * 64))
-        another(seed, loss=9.0, **on(source, "", "d" * 64))
-    found = verify(recipe_file(validation_loss=0.51), runs=folder)
-    assert sorted((claim.verdict, claim.n) for claim in found.claims) == [("differs", 6), ("reproduced", 6)]
-    assert any(
-        "of 2 different sets of images: it is not known which of them its claims are about" in n for n in found.notes
-    )
-
-
-def test_a_run_of_a_known_recipe_on_other_data_is_not_judged_by_it_either(
-    another: Callable[..., RunFolder], folder: Path
-) -> None:
-    """The recipe that comes with cnnlab, trained with `--set data.source=…`."""
-    shipped_one = Recipe.read(bundled_recipe("small-dropout"))
-    for seed in range(5):
-        made = another(seed, name="small-dropout", **on("/elsewhere/dogs", "d" * 24))
-        tables = shipped_one.to_tables()
-        tables["train"]["seed"] = seed
-        tables["data"]["source"] = "/elsewhere/dogs"
-        made.write("recipe.toml", Recipe.from_tables(tables).to_toml())
-    verdicts = {claim.name: claim.verdict for claim in verify(folder).claims}
-    assert verdicts["validation_accuracy"] == "other data"
-
-
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
@@ -283,17 +253,6 @@ def test_a_run_that_its_recipe_stopped_early_is_not_shortened(
     for seed, loss in enumerate(LOSSES):
         another(seed, loss=loss, epochs=1.0, status="stopped early")
     assert only(verify(recipe_file(validation_loss=9.0), runs=folder)).verdict == "differs"
-
-
-def test_whole_and_shortened_runs_stand_apart_and_how_they_were_computed_does_not_matter(
-    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path
-) -> None:
-    for seed, loss in enumerate(LOSSES):
-        another(seed, loss=loss, recipe={"train.test": "sealed"} if seed % 2 else {"train.precision": "bf16"})
-        another(seed, name="quick", loss=0.1, recipe={"train.epochs": 1}, epochs=1.0)
-    whole, short = sorted(verify(recipe_file(validation_loss=0.51), runs=folder).claims, key=lambda one: -one.measured)
-    assert (whole.verdict, whole.n) == ("reproduced", 6)
-    assert (short.verdict, short.n) == ("shortened", 6)
 
 
 def test_runs_with_other_settings_and_unfinished_ones_are_left_out_aloud(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -45,18 +44,6 @@ def test_a_direction_has_singular_values_near_one_and_the_vectors_of_its_matrix(
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     diagonal = left.T @ found @ right.T
     assert float((diagonal - diagonal.diag().diag()).abs().max()) < 0.05
-
-
-def test_a_weight_in_channels_last_gets_the_same_step() -> None:
-    plain = nn.Parameter(gradient((4, 3, 3, 3), 99))
-    turned = nn.Parameter(plain.detach().clone().to(memory_format=torch.channels_last))
-    for weight in (plain, turned):
-        chosen = Muon([weight], lr=0.02, momentum=0.9, weight_decay=0.0)
-        for step in range(3):
-            weight.grad = torch.empty_like(weight).copy_(gradient((4, 3, 3, 3), step))
-            chosen.step()
-    assert turned.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(turned, plain)
 
 
 def network() -> nn.Sequential:
@@ -111,11 +98,3 @@ def test_the_state_of_both_goes_out_and_in() -> None:
     step(other, fresh, 3)
     for one, same in zip(made.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, same)
-
-
-def test_a_schedule_turns_both_rates(setup: Callable[..., Any]) -> None:
-    layers = ("conv(4, 3)", "relu", "conv(4, 3)", "flatten", "dense(classes)")
-    made = setup(layers=layers, optimizer="muon(0.02, companion=adamw(0.001))", schedule="exponential(0.5)", epochs=3)
-    records = made.fit()
-    assert [record.learning_rate for record in records] == pytest.approx([0.02, 0.01, 0.005])
-    assert [group["lr"] for group in made.training.optimizer.param_groups] == pytest.approx([0.005, 0.00025])

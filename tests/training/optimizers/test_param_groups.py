@@ -42,13 +42,6 @@ def made_with(**arguments: Any) -> dict[str, tuple[float, float]]:
     return settings_of(build_optimizer(optimizers.read("sgd(0.1, weight_decay=0.5)"), made, **arguments), made)
 
 
-def test_without_a_word_all_parameters_are_one_group() -> None:
-    made = network()
-    (group,) = build_optimizer(optimizers.read("sgd(0.1, weight_decay=0.5)"), made).param_groups
-    assert [id(one) for one in group["params"]] == [id(one) for one in made.parameters()]
-    assert set(made_with().values()) == {(0.1, 0.5)}
-
-
 def test_norms_and_biases_are_left_out_of_the_decay() -> None:
     decayed = {name for name, (_, decay) in made_with(decay="weights").items() if decay}
     assert decayed == {
