@@ -73,7 +73,7 @@ class Record(BaseModel):
 
 
 class LayerRecord(Record):
-    """One row of a layer table in its place; shapes are (channels, height, width) or (features,).
+    """One row of a traced layer table; shapes are (channels, height, width) or (features,).
 
     `text` is the row as a call, and `arguments` the call's arguments by name, defaults included, without nested rows;
     empty in files of earlier versions, and for an operation that no table can have.

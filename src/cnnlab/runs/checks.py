@@ -32,7 +32,7 @@ def check_before_training(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, d
     train, problems = recipe.train, []
     images = dataset.num_images("train")
     if train.batch_size > images:
-        what = f"a batch of {train.batch_size} is larger than the training part, which has {images} images"
+        what = f"a batch of {train.batch_size} is larger than the training split, which has {images} images"
         problems.append(Problem(what, "train.batch_size", allowed=f"up to {images}"))
     # With more values per channel, batch norm works on single images; that is a warning.
     alone = any(row.kind == "batchnorm" and prod(row.input[1:]) == 1 and not row.frozen for row in plan.layers)
@@ -83,15 +83,15 @@ def check_same_data(folder: RunFolder, dataset: Dataset) -> None:
     Raises:
         RunError: names the first difference.
     """
-    then, image_spec = folder.data(), dataset.image_spec
-    kept = then.preprocessing
+    then, shape = folder.data(), dataset.image_spec.shape
+    preprocessing = then.preprocessing
     # Almost any changed pixel changes the means, but not the split's hash.
     differences = {
         "classes": (then.classes, dataset.classes),
         "split_hash": (then.split_hash, dataset.split_hash),
-        "shape": ((kept.channels, kept.height, kept.width), image_spec.shape),
-        "mean": (kept.mean, dataset.mean),
-        "std": (kept.std, dataset.std),
+        "shape": ((preprocessing.channels, preprocessing.height, preprocessing.width), shape),
+        "mean": (preprocessing.mean, dataset.mean),
+        "std": (preprocessing.std, dataset.std),
     }
     for name, (was, now) in differences.items():
         if was != now:

@@ -120,7 +120,7 @@ def _joined_processes(context: RunContext) -> Iterator[RunContext]:
             yield replace(context, process_group=group, callbacks=callbacks)
             group.barrier()
     except ProcessLostError as error:
-        step = "see what it said of its end; nothing that was saved is lost"
+        step = "see the message of that process; nothing that was saved is lost"
         raise RunError(f"another process of this training has ended ({error})", next_step=step) from error
 
 
