@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -134,7 +134,8 @@ def show(
     """Write a picture of training images of each class, or of augmented ones."""
     from cnnlab.atomic_io import atomic_write
     from cnnlab.cli.output.console import log, progress_reporter, show_json
-    from cnnlab.config.image_changes import augmentations
+    from cnnlab.config.arms import error_prefix
+    from cnnlab.config.image_changes import augmentations, read_augmentations
     from cnnlab.context import RunContext
     from cnnlab.data.contact_sheet import contact_sheet
     from cnnlab.data.dataset import open_source, preview_spec
@@ -147,10 +148,11 @@ def show(
             where="--output",
             received=str(output),
             allowed="a name that ends in .png",
-            next_step=f"--output {output}.png" if not output.suffix else f"--output {output.with_suffix('.png')}",
+            next_step=f"--output {output.with_suffix('.png')}",
         )
     chosen = _recipe(augment, recipe)
-    choices = _augmentations(augment) if chosen is None else chosen.data.augment
+    with error_prefix("--augment"):
+        choices = chosen.data.augment if chosen else read_augmentations(augment) if augment else ()
     with progress_reporter() as progress:
         opened = open_source(source, RunContext.of(data, callbacks=progress.callbacks()))
     image_spec = _image_spec(preview_spec(opened), chosen)
@@ -186,19 +188,6 @@ def _recipe(augment: list[str] | None, path: Path | None) -> Recipe | None:
             next_step="leave --recipe out to see the images as they are",
         )
     return recipe
-
-
-def _augmentations(calls: list[str] | None) -> tuple[Any, ...]:
-    """Read `--augment`; every wrong call is reported."""
-    from cnnlab.config.image_changes import read_augmentations
-    from cnnlab.errors import SpecError
-
-    if not calls:
-        return ()
-    try:
-        return read_augmentations(calls)
-    except SpecError as error:
-        raise SpecError.from_problems(problem.with_prefix("--augment") for problem in error.problems) from None
 
 
 def _image_spec(shown: ImageSpec, recipe: Recipe | None) -> ImageSpec:

@@ -30,14 +30,6 @@ def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = 
     from cnnlab.render.formatting import escape_control
 
     text = recipe_template(summarize_source(open_folder(source)))
-    if file.is_dir():
-        raise UsageError(
-            "the recipe can't be written",
-            where=str(file),
-            received="a folder",
-            allowed="a file in a folder that can be written",
-            next_step=f"give the file a name, such as {file / 'recipe.toml'}",
-        )
     if file.exists() and not force:
         raise UsageError(
             "this file is there already",

@@ -9,10 +9,9 @@ import io
 import os
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -48,7 +47,7 @@ _GRAYSCALE_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"
 _EXIF_ORIENTATION = 0x0112
 _EXIF_ROTATED = (5, 6, 7, 8)
 
-ImageFile = bytes | Path | IO[bytes]
+ImageFile = bytes | Path
 T = TypeVar("T")
 
 
@@ -79,7 +78,7 @@ def try_decode(file: ImageFile, image_spec: ImageSpec) -> Pixels | ImageFault:
     frame, and grey is ITU-R 601 luma as Pillow computes it. A fault is returned, not raised: many can be collected.
 
     Args:
-        file: its bytes, its path, or an open binary file.
+        file: its bytes, or its path.
     """
     return _open_and_use(file, lambda image: to_pixels(image, image_spec))
 
@@ -141,7 +140,7 @@ def _open_and_use(file: ImageFile, use: Callable[[Image.Image], T]) -> T | Image
     """Call `use` with the opened image, whose header has been read and whose size is allowed."""
     head = b""
     try:
-        with _opened(file) as opened, warnings.catch_warnings():
+        with file.open("rb") if isinstance(file, Path) else io.BytesIO(file) as opened, warnings.catch_warnings():
             size = opened.seek(0, os.SEEK_END)
             if size == 0:
                 return ImageFault("empty", "0 bytes")
@@ -164,10 +163,3 @@ def _open_and_use(file: ImageFile, use: Callable[[Image.Image], T]) -> T | Image
     except Exception as error:
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return ImageFault("truncated" if "truncated" in text.lower() else "unreadable", text)
-
-
-def _opened(file: ImageFile) -> AbstractContextManager[IO[bytes]]:
-    """The file, open for reading; one that was given open stays open."""
-    if isinstance(file, Path):
-        return file.open("rb")
-    return nullcontext(io.BytesIO(file) if isinstance(file, bytes) else file)

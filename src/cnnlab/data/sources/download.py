@@ -142,16 +142,14 @@ class _Download:
 
     def _check_response(self, response: Any, start: int) -> None:
         """Refuse another file; empty the partial file where the right one is sent from its beginning."""
-        size, length = self.file.size, _length_header(response)
+        size, length = self.file.size, response.headers.get("Content-Length")
         if response.status == http.client.PARTIAL_CONTENT:
             span = response.headers.get("Content-Range", "")
             if span != f"bytes {start}-{size - 1}/{size}":
                 raise _MirrorError(f"sent the range '{span}' of another file", final=True)
             return
-        if _is_html(response):
-            raise _MirrorError("sent a web page instead of the file", final=True)
-        if length is not None and length != size:
-            raise _MirrorError(f"offers another file of {length:,} bytes", final=True)
+        if length not in (None, str(size)):
+            raise _MirrorError(f"offers another file, of {length} bytes", final=True)
         self.partial_file.truncate(0)
 
     def _copy(self, response: Any) -> None:
@@ -195,15 +193,6 @@ def _mirror_error(error: Exception, opening: bool = False) -> _MirrorError:
     # A name that isn't found is nearly always a machine without a network: asking again would only keep it waiting.
     words = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause) or type(cause).__name__
     return _MirrorError(f"{'no connection' if opening else 'broke off'}: {words}", isinstance(cause, socket.gaierror))
-
-
-def _length_header(response: Any) -> int | None:
-    text = response.headers.get("Content-Length", "")
-    return int(text) if text.isdigit() else None
-
-
-def _is_html(response: Any) -> bool:
-    return str(response.headers.get("Content-Type", "")).startswith("text/html")
 
 
 def _file_length(file: IO[bytes]) -> int:

@@ -60,7 +60,7 @@ def _cifar_binary(files: Sequence[NamedBytes], label_bytes: int) -> Decoded:
     pixels, labels = [], []
     for name, content in files:
         if not content or len(content) % length:
-            raise _length_error(name, len(content), f"a whole number of records of {length} bytes")
+            raise _format_error(name, f"{len(content):,} bytes", f"a whole number of records of {length} bytes")
         records = np.frombuffer(content, np.uint8).reshape(-1, length)
         pixels.append(records[:, label_bytes:])
         labels.append(records[:, label_bytes - 1].astype(np.int64))
@@ -73,9 +73,9 @@ def _cifar_python(files: Sequence[NamedBytes], label_key: str) -> Decoded:
         batch = read_cifar_pickle(content, name)
         rows, row_labels = batch.get("data"), batch.get(label_key)
         if not (isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == _CIFAR_PIXELS):
-            raise _content_error(name, "no 'data' of N×3072 bytes")
+            raise _format_error(name, "no 'data' of N×3072 bytes")
         if not (isinstance(row_labels, list) and all(type(label) is int for label in row_labels)):
-            raise _content_error(name, f"no list of whole numbers in '{label_key}'")
+            raise _format_error(name, f"no list of whole numbers in '{label_key}'")
         pixels.append(rows)
         labels.append(np.array(row_labels, np.int64))
     return np.concatenate(pixels).reshape(-1, 3, 32, 32), np.concatenate(labels)
@@ -90,11 +90,11 @@ def _idx_array(name: str, content: bytes, axes: int) -> Pixels:
     """IDX: two zero bytes, 8 (for bytes), the number of axes, each axis' length (32 bits, big-endian), the values."""
     header = 4 + 4 * axes
     if len(content) < header or content[:4] != bytes((0, 0, 8, axes)):
-        raise _content_error(name, f"begins with {content[:4].hex(' ') or 'nothing'}, not with 00 00 08 {axes:02x}")
+        raise _format_error(name, f"begins with {content[:4].hex(' ') or 'nothing'}, not with 00 00 08 {axes:02x}")
     shape = tuple(int(length) for length in np.frombuffer(content, ">u4", axes, 4))
     expected = int(np.prod(shape, dtype=object))
     if len(content) - header != expected:
-        raise _length_error(name, len(content), f"{header + expected:,} bytes, as its header says")
+        raise _format_error(name, f"{len(content):,} bytes", f"{header + expected:,} bytes, as its header says")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
@@ -107,9 +107,9 @@ def _svhn(files: Sequence[NamedBytes]) -> Decoded:
         arrays = loadmat(io.BytesIO(content), variable_names=["X", "y"])
         images, labels = arrays["X"], arrays["y"].reshape(-1).astype(np.int64)
     except Exception as broken:  # scipy raises a different type for nearly every kind of damage
-        raise _content_error(name, f"{type(broken).__name__}: {broken}") from broken
+        raise _format_error(name, f"{type(broken).__name__}: {broken}") from broken
     if images.dtype != np.uint8 or images.shape[:3] != (32, 32, 3):
-        raise _content_error(name, f"X is {images.dtype} of shape {images.shape}, not uint8 of shape (32, 32, 3, N)")
+        raise _format_error(name, f"X is {images.dtype} of shape {images.shape}, not uint8 of shape (32, 32, 3, N)")
     return np.ascontiguousarray(images.transpose(3, 2, 0, 1)), labels % 10
 
 
@@ -117,28 +117,18 @@ def _stl10(files: Sequence[NamedBytes]) -> Decoded:
     """Images of 3×96×96 bytes, each channel column after column; labels count from 1."""
     (name, images), (_, labels) = files
     if not images or len(images) % (3 * 96 * 96):
-        raise _length_error(name, len(images), "a whole number of images of 27,648 bytes")
+        raise _format_error(name, f"{len(images):,} bytes", "a whole number of images of 27,648 bytes")
     by_columns = np.frombuffer(images, np.uint8).reshape(-1, 3, 96, 96)
     return np.ascontiguousarray(by_columns.transpose(0, 1, 3, 2)), np.frombuffer(labels, np.uint8).astype(np.int64) - 1
 
 
-def _length_error(name: str, length: int, allowed: str) -> SourceError:
+def _format_error(name: str, received: str, allowed: str = "what the data set's own page describes") -> SourceError:
     return SourceError(
-        "the file is cut short or isn't in this format",
-        where=name,
-        received=f"{length:,} bytes",
-        allowed=allowed,
-        next_step="get the file again",
-    )
-
-
-def _content_error(name: str, received: str) -> SourceError:
-    return SourceError(
-        "the file isn't in the published format",
+        "the file is cut short or isn't in the published format",
         where=name,
         received=received[:300],
-        allowed="the file that the data set's own page offers",
-        next_step="get the file again",
+        allowed=allowed,
+        next_step="get the file again, from the data set's own page",
     )
 
 
