@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
 
-from cnnlab.stats.sample import Ranking, Sample, rank_arms
+from cnnlab.stats.sample import Sample, best_arm
 
 values = st.lists(st.floats(-10, 10), min_size=2, max_size=12)
 
@@ -73,19 +73,14 @@ ARMS = [
 ]
 
 
-def test_arms_are_ranked_by_their_mean_and_ties_keep_their_order():
-    found = rank_arms(ARMS)
-    assert [each.name for each in found.ranked] == ["high", "low", "even"]
-    assert [each.name for each in found.refused] == ["lucky"]
-    assert found.winner.name == "high"
-    assert rank_arms(ARMS[2:3]).winner is None
-    assert Ranking.from_json(found.to_json()) == found
-
-
-def test_a_loss_is_best_where_it_is_lowest():
-    assert [each.name for each in rank_arms(ARMS, higher_is_better=False).ranked] == ["low", "even", "high"]
+def test_the_best_arm_has_three_runs_and_the_first_of_equal_means_counts():
+    assert best_arm(ARMS) == 1
+    assert best_arm(ARMS[2:3]) is None
+    assert best_arm(ARMS, min_runs=2) == 2
+    assert best_arm([ARMS[0], ARMS[3]]) == 0
+    assert best_arm(ARMS, higher_is_better=False) == 0
 
 
 def test_failed_runs_don_t_count_towards_three():
-    found = rank_arms([Sample(name="a", values=(0.9, 0.9, nan, inf)), Sample(name="b", values=(0.8, 0.8, 0.8, nan))])
-    assert [each.name for each in found.ranked] == ["b"]
+    arms = [Sample(name="a", values=(0.9, 0.9, nan, inf)), Sample(name="b", values=(0.8, 0.8, 0.8, nan))]
+    assert best_arm(arms) == 1

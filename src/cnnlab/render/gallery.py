@@ -106,7 +106,7 @@ def to_diverging_rgb(values: Floats, largest: float | None = None) -> Floats:
     return np.asarray(1 + np.abs(shares)[..., None] * (ends - 1))
 
 
-def to_hwc(pixels: npt.NDArray[np.uint8]) -> Floats:
+def to_hwc(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Convert uint8 pixels, C×H×W with one channel or three, to H×W×3 from 0 to 1."""
     scaled = np.asarray(pixels, dtype=np.float64) / 255
     return np.broadcast_to(scaled, (3, *scaled.shape[1:])).transpose(1, 2, 0)

@@ -18,11 +18,11 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnnlab.render.formatting import sanitize, shorten, wrap
+from cnnlab.render.formatting import shorten, wrap
 from cnnlab.render.palette import LIGHT
 from cnnlab.render.svg import NORMAL as NORMAL
 from cnnlab.render.svg import SMALL as SMALL
-from cnnlab.render.svg import make_standalone
+from cnnlab.render.svg import describe_svg, make_standalone
 
 # Each must be unique in the text of an SVG, so white is not exactly white.
 COLOURS = {
@@ -170,7 +170,7 @@ def to_svg(figure: Figure, name: str, description: str, *, standalone: bool = Fa
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     root = ElementTree.fromstring(buffer.getvalue())
     _clean_svg(root, name)
-    _describe(root, name, description)
+    describe_svg(root, name, description)
     if standalone:
         make_standalone(root)
     return ElementTree.tostring(root, encoding="unicode")
@@ -211,15 +211,6 @@ def _attribute(key: str, value: str, name: str) -> str:
     for variable, colour in COLOURS.items():
         value = value.replace(colour, f"var(--{variable}, {colour})")
     return _FONT.sub("font-family: var(--sans, sans-serif)", value)
-
-
-def _describe(root: ElementTree.Element, name: str, description: str) -> None:
-    width, height = (float(number) for number in root.attrib["viewBox"].split()[2:])
-    root.attrib.update({"xmlns": "http://www.w3.org/2000/svg", "role": "img", "aria-labelledby": f"{name}-title"})
-    root.attrib.update({"width": f"{width:g}", "height": f"{height:g}", "style": f"--width: {width:g}px"})
-    title = ElementTree.Element("title", {"id": f"{name}-title"})
-    title.text = sanitize(description)
-    root.insert(0, title)
 
 
 def _local(name: str) -> str:

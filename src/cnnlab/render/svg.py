@@ -32,10 +32,8 @@ class SvgDrawing:
             description: alternative text.
         """
         self.width, self.height = width, height
-        sizes = {"viewBox": f"0 0 {width:g} {height:g}", "width": f"{width:g}", "height": f"{height:g}"}
-        named = {"role": "img", "aria-labelledby": f"{name}-title", "style": f"--width: {width:g}px"}
-        self.root = Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **sizes, **named})
-        SubElement(self.root, "title", {"id": f"{name}-title"}).text = sanitize(description)
+        self.root = Element("svg", {"viewBox": f"0 0 {width:g} {height:g}"})
+        describe_svg(self.root, name, description)
 
     def rectangle(
         self,
@@ -128,6 +126,16 @@ class SvgDrawing:
         if opacity != 1.0:
             style += f"; opacity: {_number(opacity)}"
         return SubElement(self.root, tag, {**shape, "style": style})
+
+
+def describe_svg(root: Element, name: str, description: str) -> None:
+    """Give an SVG with a viewBox its size, and a title, its first child, as alternative text."""
+    width, height = (f"{float(number):g}" for number in root.attrib["viewBox"].split()[2:])
+    root.attrib.update({"xmlns": "http://www.w3.org/2000/svg", "role": "img", "aria-labelledby": f"{name}-title"})
+    root.attrib.update({"width": width, "height": height, "style": f"--width: {width}px"})
+    title = Element("title", {"id": f"{name}-title"})
+    title.text = sanitize(description)
+    root.insert(0, title)
 
 
 def make_standalone(root: Element) -> None:

@@ -146,5 +146,4 @@ def _notes(results: ExperimentResults) -> Iterable[str]:
             machines.setdefault(where, []).append(experiment.name)
     for where, names in machines.items():
         yield f"Machine: {where}: {', '.join(dict.fromkeys(names))}."
-    for run in results.left_out:
-        yield f"Left out: {run.run} ({run.reason})."
+    yield from (f"Left out: {run.run} ({run.reason})." for run in results.left_out)

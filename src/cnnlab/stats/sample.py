@@ -1,4 +1,4 @@
-"""The figures of an arm, one for each run, and the ranking of arms by their means."""
+"""The figures of an arm, one for each run, and the best of several arms."""
 
 from __future__ import annotations
 
@@ -83,33 +83,14 @@ class Sample(Record):
         return float(low), float(high)
 
 
-class Ranking(Record):
-    """Arms by their mean on validation.
+def best_arm(arms: Sequence[Sample], *, min_runs: int = MIN_RUNS_TO_RANK, higher_is_better: bool = True) -> int | None:
+    """The index of the arm with the best mean, of those with `min_runs` finite runs; of equal means the first.
 
-    Attributes:
-        ranked: the arms with three finite runs or more, the best mean first; ties in the given order.
-        refused: the others, in the given order: a mean of one or two runs is mostly luck.
+    None without any such arm: a mean of one or two runs is mostly luck. The best mean is biased, since it was chosen.
+
+    >>> best_arm([Sample(name="a", values=(0.70, 0.71, 0.72)), Sample(name="b", values=(0.72, 0.73, 0.74))])
+    1
     """
-
-    ranked: tuple[Sample, ...]
-    refused: tuple[Sample, ...]
-
-    @property
-    def winner(self) -> Sample | None:
-        """The arm with the best mean, or None; its mean is biased upwards, since it was chosen by it."""
-        return self.ranked[0] if self.ranked else None
-
-
-def rank_arms(arms: Sequence[Sample], *, higher_is_better: bool = True) -> Ranking:
-    """Rank arms by their mean, without those that have fewer than three finite runs.
-
-    >>> arms = [Sample(name="a", values=(0.70, 0.71, 0.72)), Sample(name="b", values=(0.72, 0.73, 0.74))]
-    >>> rank_arms(arms).winner.name
-    'b'
-    """
-    sign = -1 if higher_is_better else 1
-    able = [(sign * arm.mean, arm) for arm in arms if arm.mean is not None and arm.n >= MIN_RUNS_TO_RANK]
-    return Ranking(
-        ranked=tuple(arm for _, arm in sorted(able, key=lambda pair: pair[0])),
-        refused=tuple(arm for arm in arms if arm.n < MIN_RUNS_TO_RANK),
-    )
+    sign = 1 if higher_is_better else -1
+    means = {index: sign * arm.mean for index, arm in enumerate(arms) if arm.mean is not None and arm.n >= min_runs}
+    return max(means, key=lambda index: means[index], default=None)

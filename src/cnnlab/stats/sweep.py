@@ -9,7 +9,7 @@ import numpy as np
 
 from cnnlab.records import Record, also_read_as
 from cnnlab.stats.multiple_testing import holm
-from cnnlab.stats.sample import MIN_RUNS, Sample
+from cnnlab.stats.sample import MIN_RUNS, Sample, best_arm
 from cnnlab.stats.welch import size_of_test, welch_test
 
 MIN_VALUES = 6
@@ -83,7 +83,7 @@ def sweep_curve(
     """
     assert len(values) == len(samples) == len(set(values)), values
     enough = sum(sample.n >= MIN_RUNS for sample in samples) >= MIN_VALUES
-    best = _best(samples, MIN_RUNS if enough else 1, higher_is_better)
+    best = best_arm(samples, min_runs=MIN_RUNS if enough else 1, higher_is_better=higher_is_better)
     against_best = _p_against_best(samples, best)
     fitted = fit_quadratic(values, samples)
     return SweepCurve(
@@ -137,30 +137,23 @@ def fit_quadratic(values: Sequence[float], samples: Sequence[Sample]) -> Quadrat
     return QuadraticFit((first, second, third), (errors[0], errors[1], errors[2]))
 
 
-def _best(samples: Sequence[Sample], min_runs: int, higher_is_better: bool) -> int | None:
-    sign = 1 if higher_is_better else -1
-    means = [
-        (sign * arm.mean, -place) for place, arm in enumerate(samples) if arm.mean is not None and arm.n >= min_runs
-    ]
-    return -max(means)[1] if means else None
-
-
 def _p_against_best(samples: Sequence[Sample], best: int | None) -> tuple[float | None, ...]:
     if best is None:
         return (None,) * len(samples)
-    tests = {place: welch_test(arm, samples[best]) for place, arm in enumerate(samples) if place != best}
-    p = holm(
-        [
-            1.0 if test is None else size_of_test(test.p, samples[place].n, samples[best].n)
-            for place, test in tests.items()
-        ]
-    )
-    adjusted = {place: None if test is None else value for (place, test), value in zip(tests.items(), p, strict=True)}
-    return tuple(1.0 if place == best else adjusted[place] for place in range(len(samples)))
+    tests = {index: welch_test(arm, samples[best]) for index, arm in enumerate(samples) if index != best}
+    # An arm with a single run has no test; it counts in the family with p = 1.
+    p = [
+        1.0 if test is None else size_of_test(test.p, samples[index].n, samples[best].n)
+        for index, test in tests.items()
+    ]
+    adjusted = dict(zip(tests, holm(p), strict=True))
+    known = {index: adjusted[index] for index, test in tests.items() if test is not None}
+    return tuple(1.0 if index == best else known.get(index) for index in range(len(samples)))
 
 
 def _plateau(samples: Sequence[Sample], p: Sequence[float | None], alpha: float) -> tuple[int, ...]:
-    arms = zip(samples, p, strict=True)
     return tuple(
-        place for place, (arm, value) in enumerate(arms) if arm.n >= MIN_RUNS and value is not None and value >= alpha
+        index
+        for index, (arm, value) in enumerate(zip(samples, p, strict=True))
+        if arm.n >= MIN_RUNS and value is not None and value >= alpha
     )

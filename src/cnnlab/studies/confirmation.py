@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cnnlab.context import Callbacks
 from cnnlab.errors import CnnlabError
 from cnnlab.runs.final_evaluation import open_test
-from cnnlab.stats.sample import rank_arms
+from cnnlab.stats.sample import best_arm
 from cnnlab.storage.test_ledger import openings, record_opening
 from cnnlab.studies.analysis import CollectedResults, make_confirmation
 from cnnlab.studies.plan import StudyTask
@@ -26,9 +26,8 @@ def confirm_winner(runner: StudyRunner, collected: CollectedResults, result: Stu
     arms = [arm for arm in result.arms if not arm.same_as]
     # The mean of the runs that did not fail is biased.
     failing = [arm.name for arm in arms if arm.sample.failures]
-    ranking = rank_arms(
-        [arm.sample for arm in arms if not arm.sample.failures], higher_is_better=study.higher_is_better
-    )
+    eligible = [arm for arm in arms if not arm.sample.failures]
+    best = best_arm([arm.sample for arm in eligible], higher_is_better=study.higher_is_better)
     reason = ""
     if study.baseline is None:
         reason = "the study has no baseline"
@@ -36,16 +35,16 @@ def confirm_winner(runner: StudyRunner, collected: CollectedResults, result: Stu
         reason = "the first stage is not complete"
         if not runner.budget_exhausted:
             runner.untested_reason = f"{UNCONFIRMED}: {reason}"
-    elif ranking.winner is None:
+    elif best is None:
         reason = "no arm has three finished runs and none that failed"
-    elif ranking.winner.name == study.baseline:
+    elif eligible[best].name == study.baseline:
         reason = f"the baseline '{study.baseline}' has the best mean"
-    if reason or ranking.winner is None:
+    if reason or best is None:
         runner.context.callbacks.log(f"{UNCONFIRMED}: {reason}")
         return None
     if failing:
         runner.context.callbacks.log(f"not eligible, since runs of them failed: {', '.join(failing)}")
-    return confirm(runner, collected, ranking.winner.name)
+    return confirm(runner, collected, eligible[best].name)
 
 
 def confirm(runner: StudyRunner, collected: CollectedResults, name: str) -> Confirmation | None:

@@ -92,7 +92,7 @@ def test_folders_of_studies_on_the_command_line(pair: tuple[StudyResult, StudyRe
     assert ask("--json", "--svg", str(tmp_path / "both.svg")).startswith("{")
     assert (tmp_path / "both.svg").read_text() == found.svg()
     assert ask("--format=markdown") == found.document().to_markdown()
-    assert "studies are not compared with runs" in ask(str(tmp_path), code=2)
-    assert "a study has declared these itself" in ask("--delta", "0.1", code=2)
+    for words in ([str(tmp_path)], ["--delta", "0.1"]):
+        assert "studies are compared with studies, by the rules" in ask(*words, code=2)
     with pytest.raises(RunError, match="there is no study with a result here"):
         compare_studies([tmp_path, folders[0]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,7 +77,14 @@ def compare_runs(
     studies = [path for path in paths if is_study(path)]
     result: ComparedRuns | ComparedStudies
     if studies:
-        _require_only_studies(paths, studies, (metric, delta, alpha, baseline) == (METRIC, None, ALPHA, None))
+        if len(studies) < len(paths) or (metric, delta, alpha, baseline) != (METRIC, None, ALPHA, None):
+            raise UsageError(
+                "studies are compared with studies, by the rules that they have declared",
+                where="RUN, --metric, --delta, --alpha, --baseline",
+                received=", ".join(map(str, paths)),
+                allowed="folders of studies, without these options; or runs",
+                next_step="give the studies alone, or the runs",
+            )
         result, extra = compare_studies(studies), None
     else:
         result = compare(paths, metric=metric, delta=delta, alpha=alpha, baseline=baseline)
@@ -86,21 +92,3 @@ def compare_runs(
     if svg is not None:
         atomic_write(svg, result.svg().encode("utf-8"), "choose another place with --svg")
     show_output(result, output_format, OPTIONAL_COLUMNS, extra)
-
-
-def _require_only_studies(paths: Sequence[Path], studies: Sequence[Path], is_plain: bool) -> None:
-    """Raise a UsageError for studies together with runs, or with options that a study has declared itself."""
-    if len(studies) < len(paths):
-        raise UsageError(
-            "studies are not compared with runs",
-            where="RUN",
-            received=", ".join(map(str, paths)),
-            allowed="runs, or folders of studies",
-            next_step="give the studies alone, or the runs",
-        )
-    if not is_plain:
-        raise UsageError(
-            "a study has declared these itself",
-            where="--metric, --delta, --alpha, --baseline",
-            next_step="leave them out, or compare the runs",
-        )

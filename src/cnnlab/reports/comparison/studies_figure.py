@@ -56,7 +56,7 @@ def overlay_figure(results: Sequence[StudyResult]) -> Figure:
     intervals = [interval for sample in samples if (interval := sample.interval()) is not None]
     limits = axis_limits([value for sample in samples for value in sample.finite], intervals)
     is_sweep = results[0].curve is not None
-    axes = _sweep_axes(results, rows, head) if is_sweep else _arm_axes(rows, head, len(results))
+    figure, axes = _sweep_axes(results, rows, head) if is_sweep else _arm_axes(rows, head, len(results))
     if is_sweep:
         axes.set_ylim(limits)
     else:
@@ -65,16 +65,16 @@ def overlay_figure(results: Sequence[StudyResult]) -> Figure:
     for study in range(len(results)):
         place = study - (len(results) - 1) / 2
         offset = {"x": MARK_WIDTH * place} if is_sweep else {"y": -MARK_HEIGHT * place}
-        moved = offset_copy(axes.transData, axes.get_figure(root=True), units="points", **offset)
+        moved = offset_copy(axes.transData, figure, units="points", **offset)
         for number, row in enumerate(rows):
             if study in row.samples:
                 position = row.sweep_value if row.sweep_value is not None else number
                 _draw(axes, study, row.samples[study], position, moved, limits, is_sweep=is_sweep)
-    _add_legend(axes, results)
-    return axes.get_figure(root=True)
+    _add_legend(figure, results)
+    return figure
 
 
-def _arm_axes(rows: Sequence[OverlayRow], head: float, studies: int) -> Axes:
+def _arm_axes(rows: Sequence[OverlayRow], head: float, studies: int) -> tuple[Figure, Axes]:
     """Axes with a row for each arm, named to the left."""
     height = ROW_GAP + MARK_HEIGHT * studies
     names = text.short_names([row.name for row in rows], MAX_NAME_LENGTH)
@@ -84,16 +84,17 @@ def _arm_axes(rows: Sequence[OverlayRow], head: float, studies: int) -> Axes:
     axes.set_yticks(range(len(rows)), names, color=COLOURS["ink"], parse_math=False)
     for number in range(1, len(rows)):
         axes.axhline(number - 0.5, color=COLOURS["line"], linewidth=0.8)
-    return axes
+    return figure, axes
 
 
-def _sweep_axes(results: Sequence[StudyResult], rows: Sequence[OverlayRow], head: float) -> Axes:
-    axes = minimal_axes(new_figure(WIDTH, HEIGHT + head), LEFT, FOOT, WIDTH - LEFT - 12, HEIGHT - FOOT)
+def _sweep_axes(results: Sequence[StudyResult], rows: Sequence[OverlayRow], head: float) -> tuple[Figure, Axes]:
+    figure = new_figure(WIDTH, HEIGHT + head)
+    axes = minimal_axes(figure, LEFT, FOOT, WIDTH - LEFT - 12, HEIGHT - FOOT)
     set_sweep_axis(axes, [row.sweep_value for row in rows if row.sweep_value is not None])
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=TICK_STEPS))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
     axes.set_xlabel(text.sweep_key(results[0]), color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False)
-    return axes
+    return figure, axes
 
 
 def _draw(
@@ -119,7 +120,7 @@ def _draw(
         axes.plot(*points, kind, color=COLOURS[colour], transform=moved, **style)
 
 
-def _add_legend(axes: Axes, results: Sequence[StudyResult]) -> None:
+def _add_legend(figure: Figure, results: Sequence[StudyResult]) -> None:
     """Name the studies above the axes."""
     names = text.short_names([result.study for result in results], MAX_NAME_LENGTH)
     handles = [
@@ -127,7 +128,6 @@ def _add_legend(axes: Axes, results: Sequence[StudyResult]) -> None:
         for name, result, (colour, marker) in zip(names, results, STYLES, strict=False)
     ]
     title = f"{text.metric_name(results[0].metric)}: runs, means and 95 % intervals"
-    figure = axes.get_figure(root=True)
     legend = figure.legend(
         handles=handles, title=title, loc="upper left", frameon=False, fontsize=SMALL, labelcolor="linecolor"
     )
