@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from math import ceil, sqrt
 
-from cnnlab.errors import UsageError
 from cnnlab.randomness import generator
 from cnnlab.records import Record
 from cnnlab.stats.comparison import Comparison, DecisionRules, FamilyLevels, compare_pair, make_comparison
@@ -95,20 +94,10 @@ def baseline_seeds(n: int, k: int) -> int:
     Source: C. W. Dunnett: A multiple comparison procedure for comparing several treatments with a control, JASA 50,
     1955: this minimises the total variance of the differences for the same number of runs.
 
-    Raises:
-        UsageError: n or k below 1.
-
     >>> baseline_seeds(10, 6)
     25
     """
-    if n < 1 or k < 1:
-        raise UsageError(
-            "a baseline needs arms with runs",
-            where="n, k",
-            received=f"{n} runs of {k} arms",
-            allowed="1 or more of each",
-            next_step="give the runs of an arm, then the number of arms",
-        )
+    assert n >= 1 <= k, (n, k)
     return ceil(n * sqrt(k))
 
 

@@ -109,14 +109,9 @@ def _bounds(
         return None
     if len(runs) >= MIN_RUNS:
         own = float(ndtri((1 + LEVEL) / 2)) * sqrt(published * (1 - published) / images) if share and images else 0.0
-        half = hypot(_prediction_half_width(runs), own)
+        one_more = float(stdtrit(len(runs) - 1, (1 + LEVEL) / 2)) * stdev(runs) * sqrt(1 + 1 / len(runs))
+        half = hypot(one_more, own)
         return fmean(runs) - half, fmean(runs) + half
     if len(runs) == 1 and share and measured_images:
         return wilson_interval(round(runs[0] * measured_images), measured_images, LEVEL)
     return None
-
-
-def _prediction_half_width(runs: Sequence[float]) -> float:
-    """Half the width of the interval that holds one more draw."""
-    n = len(runs)
-    return float(stdtrit(n - 1, (1 + LEVEL) / 2)) * stdev(runs) * sqrt(1 + 1 / n)

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnnlab.errors import Problem, UsageError
 from cnnlab.records import Record
-from cnnlab.stats.power import seeds_to_decide
+from cnnlab.stats.power import seeds_for_equivalence, seeds_to_detect
 from cnnlab.stats.sample import MIN_RUNS, Sample
 from cnnlab.stats.welch import WelchResult, welch_test
 
@@ -235,9 +235,10 @@ def _runs_needed(a: Sample, b: Sample, rules: DecisionRules, size: int) -> int |
     if not known or rules.delta is None:
         return None
     pooled = sqrt(sum(freedom * sd**2 for freedom, sd in known) / sum(freedom for freedom, _ in known))
-    planned = seeds_to_decide(pooled, rules.delta, alpha=rules.alpha, comparisons=size)
+    plans = (seeds_to_detect, seeds_for_equivalence)
+    planned = (plan(pooled, rules.delta, alpha=rules.alpha, comparisons=size) for plan in plans)
     # Runs that were enough by the plan and gave no verdict are not enough.
-    return max(planned, MIN_RUNS, min(a.n, b.n) + 1)
+    return max(*planned, MIN_RUNS, min(a.n, b.n) + 1)
 
 
 def _error_change(a: Sample, b: Sample) -> float | None:
