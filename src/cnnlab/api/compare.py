@@ -9,7 +9,7 @@ from pathlib import Path
 from cnnlab.config.arms import file_name
 from cnnlab.errors import RunError, UsageError
 from cnnlab.records import EpochRecord
-from cnnlab.render.formatting import MISSING, format_count, quote
+from cnnlab.render.formatting import MISSING, quote
 from cnnlab.reports.comparison.result import (
     ComparedGroup,
     ComparedRun,
@@ -37,6 +37,15 @@ from cnnlab.studies.result import ArmRecord, StudyResult
 METRIC = "validation_accuracy"
 MAX_STUDIES = 5
 MAX_NAMED = 8
+# What may differ between studies beside their arms, by the field of their result.
+DIFFERENCES = {
+    "data": "data",
+    "images": "numbers of images",
+    "smallest_difference": "smallest differences of interest",
+    "baseline": "baselines",
+    "precision": "precision",
+    "device": "devices",
+}
 
 
 def compare(
@@ -212,20 +221,14 @@ def _shared_arm(result: StudyResult, arm: ArmRecord) -> SharedArm:
 
 def _study_notes(results: Sequence[StudyResult], shared: Sequence[str]) -> Iterator[str]:
     """What differs between the studies."""
-    properties = {
-        "data": [result.data for result in results],
-        "numbers of images": [format_count(result.images) for result in results],
-        "smallest differences of interest": [
-            MISSING if result.smallest_difference is None else f"{result.smallest_difference:g}" for result in results
-        ],
-        "baselines": [result.baseline or "none" for result in results],
-        "precision": [result.precision for result in results],
-        "devices": [result.device for result in results],
-    }
-    for what, values in properties.items():
+    for attribute, what in DIFFERENCES.items():
+        values = [getattr(result, attribute) for result in results]
         if len(set(values)) > 1:
-            each = ", ".join(f"{result.study}: {value}" for result, value in zip(results, values, strict=True))
-            yield f"The studies have different {what}: {each}."
+            each = (
+                f"{result.study}: {MISSING if value is None else value}"
+                for result, value in zip(results, values, strict=True)
+            )
+            yield f"The studies have different {what}: {', '.join(each)}."
     for name in shared:
         changes = [arm.changes for result in results for arm in result.arms if arm.name == name]
         if any(each != changes[0] for each in changes):
