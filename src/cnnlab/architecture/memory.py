@@ -11,11 +11,11 @@ The rule is what torch's autograd saves in 32-bit floats on the CPU, counted onc
 - before the first row that trains nothing is saved, since nothing there needs a gradient; behind it a frozen dense row
   saves nothing and a frozen batch norm its input alone, since their weights need none and the norm takes no means.
 
-Not counted: the working space of single operations, gradients of activations, batch normalisation's running
-statistics, the loss. In a traced network an operation that no rule knows saves its inputs, and what lies inside an
-attention is not counted: for most convolutional networks the sum is autograd's to the byte; for ViT-B/16 it is a
-quarter too small, for Swin-T and MaxViT-T up to a tenth too large, and GoogLeNet's auxiliary classifiers, which run in
-training only, are left out.
+Not counted: the working space of single operations, gradients of activations, the weights that weight normalisation
+makes, the border that padding='same' adds, batch normalisation's running statistics, the loss. In a traced network an
+operation that no rule knows saves its inputs, and what lies inside an attention is not counted: for most convolutional
+networks the sum is autograd's to the byte; for ViT-B/16 it is a quarter too small, for Swin-T and MaxViT-T up to a
+tenth too large, and GoogLeNet's auxiliary classifiers, which run in training only, are left out.
 """
 
 from __future__ import annotations
@@ -94,16 +94,12 @@ def _read_and_written(row: LayerRecord) -> int:
 
 @dataclass(frozen=True)
 class _SavedTensors:
-    """What a row saves: its input, its output, and bytes of its own, for each image and for all together.
-
-    `bytes_for_input_grad` bytes are saved only where the input needs a gradient.
-    """
+    """What a row saves: its input, its output, and bytes of its own, for each image and for all together."""
 
     input: bool = False
     output: bool = False
     bytes_per_image: int = 0
     bytes: int = 0
-    bytes_for_input_grad: int = 0
 
 
 def _saved_bytes(layers: Sequence[LayerRecord], batch_size: int) -> dict[str, int]:
@@ -130,7 +126,7 @@ def _saved_bytes(layers: Sequence[LayerRecord], batch_size: int) -> dict[str, in
         new = [name for name in dict.fromkeys(touched) if name not in held]
         held.update(new)
         per_image = FLOAT_BYTES * sum(numbers[name] for name in new) + rule.bytes_per_image
-        saved[row.name] = batch_size * per_image + rule.bytes + (rule.bytes_for_input_grad if behind else 0)
+        saved[row.name] = batch_size * per_image + rule.bytes
     return {row.name: saved[row.name] for row in layers}
 
 
@@ -144,26 +140,8 @@ def _saved_tensors(row: LayerRecord, layer: Any) -> _SavedTensors:
     return rule if isinstance(rule, _SavedTensors) else rule(row, layer)
 
 
-def _weighted(row: LayerRecord, layer: Any) -> _SavedTensors:
-    """Its input, or the padded copy of it; with weight normalisation the lengths and the weight that it made, too."""
-    lengths = weight = 0
-    if getattr(layer, "weightnorm", False):
-        lengths = FLOAT_BYTES * row.output[0]
-        weight = FLOAT_BYTES * row.parameters - lengths * (2 if layer.bias else 1)
-    padded = _padded_size(row, layer)
-    if row.frozen:
-        lengths = 0
-    if row.kind == "dense":  # a convolution saves its input and its weight in any case
-        return _SavedTensors(input=not row.frozen, bytes=lengths, bytes_for_input_grad=weight)
-    return _SavedTensors(input=not padded, bytes_per_image=FLOAT_BYTES * padded, bytes=lengths + weight)
-
-
-def _padded_size(row: LayerRecord, layer: Any) -> int:
-    """Numbers of the padded copy that padding='same' makes of an image; 0 without."""
-    if layer is None or getattr(layer, "padding", None) != "same":
-        return 0
-    high, wide = layer.window().total_padding
-    return row.input[0] * (row.input[1] + int(high)) * (row.input[2] + int(wide))
+def _dense(row: LayerRecord, _layer: Any) -> _SavedTensors:
+    return _SavedTensors(input=not row.frozen)
 
 
 def _max_pool(row: LayerRecord, _layer: Any) -> _SavedTensors:
@@ -172,12 +150,6 @@ def _max_pool(row: LayerRecord, _layer: Any) -> _SavedTensors:
 
 def _global_pool(_row: LayerRecord, layer: Any) -> _SavedTensors:
     return _SAVES_BOTH if layer is not None and layer.how == "max" else _SAVES_NOTHING
-
-
-def _adaptive_pool(row: LayerRecord, layer: Any) -> _SavedTensors:
-    if layer is not None and layer.how == "max":
-        return _max_pool(row, layer)
-    return _SAVES_NOTHING if row.output[1:] == (1, 1) else _SAVES_INPUT  # torch takes a plain mean there
 
 
 def _batch_norm(row: LayerRecord, _layer: Any) -> _SavedTensors:
@@ -201,26 +173,23 @@ def _dropout(row: LayerRecord, layer: Any) -> _SavedTensors:
     return _SavedTensors(bytes_per_image=FLOAT_BYTES * drawn if layer is not None and layer.rate else 0)
 
 
-def _residual(row: LayerRecord, _layer: Any) -> _SavedTensors:
-    """With stochastic depth a number for each image."""
-    return _SavedTensors(bytes_per_image=FLOAT_BYTES if row.arguments.get("drop") else 0)
-
-
 _SAVES_NOTHING, _SAVES_INPUT, _SAVES_OUTPUT = _SavedTensors(), _SavedTensors(input=True), _SavedTensors(output=True)
 _SAVES_BOTH = _SavedTensors(input=True, output=True)
 _VIEW_KINDS = frozenset(
     {"flatten", "repeat", "permute", "transpose", "reshape", "view", "unflatten", "squeeze", "identity"}
 )
 _RULES: dict[str, _SavedTensors | Callable[[LayerRecord, Any], _SavedTensors]] = {
-    **dict.fromkeys(("conv", "depthwise", "dense"), _weighted),
+    "dense": _dense,
     "maxpool": _max_pool,
     "globalpool": _global_pool,
-    "adaptivepool": _adaptive_pool,
+    # A pool to one pixel is a plain mean.
+    "adaptivepool": lambda row, _: _SAVES_NOTHING if row.output[1:] == (1, 1) else _SAVES_INPUT,
     "batchnorm": _batch_norm,
     **dict.fromkeys(("layernorm", "groupnorm"), _group_norm),
     "lrn": _response_norm,
     **dict.fromkeys(("dropout", "dropout2d"), _dropout),
     **dict.fromkeys(("relu", "tanh", "sigmoid", "softmax"), _SAVES_OUTPUT),
-    "residual": _residual,
-    **dict.fromkeys(("upsample", "add", "concatenate", "pad", "split", "mean", *_VIEW_KINDS), _SAVES_NOTHING),
+    **dict.fromkeys(
+        ("upsample", "residual", "add", "concatenate", "pad", "split", "mean", *_VIEW_KINDS), _SAVES_NOTHING
+    ),
 }
