@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.config.backbones import trainable_choices
+from cnnlab.config.backbones import trainable_choices, unfreeze_epochs
 from cnnlab.errors import SpecError
 
 # In the order of a ResNet's modules: two blocks in two layers, and the first convolution.
@@ -23,7 +23,7 @@ def under(prefix: str) -> set[str]:
 
 
 def begins(text: str) -> dict[str, int]:
-    found: dict[str, int] = trainable_choices.read(text).unfreeze_at(OWNERS, CONVS)
+    found: dict[str, int] = unfreeze_epochs(trainable_choices.read(text), OWNERS, CONVS)
     return found
 
 
@@ -69,13 +69,13 @@ def test_gradual_alone_takes_the_backbones_own_parts_from_behind() -> None:
 
 def test_numbered_modules_of_features_are_parts_of_their_own() -> None:
     owners = ("features.0", "features.1.0.block", "features.1.1.block", "classifier.0")
-    found = trainable_choices.read("gradual(every=2)").unfreeze_at(owners, owners)
+    found = unfreeze_epochs(trainable_choices.read("gradual(every=2)"), owners, owners)
     assert found == {"classifier.0": 2, "features.1.0.block": 4, "features.1.1.block": 4, "features.0": 6}
 
 
 def test_weights_that_the_network_holds_itself_are_a_part() -> None:
     """A vision transformer's class token is of no module within it, and has an empty name."""
-    assert trainable_choices.read("gradual").unfreeze_at(("", "conv", "head"), ()) == {"head": 1, "conv": 2, "": 3}
+    assert unfreeze_epochs(trainable_choices.read("gradual"), ("", "conv", "head"), ()) == {"head": 1, "conv": 2, "": 3}
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_images_and_stems_that_the_network_cannot_have_are_told() -> None:
             "none",
             {"model": {"cut": "dense2", "head": ["relu"]}},
             "model.head",
-            "the backbone is frozen, and the head has no weights(?s:.*)or let a part of the backbone train",
+            "no layer has trainable weights(?s:.*)add a row with weights",
         ),
         (
             "all",

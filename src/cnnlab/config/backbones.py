@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from cnnlab.architecture.layer_table import matches
 from cnnlab.errors import Problem, SpecError, did_you_mean
@@ -48,6 +48,7 @@ class RunBackbone:
 
 
 Backbone: TypeAlias = LibraryBackbone | RunBackbone
+BackboneT = TypeVar("BackboneT", LibraryBackbone, RunBackbone)
 
 
 def read_backbone(value: Any) -> Backbone:
@@ -81,17 +82,10 @@ def read_backbone(value: Any) -> Backbone:
     return found
 
 
-def with_weights(backbone: LibraryBackbone, weights: str) -> LibraryBackbone:
-    """The same network with other weights."""
-    made: Any = backbone
-    changed: LibraryBackbone = replace(made, weights=weights)
-    return changed
-
-
-def with_path(backbone: RunBackbone, path: str) -> RunBackbone:
-    """The same backbone, of the run at another path."""
-    made: Any = backbone
-    changed: RunBackbone = replace(made, path=path)
+def change_backbone(backbone: BackboneT, **changes: str) -> BackboneT:
+    """The same backbone with other weights, or of a run at another path."""
+    choice: Any = backbone
+    changed: BackboneT = replace(choice, **changes)
     return changed
 
 
@@ -128,26 +122,10 @@ _KEY = "model.trainable"
 class TrainAll(Choice):
     """Everything, starting from the backbone's weights."""
 
-    def unfreeze_at(self, module_names: Sequence[str], conv_names: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
-        """The epoch (from 0) from which on a module trains, for each module that does.
-
-        Args:
-            module_names: the backbone's modules with parameters of their own, by name, in their order.
-            conv_names: its convolutions, in the order of the data.
-
-        Raises:
-            SpecError: the backbone has no such module, or fewer convolutions.
-        """
-        return dict.fromkeys(module_names, 0)
-
 
 @trainable_choices.register("none")
 class TrainHeadOnly(Choice):
     """Nothing of the backbone: only the head trains, on fixed features."""
-
-    def unfreeze_at(self, module_names: Sequence[str], conv_names: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
-        """As for `all`."""
-        return {}
 
 
 @trainable_choices.register("last_convs")
@@ -156,23 +134,12 @@ class TrainLastConvs(Choice):
 
     count: Count
 
-    def unfreeze_at(self, module_names: Sequence[str], conv_names: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
-        """As for `all`."""
-        if self.count > len(conv_names):
-            what = f"the backbone has {len(conv_names)} convolutions"
-            raise SpecError(what, where=_KEY, received=f"last_convs({self.count})", allowed=f"up to {len(conv_names)}")
-        return dict.fromkeys(conv_names[-self.count :], 0)
-
 
 @trainable_choices.register("rows")
 class TrainModules(Choice):
     """The modules of these names or patterns, such as 'layer4.*.conv1', with all modules within them."""
 
     names: tuple[str, ...]
-
-    def unfreeze_at(self, module_names: Sequence[str], conv_names: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
-        """As for `all`."""
-        return dict.fromkeys((name for pattern in self.names for name in _matching_modules(pattern, module_names)), 0)
 
 
 @trainable_choices.register("gradual")
@@ -185,14 +152,35 @@ class GradualUnfreezing(Choice):
     parts: tuple[str, ...] = ()
     every: Count = 1
 
-    def unfreeze_at(self, module_names: Sequence[str], conv_names: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
-        """As for `all`."""
-        parts = self.parts or tuple(reversed(dict.fromkeys(_stage_name(name) for name in module_names)))
-        found: dict[str, int] = {}
-        for place, part in enumerate(parts, start=1):
+
+def unfreeze_epochs(trainable: Any, module_names: Sequence[str], conv_names: Sequence[str]) -> dict[str, int]:
+    """The epoch (from 0) from which on a module trains, for each module that does.
+
+    Args:
+        trainable: a choice of what trains.
+        module_names: the backbone's modules with parameters of their own, by name, in their order.
+        conv_names: its convolutions, in the order of the data.
+
+    Raises:
+        SpecError: the backbone has no such module, or fewer convolutions.
+    """
+    if isinstance(trainable, TrainHeadOnly):
+        return {}
+    if isinstance(trainable, TrainLastConvs):
+        if trainable.count > len(conv_names):
+            what, received = f"the backbone has {len(conv_names)} convolutions", f"last_convs({trainable.count})"
+            raise SpecError(what, where=_KEY, received=received, allowed=f"up to {len(conv_names)}")
+        return dict.fromkeys(conv_names[-trainable.count :], 0)
+    if isinstance(trainable, TrainModules):
+        return {name: 0 for pattern in trainable.names for name in _matching_modules(pattern, module_names)}
+    if isinstance(trainable, GradualUnfreezing):
+        parts = trainable.parts or tuple(reversed(dict.fromkeys(_stage_name(name) for name in module_names)))
+        epochs: dict[str, int] = {}
+        for number, part in enumerate(parts, start=1):
             for name in _matching_modules(part, module_names):
-                found.setdefault(name, place * self.every)
-        return found
+                epochs.setdefault(name, number * trainable.every)
+        return epochs
+    return dict.fromkeys(module_names, 0)
 
 
 def _stage_name(name: str) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 
 from cnnlab.architecture.layer import Shape, format_shape
 from cnnlab.architecture.trace import Trace
+from cnnlab.config.backbones import unfreeze_epochs
 from cnnlab.config.model import Model
 from cnnlab.context import LogFn
 from cnnlab.errors import RunError, SpecError
@@ -273,7 +274,7 @@ def _unfreeze_epochs(
     """The epoch from which on each module trains; modules with new weights train from the start."""
     named = stateful_modules(network.backbone)
     convs = [row.name.removeprefix("backbone.") for row in rows if row.kind in ("conv", "depthwise")]
-    epochs = model.trainable.unfreeze_at(named, [name for name in convs if name in named])
+    epochs = unfreeze_epochs(model.trainable, named, [name for name in convs if name in named])
     found = {f"backbone.{name}".rstrip("."): epoch for name, epoch in epochs.items()}
     found |= {f"backbone.{name}": 0 for name in parts.reinitialized}
     return found | {f"head.{name}": 0 for name in stateful_modules(network.head)}

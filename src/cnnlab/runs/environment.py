@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from cnnlab.config.backbones import RunBackbone, with_path, with_weights
+from cnnlab.config.backbones import RunBackbone, change_backbone
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import find_files
 from cnnlab.data.decoding.cache import cached_json
@@ -64,9 +64,9 @@ def relocate_recipe(folder: RunFolder, root: Path | None) -> Recipe:
     recipe = folder.recipe()
     backbone, source = recipe.model.backbone, recipe.data.source
     if isinstance(backbone, RunBackbone):
-        backbone = with_path(backbone, _relocate(backbone.path, folder))
+        backbone = change_backbone(backbone, path=_relocate(backbone.path, folder))
     elif backbone is not None and is_weights_file(backbone.weights):
-        backbone = with_weights(backbone, _relocate(backbone.weights, folder))
+        backbone = change_backbone(backbone, weights=_relocate(backbone.weights, folder))
     if source not in CATALOGUE:
         try:
             find_files(source, root)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.config.arms import error_prefix
-from cnnlab.config.backbones import Backbone, LibraryBackbone, RunBackbone, with_path, with_weights
+from cnnlab.config.backbones import Backbone, LibraryBackbone, RunBackbone, change_backbone
 from cnnlab.config.recipe import Data, Recipe
 from cnnlab.data.dataset import find_files
 from cnnlab.data.sources.image_folder import open_folder
@@ -45,7 +45,7 @@ def resolve_recipe_like(recipe: Recipe, run_recipe: Recipe, saved_backbone: Path
     ours, theirs = recipe.model.backbone, run_recipe.model.backbone
     if isinstance(ours, RunBackbone) and isinstance(theirs, RunBackbone) and fnmatchcase(theirs.path, ours.path):
         # A pattern may name several runs; the run's recipe has the one that was taken.
-        named = recipe.model.model_copy(update={"backbone": with_path(ours, theirs.path)})
+        named = recipe.model.model_copy(update={"backbone": change_backbone(ours, path=theirs.path)})
         recipe = recipe.model_copy(update={"model": named})
     return _resolve(recipe, lambda size: run_recipe.data.size == size, saved_backbone)
 
@@ -90,11 +90,11 @@ def _resolve(recipe: Recipe, is_larger: Callable[[tuple[int, int]], bool], saved
 def _with_weights_name(backbone: Backbone) -> Backbone:
     """The backbone with the full name of its weights, or the path of its run."""
     if isinstance(backbone, RunBackbone):
-        return with_path(backbone, newest_run_path(backbone.path))
+        return change_backbone(backbone, path=newest_run_path(backbone.path))
     if backbone.weights == "none":
         return backbone
     with error_prefix("model.backbone"):
-        return with_weights(backbone, weights_label(backbone.name, backbone.weights))
+        return change_backbone(backbone, weights=weights_label(backbone.name, backbone.weights))
 
 
 def _is_larger(data: Data, size: tuple[int, int], root: Path | None) -> bool:

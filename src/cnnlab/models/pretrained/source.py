@@ -13,7 +13,7 @@ from typing import Protocol
 from torch import nn
 
 from cnnlab.config.arms import error_prefix
-from cnnlab.config.backbones import Backbone, LibraryBackbone, RunBackbone, format_backbone, with_path, with_weights
+from cnnlab.config.backbones import Backbone, LibraryBackbone, RunBackbone, change_backbone, format_backbone
 from cnnlab.context import LogFn
 from cnnlab.errors import RunError, SpecError
 from cnnlab.models.pretrained import architectures
@@ -171,11 +171,11 @@ def backbone_fingerprint(backbone: Backbone, saved_backbone: Path | None = None)
     if isinstance(backbone, RunBackbone):
         folder = backbone_run(backbone, saved_backbone)
         weights = _trained_sha256(folder) if backbone.weights == "trained" and saved_backbone is None else ""
-        return f"{format_backbone(with_path(backbone, ''))} {_structure_digest(folder)} {weights}"
+        return f"{format_backbone(change_backbone(backbone, path=''))} {_structure_digest(folder)} {weights}"
     path = Path(backbone.weights).expanduser()
     if not path.is_file():
         return format_backbone(backbone)
-    return f"{format_backbone(with_weights(backbone, path.name))} {_sha256(path)}"
+    return f"{format_backbone(change_backbone(backbone, weights=path.name))} {_sha256(path)}"
 
 
 def _structure_digest(folder: RunFolder) -> str:
