@@ -173,7 +173,12 @@ def test_a_page_tells_what_a_backbone_began_with(make_view, read_page):
     view = make_view()
     model = {"backbone": "resnet18(weights='IMAGENET1K_V1')", "trainable": "none"}
     recipe = Recipe.from_tables({"data": {"source": "cifar10"}, "model": model})
-    first, *rest = (row.model_copy(update={"name": f"backbone.{row.name}"}) for row in view.table.layers)
+    first, *rest = (
+        row.model_copy(
+            update={"name": f"backbone.{row.name}", "inputs": tuple(f"backbone.{name}" for name in row.inputs)}
+        )
+        for row in view.table.layers
+    )
     first = first.model_copy(update={"frozen": True})
     trainable = view.table.parameters - first.parameters
     table = view.table.model_copy(update={"layers": (first, *rest), "trainable": trainable})
