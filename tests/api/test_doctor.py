@@ -72,14 +72,6 @@ def test_a_full_disk_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert finding.next_step.startswith("free some space")
 
 
-@pytest.mark.parametrize(("version", "ok"), [("2.10.1", False), ("2.11.0+cpu", True), ("3.0.0", True)])
-def test_an_old_torch_is_a_finding(monkeypatch: pytest.MonkeyPatch, version: str, ok: bool) -> None:
-    monkeypatch.setattr(torch, "__version__", version)
-    finding = next(finding for finding in doctor._check_software() if finding.name == "torch")
-    assert finding.ok is ok
-    assert finding.next_step == ("" if ok else "install torch 2.11 or newer: make setup")
-
-
 def test_a_torchvision_of_another_torch_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: str) -> None:
         raise RuntimeError("operator torchvision::nms does not exist")

@@ -26,7 +26,6 @@ from cnnlab.version import __version__
 
 # Room for a decoded data set and a few run folders.
 LEAST_FREE_BYTES = 2 * 2**30
-LEAST_TORCH = (2, 11)
 
 
 class DoctorCheck(Record):
@@ -66,9 +65,7 @@ def _check_software() -> Iterator[DoctorCheck]:
     yield DoctorCheck(
         name="cnnlab", value=f"{__version__} on Python {platform.python_version()}, {platform.platform()}"
     )
-    recent = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) >= LEAST_TORCH
-    step = "" if recent else f"install torch {'.'.join(map(str, LEAST_TORCH))} or newer: make setup"
-    yield DoctorCheck(name="torch", value=torch.__version__, ok=recent, next_step=step)
+    yield DoctorCheck(name="torch", value=torch.__version__)
     yield _check_torchvision()
 
 

@@ -10,8 +10,6 @@ from typing import TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.stopping import Metric
@@ -23,15 +21,15 @@ from cnnlab.errors import CnnlabError
 from cnnlab.evaluation.logits import predict_logits
 from cnnlab.evaluation.metrics import compute_score
 from cnnlab.models.network_plan import plan_network
-from cnnlab.records import DataRecord, EpochRecord, LayerTable, PrecisionConfig, RunResult, Score
+from cnnlab.records import DataRecord, EpochRecord, LayerTable, RunResult, Score
 from cnnlab.runs.environment import code_hash, relocate_recipe
-from cnnlab.runs.final_evaluation import open_test_split, trained_network
-from cnnlab.runs.setup import make_image_loader
+from cnnlab.runs.final_evaluation import open_split, trained_network
 from cnnlab.runs.verify.result import ReportedValue, RunVerification, VerifiedValue
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, Predictions, RunFolder
 from cnnlab.storage.test_ledger import openings
 from cnnlab.training.device import choose_device, disable_tf32
 from cnnlab.training.early_stopping import EarlyStopping
+from cnnlab.training.precision import FP32
 
 T = TypeVar("T")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -123,13 +121,20 @@ def verify_run(path: str | Path, context: RunContext = LOCAL) -> RunVerification
     if recipe is not None and result is not None and curve:
         _check_selection(checks, recipe, curve, result)
     if result is not None and data is not None and result.train is not None:
-        saved = _saved_predictions(checks, folder, recipe, result, data.classes)
+        network = None
         with checks.usable("selected weights", "the checkpoint is missing, damaged, or of another network or epoch"):
             network = trained_network(folder, device, checks.notes.append)
             size = sum(parameter.numel() for parameter in network.parameters())
             checks.equal("parameters, of the weights", result.parameters, size, "the weights are of another network")
-            if dataset is not None:
-                _check_weights(checks, folder, dataset, network, result, saved, device, precision)
+        for split, reported in _scores(result).items():
+            saved = None
+            if split != "train" or recipe is None or recipe.train.predictions == "all":
+                saved = _saved_predictions(checks, folder, split, reported, data.classes)
+            if network is not None and dataset is not None:
+                with checks.usable(f"{split} images", "the images can't be read, or the opening can't be recorded"):
+                    loader = open_split(dataset, split, device, precision or FP32, folder, PURPOSE)
+                    computed = Predictions(loader.labels, predict_logits(network, loader))
+                    _check_computed(checks, split, reported, saved, computed, dataset.classes)
     if environment is not None and environment.code != code_hash():
         checks.notes.append(f"Made by other code of cnnlab ({environment.code}) than this ({code_hash()}).")
     checks.notes += _notes(folder, result, data, scored=dataset is not None)
@@ -220,63 +225,41 @@ def _check_selection(checks: Checks, recipe: Recipe, curve: Sequence[EpochRecord
 
 
 def _saved_predictions(
-    checks: Checks, folder: RunFolder, recipe: Recipe | None, result: RunResult, classes: Sequence[str]
-) -> dict[Split, Predictions]:
-    """The saved predictions of each split, compared with the reported scores: the same logits give the same figures."""
-    saved: dict[Split, Predictions] = {}
-    for split, reported in _scores(result).items():
-        name = f"predictions-{split}.npz"
-        if split == "train" and recipe is not None and recipe.train.predictions != "all":
-            continue
-        predictions = checks.read(folder, name, lambda split=split: folder.predictions(split))  # type: ignore[misc]
-        if predictions is None:
-            continue
-        if not _is_valid(predictions, len(classes)):
-            shapes = f"{predictions.labels.shape} labels, {predictions.logits.shape} logits"
-            checks.equal(name, f"{reported.images} images, {len(classes)} classes", shapes, UNREADABLE)
-            continue
-        saved[split] = predictions
-        score = compute_score(predictions.logits, predictions.labels, classes)
-        _check_score(checks, split, f", of {name}", reported, score, EXACT, OTHER_PREDICTIONS)
+    checks: Checks, folder: RunFolder, split: Split, reported: Score, classes: Sequence[str]
+) -> Predictions | None:
+    """The saved predictions, compared with the reported score: the same logits give the same figures."""
+    name = f"predictions-{split}.npz"
+    saved = checks.read(folder, name, lambda: folder.predictions(split))
+    if saved is None:
+        return None
+    if not _is_valid(saved, len(classes)):
+        shapes = f"{saved.labels.shape} labels, {saved.logits.shape} logits"
+        checks.equal(name, f"{reported.images} images, {len(classes)} classes", shapes, UNREADABLE)
+        return None
+    score = compute_score(saved.logits, saved.labels, classes)
+    _check_score(checks, split, f", of {name}", reported, score, EXACT, OTHER_PREDICTIONS)
     return saved
 
 
-def _check_weights(
+def _check_computed(
     checks: Checks,
-    folder: RunFolder,
-    dataset: Dataset,
-    network: nn.Module,
-    result: RunResult,
-    saved: Mapping[Split, Predictions],
-    device: torch.device,
-    precision: PrecisionConfig | None,
+    split: Split,
+    reported: Score,
+    saved: Predictions | None,
+    computed: Predictions,
+    classes: Sequence[str],
 ) -> None:
-    """Score every split that has reported figures; an opening of the test set is recorded first."""
-    plain = precision or PrecisionConfig(precision="fp32", memory_format="contiguous")
-    for split, reported in _scores(result).items():
-        with checks.usable(f"{split} images", "the images can't be read, or the opening can't be recorded"):
-            if split == "test":
-                loader = open_test_split(folder, dataset, device, plain, PURPOSE)
-            else:
-                loader = make_image_loader(dataset, split, device, plain)
-            logits, labels = predict_logits(network, loader), loader.labels
-            finite = logits[np.isfinite(logits)]
-            tolerance = LOGITS_TOLERANCE * (1 + float(np.abs(finite).max(initial=0.0)))
-            if split in saved:
-                _check_predictions(checks, split, saved[split], Predictions(labels, logits), tolerance)
-            score = compute_score(logits, labels, dataset.classes)
-            _check_score(checks, split, "", reported, score, _tolerances(score, logits, tolerance), OTHER_WEIGHTS)
-
-
-def _check_predictions(checks: Checks, split: str, saved: Predictions, computed: Predictions, tolerance: float) -> None:
-    """Compare saved predictions with those of the weights, image by image."""
+    """Compare the predictions of the weights with the saved ones, image by image, and with the reported score."""
+    largest = float(np.abs(computed.logits[np.isfinite(computed.logits)]).max(initial=0.0))
+    tolerance = LOGITS_TOLERANCE * (1 + largest)
     name = f"predictions-{split}.npz"
-    if not checks.equal(f"{name}: images", len(saved.labels), len(computed.labels), OTHER_DATA):
-        return
-    wrong = int((saved.labels != computed.labels).sum())
-    checks.equal(f"{name}: labels that are not the data's", 0, wrong, OTHER_DATA)
-    close = np.isclose(saved.logits, computed.logits, rtol=0, atol=tolerance, equal_nan=True).all(axis=1)
-    checks.equal(f"{name}: images whose logits differ", 0, int((~close).sum()), OTHER_WEIGHTS)
+    if saved is not None and checks.equal(f"{name}: images", len(saved.labels), len(computed.labels), OTHER_DATA):
+        wrong = int((saved.labels != computed.labels).sum())
+        checks.equal(f"{name}: labels that are not the data's", 0, wrong, OTHER_DATA)
+        close = np.isclose(saved.logits, computed.logits, rtol=0, atol=tolerance, equal_nan=True).all(axis=1)
+        checks.equal(f"{name}: images whose logits differ", 0, int((~close).sum()), OTHER_WEIGHTS)
+    score = compute_score(computed.logits, computed.labels, classes)
+    _check_score(checks, split, "", reported, score, _tolerances(score, computed.logits, tolerance), OTHER_WEIGHTS)
 
 
 def _check_score(
