@@ -226,32 +226,6 @@ def test_other_weights_or_another_network_are_other_work(transferring: Any, reci
         assert len(ids) == different
 
 
-@pytest.mark.full
-def test_a_study_has_other_runs_for_other_weights_and_the_same_for_the_same(
-    source: RunFolder, transferring: Any, tmp_path: Path
-) -> None:
-    """An arm's run is found again where the run that it begins with was moved, and not where that was retrained."""
-
-    def ids(path: Path) -> dict[str, set[str]]:
-        base = transferring.recipe("none", of(path), opened="sealed", memory_format="contiguous")
-        scratch = of(path, weights="none")["backbone"]
-        arms = {"trained": {}, "scratch": {"model.backbone": scratch}, "all": {"model.trainable": "all"}}
-        study = Study(base=base, arms=arms, seeds=2, baseline="trained", baseline_seeds=2)
-        plan = make_plan(study, "backbones", RunContext(device="cpu"))
-        return {arm.name: {task.id for task in arm.tasks} for arm in plan.arms}
-
-    found = ids(source.path)
-    assert len(set().union(*found.values())) == 6
-    assert ids(shutil.copytree(source.path, tmp_path / "moved")) == found
-    tables = source.recipe().to_tables()  # another seed on the same split, so that its images are normalised alike
-    tables["data"]["split_seed"], tables["train"]["seed"] = tables["train"]["seed"], 9
-    retrained = run(Recipe.from_tables(tables), RunContext(runs=tmp_path, device="cpu"))
-    again = ids(retrained.path)
-    assert again["scratch"] == found["scratch"]
-    assert not again["trained"] & found["trained"]
-    assert not again["all"] & found["all"]
-
-
 def test_a_study_reads_the_weights_behind_it_once(
     source: RunFolder, transferring: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
