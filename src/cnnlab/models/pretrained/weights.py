@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 import warnings as python_warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -238,12 +239,8 @@ def _torchvision_member(name: str, weights: str) -> Any:
         return enum["IMAGENET1K_V1" if "IMAGENET1K_V1" in allowed else allowed[0]]
     found = enum.__members__.get(weights.removeprefix(f"{enum.__name__}."))
     if found is None or found.name not in allowed:
-        raise SpecError(
-            f"there are no weights '{weights}' of {name} for images of {default_input_size(name)[1]} pixels",
-            received=weights,
-            allowed=comma_separated(["none", "imagenet", *allowed]) + f", or a file ({', '.join(_SUFFIXES)})",
-            next_step=did_you_mean(weights.rpartition(".")[2], ["none", "imagenet", "DEFAULT", *allowed]),
-        )
+        network = f"{name} for images of {default_input_size(name)[1]} pixels"
+        raise _unknown_weights(weights, network, allowed)
     return found
 
 
@@ -285,12 +282,7 @@ def _timm_tag(name: str, weights: str) -> str:
     allowed = [tag for tag in published if own_tag in ("", tag)]
     if wanted in allowed:
         return wanted
-    raise SpecError(
-        f"there are no weights '{wanted}' of timm's {architecture}" + (f".{own_tag}" if own_tag else ""),
-        received=weights,
-        allowed=comma_separated(["none", "imagenet", *allowed]) + ", or a file",
-        next_step=did_you_mean(wanted, allowed),
-    )
+    raise _unknown_weights(wanted, f"timm's {architecture}" + (f".{own_tag}" if own_tag else ""), allowed)
 
 
 def _split_timm_name(name: str) -> tuple[str, str]:
@@ -302,13 +294,18 @@ def _split_timm_name(name: str) -> tuple[str, str]:
     architecture, _, tag = (_timm().models.get_deprecated_models().get(inner) or inner).partition(".")
     tags = _timm_configs(architecture)
     if tag and tag not in tags:
-        raise SpecError(
-            f"there are no weights '{tag}' of timm's {architecture}",
-            received=name,
-            allowed=comma_separated(tags),
-            next_step=did_you_mean(tag, tags),
-        )
+        raise _unknown_weights(tag, f"timm's {architecture}", tags)
     return architecture, tag
+
+
+def _unknown_weights(weights: str, network: str, published: Iterable[str]) -> SpecError:
+    allowed = ["none", "imagenet", *published]
+    return SpecError(
+        f"there are no weights '{weights}' of {network}",
+        received=weights,
+        allowed=f"{comma_separated(allowed)}, or a file ({', '.join(_SUFFIXES)})",
+        next_step=did_you_mean(weights.rpartition(".")[2], [*allowed, "DEFAULT"]),
+    )
 
 
 def _timm_configs(architecture: str) -> dict[str, Any]:
