@@ -19,9 +19,9 @@ def pca_2d(values: npt.NDArray[np.floating]) -> tuple[Numbers, tuple[float, floa
     Args:
         values: N×F, all finite; at least one point and one dimension.
 
-    >>> points, shares = pca_2d(np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
-    >>> points[:, 0].round(6).tolist(), shares
-    ([2.0, 0.0, -2.0], (1.0, 0.0))
+    >>> points, shares = pca_2d(np.array([[0.0, 1.0], [2.0, 1.0], [7.0, 1.0]]))
+    >>> points[:, 0].round(6).tolist(), round(shares[0], 6)
+    ([-3.0, -1.0, 4.0], 1.0)
     """
     centred = np.asarray(values, dtype=np.float64) - np.mean(values, axis=0, dtype=np.float64)
     gram = centred @ centred.T
