@@ -64,13 +64,12 @@ class LayerGraph:
         return {record.name: record for record in self.records}
 
     @cached_property
-    def layers(self) -> Mapping[str, Layer | None]:
-        """Each row's layer by its name; None for a row that no table can have."""
+    def _layers(self) -> Mapping[str, Layer | None]:
         return {record.name: layer_from_record(record) for record in self.records}
 
     def layer(self, record: LayerRecord) -> Layer | None:
         """A row's layer with its arguments; None for a row that no table can have."""
-        return self.layers[record.name]
+        return self._layers[record.name]
 
     def predecessors(self, record: LayerRecord, skip: LayerPredicate) -> Iterator[LayerRecord]:
         """The nearest predecessors of a row that are not skipped; the image is none."""
@@ -78,23 +77,11 @@ class LayerGraph:
 
     def successors(self, record: LayerRecord, skip: LayerPredicate) -> Iterator[LayerRecord]:
         """The nearest successors of a row that are not skipped."""
-        return self._first_matches(record, lambda row: self._consumers.get(row.name, ()), skip)
-
-    def has_consumers(self, record: LayerRecord) -> bool:
-        """Whether another row reads the output of a row."""
-        return record.name in self._consumers
+        return self._first_matches(record, lambda row: self.consumers(row.name), skip)
 
     def consumers(self, name: str) -> tuple[str, ...]:
         """The rows that read the output of the row of this name."""
         return tuple(self._consumers.get(name, ()))
-
-    def input_consumers(self) -> tuple[str, ...]:
-        """The rows that read the image itself."""
-        return tuple(record.name for record in self.records if not record.inputs and record.kind not in CONTAINER_KINDS)
-
-    def reaches_output(self, record: LayerRecord, skip: LayerPredicate) -> bool:
-        """Whether there are only skipped rows between a row and the network's output."""
-        return not any(self.successors(record, skip))
 
     @cached_property
     def _consumers(self) -> Mapping[str, list[str]]:

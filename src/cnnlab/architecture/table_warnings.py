@@ -11,7 +11,7 @@ from math import prod
 
 from cnnlab.architecture import layers
 from cnnlab.architecture.layer import Layer, SlidingWindow, format_shape
-from cnnlab.architecture.layer_graph import LayerGraph
+from cnnlab.architecture.layer_graph import CONTAINER_KINDS, LayerGraph
 from cnnlab.architecture.warnings import Finding, WarningChecks, abbreviated_names
 from cnnlab.errors import SpecError
 from cnnlab.records import LayerRecord, WarningRecord
@@ -125,9 +125,10 @@ def _uncovered(window: SlidingWindow, size: OutputSize, axis: int) -> tuple[int,
 def _skipped_rows(table: _Table) -> Finding | None:
     """Windows that step over pixels of a map that no other row reads: a strided 1×1 shortcut stands beside a body."""
     graph = table.graph
+    first_rows = tuple(row.name for row in graph.records if not row.inputs and row.kind not in CONTAINER_KINDS)
     skipping: list[tuple[str, str]] = []
     for record, window in _windows(graph):
-        readers = [graph.consumers(name) for name in record.inputs] or [graph.input_consumers()]
+        readers = [graph.consumers(name) for name in record.inputs] or [first_rows]
         covered = [_covered_pixels(window, record, axis) for axis in (0, 1)]
         if readers == [(record.name,)] and any(
             pixels and max(pixels) - min(pixels) + 1 > len(pixels) for pixels in covered
@@ -251,8 +252,8 @@ def _softmax_before_loss(table: _Table) -> Finding | None:
 
     def is_step(record: LayerRecord) -> bool:
         if table.backbone and record.name.startswith(table.backbone_prefix):
-            return graph.reaches_output(record, lambda row: _is_affine(graph.layer(row)))
-        return graph.has_consumers(record)
+            return not any(graph.successors(record, lambda row: _is_affine(graph.layer(row))))
+        return bool(graph.consumers(record.name))
 
     rows = [record for record in graph.records if record.kind == "softmax" and is_step(record)]
     if not rows:
@@ -347,7 +348,7 @@ def _one_dense_layer(table: _Table) -> Finding | None:
 @checks.register("width-not-classes")
 def _width_not_classes(table: _Table) -> Finding | None:
     graph = table.graph
-    ends = [record for record in graph.records if not graph.has_consumers(record)]
+    ends = [record for record in graph.records if not graph.consumers(record.name)]
     if table.classes is None or not ends or ends[-1].output == (table.classes,):
         return None
     return Finding(
