@@ -58,14 +58,6 @@ def test_the_seed_decides_the_head_and_a_backbone_without_weights() -> None:
     assert torch.equal(one["backbone.conv1.weight"], library["conv1.weight"])
 
 
-def test_an_init_of_the_recipes_is_that_of_all_that_begins_anew() -> None:
-    made = planned("squeezenet1_1(weights='none')", init="orthogonal").build(0, "cpu").state_dict()
-    for name in ("backbone.features.3.squeeze.weight", "head.dense1.weight"):
-        matrix = made[name].flatten(1)
-        gram = matrix @ matrix.T
-        torch.testing.assert_close(gram, torch.eye(len(gram)), atol=1e-4, rtol=0)
-
-
 def test_a_file_of_weights_fills_the_backbone_and_says_so(tmp_path: Path) -> None:
     library = architectures.create_model("resnet18", device="cpu", seed=7).state_dict()
     save_file(library, tmp_path / "own.safetensors")

@@ -95,11 +95,9 @@ def same(one: RunFolder, other: RunFolder, exactly: bool = False) -> None:
 
 
 KINDS: dict[str, dict[str, Any]] = {
-    "none": {},
     "rows": {"trainable": "rows(['conv2'])"},
     "last convs": {"trainable": "last_convs(1)", "optimizer": "adamw(0.01)"},
     "gradual": {"trainable": "gradual(['batchnorm2', 'conv2'], every=1)", "epochs": 4},
-    "flip": {"augment": ["flip"], "epochs": 4},
     "alternating flip": {"augment": ["alternating_flip"], "epochs": 4, "trainable": "rows(['conv2'])"},
     "flips": {"augment": ["flip(0.7)", "vertical_flip(0.4)", "flip(0.2)"], "epochs": 6},
     "balanced": {"augment": ["flip"], "sampling": "balanced", "epochs": 4},
@@ -157,7 +155,6 @@ def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], 
     [
         ({"augment": ["flip", "crop(1)"]}, "^crop changes the images in every epoch$"),
         ({"mix": "mixup(0.4)"}, "mixup mixes images in front of the frozen part"),
-        ({"mix": "cutmix"}, "cutmix mixes images in front of the frozen part"),
         ({"trainable": "rows(['conv1'])"}, "nothing frozen stands in front of backbone.conv1, which trains"),
         ({"cache": "never"}, "says so"),
         ({"augment": ["flip", "vertical_flip"], "epochs": 2}, "passes over the images instead of"),
@@ -173,12 +170,6 @@ def test_where_features_are_not_kept_the_reason_is_said(
     assert re.search(words, found.reason)
     assert f"the frozen part is computed for every batch: {found.reason}" in said
     assert not features_dir().exists()
-
-
-def test_a_table_of_layers_has_no_features_to_cache(
-    recipe: Callable[..., Recipe], done: Callable[..., RunFolder]
-) -> None:
-    assert done(recipe()).features() is None
 
 
 def test_bf16_takes_half_and_is_not_exact(transfer: Callable[..., Recipe], done: Callable[..., RunFolder]) -> None:

@@ -166,13 +166,6 @@ def test_long_names_are_cut_and_told_in_full_where_the_pointer_rests() -> None:
     assert all(len(text) < 100 for text in texts)
 
 
-def test_the_drawing_stands_alone_in_light_and_dark() -> None:
-    svg = draw_architecture(table(DEEP), "<a & b>").to_svg(standalone=True)
-    assert "prefers-color-scheme: dark" in svg
-    assert "<a & b>" not in svg
-    assert "&lt;a &amp; b&gt;" in svg
-
-
 def test_operations_that_no_table_has_are_drawn_too() -> None:
     def record(name: str, kind: str, inputs: tuple[str, ...], parameters: int = 0) -> LayerRecord:
         return LayerRecord(

@@ -250,14 +250,6 @@ def test_a_head_is_warned_of_as_a_table_is_and_the_backbone_is_not() -> None:
     assert "softmax-before-loss" in [each.name for each in soft]
 
 
-@pytest.mark.full
-def test_a_large_dense_layer_of_a_backbone_is_cut_off_not_changed() -> None:
-    found = describe(on_cifar({"backbone": "vgg11(weights='none')", "resize": 32})).warnings
-    (dense,) = [each for each in found if each.name == "one-dense-layer"]
-    assert dense.where.startswith("backbone.classifier")
-    assert "model.cut" in dense.fix
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.api.describe import BATCH_SIZE, describe, is_recipe
+from cnnlab.api.describe import BATCH_SIZE, describe
 from cnnlab.architecture.memory import estimate_memory
 from cnnlab.config.model import Model
 from cnnlab.config.recipe import Data, Recipe, Train
@@ -110,18 +110,6 @@ def test_a_notebook_sees_the_drawing_and_the_table() -> None:
     assert "<code>conv(6, 5)</code>" in shown
 
 
-def test_its_latex_has_no_sign_that_needs_a_package() -> None:
-    assert describe(LENET).document().to_latex().isascii()
-
-
-def test_a_recipe_is_a_toml_file_or_one_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("no-suffix").write_text("", encoding="utf-8")
-    assert [is_recipe(word) for word in ("nowhere.toml", "no-suffix", "resnet18", "timm/resnet18")] == [
-        True, True, False, False,
-    ]  # fmt: skip
-
-
 def test_mistakes_of_a_file_are_told_with_the_file() -> None:
     change = {"model.layers": ["conv(8, 99)", "flatten", "dense(classes)"]}
     with pytest.raises(SpecError, match=r"lenet\.toml: model\.layers\[0\]: a 99×99 window does not fit"):
@@ -130,11 +118,6 @@ def test_mistakes_of_a_file_are_told_with_the_file() -> None:
         describe("nowhere.toml")
     with pytest.raises(SourceError):
         describe(small().model_copy(update={"data": Data(source="nowhere-at-all")}))
-
-
-def test_mistakes_of_a_recipe_are_told_with_the_key() -> None:
-    with pytest.raises(SpecError, match=r"^model\.layers\[0\]: a 5×5 window"):
-        describe(small(), size=(4, 4))
 
 
 def test_only_a_file_takes_overrides() -> None:
