@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.config.search_space import is_enumerable, pruners, read_space, write_space
+from cnnlab.config.search_space import pruners, read_space, write_space
 from cnnlab.errors import SpecError
 
 texts = st.text(st.characters(codec="ascii", categories=("L", "N", "Zs")), min_size=1, max_size=8)
@@ -55,7 +55,7 @@ def test_a_choice_may_hold_lists_and_calls_with_arguments() -> None:
 
 def test_only_spaces_with_an_end_of_values_are_for_a_grid() -> None:
     spaces = ("choice(1, 2)", "integer(1, 9)", "uniform(0, 1, step=0.5)", "uniform(0, 1)", "log(1, 2)")
-    assert [is_enumerable(read_space(text)) for text in spaces] == [True, True, True, False, False]
+    assert [read_space(text).values() is not None for text in spaces] == [True, True, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,6 @@ def test_only_spaces_with_an_end_of_values_are_for_a_grid() -> None:
         ("lgo(1e-4, 1e-1)", "did you mean 'log'"),
         ("log(1e-1, 1e-4)", "from a low value to a higher one"),
         ("log(0, 1)", "can't be 0"),
-        ("uniform(0, 1, step=2)", "the step leads beyond the highest value"),
         ("integer(0, 8, log=true)", "begin at 1 and have no step"),
         ("choice(1, 1)", "values, each once"),
         ("choice(1, true)", "values, each once"),

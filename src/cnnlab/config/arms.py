@@ -82,20 +82,13 @@ def _recipe_file(path: Path, name: Any, where: str) -> Path:
         raise SpecError(what, where=where, received="" if name is None else format_received(name), next_step=step)
     known = sorted(file.name for file in bundled_recipe("any").parent.glob("*.toml"))
     full = name if name.endswith(".toml") else f"{name}.toml"
-    if _is_file(path.parent / full):
+    if (path.parent / full).is_file():
         return path.parent / full
     if full in known:
         return bundled_recipe(full.removesuffix(".toml"))
     step = did_you_mean(full, known) or "give its path relative to this file, or the name of one that comes with cnnlab"
     what = f"'{where}' names a file that does not exist"
     raise SpecError(what, where=where, received=format_received(name), allowed=comma_separated(known), next_step=step)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
 
 
 def flatten_keys(changes: Mapping[str, Any]) -> Changes:
@@ -150,10 +143,6 @@ def changes_to_tables(changes: Changes) -> Changes:
     return {key: value.to_tables() if isinstance(value, Recipe) else value for key, value in changes.items()}
 
 
-# So many names are shown where an error lists what is allowed.
-MAX_LISTED = 12
-
-
 def check_arm_names(kind: str, names: Sequence[str]) -> None:
     """Check that names are distinct and printable."""
     for name in names:
@@ -166,14 +155,8 @@ def check_arm_names(kind: str, names: Sequence[str]) -> None:
 
 
 def unknown_arm(name: str, where: str, names: Iterable[str]) -> Problem:
-    return Problem("the study has no such arm", where, name, abbreviated_list(names), did_you_mean(name, names))
-
-
-def abbreviated_list(names: Iterable[str]) -> str:
-    """The first names of arms, of which there may be hundreds, and how many more."""
-    names = list(names)
-    rest = len(names) - MAX_LISTED
-    return ", ".join(names[:MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+    """The problem of a name that no arm has."""
+    return Problem("the study has no such arm", where, name, comma_separated(names), did_you_mean(name, names))
 
 
 # The sections that define an experiment; claims and warnings are about it, and seeds repeat it.

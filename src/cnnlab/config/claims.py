@@ -11,7 +11,6 @@ from cnnlab.config.corruptions import read_corruption, read_corruptions
 from cnnlab.config.stopping import Metric
 from cnnlab.errors import Problem, SpecError, did_you_mean, read_each
 from cnnlab.grammar.arguments import Count
-from cnnlab.grammar.calls import parse_call
 from cnnlab.grammar.section import Section
 from cnnlab.grammar.validation_errors import value_error
 
@@ -162,25 +161,21 @@ def _number_problems(metric: str, published: float, where: str) -> Iterator[Prob
 
 
 def _word_problems(claim: Claim, where: str, baseline: str | None) -> Iterator[Problem]:
-    where = f"{where}.than"
+    where, than = f"{where}.than", claim.than or baseline
     if claim.published in SUPERLATIVES:
         if claim.than is not None:
             what = f"'{claim.published}' compares with all the other arms"
             yield Problem(what, where, claim.than, next_step="leave `than` out, or write better or worse")
-        return
-    than, step = claim.than or baseline, "name the other arm: than = …"
-    if than is None:
-        yield Problem("the claim does not name the arm that it compares with", where, next_step=step)
-    elif than == (claim.arm or baseline):
-        yield Problem("an arm is not compared with itself", where, than, next_step=step)
+    elif than is None or than == (claim.arm or baseline):
+        what = "an arm is not compared with itself" if than else "the claim does not name the arm that it compares with"
+        yield Problem(what, where, than or "", next_step="name the other arm: than = …")
 
 
 def _shift_problems(claim: Claim, where: str, shifts: Sequence[str]) -> Iterator[Problem]:
-    if claim.than is not None:
+    if claim.than is not None or claim.published in SUPERLATIVES:
         what = "under a shift a network is compared with itself on the images as they are"
-        yield Problem(what, f"{where}.than", claim.than, next_step="leave `than` out")
-    if claim.published in SUPERLATIVES:
-        yield Problem(f"no arm is '{claim.published}' under a shift", where, allowed="a number, better, worse or equal")
+        step = "leave `than` out, and write a number, better, worse or equal"
+        yield Problem(what, where, claim.than or str(claim.published), next_step=step)
     elif not isinstance(claim.published, str):
         yield from _number_problems("test_accuracy", claim.published, where)
     try:
@@ -188,12 +183,9 @@ def _shift_problems(claim: Claim, where: str, shifts: Sequence[str]) -> Iterator
     except SpecError as error:
         yield from (problem.with_prefix(f"{where}.shift") for problem in error.problems)
         return
-    known = [str(each.as_call()) for each in read_corruptions(shifts)]
+    known, call = [str(each.as_call()) for each in read_corruptions(shifts)], str(shift.as_call())
     # A name alone stands for strengths that depend on the size of the images.
-    calls = [parse_call(text) for text in shifts]
-    names = {call.name for call in calls if not call.positional and not call.named}
-    call = str(shift.as_call())
-    if call not in known and shift.kind not in names:
+    if call not in known and shift.kind not in shifts:
         step = did_you_mean(call, known) or "add it to the study's shifts"
         what = "the study does not test under this shift"
         yield Problem(what, f"{where}.shift", call, ", ".join(known) or "shifts = [...]", step)

@@ -16,7 +16,6 @@ from cnnlab.config.search_space import (
     LogUniformSpace,
     Sampler,
     ScalarValue,
-    is_enumerable,
     pruners,
     read_space,
     write_space,
@@ -86,7 +85,7 @@ class Search(Question):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
-        problems = [*self._key_problems(), *self._use_problems(), *self._grid_problems()]
+        problems = [*self._key_problems(), *self._use_problems()]
         if not self.search:
             step = '[search] with, for instance, "train.batch_size" = "choice(16, 32, 64)"'
             problems.append(Problem("there is nothing to search", "search", next_step=step))
@@ -168,14 +167,11 @@ class Search(Question):
         space = self.search[name]
         return isinstance(space, LogUniformSpace) or bool(getattr(space, "log", False))
 
-    def _parameter_names(self) -> list[str]:
-        return [name for name in self.search if "." not in name]
-
     def _active_names(self, values: Mapping[str, ScalarValue]) -> list[str]:
         """The names that `use` and the chosen options contain."""
         chosen = [self._option(name, value) for name, value in values.items()]
-        used = set().union(*(_referenced_names(value) for value in [*map(_parse_value, self.use.values()), *chosen]))
-        return [name for name in self._parameter_names() if name in used]
+        used = _referenced_names((*map(_parse_value, self.use.values()), *chosen))
+        return [name for name in self.search if name in used]
 
     def _option(self, name: str, value: ScalarValue) -> Value:
         space = self.search[name]
@@ -188,44 +184,25 @@ class Search(Question):
                 yield Problem("this can't be searched", where, next_step=FIXED_KEYS[key])
             if key in self.search and key in self.use:
                 yield Problem("a key is searched or put together from names, not both", where)
-            if "." not in key and not key.isidentifier():
-                yield Problem(
-                    "this is neither a name nor a dotted key", where, allowed="letters, digits and '_', as in lr"
-                )
+        for name, space in self.search.items() if self.sampler == "grid" else ():
+            if space.values() is None:
+                what = "this space has infinitely many values, which no grid can list"
+                step = "list the values: [1e-4, 1e-3, 1e-2]; or take another sampler"
+                yield Problem(what, f"search.{name}", write_space(space), "choice, integer, uniform with a step", step)
 
     def _use_problems(self) -> Iterator[Problem]:
         """Check that each name is used, and that each value of `use` has a name."""
-        names = self._parameter_names()
-        options = [
-            option for space in self.search.values() if isinstance(space, CategoricalSpace) for option in space.options
-        ]
-        used = set().union(
-            *(
-                _referenced_names(value)
-                for value in [*map(_parse_value, self.use.values()), *map(_parse_value, options)]
-            )
-        )
-        for name in sorted(set(names) - used):
+        names = {name for name in self.search if "." not in name}
+        options = [each for space in self.search.values() for each in getattr(space, "options", ())]
+        used = _referenced_names(tuple(map(_parse_value, (*self.use.values(), *options))))
+        for name in sorted(names - used):
             step = f'write it into a call: [use] "train.optimizer" = "adam(lr={name})"; a recipe\'s key has a dot in it'
             hint = did_you_mean(name, [f"train.{key}" for key in type(self.base.train).model_fields])
-            yield Problem(
-                f"the name '{name}' is not used", f"search.{name}", next_step=f"{hint} or {step}" if hint else step
-            )
+            yield Problem(f"the name '{name}' is not used", f"search.{name}", next_step=f"{hint} {step}".strip())
         for key, value in self.use.items():
-            if not _referenced_names(_parse_value(value)) & set(names):
-                what, step = "no name of [search] stands in this", "what no trial changes stands in [set]"
-                yield Problem(
-                    what, f"use.{key}", format_received(value), comma_separated(names) or "a name of [search]", step
-                )
-
-    def _grid_problems(self) -> Iterator[Problem]:
-        if self.sampler != "grid":
-            return
-        for name, space in self.search.items():
-            if not is_enumerable(space):
-                step = "list the values: [1e-4, 1e-3, 1e-2]; or take another sampler"
-                what = "this space has infinitely many values, which no grid can list"
-                yield Problem(what, f"search.{name}", write_space(space), "choice, integer, uniform with a step", step)
+            if not _referenced_names(_parse_value(value)) & names:
+                what, step = "no name of [search] stands in this", "write what no trial changes in [set]"
+                yield Problem(what, f"use.{key}", format_received(value), comma_separated(names), step)
 
 
 def _parse_value(value: Any) -> Value:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
@@ -37,6 +36,10 @@ class LogUniformSpace(Choice):
         """The smallest and the largest value."""
         return (self.low, self.high)
 
+    def values(self) -> tuple[ScalarValue, ...] | None:
+        """None: the values can't be listed."""
+        return None
+
 
 @spaces.register("uniform")
 class UniformSpace(Choice):
@@ -47,18 +50,19 @@ class UniformSpace(Choice):
     step: Positive | None = None
 
     def __post_init__(self) -> None:
-        _check_order(self.low, self.high, self.step)
+        _check_order(self.low, self.high)
 
     def bounds(self) -> tuple[ScalarValue, ...]:
         """The smallest and the largest value."""
-        return (self.low, self.high if self.step is None else self.values()[-1])
+        return (self.low, (self.values() or (self.high,))[-1])
 
-    def values(self) -> tuple[ScalarValue, ...]:
-        """Every value; finite only with a step."""
-        assert self.step is not None
+    def values(self) -> tuple[ScalarValue, ...] | None:
+        """Every value; None without a step."""
+        if self.step is None:
+            return None
+        count = math.floor((self.high - self.low) / self.step * (1 + 1e-12) + 1e-9) + 1
         # Twelve digits: 0.3, and not 0.30000000000000004.
-        values = (self.low + number * self.step for number in range(_num_steps(self.low, self.high, self.step)))
-        return tuple(float(f"{value:.12g}") for value in values)
+        return tuple(float(f"{self.low + number * self.step:.12g}") for number in range(count))
 
 
 @spaces.register("integer")
@@ -71,7 +75,7 @@ class IntegerSpace(Choice):
     log: bool = False
 
     def __post_init__(self) -> None:
-        _check_order(self.low, self.high, self.step)
+        _check_order(self.low, self.high)
         if self.log and (self.low < 1 or self.step != 1):
             raise SpecError(
                 "whole numbers by their logarithm begin at 1 and have no step",
@@ -81,7 +85,7 @@ class IntegerSpace(Choice):
 
     def bounds(self) -> tuple[ScalarValue, ...]:
         """The smallest and the largest value."""
-        return (self.low, self.low + self.step * ((self.high - self.low) // self.step))
+        return (self.low, range(self.low, self.high + 1, self.step)[-1])
 
     def values(self) -> tuple[ScalarValue, ...]:
         """Every value."""
@@ -158,7 +162,8 @@ def read_space(value: Any) -> Any:
             next_step='write it as in "log(1e-4, 1e-1)", "uniform(0, 0.6)", "integer(8, 128)" or [16, 32, 64]',
         )
     call = parse_call(value)
-    if call.name == CategoricalSpace.kind and not call.named and not _is_one_list(call.positional):
+    is_list = len(call.positional) == 1 and isinstance(call.positional[0], tuple)
+    if call.name == CategoricalSpace.kind and not call.named and not is_list:
         call = Call(call.name, (call.positional,))
     return spaces.read(call)
 
@@ -175,24 +180,12 @@ def write_space(space: Any) -> str:
     return str(call)
 
 
-def is_enumerable(space: Any) -> bool:
-    """Whether a grid can hold all values of a space."""
-    return isinstance(space, IntegerSpace | CategoricalSpace) or (
-        isinstance(space, UniformSpace) and space.step is not None
-    )
-
-
 def _as_value(value: Any) -> Value:
     return tuple(map(_as_value, value)) if isinstance(value, list | tuple) else value
 
 
 def _is_scalar(value: Any) -> bool:
     return isinstance(value, int | float | bool | str)
-
-
-def _is_one_list(values: Iterable[Value]) -> bool:
-    first, *others = [*values, None]
-    return isinstance(first, tuple) and not others[:-1]
 
 
 def _check_options(value: Any) -> tuple[Value, ...]:
@@ -204,14 +197,6 @@ def _check_options(value: Any) -> tuple[Value, ...]:
     return found
 
 
-def _num_steps(low: float, high: float, step: float) -> int:
-    return math.floor((high - low) / step * (1 + 1e-12) + 1e-9) + 1
-
-
-def _check_order(low: float, high: float, step: float | None = None) -> None:
+def _check_order(low: float, high: float) -> None:
     if not low < high:
         raise SpecError("a search goes from a low value to a higher one", received=f"{low:g} to {high:g}")
-    if step is not None and _num_steps(low, high, step) < 2:
-        raise SpecError(
-            "the step leads beyond the highest value", received=f"{step:g}", allowed=f"up to {high - low:g}"
-        )
