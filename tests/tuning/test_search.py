@@ -316,7 +316,7 @@ def test_a_confirmation_that_can_not_be_made_is_noted(
 
 
 def test_a_tuning_without_a_result_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="no tuning with a result here"):
+    with pytest.raises(RunError, match="no result of cnnlab tune here"):
         read_tuning(tmp_path)
     (tmp_path / "result.json").write_text("{}")
     with pytest.raises(RunError, match=r"result.json is damaged"):

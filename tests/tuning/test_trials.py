@@ -92,23 +92,6 @@ def test_processes_at_the_same_time_run_exactly_the_trials(search: Callable[...,
         assert trials.run_next(rate) is None
 
 
-@pytest.mark.full
-def test_a_trial_that_began_a_moment_too_late_is_surplus(
-    search: Callable[..., Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wanted = search(trials=1)
-    with closing(TrialStore(wanted, "search", tmp_path)) as trials:
-        assert trials.run_next(rate) is not None
-        monkeypatch.setattr(trials, "_has_room", lambda: True)  # as it was before the other trial began
-        assert trials.run_next(rate) is None
-        (surplus,) = [trial for trial in trials.study.trials if trial.user_attrs.get("surplus")]
-        assert (surplus.state, surplus.params) == (States.FAIL, {}), "no values are sampled for it"
-        assert len(trials.records()) == 1
-    with closing(TrialStore(search(trials=2), "search", tmp_path)) as more:
-        assert more.run_next(rate) is not None
-        assert len(more.records()) == 2
-
-
 @pytest.mark.usefixtures("_impatient")
 def test_a_trial_whose_process_has_died_is_run_again_with_its_values(
     search: Callable[..., Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.config.arms import RECIPE_KEY, format_override
+from cnnlab.config.question import Question
 from cnnlab.config.study import Study
-from cnnlab.records import Environment, Score
+from cnnlab.records import Environment, EpochRecord, Score
 from cnnlab.runs.claims import measured_value
 from cnnlab.runs.index.run_index import FinishedRun, RunIndex
 from cnnlab.stats.ablation import Ablation, analyze_ablation
@@ -108,15 +109,21 @@ class CollectedResults:
             if task.id not in self.finished_runs:
                 continue
             for record in self.finished_runs[task.id].folder.epochs():
-                score = getattr(record, self.study.split)
-                if isinstance(score, Score):
-                    points[record.epoch].append(score.metric(self.study.split_metric))
-                elif score is not None and hasattr(score, self.study.split_metric):
-                    points[record.epoch].append(float(getattr(score, self.study.split_metric)))
+                if (value := metric_at(record, self.study)) is not None:
+                    points[record.epoch].append(value)
         if not points:
             return None
         epochs = tuple(sorted(points))
         return CurveRecord(epochs=epochs, values=tuple(tuple(points[epoch]) for epoch in epochs))
+
+
+def metric_at(record: EpochRecord, question: Question) -> float | None:
+    """The metric of a study or search at a point of the learning curve; None where it is not measured there."""
+    score = getattr(record, question.split)
+    if isinstance(score, Score):
+        return score.metric(question.split_metric)
+    found = getattr(score, question.split_metric, None)
+    return None if found is None else float(found)
 
 
 def sample(name: str, seeds: Sequence[SeedRecord]) -> Sample:

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
 from cnnlab.errors import RunError
-from cnnlab.records import first_validation_error
+from cnnlab.records import Record, first_validation_error
 from cnnlab.storage.run_folder import slug
 from cnnlab.studies.result import StudyPrecision, StudyResult
 
+ResultT = TypeVar("ResultT", bound=Record)
 STUDIES = "studies"
 SHIFTED = "shifted"
 NAME_DIGITS = 40
@@ -54,29 +56,50 @@ def read_result(folder: Path) -> StudyResult:
     Raises:
         RunError: there is none, or it is damaged.
     """
+    return read_record(StudyResult, folder, "study")
+
+
+def read_record(kind: type[ResultT], folder: Path, command: str) -> ResultT:
+    """Read `result.json` of a folder that a command wrote.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
     path = folder / "result.json"
     try:
-        return StudyResult.from_json(path.read_bytes())
+        return kind.from_json(path.read_bytes())
     except FileNotFoundError:
-        step = "run it: cnnlab study FILE"
-        raise RunError("there is no study with a result here", where=str(folder), next_step=step) from None
+        step = f"run it: cnnlab {command} FILE"
+        raise RunError(f"there is no result of cnnlab {command} here", where=str(folder), next_step=step) from None
     except ValidationError as error:
-        first = first_validation_error(error)
+        what = f"result.json is damaged: {first_validation_error(error)}"
         step = "run the command again: it reads the runs anew"
-        raise RunError(f"result.json is damaged: {first}", where=str(path), next_step=step) from None
+        raise RunError(what, where=str(path), next_step=step) from None
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder within the runs folder.
+
+    Raises:
+        RunError: it can't be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what, step = f"the folder can't be created: {error.strerror}", "choose another with --runs"
+        raise RunError(what, where=str(folder), next_step=step) from None
 
 
 def read_shifted_example(folder: Path, result: StudyResult) -> npt.NDArray[np.uint8] | None:
     """An image unshifted and under each shift, uint8, (1 + S)×C×H×W, for the report; None without shifts."""
     for group in result.shifted.groups if result.shifted is not None else ():
-        asked = [row.call for row in group.rows]
         for path in sorted((folder / SHIFTED).glob(f"{group.runs[0]}-*.npz")):
             try:
                 with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
                     example, calls = np.asarray(stored["example"], dtype=np.uint8), stored["calls"].tolist()
             except Exception:  # damaged files raise exceptions of many kinds
                 continue
-            if calls == asked:
+            if calls == [row.call for row in group.rows]:
                 return example
     return None
 

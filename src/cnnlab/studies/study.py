@@ -11,12 +11,11 @@ from pathlib import Path
 from cnnlab.atomic_io import atomic_write
 from cnnlab.config.study import Study
 from cnnlab.context import LOCAL, RunContext
-from cnnlab.errors import RunError
 from cnnlab.runs.index.run_index import RunIndex
 from cnnlab.studies.analysis import CollectedResults, analyse
 from cnnlab.studies.claims import judge_study_claims
 from cnnlab.studies.confirmation import confirm_winner
-from cnnlab.studies.folder import read_study_precision, study_folder, study_name
+from cnnlab.studies.folder import make_folder, read_study_precision, study_folder, study_name
 from cnnlab.studies.plan import make_plan
 from cnnlab.studies.preregistration import check_study_name, preregister
 from cnnlab.studies.result import UNSHIFTED, StudyResult
@@ -55,7 +54,7 @@ def execute_study(
     plan = make_plan(study, name, context, saved_precision=read_study_precision(folder))
     context = replace(context, runs=context.runs.resolve(), device=plan.study_precision.device)
     runner = StudyRunner(plan, context, executor, folder, RunIndex(context.runs, any_code=any_code))
-    _make_folder(folder)
+    make_folder(folder)
     log = preregister(folder, study, file)
     for line in log.deviations():
         context.callbacks.log(f"! {line}")
@@ -82,11 +81,3 @@ def _write_result(runner: StudyRunner, result: StudyResult) -> StudyResult:
     result = result.model_copy(update={"claims": claims})
     atomic_write(runner.folder / "result.json", result.to_json(indent=2).encode())
     return result
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        step = "choose another with --runs"
-        raise RunError(f"the folder can't be created: {error.strerror}", where=str(folder), next_step=step) from None

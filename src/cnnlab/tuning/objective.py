@@ -14,8 +14,9 @@ from cnnlab.config.search import ParameterValues, Search
 from cnnlab.context import Callbacks, RunContext
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import RunError, SpecError
-from cnnlab.records import EpochRecord, RunResult, Score
+from cnnlab.records import EpochRecord, RunResult
 from cnnlab.storage.run_folder import RunFolder
+from cnnlab.studies.analysis import metric_at
 from cnnlab.studies.plan import StudyTask, make_plan
 from cnnlab.studies.tasks import StopRunError, TaskResult, find_run, run_task
 from cnnlab.studies.worker_pool import (
@@ -182,7 +183,7 @@ class _TrialRun:
             self._on_validation(turn, record, may_stop=folder is not None and folder.result() is None)
 
     def _on_validation(self, turn: int, record: EpochRecord, may_stop: bool = True) -> None:
-        value = _metric_at(record, self.search)
+        value = metric_at(record, self.search)
         if value is None or not math.isfinite(value):
             return
         self.outcome.last = value
@@ -203,12 +204,3 @@ class _TrialRun:
         if not found:
             outcome.seconds += result.seconds if result is not None else sum(record.seconds for record in records)
             outcome.images += sum(record.train.images for record in records)
-
-
-def _metric_at(record: EpochRecord, search: Search) -> float | None:
-    """The metric at a point of the learning curve; None where it is not measured there."""
-    score = getattr(record, search.split)
-    if isinstance(score, Score):
-        return score.metric(search.split_metric)
-    found = getattr(score, search.split_metric, None)
-    return None if found is None else float(found)

@@ -11,20 +11,17 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from cnnlab.atomic_io import atomic_write
 from cnnlab.config.search import Search
 from cnnlab.config.search_space import pruners
 from cnnlab.context import LOCAL, RunContext
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import RunError
-from cnnlab.records import first_validation_error
 from cnnlab.runs.index.run_index import RunIndex
 from cnnlab.stats.sample import MIN_RUNS_TO_RANK
 from cnnlab.studies.analysis import CollectedResults
 from cnnlab.studies.confirmation import confirm
-from cnnlab.studies.folder import study_name
+from cnnlab.studies.folder import make_folder, read_record, study_name
 from cnnlab.studies.plan import StudyPlan, make_plan
 from cnnlab.studies.result import UNCONFIRMED, Confirmation, SeedRecord
 from cnnlab.studies.runner import StudyRunner, run_tasks
@@ -66,7 +63,7 @@ def execute_search(
     context = replace(context, runs=context.runs.resolve(), device=choose_device(context.device).type)
     name, dataset_cache, callbacks = study_name(name), DatasetCache(context), context.callbacks
     folder = tuning_folder(context.runs, name)
-    _make_folder(folder)
+    make_folder(folder)
     with closing(TrialStore(search, name, folder, storage)) as trials:
         planned = plan_search(search, name, context, dataset_cache, trials)
         atomic_write(folder / "search.toml", search.to_toml().encode())
@@ -98,16 +95,7 @@ def read_tuning(folder: Path) -> TuningResult:
     Raises:
         RunError: there is none, or it is damaged.
     """
-    path = folder / "result.json"
-    try:
-        return TuningResult.from_json(path.read_bytes())
-    except FileNotFoundError:
-        step = "run it: cnnlab tune FILE"
-        raise RunError("there is no tuning with a result here", where=str(folder), next_step=step) from None
-    except ValidationError as error:
-        what = f"result.json is damaged: {first_validation_error(error)}"
-        step = "run the command again: it reads the trials anew"
-        raise RunError(what, where=str(path), next_step=step) from None
+    return read_record(TuningResult, folder, "tune")
 
 
 @dataclass(frozen=True)
@@ -231,13 +219,3 @@ def _write_result(folder: Path, search: Search, resolved_search: Search, result:
         base = search.base.model_copy(update={"model": resolved_search.base.model})
         best = search.model_copy(update={"base": base}).recipe(result.best.params)
         atomic_write(folder / "best.toml", best.to_toml().encode())
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        step = "choose another with --runs"
-        raise RunError(
-            f"the search's folder can't be made: {error.strerror}", where=str(folder), next_step=step
-        ) from None

@@ -1,9 +1,8 @@
 """The trials of a search, kept in an Optuna study that several processes may work on at the same time.
 
 Optuna samples the values, decides on pruning, and finds trials whose process has died by their heartbeats. Such a
-trial is *lost*: another one with its values is queued, which names it in `again` and continues its runs. A trial is
-*surplus* where, of the trials with a number up to its own, there are more than were asked for: two processes began one
-at the same moment. All other trials that have been started count.
+trial is *lost*: another one with its values is queued, which names it in `again` and continues its runs. All other
+trials that have been started count.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -71,7 +70,7 @@ Objective: TypeAlias = "Callable[[optuna.Trial, ParameterValues], TrialOutcome]"
 
 
 class NoResultError(Exception):
-    """Raised to Optuna for a trial that is surplus or failed."""
+    """Raised to Optuna for a trial that failed."""
 
 
 class TrialStore:
@@ -136,19 +135,19 @@ class TrialStore:
     def run_next(self, objective: Objective) -> TrialRecord | None:
         """Run one trial; None where no trial is left to start."""
         self._requeue_lost()
-        if not self._has_room():
-            return None
         records: list[TrialRecord] = []
-
-        def keep(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-            if not trial.user_attrs.get("surplus"):
-                records.append(self._record(trial))
-
-        with silence_warnings():
+        with ExitStack() as starting, silence_warnings():
+            # Until the trial counts, so that no other process starts one in its place.
+            starting.enter_context(self.lock("starting"))
+            if not self._has_room():
+                return None
             self.study.optimize(
-                lambda trial: self._run(trial, objective), n_trials=1, catch=NoResultError, callbacks=[keep]
+                lambda trial: self._run(trial, objective, starting),
+                n_trials=1,
+                catch=NoResultError,
+                callbacks=[lambda _, trial: records.append(self._record(trial))],
             )
-        return records[0] if records else None
+        return records[0]
 
     def records(self) -> tuple[TrialRecord, ...]:
         """The trials that count, by number."""
@@ -164,12 +163,10 @@ class TrialStore:
         finished = sum(trial.status == "finished" for trial in self.records())
         return param_importances(self.study, finished) if len(self.search.search) > 1 else ()
 
-    def _run(self, trial: optuna.Trial, objective: Objective) -> float | None:
-        """The objective as Optuna takes it."""
+    def _run(self, trial: optuna.Trial, objective: Objective, starting: ExitStack) -> float | None:
+        """The objective as Optuna takes it; it closes `starting` once the trial has begun."""
         trial.set_user_attr("started", True)
-        if sum(counted.number <= trial.number for counted in self._counted_trials()) > self.num_trials:
-            trial.set_user_attr("surplus", True)
-            raise NoResultError
+        starting.close()
         # A sampler of its own for each trial: its values depend on (seed, number) and the trials before it, and not on
         # which process samples, nor on whether the search was interrupted in between.
         self.study.sampler = new_sampler(self.search, trial.number)
@@ -227,10 +224,11 @@ class TrialStore:
         return trials
 
     def _counted_trials(self) -> list[optuna.trial.FrozenTrial]:
-        """The trials that have been started, and are neither surplus nor lost."""
+        """The trials that have been started and are not lost."""
         trials, waiting = self._trials(), self.optuna.trial.TrialState.WAITING
         lost = {number for trial in trials for number in trial.user_attrs.get("again", ())}
-        started = [trial for trial in trials if trial.state != waiting and not trial.user_attrs.get("surplus")]
+        # Earlier versions marked trials that two processes began at the same moment as surplus.
+        started = [trial for trial in trials if trial.state != waiting and "surplus" not in trial.user_attrs]
         return [trial for trial in started if trial.number not in lost]
 
     def _record(self, trial: optuna.trial.FrozenTrial) -> TrialRecord:

@@ -94,5 +94,5 @@ def test_folders_of_studies_on_the_command_line(pair: tuple[StudyResult, StudyRe
     assert ask("--format=markdown") == found.document().to_markdown()
     for words in ([str(tmp_path)], ["--delta", "0.1"]):
         assert "studies are compared with studies, by the rules" in ask(*words, code=2)
-    with pytest.raises(RunError, match="there is no study with a result here"):
+    with pytest.raises(RunError, match="there is no result of cnnlab study here"):
         compare_studies([tmp_path, folders[0]])

@@ -354,7 +354,7 @@ def test_what_can_not_be_verified(recipe_file: Callable[..., Path], folder: Path
         verify(tmp_path / "torn.toml")
     study = tmp_path / "drop.toml"
     study.write_text("[arms]\nplain = {}\n")
-    with pytest.raises(RunError, match="there is no study with a result here"):
+    with pytest.raises(RunError, match="there is no result of cnnlab study here"):
         verify(study, runs=folder)
 
 
