@@ -57,25 +57,25 @@ def verify(targets: str | Path | Iterable[str | Path], *, runs: str | Path = "ru
     return _verify_recipe(file, Path(runs))
 
 
-def _verify_experiments(subject: str, evidence: JudgedExperiments) -> ClaimVerification:
-    claims = tuple(claim for experiment in evidence.experiments for claim in experiment.claims)
-    without = [shorten(experiment.name, 60) for experiment in evidence.experiments if not experiment.claims]
+def _verify_experiments(subject: str, judgements: JudgedExperiments) -> ClaimVerification:
+    claims = tuple(claim for experiment in judgements.experiments for claim in experiment.claims)
+    without = [shorten(experiment.name, 60) for experiment in judgements.experiments if not experiment.claims]
     more = f" and {len(without) - MAX_NAMED} more" if len(without) > MAX_NAMED else ""
     notes = [f"Nothing is claimed by the recipe of {', '.join(without[:MAX_NAMED])}{more}."] if without else []
-    return ClaimVerification(subject=subject, claims=claims, notes=(*notes, *evidence.notes))
+    return ClaimVerification(subject=subject, claims=claims, notes=(*notes, *judgements.notes))
 
 
 def _verify_recipe(file: Path, runs: Path) -> ClaimVerification:
-    evidence = judge_recipe_claims(file, runs)
-    if evidence.experiments:
-        return _verify_experiments(file.name, evidence)
+    judgements = judge_recipe_claims(file, runs)
+    if judgements.experiments:
+        return _verify_experiments(file.name, judgements)
     claims = tuple(
         judge_claim(claim, name, Measurements(data=""), of=file.stem)
         for name, claim in Recipe.read(file).claims.items()
     )
     note = f"No finished run of this recipe is in {runs}: cnnlab train {file}"
     return ClaimVerification(
-        subject=file.name, claims=claims, notes=(note, *evidence.notes) if claims else evidence.notes
+        subject=file.name, claims=claims, notes=(note, *judgements.notes) if claims else judgements.notes
     )
 
 
