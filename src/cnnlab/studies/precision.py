@@ -64,7 +64,11 @@ def choose_study_precision(
     if saved is not None and saved.device != device.type:
         saved = None
     speeds = dict(saved.speeds) if saved is not None else {}
-    new = {key: pair for key, *pair in zip(networks, recipes, datasets, strict=True) if key not in speeds}
+    new = {
+        key: (recipe, dataset)
+        for key, recipe, dataset in zip(networks, recipes, datasets, strict=True)
+        if key not in speeds
+    }
     benchmarks = {key: _benchmark(recipe, dataset, device, quick) for key, (recipe, dataset) in new.items()}
     # A precision that an arm sets itself does not count for the others.
     deciding = [one for one in benchmarks.values() if one.is_auto]

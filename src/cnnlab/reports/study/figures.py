@@ -7,6 +7,7 @@ from math import isfinite
 from statistics import median
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -249,8 +250,8 @@ def learning_figure(result: StudyResult) -> Figure:
         is_named, colour = arm.name in colours, COLOURS[colours.get(arm.name, "muted")]
         lows, means, highs = ([float(f(each)) for each in values] for f in (min, np.mean, max))
         limits += [*lows, *highs]
-        style = {"linewidth": 2.2 if is_named else 1.2, "alpha": 1.0 if is_named else 0.55}
-        (line,) = axes.plot(epochs, means, color=colour, marker="D" if len(epochs) == 1 else "", **style)
+        (line,) = axes.plot(epochs, means, color=colour, marker="D" if len(epochs) == 1 else "")
+        line.set(linewidth=2.2 if is_named else 1.2, alpha=1.0 if is_named else 0.55)
         if is_named:
             axes.fill_between(epochs, lows, highs, color=colour, alpha=0.16, linewidth=0)
         handles[shorten(arm.name, MAX_NAME_LENGTH) if is_named else "other arms"] = line
@@ -264,7 +265,7 @@ def learning_figure(result: StudyResult) -> Figure:
     return figure
 
 
-def add_legend(axes: Axes, handles: Sequence[object], labels: Sequence[str]) -> None:
+def add_legend(axes: Axes, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     """Add a legend in one row above the axes."""
     legend = axes.legend(
         handles,
