@@ -210,11 +210,6 @@ class Provenance(Record):
     overrides: dict[str, str] = {}
     epochs: int | None = None
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether the run was given fewer images than its file asks for."""
-        return not {"data.limit", "data.per_class"}.isdisjoint(self.overrides)
-
 
 class Preprocessing(Record):
     """How an image becomes the network's input, in training, prediction and export alike.

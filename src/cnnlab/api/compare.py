@@ -73,8 +73,7 @@ def compare(
         UsageError: an unknown metric or baseline, fewer than two groups, or runs of different data.
         RunError: there is no run, or it has no such figure.
     """
-    collected = collect_run_groups(runs, metric)
-    groups = collected.groups
+    groups, notes = collect_run_groups(runs, metric)
     split, _, figure = metric.partition("_")
     higher_is_better = figure != "loss"
     if delta is None and higher_is_better:
@@ -90,7 +89,7 @@ def compare(
         higher_is_better=higher_is_better,
         accuracy=figure in SHARES_OF_IMAGES,
     )
-    mcnemar, notes = None, list(collected.notes)
+    mcnemar = None
     if figure == "accuracy":
         ablation, mcnemar, reason = _compare_by_images(arms, base, split, ablation)
         notes += [reason] if reason else []
@@ -98,13 +97,13 @@ def compare(
         metric=metric,
         delta=delta,
         alpha=alpha,
-        data=file_name(collected.runs[0].data.source),
+        data=file_name(groups[0].runs[0].data.source),
         baseline=base.name,
         groups=tuple(_group_record(group, metric) for group in groups),
         comparisons=ablation.comparisons,
         ablation=ablation,
         mcnemar=mcnemar,
-        looks=count_test_openings(collected.runs) if split == "test" else None,
+        looks=count_test_openings(run for group in groups for run in group.runs) if split == "test" else None,
         notes=tuple(notes),
     )
 

@@ -52,20 +52,8 @@ class RunGroup:
         return Sample(name=self.name, values=tuple(nan if value is None else value for value in values))
 
 
-@dataclass(frozen=True)
-class RunGroups:
-    """Groups in the given order, and notes on what was left out and what differs."""
-
-    groups: tuple[RunGroup, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def runs(self) -> tuple[FinishedRun, ...]:
-        return tuple(run for group in self.groups for run in group.runs)
-
-
-def collect_run_groups(paths: Iterable[str | Path], metric: str) -> RunGroups:
-    """Group the runs at these paths by what they have in common except their seeds.
+def collect_run_groups(paths: Iterable[str | Path], metric: str) -> tuple[list[RunGroup], list[str]]:
+    """Group the runs at these paths by what they have in common except their seeds; with notes on what differs.
 
     Two runs are always two groups, which are compared as models.
 
@@ -96,7 +84,7 @@ def collect_run_groups(paths: Iterable[str | Path], metric: str) -> RunGroups:
         notes += [note for _, repeated in kept for note in repeated]
     if len(groups) < 2:
         raise _nothing_to_compare(finished)
-    return RunGroups(tuple(groups), (*notes, *_differences(groups, metric)))
+    return groups, [*notes, *_differences(groups, metric)]
 
 
 def find_group(groups: Sequence[RunGroup], name: str) -> RunGroup:
