@@ -37,14 +37,17 @@ def test_any_effect_leaves_out_what_has_no_spread_to_tell():
 @pytest.mark.parametrize("unit", [1.0, 1e-4, 1e3])
 def test_the_fit_is_statsmodels_with_hc3_errors(unit):
     values, samples = [value * unit for value in VALUES], hill(2)
-    found = fit_quadratic(values, samples)
+    coefficients, errors = fit_quadratic(values, samples)
     x = np.repeat(VALUES, [each.n for each in samples])
     y = np.concatenate([each.values for each in samples])
     expected = sm.OLS(y, np.vander(x, 3)).fit(cov_type="HC3")
     powers = np.array([unit**2, unit, 1])
-    assert np.array(found.coefficients) * powers == pytest.approx(expected.params, rel=1e-6)
-    assert np.array(found.errors) * powers == pytest.approx(expected.bse, rel=1e-6)
-    assert fit_quadratic(values, [sample(*each.values, nan) for each in samples]) == found  # without failed runs
+    assert np.array(coefficients) * powers == pytest.approx(expected.params, rel=1e-6)
+    assert np.array(errors) * powers == pytest.approx(expected.bse, rel=1e-6)
+    assert fit_quadratic(values, [sample(*each.values, nan) for each in samples]) == (
+        coefficients,
+        errors,
+    )  # without failed runs
 
 
 def test_a_parabola_is_found_again():

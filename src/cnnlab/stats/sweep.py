@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 
@@ -63,13 +63,6 @@ class SweepCurve(Record):
         return turn if bends and min(self.sweep_values) <= turn <= max(self.sweep_values) else None
 
 
-class QuadraticFit(NamedTuple):
-    """A quadratic, highest power first, and its standard errors."""
-
-    coefficients: Three
-    errors: Three | None
-
-
 def sweep_curve(
     values: Sequence[float], samples: Sequence[Sample], *, alpha: float = 0.05, higher_is_better: bool = True
 ) -> SweepCurve:
@@ -85,13 +78,13 @@ def sweep_curve(
     enough = sum(sample.n >= MIN_RUNS for sample in samples) >= MIN_VALUES
     best = best_arm(samples, min_runs=MIN_RUNS if enough else 1, higher_is_better=higher_is_better)
     against_best = _p_against_best(samples, best)
-    fitted = fit_quadratic(values, samples)
+    coefficients, errors = fit_quadratic(values, samples)
     return SweepCurve(
         sweep_values=tuple(values),
         samples=tuple(samples),
         p_any=alexander_govern(samples),
-        coefficients=fitted.coefficients if fitted else None,
-        coefficient_errors=fitted.errors if fitted else None,
+        coefficients=coefficients,
+        coefficient_errors=errors,
         best=best,
         plateau=_plateau(samples, against_best, alpha) if enough else (),
         p_plateau=against_best,
@@ -112,15 +105,17 @@ def alexander_govern(samples: Sequence[Sample]) -> float | None:
     return float(alexandergovern(*arms).pvalue) if len(arms) > 1 else None
 
 
-def fit_quadratic(values: Sequence[float], samples: Sequence[Sample]) -> QuadraticFit | None:
-    """Fit a quadratic by least squares, with HC3 standard errors; None for fewer than three values with runs.
+def fit_quadratic(values: Sequence[float], samples: Sequence[Sample]) -> tuple[Three | None, Three | None]:
+    """The coefficients of a quadratic fitted by least squares, highest power first, and their HC3 standard errors.
+
+    None for fewer than three values with runs; no errors where a value that the fit depends on has a single run.
 
     Source: J. G. MacKinnon, H. White: Some heteroskedasticity-consistent covariance matrix estimators with improved
     finite sample properties, J. Econometrics 29, 1985.
     """
     runs = [(value, metric) for value, sample in zip(values, samples, strict=True) for metric in sample.finite]
     if len({value for value, _ in runs}) < 3:
-        return None
+        return None, None
     x, y = np.array(runs, dtype=float).T
     # Scaled columns, so that the powers of small values are no rounding errors.
     powers = np.vander(x, 3)
@@ -131,10 +126,10 @@ def fit_quadratic(values: Sequence[float], samples: Sequence[Sample]) -> Quadrat
     room = 1 - np.einsum("ij,ji->i", powers, inverse)
     first, second, third = fitted.tolist()
     if room.min() < 1e-9:
-        return QuadraticFit((first, second, third), None)
+        return (first, second, third), None
     spread = inverse * ((y - powers @ fitted) / room)
     errors = np.sqrt((spread**2).sum(axis=1)).tolist()
-    return QuadraticFit((first, second, third), (errors[0], errors[1], errors[2]))
+    return (first, second, third), (errors[0], errors[1], errors[2])
 
 
 def _p_against_best(samples: Sequence[Sample], best: int | None) -> tuple[float | None, ...]:
