@@ -23,7 +23,6 @@ VERY_LARGE_PARAMETERS = 500_000_000
 # A dense layer below this size is no burden, whatever its share.
 LARGE_DENSE_WEIGHTS = 1_000_000
 
-
 checks = WarningChecks()
 
 

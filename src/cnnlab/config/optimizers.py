@@ -31,7 +31,7 @@ class SGDConfig(Choice):
     def __post_init__(self) -> None:
         if self.nesterov and not self.momentum:
             raise SpecError(
-                "Nesterov's way of looking ahead needs momentum",
+                "Nesterov momentum needs a momentum",
                 received="momentum=0",
                 allowed="momentum above 0, such as momentum=0.9",
             )

@@ -39,7 +39,7 @@ class MultiStepSchedule(Choice):
 
     def __post_init__(self) -> None:
         if not self.epochs or list(self.epochs) != sorted(set(self.epochs)):
-            raise SpecError("these epochs don't rise", received=str(list(self.epochs)), allowed="such as [30, 60]")
+            raise SpecError("the epochs must increase", received=str(list(self.epochs)), allowed="such as [30, 60]")
 
 
 @schedules.register("exponential")
@@ -105,4 +105,4 @@ class WarmupSchedule(Choice):
 
     def __post_init__(self) -> None:
         if isinstance(self.then, WarmupSchedule):
-            raise SpecError("a warm-up has no other one behind it", received="then=warmup(…)")
+            raise SpecError("a warm-up can't be followed by another one", received="then=warmup(…)")

@@ -13,7 +13,6 @@ from cnnlab.records import LayerRecord, LayerTable, WarningRecord
 # A rate is warned about where it is so many times above or below the typical ones.
 LR_TOLERANCE = 10
 
-
 checks = WarningChecks()
 
 

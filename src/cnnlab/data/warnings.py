@@ -22,7 +22,6 @@ from cnnlab.records import WarningRecord
 MEAN_TOLERANCE = 0.5
 STD_RATIO = 2.0
 
-
 checks = WarningChecks()
 
 

@@ -31,8 +31,8 @@ from cnnlab.training.precision import FP32
 
 # The mean over so many images is known to a few hundredths of a nat.
 INITIAL_LOSS_IMAGES = 256
-# In losses of guessing. Of the house's recipes torch's own start, orthogonal and dirac give 1.0 to 1.4, xavier up to
-# 1.6 and kaiming 1.3 to 2.8; only the last of these is far out.
+# Relative to the loss of guessing. In the recipes of this repository the default, orthogonal and dirac give 1.0 to 1.4,
+# xavier up to 1.6 and kaiming 1.3 to 2.8.
 MAX_LOSS_RATIO, MIN_LOSS_RATIO = 2.0, 0.5
 
 
