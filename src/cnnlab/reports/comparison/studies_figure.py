@@ -63,8 +63,8 @@ def overlay_figure(results: Sequence[StudyResult]) -> Figure:
         axes.set_xlim(limits)
         set_ticks(axes, axes.bbox.width)
     for study in range(len(results)):
-        place = study - (len(results) - 1) / 2
-        offset = {"x": MARK_WIDTH * place} if is_sweep else {"y": -MARK_HEIGHT * place}
+        rank = study - (len(results) - 1) / 2
+        offset = {"x": MARK_WIDTH * rank} if is_sweep else {"y": -MARK_HEIGHT * rank}
         moved = offset_copy(axes.transData, figure, units="points", **offset)
         for number, row in enumerate(rows):
             if study in row.samples:
