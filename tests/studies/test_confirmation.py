@@ -226,7 +226,7 @@ def test_a_damaged_run_has_failed_and_is_named(study: Studies, lab: Any, carried
 def test_another_study_of_the_same_name_is_refused(study: Studies, lab: Any, carried: Callable[[Study], Any]) -> None:
     carried(study())
     other = study({"plain": {}, "two": {"train.optimizer": "sgd(0.01)"}}, {"epochs": 3}, seeds=1)
-    with pytest.raises(UsageError, match="another study is called colours, and shares no arm with this one"):
+    with pytest.raises(UsageError, match="another study is called colours: it shares no arm with this one"):
         lab.carry_out(other)
 
 
