@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestIndPower
 
-from cnnlab.errors import UsageError
 from cnnlab.stats.power import detectable_difference
 from cnnlab.stats.sample import Sample
-from cnnlab.studies.forecast import ASSUMED_ERROR, plan_summary
+from cnnlab.studies.forecast import ASSUMED_ERROR, plan_summary, pooled_sd
 from cnnlab.studies.result import ArmPlan, PlanSummary
 
 # The table of docs and statistics.md: σ in points, and seeds at 80 / 90 % for 0.2, 0.3, 0.5 and 1 points.
@@ -106,6 +105,13 @@ def test_the_spread_says_where_it_comes_from():
     assert still.sd_reason.endswith("and N = 5,000 images.")
 
 
+def test_the_spread_is_pooled_over_all_arms():
+    arms = [np.array([0.70, 0.72, 0.71]), np.array([0.74, 0.76]), np.array([0.8])]
+    squares = sum(((each - each.mean()) ** 2).sum() for each in arms)
+    assert pooled_sd([Sample(name="", values=tuple(each)) for each in arms]) == pytest.approx(np.sqrt(squares / 3))
+    assert pooled_sd([Sample(name="", values=(0.8,))]) is None
+
+
 def test_a_loss_needs_runs_to_plan_by():
     nothing = plan(metric="validation_loss", delta=0.01)
     assert nothing.sd is None
@@ -134,8 +140,3 @@ def test_sweeps_are_compared_with_the_best():
 def test_differences_larger_than_the_smallest_are_listed_once():
     assert [each.difference for each in plan(delta=0.005).needed] == [0.005, 0.01]
     assert [each.difference for each in plan(delta=0.02).needed] == [0.02]
-
-
-def test_numbers_that_cannot_be_are_refused():
-    with pytest.raises(UsageError, match=r"(?s)no spread can be planned.*received: -0.2, 5000"):
-        plan(expected_accuracy=1.2)

@@ -172,9 +172,7 @@ def estimate_sd(
     metric: str, images: int, expected_accuracy: float | None, pilot: Sequence[Sample]
 ) -> tuple[float | None, str]:
     """The standard deviation between runs to plan with, and how it was estimated."""
-    known = [(sample.n - 1, sample.sd) for sample in pilot if sample.sd is not None]
-    freedom = sum(each for each, _ in known)
-    pooled = sqrt(sum(each * sd**2 for each, sd in known) / freedom) if freedom else None
+    pooled = pooled_sd(pilot)
     pilot_text = f"the pooled standard deviation of {pluralize(sum(sample.n for sample in pilot), 'finished run')}"
     if not _is_fraction(metric):
         reason = "unknown: for a loss it is estimated from finished runs only" if pooled is None else pilot_text
@@ -189,6 +187,13 @@ def estimate_sd(
     sd = planning_sd(error, images, pooled)
     reason = f"σ = {100 * sd:.2g} points, from √(err/2N) with {100 * error:.3g} % ({why}) and N = {images:,} images"
     return sd, f"{reason}; or {pilot_text}, which is larger." if sd == pooled else f"{reason}."
+
+
+def pooled_sd(samples: Sequence[Sample]) -> float | None:
+    """The standard deviation between runs of one arm, pooled over all arms; None where no arm has two runs."""
+    known = [(sample.n - 1, sample.sd) for sample in samples if sample.sd is not None]
+    freedom = sum(each for each, _ in known)
+    return sqrt(sum(each * sd**2 for each, sd in known) / freedom) if freedom else None
 
 
 def _is_fraction(metric: str) -> bool:

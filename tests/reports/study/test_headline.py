@@ -25,7 +25,7 @@ def test_a_single_arm_has_its_interval(make_study):
     (found,) = comparisons(result)
     gap = f"{100 * (np.mean(result.arm('flips').sample.values) - np.mean(result.arm('plain').sample.values)):.2f}"
     assert headline(result) == (
-        f"{quote('flips')} is better than {quote('plain')} by {gap} points "
+        f"{quote('flips')} against {quote('plain')}: better, by +{gap} points "
         f"(95 % interval +{100 * found.low:.2f} to +{100 * found.high:.2f} points)."
     )
 
@@ -43,7 +43,7 @@ def test_less_loss_is_better(make_study):
 
 def test_undecided_is_not_called_equal(make_study):
     result = make_study({"plain": 0.0, "same": 0.0}, runs=5)
-    assert headline(result).endswith("undecided, which is not “no difference”.")
+    assert ": undecided, by " in headline(result)
 
 
 def test_the_plateau_is_a_range(make_study):
@@ -52,7 +52,7 @@ def test_the_plateau_is_a_range(make_study):
     ordered = sorted(curve.sweep_values[index] for index in curve.plateau)
     assert len(ordered) > 1
     assert f"is at train.dropout = {curve.sweep_values[curve.best]:g}; " in headline(result)
-    assert headline(result).endswith(f"is {ordered[0]:g} to {ordered[-1]:g}.")
+    assert headline(result).endswith(f" and {ordered[-1]:g}.")
 
 
 def test_an_arm_under_two_names_is_no_arm_of_its_own(make_study):

@@ -1,14 +1,9 @@
 """The figure of a sweep: the numbers that are drawn."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
-from cnnlab.reports.study import text as study_text
 from cnnlab.reports.study.sweep_figure import fitted_curve, plateau_spans, sweep_figure
 
 SWEEP = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -41,20 +36,6 @@ def test_two_doses_have_no_quadratic(make_study):
     result = make_study(sweep=(0.0, 0.5), runs=6)
     assert len(fitted_curve(result.curve)[0]) == 0
     assert sweep_figure(result, result.curve)
-
-
-@given(st.lists(st.integers(-50, 50), min_size=6, max_size=10, unique=True), st.data())
-def test_ranges_hold_the_chosen_doses_and_no_others(sweep, data):
-    chosen = data.draw(st.sets(st.integers(0, len(sweep) - 1)))
-    runs = study_text.adjacent_groups(sweep, chosen)
-    assert sorted(index for run in runs for index in run) == sorted(chosen)
-    for run in runs:
-        low, high = sweep[run[0]], sweep[run[-1]]
-        assert {index for index, dose in enumerate(sweep) if low <= dose <= high} == set(run)
-    spans = [(sweep[run[0]], sweep[run[-1]]) for run in runs]
-    assert spans == sorted(spans)
-    for (_, end), (start, _) in pairwise(spans):
-        assert any(end < dose < start for dose in sweep)
 
 
 @pytest.mark.parametrize("sweep", [SWEEP, SWEEP[::-1], (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import isfinite
 from statistics import median
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -237,7 +238,7 @@ def learning_figure(result: StudyResult) -> Figure:
     figure = new_figure(WIDTH, CURVES_HEIGHT)
     height = CURVES_HEIGHT - CURVES_HEAD - CURVES_FOOT
     axes = minimal_axes(figure, CURVES_LEFT, CURVES_FOOT, WIDTH - CURVES_LEFT - 8, height)
-    colours, handles, limits = arm_colours(result), {}, list[float]()
+    colours, handles, limits = arm_colours(result), dict[str, Artist](), list[float]()
     for arm in sorted(result.arms, key=lambda arm: arm.name in colours):  # coloured ones above grey ones
         points = [
             (epoch, finite)
@@ -250,8 +251,8 @@ def learning_figure(result: StudyResult) -> Figure:
         is_named, colour = arm.name in colours, COLOURS[colours.get(arm.name, "muted")]
         lows, means, highs = ([float(f(each)) for each in values] for f in (min, np.mean, max))
         limits += [*lows, *highs]
-        (line,) = axes.plot(epochs, means, color=colour, marker="D" if len(epochs) == 1 else "")
-        line.set(linewidth=2.2 if is_named else 1.2, alpha=1.0 if is_named else 0.55)
+        style: dict[str, Any] = {"linewidth": 2.2 if is_named else 1.2, "alpha": 1.0 if is_named else 0.55}
+        (line,) = axes.plot(epochs, means, color=colour, marker="D" if len(epochs) == 1 else "", **style)
         if is_named:
             axes.fill_between(epochs, lows, highs, color=colour, alpha=0.16, linewidth=0)
         handles[shorten(arm.name, MAX_NAME_LENGTH) if is_named else "other arms"] = line

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import inf, sqrt
-from statistics import median
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,9 +18,9 @@ from cnnlab.reports.run.page import templates
 from cnnlab.reports.study import text
 from cnnlab.reports.study.figures import learning_figure, seed_figure
 from cnnlab.reports.study.sweep_figure import sweep_figure
-from cnnlab.reports.study.text import comparisons, headline
+from cnnlab.reports.study.text import headline
 from cnnlab.reports.study.view import column_notes, study_tables
-from cnnlab.stats.power import detectable_difference
+from cnnlab.studies.forecast import pooled_sd
 from cnnlab.studies.result import StudyResult
 from cnnlab.tuning.result import TuningResult
 
@@ -92,38 +90,11 @@ def captioned_svg(figure: Figure, name: str, caption: str) -> Picture:
     return Markup(to_svg(figure, name, caption)), caption
 
 
-def pooled_sd(result: StudyResult) -> float | None:
-    """The standard deviation between runs of one arm, pooled over all arms; None where no arm has two runs."""
-    known = [(arm.sample.n - 1, arm.sample.sd) for arm in result.arms if arm.sample.sd is not None and not arm.same_as]
-    freedom = sum(each for each, _ in known)
-    return sqrt(sum(each * sd**2 for each, sd in known) / freedom) if freedom else None
-
-
-def observed_detectable_difference(result: StudyResult) -> float | None:
-    """The true difference that these runs find in 80 % of studies, at the observed spread; None where they find none.
-
-    Of one arm against the baseline, or of one value against the best, at its share of alpha.
-    """
-    sd, compared = pooled_sd(result), comparisons(result)
-    if sd is None:
-        return None
-    if result.ablation is not None and compared:
-        typical = int(median(each.n_a for each in compared))
-        size = len(result.ablation.arms)
-        found = detectable_difference(sd, typical, result.ablation.baseline.n, alpha=result.alpha, comparisons=size)
-    elif result.curve is not None and len(result.curve.samples) > 1:
-        typical = int(median(sample.n for sample in result.curve.samples))
-        found = detectable_difference(sd, typical, alpha=result.alpha, comparisons=len(result.curve.samples) - 1)
-    else:
-        return None
-    return found if found < inf else None
-
-
 def key_facts(result: StudyResult) -> list[Fact]:
     """The numbers at the head of the page."""
     done, planned = text.runs_done(result)
-    failed, sd = sum(arm.sample.failures for arm in result.arms), pooled_sd(result)
-    detectable = observed_detectable_difference(result)
+    failed = sum(arm.sample.failures for arm in result.arms)
+    sd = pooled_sd([arm.sample for arm in result.arms if not arm.same_as])
     return [
         ("values" if result.curve is not None else "arms", format_count(len(result.arms))),
         ("runs", f"{done:,}" if done == planned else f"{done:,} of {planned:,}"),
@@ -131,10 +102,6 @@ def key_facts(result: StudyResult) -> list[Fact]:
         ("measured on", pluralize(result.images, "image")),
         ("smallest difference of interest", text.equivalence_band(result.smallest_difference, result.metric)[1:]),
         ("sd between runs, pooled", MISSING if sd is None else text.format_amount(sd, result.metric)),
-        (
-            "detectable difference (power 80 %)",
-            MISSING if detectable is None else text.format_amount(detectable, result.metric),
-        ),
         ("α", f"{result.alpha:g}"),
         ("training time", format_duration(result.seconds)),
     ]

@@ -78,12 +78,12 @@ def set_sweep_axis(axes: Axes, values: Sequence[float]) -> None:
 
 def fitted_curve(curve: SweepCurve) -> tuple[Floats, Floats]:
     """Points of the fitted quadratic, between the outermost values that have runs; empty without a fit."""
-    values = [value for value, sample in zip(curve.sweep_values, curve.samples, strict=True) if sample.n]
+    doses = [dose for dose, sample in zip(curve.sweep_values, curve.samples, strict=True) if sample.n]
     if curve.coefficients is None:
         return np.empty(0), np.empty(0)
     spaced = np.geomspace if is_logarithmic(sorted(curve.sweep_values)) else np.linspace
-    points = spaced(min(values), max(values), 101)
-    return points, np.asarray(np.polyval(curve.coefficients, points), dtype=np.float64)
+    points = spaced(min(doses), max(doses), 101)
+    return points, np.polyval(curve.coefficients, points).astype(np.float64)
 
 
 def plateau_spans(curve: SweepCurve) -> list[tuple[float, float]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import count
 
 from cnnlab.render.formatting import MISSING, display_width, pluralize, quote, shorten
 from cnnlab.stats.comparison import Comparison
 from cnnlab.stats.sample import MIN_RUNS
 from cnnlab.stats.sweep import MIN_VALUES, SweepCurve
-from cnnlab.studies.result import ArmRecord, Confirmation, StudyResult
+from cnnlab.studies.result import ArmRecord, StudyResult
 
 MAX_NAMED = 4
 # `quote` leaves a name of this length whole, with a number behind it.
@@ -132,35 +132,6 @@ def sweep_key(result: StudyResult) -> str:
     return shorten(keys.pop()) if len(keys) == 1 else "the value"
 
 
-def value_ranges(values: Sequence[float], indices: Iterable[int]) -> str:
-    """The values at some indices, neighbours joined to ranges.
-
-    Args:
-        values: all values, in any order.
-
-    >>> value_ranges([0.0, 0.1, 0.2, 0.3, 0.4], [1, 2, 4])
-    '0.1 to 0.2, and 0.4'
-    """
-    texts = [
-        format_value(values[run[0]]) + (f" to {format_value(values[run[-1]])}" if len(run) > 1 else "")
-        for run in adjacent_groups(values, indices)
-    ]
-    return ", and ".join(filter(None, (", ".join(texts[:-1]), texts[-1]))) if texts else ""
-
-
-def adjacent_groups(values: Sequence[float], indices: Iterable[int]) -> list[list[int]]:
-    """Group indices by rising value; a group has no other value between its members."""
-    wanted, runs = set(indices), list[list[int]]()
-    before = False
-    for index in sorted(range(len(values)), key=lambda index: values[index]):
-        if index in wanted and before:
-            runs[-1].append(index)
-        elif index in wanted:
-            runs.append([index])
-        before = index in wanted
-    return runs
-
-
 def arm_of_sweep_value(result: StudyResult, curve: SweepCurve, index: int) -> ArmRecord | None:
     """The arm of a value, by the value's index in the curve."""
     return next((arm for arm in result.arms if arm.sweep_value == curve.sweep_values[index]), None)
@@ -188,7 +159,8 @@ def headline(result: StudyResult) -> str:
     if not compared:
         return f"{start}Every arm is the same experiment as {base}: there is nothing to compare."
     if len(compared) == 1:
-        return f"{start}{quoted_arm(result, compared[0].a)} {_comparison_text(compared[0], base, result.metric)}."
+        arm = quoted_arm(result, compared[0].a)
+        return f"{start}{arm} against {base}: {_comparison_text(compared[0], result.metric)}."
     groups = {verdict: [each.a for each in compared if each.verdict == verdict] for verdict in VERDICTS}
     counts = [
         f"{len(names)} {verdict} ({join_names([quoted_arm(result, name) for name in names])})"
@@ -208,41 +180,21 @@ def comparisons(result: StudyResult) -> tuple[Comparison, ...]:
     return tuple(sorted(known, key=lambda each: (each.difference is None, sign * (each.difference or 0.0))))
 
 
-def confirmation_text(confirmation: Confirmation) -> str:
-    """The result of the confirmation in one sentence."""
-    compared, seeds = confirmation.comparison, pluralize(len(confirmation.seeds), "fresh seed")
-    winner, base = map(quote, short_names([confirmation.winner, confirmation.baseline], MAX_QUOTED_LENGTH))
-    start = f"On the test set, {ledger_text(confirmation.looks)}, with {seeds}, {winner}"
-    if compared.difference is None:
-        return f"{start} or {base} has no figure."
-    return f"{start} {_comparison_text(compared, base, confirmation.metric)}."
-
-
 def ledger_text(num_openings: int) -> str:
     """How often a test set was opened: `opened once`."""
     return "opened once" if num_openings <= 1 else f"opened {num_openings} times so far"
 
 
-def _comparison_text(comparison: Comparison, base: str, metric: str) -> str:
-    """The predicate of a sentence about one comparison, with its interval."""
+def _comparison_text(comparison: Comparison, metric: str) -> str:
+    """The verdict of one comparison, with the difference and its interval."""
     if comparison.difference is None:
-        return f"can't be compared with {base}: one of the two has no finished run"
-    low, high, level = comparison.low, comparison.high, comparison.level
-    if comparison.verdict == "practically equal":  # which is read from the interval of the two one-sided tests
-        low, high, level = comparison.equal_low, comparison.equal_high, 1 - 2 * comparison.alpha
-    interval = ""
-    if low is not None and high is not None:
-        interval = f" ({level_text(level)} interval {format_interval(low, high, metric)})"
-    amount = format_amount(comparison.difference or 0.0, metric)
-    if comparison.verdict in ("better", "worse"):
-        return f"is {comparison.verdict} than {base} by {amount}{interval}"
-    if comparison.verdict == "practically equal":
-        return f"is practically equal to {base}{interval}, within {equivalence_band(comparison.delta, metric)}"
-    side = "above" if (comparison.difference or 0.0) >= 0 else "below"
-    meaning = "undecided, which is not “no difference”"
-    if comparison.verdict == "no verdict":
-        meaning = f"no verdict with fewer than {MIN_RUNS} runs on a side"
-    return f"has a mean {amount} {side} that of {base}{interval}: {meaning}"
+        return comparison.verdict
+    text = f"{comparison.verdict}, by {'−' if comparison.difference < 0 else '+'}"
+    text += format_amount(comparison.difference, metric)
+    if comparison.low is None or comparison.high is None:
+        return text
+    interval = format_interval(comparison.low, comparison.high, metric)
+    return f"{text} ({level_text(comparison.level)} interval {interval})"
 
 
 def _sweep_headline(result: StudyResult, curve: SweepCurve) -> str:
@@ -252,5 +204,5 @@ def _sweep_headline(result: StudyResult, curve: SweepCurve) -> str:
     start = f"The best mean, {mean:.4f}, is at {sweep_key(result)} = {format_value(curve.sweep_values[curve.best])}"
     if not curve.enough:
         return f"{start}; a verdict needs {MIN_VALUES} values with {MIN_RUNS} runs each."
-    plateau = value_ranges(curve.sweep_values, curve.plateau)
-    return f"{start}; the plateau, the values that are not significantly worse, is {plateau}."
+    plateau = [format_value(value) for value in sorted(curve.sweep_values[index] for index in curve.plateau)]
+    return f"{start}; the plateau, the values that are not significantly worse: {join_names(plateau, len(plateau))}."

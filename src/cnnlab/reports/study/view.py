@@ -15,7 +15,7 @@ from cnnlab.reports.robustness.view import shift_tables
 from cnnlab.reports.study import text as study_text
 from cnnlab.reports.study.text import comparisons, format_value, headline, ledger_text
 from cnnlab.stats.comparison import Comparison
-from cnnlab.stats.sample import LEVEL, Interval, Sample
+from cnnlab.stats.sample import LEVEL, MIN_RUNS, Interval, Sample
 from cnnlab.stats.sweep import SweepCurve
 from cnnlab.studies.result import ArmRecord, Confirmation, SeedRecord, StudyResult
 
@@ -212,8 +212,8 @@ def column_notes(result: StudyResult) -> Iterator[str]:
         yield (
             f"difference: arm − baseline, with Welch's interval at {level}, simultaneous over all arms. verdict: "
             f"p-values adjusted for the number of arms ({correction}), so an arm can be better or worse though its "
-            "interval contains 0. “undecided” is not “no difference”; needs n: the runs an arm that a new study "
-            "should plan."
+            "interval contains 0. “undecided” is not “no difference”; “no verdict”: fewer than "
+            f"{MIN_RUNS} runs on a side; needs n: the runs an arm that a new study should plan."
         )
         yield _equivalence_note(result)
     if result.curve is not None and result.curve.enough:
