@@ -227,7 +227,7 @@ def test_code_that_changes_in_the_course_makes_no_run(
     """As when a worker starts after an update."""
     monkeypatch.setattr("cnnlab.studies.tasks.environment_digest", lambda _device: "0123456789abcdef")
     lab.carry_out(study())
-    said = "cnnlab's code, torch or device here is not that with which the study was planned"
+    said = "cnnlab's code, torch or the device here is not that with which the study was planned"
     assert {*lab.failures().values()} == {said}
     assert list_runs(lab.runs) == []
 

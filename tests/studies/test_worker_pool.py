@@ -91,7 +91,7 @@ def test_a_run_whose_processes_always_die_has_failed_and_the_others_go_on(study:
 
     result = lab.carry_out(study(base=LONG, seeds=1), processes(1), heard=heard)
     assert lab.counts() == {"done": 1, "failed": 1}
-    said = "its process was ended 2 times (signal 9, as when the memory is full)"
+    said = "its process was ended 2 times (exit code -9, as when the memory is full)"
     assert lab.failures() == {("slow", 0): said}
     assert [seed.status for seed in result.arm("slow").seeds] == ["failed"]
     assert result.notes == (f"'slow': {said}",)

@@ -110,17 +110,6 @@ def test_a_search_from_end_to_end(search: Callable[..., Search], tmp_path: Path)
 
 
 @pytest.mark.full
-def test_tpe_finds_the_rate_that_learns(search: Callable[..., Search], tune: Tune) -> None:
-    rates = [GOOD, *(HOPELESS * number for number in range(1, 8))]
-    result = tune(search(search={"lr": rates}, trials=16, sampler="tpe"))
-    assert result.best is not None
-    assert result.best.params["lr"] == GOOD
-    later = [trial.params["lr"] for trial in result.trials[8:]]
-    # Drawn evenly it would be one in eight.
-    assert later.count(GOOD) >= 3
-
-
-@pytest.mark.full
 def test_equal_parameters_are_trained_once(search: Callable[..., Search], tune: Tune, tmp_path: Path) -> None:
     result = tune(search(trials=6))
     assert len(names(tmp_path)) == len({trial.params["lr"] for trial in result.trials}) == 2
@@ -181,13 +170,6 @@ def test_a_hopeless_trial_is_pruned_kept_and_never_the_best(
 
 
 @pytest.mark.full
-def test_nothing_is_pruned_in_its_warm_up(search: Callable[..., Search], tune: Tune) -> None:
-    result = tune(search({"epochs": 3}, sampler="grid", pruner="median(warmup=2, startup=1)"))
-    # After its third epoch, the last, nothing is left to save.
-    assert [trial.status for trial in result.trials] == ["finished", "finished"]
-
-
-@pytest.mark.full
 def test_a_run_that_diverges_is_a_failure_and_never_the_best(search: Callable[..., Search], tune: Tune) -> None:
     result = tune(search(search={"lr": [1e30, HOPELESS]}, sampler="grid", seeds=2))
     diverged, poor = result.trials
@@ -232,14 +214,6 @@ def test_when_every_trial_fails_that_is_an_error(search: Callable[..., Search], 
 
 
 @pytest.mark.full
-def test_more_trials_are_added_to_those_that_there_are(search: Callable[..., Search], tune: Tune) -> None:
-    first = tune(search(trials=2))
-    more = tune(search(trials=4))
-    assert more.trials[:2] == first.trials
-    assert len(more.trials) == 4
-
-
-@pytest.mark.full
 def test_trials_of_other_code_are_told(
     search: Callable[..., Search], tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,19 +245,6 @@ def test_trials_of_another_search_are_not_mixed_in(search: Callable[..., Search]
         tune(search(trials=1, search={"lr": [GOOD, 0.1]}))
     assert "--name NAME" in str(error.value)
     tune(search(trials=2, seed=4, confirm=0, budget="time(9)"))  # these may differ
-
-
-def test_without_optuna_it_is_said_how_to_get_it(
-    search: Callable[..., Search], tune: Tune, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(UsageError, match=r"pip install 'cnnlab\[optuna\]'"):
-        tune(search())
-
-
-def test_a_storage_that_is_none_is_told(search: Callable[..., Search], tune: Tune) -> None:
-    with pytest.raises(UsageError, match="this storage can't be opened"):
-        tune(search(), storage="nonsense://here")
 
 
 @pytest.mark.full

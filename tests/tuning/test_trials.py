@@ -169,13 +169,6 @@ def test_importance_is_with_the_parameter_that_matters(search: Callable[..., Sea
 
 
 @pytest.mark.full
-def test_few_trials_give_no_importance(search: Callable[..., Search], tmp_path: Path) -> None:
-    with closing(TrialStore(search(trials=9), "search", tmp_path)) as trials:
-        trials.run_all(rate)
-        assert trials.param_importances() == ()
-
-
-@pytest.mark.full
 def test_tpe_comes_closer_to_a_known_best_than_chance(search: Callable[..., Search], tmp_path: Path) -> None:
     """On (log10 lr + 2.3)² and a batch of 8: the mean of the last ten trials, over two seeds."""
 

@@ -40,8 +40,7 @@ class StudyTask:
     """One run of a study.
 
     `id` is a digest of recipe, seed, data and environment: equal work has one id, whatever it is called. `name` is that
-    of the study and the arm; `images` are trained on in all epochs, in `seconds` by a benchmark; `data` is the digest
-    of the data with its split.
+    of the study and the arm; `images` are trained on in all epochs, in `seconds` by a benchmark.
     """
 
     id: str
@@ -51,7 +50,6 @@ class StudyTask:
     recipe: str
     images: int
     seconds: float
-    data: str = ""
     name: str = ""
 
 
@@ -256,9 +254,7 @@ def _arm_tasks(
         facts = dataset_cache.fingerprint(seeded.data, seed)
         digest = run_id(seeded, facts.digest, made_by, backbone)
         folder, images = f"{run_name}-s{seed}-{digest}", facts.train_size * recipe.train.epochs
-        tasks.append(
-            StudyTask(digest, folder, arm.name, seed, seeded.to_toml(), images, seconds, facts.digest, run_name)
-        )
+        tasks.append(StudyTask(digest, folder, arm.name, seed, seeded.to_toml(), images, seconds, run_name))
     return tuple(tasks)
 
 

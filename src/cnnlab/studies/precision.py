@@ -64,8 +64,10 @@ def choose_study_precision(
     if saved is not None and saved.device != device.type:
         saved = None
     speeds = dict(saved.speeds) if saved is not None else {}
-    rows = zip(networks, recipes, datasets, strict=True)
-    new = {key: (recipe, dataset) for key, recipe, dataset in rows if key not in speeds}
+    new: dict[str, tuple[Recipe, Dataset]] = {}
+    for key, recipe, dataset in zip(networks, recipes, datasets, strict=True):
+        if key not in speeds:
+            new.setdefault(key, (recipe, dataset))
     benchmarks = {key: _benchmark(recipe, dataset, device, quick) for key, (recipe, dataset) in new.items()}
     # A precision that an arm sets itself does not count for the others.
     deciding = [one for one in benchmarks.values() if one.is_auto]

@@ -10,8 +10,6 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from cnnlab.config.arms import file_name
-from cnnlab.config.backbones import format_backbone
 from cnnlab.config.recipe import Recipe
 from cnnlab.context import Callbacks, RunContext, no_op
 from cnnlab.data.dataset_cache import DatasetCache
@@ -126,18 +124,13 @@ def _run_or_resume(
 
 def _check_as_planned(task: StudyTask, recipe: Recipe, dataset_cache: DatasetCache, device: str) -> None:
     """Check that data, code, torch and device are those of the plan, after which the run is named."""
-    seed = recipe.train.seed
-    data = dataset_cache.fingerprint(recipe.data, seed).digest
+    data = dataset_cache.fingerprint(recipe.data, recipe.train.seed).digest
     own_id = run_id(recipe, data, environment_digest(choose_device(device).type))
-    if own_id == task.id:
-        return
-    same_work = own_id.rpartition("-")[0] == task.id.rpartition("-")[0]
-    what = f"{file_name(recipe.data.source)} here is not the data"
-    if same_work:
-        what = "cnnlab's code, torch or device here is not that"
-    elif recipe.model.backbone is not None and data == task.data:
-        what = f"the backbone {format_backbone(recipe.model.backbone)} here is not the one"
-    raise RunError(f"{what} with which the study was planned", next_step="run the study's command again")
+    if own_id != task.id:
+        same_work = own_id.rpartition("-")[0] == task.id.rpartition("-")[0]
+        what = "cnnlab's code, torch or the device" if same_work else "the data or the backbone"
+        step = "run the study's command again"
+        raise RunError(f"{what} here is not that with which the study was planned", next_step=step)
 
 
 def _run_path(task: StudyTask, runs: Path) -> Path:

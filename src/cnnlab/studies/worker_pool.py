@@ -62,18 +62,14 @@ def in_process(
 ) -> TaskResults:
     """Run the tasks in this process, one after another."""
     waiting = deque(tasks)
-    num_busy = 0
     while waiting and should_continue():
         task = waiting.popleft()
         result = run_task(task, context, dataset_cache, partial(on_progress, task))
-        if result.status != "busy":
-            num_busy = 0
-            yield result
-            continue
-        waiting.append(task)
-        num_busy += 1
-        if num_busy >= len(waiting):
+        if result.status == "busy":
+            waiting.append(task)
             time.sleep(POLL_INTERVAL_S)
+        else:
+            yield result
 
 
 def processes(count: int) -> Executor:
@@ -145,11 +141,8 @@ class WorkerDeath:
     exit_code: int | None
 
     def __str__(self) -> str:
-        code = self.exit_code
-        text = f"exit code {code}"
-        if code is not None and code < 0:
-            text = f"signal {-code}{', as when the memory is full' if code == -signal.SIGKILL else ''}"
-        return f"its process was ended {self.tries} times ({text})"
+        memory = ", as when the memory is full" if self.exit_code == -signal.SIGKILL else ""
+        return f"its process was ended {self.tries} times (exit code {self.exit_code}{memory})"
 
 
 @dataclass

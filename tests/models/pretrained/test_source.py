@@ -282,4 +282,4 @@ def test_a_trunk_that_was_trained_anew_since_the_plan_is_named(
     assert outcome.status == "failed"
     assert "the backbone run(" in outcome.message
     assert str(source.path) in outcome.message
-    assert "is not the one with which the study was planned" in outcome.message
+    assert "the data or the backbone here is not that with which" in outcome.message
