@@ -22,7 +22,7 @@ def pictures(sheet: Figure) -> list[np.ndarray]:
 
 
 def texts(sheet: Figure) -> list[str]:
-    return [text.get_text() for axes in sheet.axes for text in axes.texts]
+    return [text.get_text() for drawn in (*sheet.axes, sheet) for text in drawn.texts]
 
 
 def test_a_row_for_each_class_with_its_training_images(make_folder, draw):
@@ -46,7 +46,7 @@ def test_a_row_for_each_image_and_a_column_for_each_epoch(make_folder):
     assert [text for text in texts(sheet) if text.startswith(("epoch", "unaug"))] == [
         "unaugmented", "epoch 0", "epoch 1",
     ] * 4  # fmt: skip
-    assert any("hue" in text for text in texts(sheet))
+    assert any("hue(" in text for text in texts(sheet))
 
 
 def test_few_classes_have_more_images_each(make_folder):
