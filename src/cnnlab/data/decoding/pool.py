@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -188,7 +187,7 @@ def _submit(executor: Executor, task: ImageTask, chunk: Chunk) -> Future[list[Re
 
 def _begin_worker() -> None:
     """Leave Ctrl-C to the parent, and end with it: a killed parent can't end its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setsid()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
