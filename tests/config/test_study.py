@@ -12,7 +12,6 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.config.arms import apply_changes, flatten_keys
 from cnnlab.config.claims import Claim, ClaimSource
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import FIRST_FRESH_SEED, MAX_ARMS, MAX_SEEDS, Study
@@ -83,29 +82,11 @@ def test_arms_are_the_base_with_their_changes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "part", "figure", "higher"),
-    [
-        ("validation_loss", "validation", "loss", False),
-        ("validation_balanced_accuracy", "validation", "balanced_accuracy", True),
-    ],
-)
-def test_a_metric_is_a_part_and_a_figure(metric: str, part: str, figure: str, higher: bool) -> None:
-    study = _study(metric=metric)
-    assert (study.split, study.split_metric, study.higher_is_better) == (part, figure, higher)
-
-
-@pytest.mark.parametrize(
     ("given", "seeds"), [(1, (0,)), (3, (0, 1, 2)), ([7, 3], (7, 3)), (range(2), (0, 1)), ((5,), (5,))]
 )
 def test_seeds_are_a_number_or_a_list(given: Any, seeds: tuple[int, ...]) -> None:
     assert _study(seeds=given).seeds == seeds
     assert _study(baseline_seeds=given).baseline_seeds == seeds
-
-
-def test_without_a_word_a_study_has_five_seeds_and_no_second_stage() -> None:
-    study = _study()
-    assert study.seeds == (0, 1, 2, 3, 4)
-    assert (study.baseline_seeds, study.confirm, study.smallest_difference, study.alpha) == (None, None, 0.002, 0.05)
 
 
 def test_a_grid_has_every_combination_named_by_what_it_changes() -> None:
@@ -237,12 +218,6 @@ def test_keys_with_and_without_quotes_are_the_same(tmp_path: Path) -> None:
     assert quoted == bare
     grid = 'base = "lenet.toml"\nbaseline = "epochs=1"\n[grid]\n{} = [1, 2]\n'
     assert _read(tmp_path, grid.format("train.epochs")) == _read(tmp_path, grid.format('"train.epochs"'))
-
-
-def test_a_quoted_table_takes_the_place_of_a_table() -> None:
-    assert flatten_keys({"model": {"values": {"p": 1}}}) == {"model.values.p": 1}
-    assert flatten_keys({"model.values": {"p": 1}}) == {"model.values": {"p": 1}}
-    assert flatten_keys({"recipe": {"data": {}}, "train": {}}) == {"recipe": {"data": {}}, "train": {}}
 
 
 def test_a_recipe_is_seen_from_the_file_first_and_then_among_cnnlabs_own(tmp_path: Path) -> None:
@@ -409,12 +384,6 @@ def test_an_arm_may_be_called_none() -> None:
     study = _study(arms=arms, baseline="none", claims=[{"arm": "other", "published": "better", "than": "none"}])
     assert (study.baseline, study.claims[0].than) == ("none", "none")
     assert _study(confirm="none").confirm is None
-
-
-def test_changing_leaves_the_base_as_it_is() -> None:
-    before = BASE.to_toml()
-    apply_changes(BASE, {"model.values.p": 0.7, "train.epochs": 1})
-    assert BASE.to_toml() == before
 
 
 # --- either way round

@@ -13,7 +13,7 @@ import pytest
 
 from cnnlab.config.study import FIRST_FRESH_SEED, Study
 from cnnlab.context import RunContext
-from cnnlab.errors import RunError, UsageError
+from cnnlab.errors import RunError
 from cnnlab.records import RunResult
 from cnnlab.reports.study.view import confirmation_title
 from cnnlab.storage.run_folder import list_runs
@@ -221,13 +221,6 @@ def test_a_damaged_run_has_failed_and_is_named(study: Studies, lab: Any, carried
     message = result.arm("slow").seeds[1].message
     assert message.startswith(folder.name)
     assert "result.json is damaged" in message
-
-
-def test_another_study_of_the_same_name_is_refused(study: Studies, lab: Any, carried: Callable[[Study], Any]) -> None:
-    carried(study())
-    other = study({"plain": {}, "two": {"train.optimizer": "sgd(0.01)"}}, {"epochs": 3}, seeds=1)
-    with pytest.raises(UsageError, match="another study is called colours: it shares no arm with this one"):
-        lab.carry_out(other)
 
 
 def test_whatever_is_raised_in_a_run_is_its_end_alone(

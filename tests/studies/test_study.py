@@ -15,7 +15,6 @@ from cnnlab.config.study import Study
 from cnnlab.data.loader import ImageLoader
 from cnnlab.errors import RunError
 from cnnlab.storage.run_folder import RunFolder, list_runs
-from cnnlab.storage.test_ledger import LEDGER
 from cnnlab.studies.folder import read_result, study_folder
 from cnnlab.studies.result import StudyResult
 
@@ -55,16 +54,6 @@ def test_the_same_study_again_runs_nothing_and_says_the_same(study: Studies, lab
     first = carried(study())
     again = lab.carry_out(study())
     assert (lab.planned, lab.outcomes, again) == ([(4, 0)], [], first)
-
-
-def test_two_studies_share_their_runs(study: Studies, lab: Any, carried: Carried) -> None:
-    first = carried(study())
-    arms = {"plain": {}, "long": {"train.epochs": 3}, "slowly": {"train.optimizer": "sgd(0.001)"}}
-    second = lab.carry_out(study(arms, seeds=3), name="another")
-    assert lab.planned == [(9, 5)]
-    assert len(list_runs(lab.runs)) == 9
-    for ours, theirs in (("plain", "plain"), ("slowly", "slow")):
-        assert second.arm(ours).seeds[:2] == first.arm(theirs).seeds
 
 
 def test_an_interrupted_study_goes_on_within_the_run(study: Studies, lab: Any, table: Tables, tmp_path: Path) -> None:
@@ -255,16 +244,6 @@ def test_runs_of_two_codes_in_one_table_are_named(
     note, added, _ = result.notes
     assert added.startswith("seeds changed after the first run had begun: from 0, 1")
     assert note.startswith("not all runs were made alike: cnnlab's code 0123456789abcdef, torch ")
-
-
-def test_the_test_set_stays_sealed_in_the_first_stage(study: Studies, lab: Any) -> None:
-    lab.carry_out(study(base={"opened": "end"}))
-    assert not (lab.runs / LEDGER).exists()
-    for folder in list_runs(lab.runs):
-        assert folder.data().test_set
-        assert folder.result().test is None
-        assert not (folder.path / "predictions-test.npz").exists()
-        assert (folder.path / "predictions-validation.npz").exists()
 
 
 def test_one_way_of_computing_for_all_arms(study: Studies, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,23 +186,6 @@ def test_a_file_of_another_kind_is_called_what_it_is(folder: Path, words: tuple[
     assert said in done.stderr
 
 
-def test_a_file_here_comes_before_the_one_that_comes_with_cnnlab(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "flip.toml").write_text(STUDY, encoding="utf-8")
-    monkeypatch.chdir(folder)
-    done = CliRunner().invoke(app, ["study", "flip", "--plan", "--device", "cpu"])
-    assert done.exit_code == 0, done.output
-    assert "Does a rate of nothing learn?" in done.stdout
-
-
-@pytest.mark.usefixtures("carried")
-@pytest.mark.full
-def test_the_runs_of_a_study_are_recomputed(folder: Path) -> None:
-    words = ["verify", "--recompute", str(folder / "runs" / "studies" / "rates"), "--device", "cpu", "--json"]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, done.output
-    assert len(json.loads(done.stdout)["runs"]) == 4
-
-
 def test_a_study_whose_test_could_not_be_made_exits_with_1(
     folder: Path, carried: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,12 +85,6 @@ def test_the_answer_stands_on_top_and_the_sections_follow_the_study(make_study, 
     assert "All runs of each value" in page(make_study(sweep=SWEEP)).text
 
 
-def test_it_says_how_to_repeat_the_study(make_study, page):
-    text = page(make_study(), 'base = "a & b"\nseeds = 10\n', "cnnlab study 'my study.toml'").text
-    assert text.count('base = "a & b" seeds = 10') == 1
-    assert "cnnlab study 'my study.toml'" in text
-
-
 @pytest.mark.full
 def test_the_pictures_of_a_page(make_study, page):
     def pictures(result):
@@ -98,12 +92,6 @@ def test_the_pictures_of_a_page(make_study, page):
 
     assert pictures(make_study()) == {"seeds-title", "learning-title"}
     assert pictures(make_study(sweep=SWEEP)) == {"sweep-title", "learning-title"}
-
-
-@pytest.mark.full
-def test_the_page_of_one_study_is_always_the_same(make_study):
-    first, second = (render_study(make_study(), study_toml="", command="") for _ in range(2))
-    assert first == second
 
 
 @pytest.mark.full

@@ -120,17 +120,6 @@ def test_the_plateau_is_marked(make_study):
     assert "5,000 images of cifar10; 7 values, 56 runs; " in " ".join(study_document(result).lines)
 
 
-def test_an_interval_below_nothing_has_a_minus_sign(make_study):
-    result = make_study({"plain": 0.0, "flips": 0.1}, metric="validation_loss", mean=0.1, sd=0.5, runs=2)
-    assert all("-" not in row["95 % interval"] for row in rows(result, "arms"))
-    assert any(row["95 % interval"].startswith("−") for row in rows(result, "arms"))
-
-
-def test_a_value_below_nothing_has_a_minus_sign(make_study):
-    result = make_study(sweep=(-0.5, 0.0, 0.5), runs=6)
-    assert [row["value"] for row in rows(result, "sweep")] == ["−0.5", "0", "0.5"]
-
-
 @pytest.mark.parametrize("kwargs", [{}, {"sweep": SWEEP}, {"runs": 1}, {"failed": {"flips": 10}}, {"confirm": 3}])
 def test_a_sheet_can_be_set_in_every_form(make_study, kwargs):
     sheet = study_document(make_study(**kwargs, notes=("other code & 100 %",)))
