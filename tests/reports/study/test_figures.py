@@ -89,7 +89,7 @@ def test_one_enormous_interval_does_not_squeeze_the_others():
     assert 0.67 < low < high < 0.75
 
 
-@given(st.lists(st.text(alphabet="ab=1…(2) 日", max_size=30), max_size=8, unique=True), st.integers(6, 12))
+@given(st.lists(st.text(alphabet="ab=1… 日", max_size=30), max_size=8, unique=True), st.integers(6, 12))
 @pytest.mark.full
 def test_names_are_short_and_each_its_own(names, longest):
     shown = [" ".join(name.split()) for name in names]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 
 from cnnlab.render.formatting import MISSING, display_width, pluralize, quote, shorten
 from cnnlab.stats.comparison import Comparison
@@ -110,12 +109,7 @@ def short_names(names: Sequence[str], longest: int) -> list[str]:
         _shorten_middle(name, longest) if cut.count(short) > 1 else short
         for name, short in zip(names, cut, strict=True)
     ]
-    taken, found = {short for short in cut if cut.count(short) == 1}, []
-    for short in cut:
-        numbered = (f"{short} ({number})" for number in count(1))
-        found.append(short if cut.count(short) == 1 else next(name for name in numbered if name not in taken))
-        taken.add(found[-1])
-    return found
+    return [f"{short} ({number})" if cut.count(short) > 1 else short for number, short in enumerate(cut, 1)]
 
 
 def _shorten_middle(name: str, longest: int) -> str:

@@ -215,18 +215,13 @@ def column_notes(result: StudyResult) -> Iterator[str]:
             "interval contains 0. “undecided” is not “no difference”; “no verdict”: fewer than "
             f"{MIN_RUNS} runs on a side; needs n: the runs an arm that a new study should plan."
         )
-        yield _equivalence_note(result)
+        if result.smallest_difference is not None:
+            band = study_text.equivalence_band(result.smallest_difference, result.metric)
+            yield f"practically equal: two one-sided tests at {band}; their interval is among the cross-checks."
     if result.curve is not None and result.curve.enough:
         yield "plateau: the values that Welch's test, adjusted by Holm, does not tell from the best one."
     if any(arm.sample.failures for arm in result.arms):
         yield "failed: with the exact 95 % interval of their share; means are of the other runs."
-
-
-def _equivalence_note(result: StudyResult) -> str:
-    if result.smallest_difference is None:
-        return "No arm is “practically equal”: no smallest difference of interest was given, and a loss has no default."
-    band = study_text.equivalence_band(result.smallest_difference, result.metric)
-    return f"practically equal: two one-sided tests at {band}; their interval is among the cross-checks."
 
 
 def _arm_row(result: StudyResult, arm: ArmRecord, comparison: Comparison | None) -> tuple[str, ...]:
