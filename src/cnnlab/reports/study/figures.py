@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import isfinite
 from statistics import median
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
