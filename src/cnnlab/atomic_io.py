@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -61,9 +62,12 @@ def _write_error(path: Path, error: OSError, next_step: str = _NEXT_STEP) -> Run
 
 def _fsync_folder(path: Path) -> None:
     """Sync a folder's entries to disk where the file system supports it; a folder need not be readable."""
-    with suppress(OSError):
+    try:
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+    except OSError as error:
+        if error.errno == errno.EIO:  # the disk is failing
+            raise

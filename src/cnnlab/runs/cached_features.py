@@ -24,7 +24,6 @@ from cnnlab.training.feature_cache.plan import CachePlan, plan_feature_cache
 
 # The number of images on which the split of a network is tried.
 PROBE_IMAGES = 2
-FEATURES_FILE = "features.json"
 
 
 @dataclass(frozen=True)

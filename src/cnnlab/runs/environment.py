@@ -15,6 +15,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import find_files
 from cnnlab.data.decoding.cache import cached_json
 from cnnlab.data.sources.class_folders import file_stamp
+from cnnlab.data.sources.file_readers import expand_home
 from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.errors import SourceError
 from cnnlab.models.pretrained.weights import is_weights_file
@@ -81,7 +82,7 @@ def relocate_recipe(folder: RunFolder, root: Path | None) -> Recipe:
 
 
 def _relocate(path: str, folder: RunFolder) -> str:
-    if Path(path).expanduser().exists():
+    if expand_home(path).exists():
         return path
     original = Path(folder.environment().cwd) / path
     return str(original) if original.exists() else path

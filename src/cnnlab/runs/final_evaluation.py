@@ -6,6 +6,7 @@ The test split is opened only here and for a test curve; each opening is recorde
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -76,7 +77,7 @@ def open_test(
         predictions = _predict(network, loader)
         folder.write_predictions("test", predictions)
         score = compute_score(predictions.logits, predictions.labels, dataset.classes)
-        message = result.message.partition(TEST_UNREADABLE)[0].removesuffix("; ")
+        message = re.split(r"the test (?:split|part) can't be read: ", result.message)[0].removesuffix("; ")
         result = result.model_copy(update={"test": score, "message": message})
         folder.write("result.json", result.to_json(indent=2))
         check_test_leaks(folder, dataset, log)

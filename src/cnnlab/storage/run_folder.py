@@ -112,7 +112,10 @@ class RunFolder:
         return self.path.name
 
     def recipe(self) -> Recipe:
-        return Recipe.read(self.path / "recipe.toml")
+        path = self.path / "recipe.toml"
+        # Runs of earlier versions could cache random views of the images.
+        had_views = path.is_file() and 'cache = "views(' in path.read_text(encoding="utf-8", errors="replace")
+        return Recipe.read(path, {"train.cache": "auto"} if had_views else None)
 
     def provenance(self) -> Provenance | None:
         """What the run was made from; None in a run of an earlier version."""
@@ -263,10 +266,11 @@ def create_run(runs: Path, recipe_name: str, folder_path: Path | None = None) ->
         if folder_path is not None:
             folder_path.mkdir(parents=True, exist_ok=True)
             return RunFolder(folder_path.resolve())
+        runs.mkdir(parents=True, exist_ok=True)
         for number in itertools.count(1):
             path = base if number == 1 else base.with_name(f"{base.name}-{number}")
             with suppress(FileExistsError):
-                path.mkdir(parents=True)
+                path.mkdir()
                 break
     except OSError as error:
         what, step = f"a run folder can't be made: {error.strerror}", "choose another with --runs"

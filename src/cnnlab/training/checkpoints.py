@@ -102,8 +102,10 @@ def restore_training_state(
     if training.schedule.plateau_tracker and progress.plateau:
         training.schedule.plateau_tracker.state = progress.plateau
     _load_optimizer(training, tensors)
-    if is_main:
+    # If best.json could not be read when this state was saved, it is left as it is.
+    if is_main and (progress.best is not None or not progress.selected_epoch):
         write_best_index(folder, progress.best)
+    if is_main:
         delete_unreferenced(folder)
 
 

@@ -7,6 +7,7 @@ differs from float32 is rejected however fast it is: some bf16 convolutions on C
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -232,22 +233,41 @@ def _write_cached(path: Path, config: PrecisionConfig) -> PrecisionConfig:
 
     If the cache can't be written to, the next run benchmarks again.
     """
-    if (first := _read_cached(path)) is not None:
-        return first
+    own = path.with_name(f"{path.name}.{os.getpid()}")
     with suppress(OSError, RunError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, config.to_json().encode())
+        atomic_write(own, config.to_json().encode())
+        try:
+            os.link(own, path)  # fails if the file exists
+        except OSError:
+            if (first := _read_cached(path)) is not None:
+                return first
+            own.replace(path)
+        finally:
+            own.unlink(missing_ok=True)
     return config
 
 
 def cached_benchmarks() -> list[Path]:
     """Return the files of all cached choices, oldest first."""
-    return sorted((cache_dir() / "precision").glob("*.json"), key=lambda path: path.stat().st_mtime)
+    times = []
+    for path in (cache_dir() / "precision").glob("*.json"):
+        with suppress(OSError):  # another process may have deleted it
+            times.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(times)]
 
 
 def clear_benchmarks() -> int:
-    """Delete the cached choices and return how many there were."""
+    """Delete the cached choices and return how many there were.
+
+    Raises:
+        RunError: the cache can't be written to.
+    """
     cached = cached_benchmarks()
-    for path in cached:
-        path.unlink(missing_ok=True)
+    try:
+        for path in cached:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        what = f"cached benchmarks can't be removed: {error.strerror}"
+        raise RunError(what, where=str(cache_dir()), next_step="check its permissions, or set CNNLAB_CACHE") from None
     return len(cached)

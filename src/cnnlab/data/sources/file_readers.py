@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import stat
 import tarfile
@@ -32,8 +33,16 @@ _ENCRYPTED = 0x1
 _ALLOWED = f"a folder of class folders, or such an archive ({', '.join((*ZIP_EXTENSIONS, *TAR_EXTENSIONS))})"
 # What Python's own readers raise for a damaged archive or member.
 _DAMAGE = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, KeyError
-)  # fmt: skip
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+)
 
 
 class FileReader(Protocol):
@@ -175,7 +184,7 @@ class TarReader:
 
     def _members(self) -> Iterator[_Member]:
         own = file_stamp(self.path.stat())
-        with tarfile.open(self.path) as archive:
+        with _open_tar(self.path) as archive:
             for member in archive:
                 changed = str(member.mtime)
                 entry = FileEntry(member.name, member.size, f"{changed}:{own}", member.name, changed)
@@ -185,13 +194,20 @@ class TarReader:
     def read(self, entries: Sequence[FileEntry]) -> Iterator[tuple[int, bytes | Path | ImageFault]]:
         """The contents, in the archive's order, in one pass."""
         wanted = {entry.key: position for position, entry in enumerate(entries)}
-        with tarfile.open(self.path) as archive:
+        with _open_tar(self.path) as archive:
             for member in archive:
                 position = wanted.pop(member.name, None)
                 if position is not None:
                     yield position, _read_member(member.size, partial(archive.extractfile, member))
                 if not wanted:
                     return
+
+
+def _open_tar(path: Path) -> tarfile.TarFile:
+    """Open a plain or gzip-compressed tar; other compressions are refused."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    return tarfile.open(path, "r:gz" if compressed else "r:")
 
 
 class _Member(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -174,8 +175,20 @@ def backbone_fingerprint(backbone: Backbone, saved_backbone: Path | None = None)
         return f"{format_backbone(change_backbone(backbone, path=''))} {_structure_digest(folder)} {weights}"
     path = Path(backbone.weights).expanduser()
     if not path.is_file():
-        return format_backbone(backbone)
+        return f"{format_backbone(backbone)} {_unpublished_digest(backbone)}".rstrip()
     return f"{format_backbone(change_backbone(backbone, weights=path.name))} {_sha256(path)}"
+
+
+def _unpublished_digest(backbone: LibraryBackbone) -> str:
+    """The digest of a local file with the name of published weights and other content; "" otherwise."""
+    if backbone.weights == "none":
+        return ""
+    weights = locate_weights(backbone.name, backbone.weights)
+    digits = re.search(r"-([0-9a-f]{8,})\.", Path(weights.path).name)
+    if not weights.is_local or digits is None:
+        return ""
+    digest = _sha256(Path(weights.path))
+    return "" if digest.startswith(digits[1]) else digest
 
 
 def _structure_digest(folder: RunFolder) -> str:

@@ -175,5 +175,8 @@ def _unsafe_file(path: Path, what: str) -> RunError:
 
 
 def _damaged_file(path: Path, error: Exception) -> RunError:
-    reason = " ".join(str(error).split()) or "it ends too early"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["it ends too early"]
+    reason = next(
+        (line for line in lines if line.startswith("Unsupported")), lines[0]
+    )  # behind a page of torch's advice
     return RunError("this file is damaged", where=str(path), received=shorten(reason, 160), next_step=_FETCH_AGAIN)

@@ -135,16 +135,20 @@ def corrupt_run(folder: RunFolder, corrupted: Cifar10C, settings: ShiftSettings)
         UsageError: the run's test images are not those of CIFAR-10 in their own order.
     """
     network, dataset = settings.open(folder)
-    names = [dataset.classes[label] for label in dataset.labels("test")] if "test" in dataset.splits else []
-    if names != [CLASSES[label] for label in corrupted.labels]:
-        raise UsageError(
-            "this run's test images are not those of which CIFAR-10-C was made",
-            where=folder.name,
-            received=f"{len(names):,} test images of {dataset.name}",
-            allowed=f"CIFAR-10's {len(corrupted.labels):,} test images in their own order",
-            next_step='train with data.source = "cifar10"',
-        )
+    count = dataset.num_images("test") if "test" in dataset.splits else 0
+    other = UsageError(
+        "this run's test images are not those of which CIFAR-10-C was made",
+        where=folder.name,
+        received=f"{count:,} test images of {dataset.name}",
+        allowed=f"CIFAR-10's {len(corrupted.labels):,} test images in their own order",
+        next_step='train with data.source = "cifar10"',
+    )
+    # Labels are read after the ledger has the opening.
+    if count != len(corrupted.labels) or set(dataset.classes) != set(CLASSES):
+        raise other
     loader = settings.image_loader(folder, dataset)
+    if [dataset.classes[label] for label in dataset.labels("test")] != [CLASSES[label] for label in corrupted.labels]:
+        raise other
     rows, examples = [correct_under_corruptions(network, loader, ())[0]], [np.array(loader.pixels[:1])]
     for number, corruption in enumerate(corrupted.corruptions, 1):
         pixels = convert_pixels(corrupted.pixels(corruption), dataset.image_spec)

@@ -8,9 +8,12 @@ structure of the trunk, images and their preprocessing, the view, the number for
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,15 +22,16 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.context import ProgressCallback
-from cnnlab.data.array_store import ArrayStore
+from cnnlab.data.array_store import ArrayStore, resident_bytes
 from cnnlab.data.augmentation.views import FlippedViews
 from cnnlab.data.dataset import Dataset
 from cnnlab.data.decoding.cache import Array, CachedArray, features_dir, get_or_create, pixels_key, storage_dtype
 from cnnlab.data.loader import Batch, ImageLoader, Loader, full_range, max_eval_batch_size
 from cnnlab.data.sources.base import Indices, Labels, Split
-from cnnlab.errors import CnnlabError
+from cnnlab.errors import CnnlabError, RunError
 from cnnlab.models.model_split import ModelSplit
 from cnnlab.models.pretrained.transfer import TransferModel, max_resize
+from cnnlab.render.formatting import format_bytes
 from cnnlab.training.feature_cache.plan import CachePlan
 
 # Raised whenever the same trunk and images would give other numbers.
@@ -160,7 +164,15 @@ class FeatureExtractor:
         try:
             path = features_dir() / f"{self._cache_key(split, images, views.names[number])}.npy"
             return get_or_create(path, shape, bits, fill)
-        except CnnlabError:  # if the cache can't be written, the features are held in memory
+        except CnnlabError as error:  # if the cache can't be written, the features are held in memory
+            if (needed := math.prod(shape) * bits.itemsize) > (room := resident_bytes(torch.device("cpu"))):
+                raise RunError(
+                    f"the features can't be stored: {error.problems[0].what}",
+                    where="train.cache",
+                    received=f"{format_bytes(needed)} of features",
+                    allowed=f"up to {format_bytes(room)} in memory",
+                    next_step='free disk space, set CNNLAB_CACHE, or train with train.cache = "never"',
+                ) from error
             features = np.empty(shape, dtype=bits)
             self._write_features(images, views, number, features)
             return CachedArray(features, "", created=True)
@@ -193,6 +205,7 @@ class FeatureExtractor:
         facts = [
             CACHE_VERSION,
             torch.__version__,
+            *_library_versions(),
             images.device.type,
             self.plan.dtype,
             view,
@@ -204,6 +217,13 @@ class FeatureExtractor:
             hashlib.sha256(indices.tobytes()).hexdigest(),
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:KEY_DIGITS]
+
+
+def _library_versions() -> Iterator[str]:
+    """Yield the versions of the libraries whose backbones may change with them."""
+    for name in ("torchvision", "timm"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            yield f"{name} {importlib.metadata.version(name)}"
 
 
 def _trunk_digest(model_split: ModelSplit, network: TransferModel) -> str:
