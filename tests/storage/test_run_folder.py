@@ -59,6 +59,12 @@ def test_a_folder_that_may_not_be_written_is_said(tmp_path: Path, monkeypatch: p
         create_run(tmp_path, "x")
 
 
+def test_a_runs_folder_that_is_a_dangling_link_is_said(tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to(tmp_path / "gone" / "runs")
+    with pytest.raises(RunError, match="a run folder can't be made"):
+        create_run(tmp_path / "runs", "x")
+
+
 def test_runs_are_listed_by_time_and_other_folders_left_out(tmp_path: Path) -> None:
     for name in ("2-b", "1-a", "3-c"):
         (tmp_path / name).mkdir()

@@ -275,3 +275,15 @@ def test_the_whole_epochs_that_are_kept_are_counted(setup: Callable[..., Any], t
     assert completed_epochs(tmp_path) == 0
     cut_after(setup(epochs=3), 2, tmp_path)
     assert completed_epochs(tmp_path) == 2
+
+
+def test_best_weights_whose_pointer_was_unreadable_when_the_state_was_saved_are_not_deleted(
+    saved: Any, tmp_path: Path
+) -> None:
+    pointer = (tmp_path / "best.json").read_bytes()
+    (tmp_path / "best.json").write_bytes(b"")
+    saved.training.selected_epoch = 1.0
+    save_training_state(tmp_path, saved.training)
+    (tmp_path / "best.json").write_bytes(pointer)
+    restore_training_state(tmp_path, saved.training, never)
+    assert equal(load_weights(tmp_path, "best", never)[0], saved.weights)

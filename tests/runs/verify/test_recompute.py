@@ -54,6 +54,11 @@ def edit_recipe(folder: RunFolder, key: str, value: object) -> None:
     (folder.path / "recipe.toml").write_text(Recipe.from_tables(tables).to_toml())
 
 
+def test_a_run_of_a_version_without_a_field_of_its_table_holds(own: RunFolder) -> None:
+    edit(own, "layers.json", lambda table: [row.pop("arguments") for row in table["layers"]])
+    assert failing(own) == {}
+
+
 def test_an_honest_run_holds_in_every_figure(own: RunFolder) -> None:
     before = {path.name: path.read_bytes() for path in own.path.iterdir()}
     found = recalculated(own)
