@@ -124,7 +124,7 @@ def test_a_bad_image_is_told(recipe_file: Path, tmp_path: Path, content: bytes |
 
 @pytest.mark.parametrize("which", ["val:1", "validation:-1"])
 def test_a_place_in_the_data_that_is_none_is_told_how_to_write(recipe_file: Path, which: str) -> None:
-    with pytest.raises(SourceError, match=r"(?s)no file of this name.*or PART:NUMBER, such as validation:12"):
+    with pytest.raises(SourceError, match=r"(?s)no file of this name.*or SPLIT:NUMBER, such as validation:12"):
         load_model(str(recipe_file), device="cpu").load_image(which)
 
 

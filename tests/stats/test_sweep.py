@@ -28,10 +28,22 @@ def hill(seed: int = 0, n: int = 6, top: float = 0.35, spread: float = 0.003) ->
 def test_any_effect_leaves_out_what_has_no_spread_to_tell():
     samples = hill()
     expected = stats.alexandergovern(*(each.values for each in samples)).pvalue
-    spreadless = [sample(0.1), sample(nan, 0.9), sample(0.1, 0.1)]
-    assert alexander_govern([*samples, *spreadless]) == pytest.approx(expected)
+    assert alexander_govern([*samples, sample(0.1), sample(nan, 0.9)]) == pytest.approx(expected)
     assert alexander_govern([samples[0], sample(0.5)]) is None
     assert alexander_govern([]) is None
+
+
+def test_a_value_without_spread_is_the_limit_of_ever_smaller_ones():
+    samples = hill(1)
+    still = np.array([0.75, 0.75, 0.75, 0.75, 0.75])
+    nearly = still + 1e-7 * np.array([-2, -1, 0, 1, 2])
+    expected = stats.alexandergovern(nearly, *(each.values for each in samples)).pvalue
+    assert alexander_govern([sample(*still), *samples]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_values_without_any_spread_differ_or_do_not():
+    assert alexander_govern([sample(0.5, 0.5)] * 3) == 1.0
+    assert alexander_govern([sample(0.5, 0.5), sample(0.6, 0.6), sample(0.1, 0.9)]) == 0.0
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e-4, 1e3])
@@ -70,7 +82,7 @@ def test_the_vertex_is_the_best_within_the_values_or_none():
     assert turned(0.9, -1, True) is None
     assert turned(-0.1, -1, True) is None
     flat = sweep_curve(VALUES, [sample(*[0.5] * 5)] * 6)
-    assert (flat.p_any, flat.plateau) == (None, (0, 1, 2, 3, 4, 5))
+    assert (flat.p_any, flat.plateau) == (1.0, (0, 1, 2, 3, 4, 5))
 
 
 def test_two_values_make_no_curve():

@@ -68,7 +68,7 @@ def shift(
     groups, notes = _groups([runs] if isinstance(runs, str | Path) else list(runs), per_run)
     if cifar10c is not None and (shifts or split not in (None, "test")):
         what = "CIFAR-10-C has its own corruptions, of the test images"
-        raise UsageError(what, where="--cifar10c", next_step="leave --shift and --part out")
+        raise UsageError(what, where="--cifar10c", next_step="leave --shift and --split out")
     chosen = split or ("test" if cifar10c is not None else _default_split(groups, callbacks.log))
     settings = ShiftSettings(chosen, limit, RunContext.of(data, device, callbacks))
     if cifar10c is None:
@@ -112,7 +112,7 @@ def _default_split(groups: dict[str, list[FinishedRun]], log: Callable[[str], No
     """test where it has been opened for all runs, else validation."""
     if all(run.result.test is not None for runs in groups.values() for run in runs):
         return "test"
-    log("the test split of these runs has not been opened: validation images are used; --part test opens it")
+    log("the test split of these runs has not been opened: validation images are used; --split test opens it")
     return "validation"
 
 

@@ -91,7 +91,9 @@ inspect = typer.Typer(no_args_is_help=True, help="Inside a network: weights, act
 for module in (weights, activations, attribution, mistakes):
     module.register(inspect)
 
-theory = typer.Typer(no_args_is_help=True, help="Worked answers: convolution, sizes, receptive fields, translation.")
+theory = typer.Typer(
+    no_args_is_help=True, help="Arithmetic step by step: convolution, sizes, receptive fields, translation."
+)
 for module in (convolve, sizes, receptive, translate):
     module.register(theory)
 

@@ -83,9 +83,9 @@ WeightSeed = Annotated[
     int | None,
     typer.Option(min=0, help="The seed of random weights; by default the recipe's, or 0.", show_default=False),
 ]
-IMAGE_METAVAR = "FILE|PART:N"
+IMAGE_METAVAR = "FILE|SPLIT:N"
 IMAGE_HELP = "An image file, or one of the data as in validation:12, from 0"
-LIMIT_HELP = "at most so many images, spread evenly over the part."
+LIMIT_HELP = "at most so many images, spread evenly over the split."
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 

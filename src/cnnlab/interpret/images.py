@@ -59,8 +59,8 @@ def load_image(file: Path, image_spec: ImageSpec) -> tuple[Pixels, str]:
             f"this image can't be used: {decoded.kind}",
             where=str(file),
             received=decoded.message,
-            allowed="a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file; or PART:NUMBER, such as validation:12, an image of "
-            "the data of a recipe or a run, from 0",
+            allowed="a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file; or SPLIT:NUMBER, such as validation:12, an image "
+            "of the data of a recipe or a run, from 0",
             next_step="check the path, or leave --image out for the default image",
         )
     with Image.open(file) as opened:

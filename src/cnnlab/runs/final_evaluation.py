@@ -166,7 +166,7 @@ def open_split(
     known = next((name for name in dataset.splits if name == split), None)
     if known is None:
         allowed = comma_separated(dataset.splits)
-        raise UsageError("the data has no such split", where="--part", received=split, allowed=allowed)
+        raise UsageError("the data has no such split", where="--split", received=split, allowed=allowed)
     if known != "test":
         return make_image_loader(dataset, known, device, precision_config)
     if folder is None:

@@ -66,7 +66,7 @@ def mcnemar_test(
     assert a.shape == b.shape == (len(a),), (a.shape, b.shape)
     first, second = a.astype(bool), b.astype(bool)
     only_a, only_b = int((first & ~second).sum()), int((second & ~first).sum())
-    low, high = paired_difference(only_a, only_b, len(a)).interval(level)
+    low, high = np.clip(paired_difference(only_a, only_b, len(a)).interval(level), -1, 1)
     return McNemarResult(
         a=names[0],
         b=names[1],
@@ -76,8 +76,8 @@ def mcnemar_test(
         both_wrong=int((~first & ~second).sum()),
         p=float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0,
         difference=(only_a - only_b) / len(a),
-        low=low,
-        high=high,
+        low=float(low),
+        high=float(high),
         level=level,
     )
 

@@ -95,14 +95,26 @@ def sweep_curve(
 
 
 def alexander_govern(samples: Sequence[Sample]) -> float | None:
-    """The p-value of Alexander and Govern's test of equal means; None for fewer than two arms to test.
+    """The p-value of equal means of several arms whose spreads may differ; None for fewer than two arms to test.
 
-    Arms whose finite runs have no spread are left out, since the test divides by their standard error.
+    Arms with fewer than two finite runs are left out. An arm without spread is the limit of ever smaller ones: its mean
+    is the common mean.
+
+    Source: R. A. Alexander, D. M. Govern: A new and simpler approximation for ANOVA under variance heterogeneity,
+    J. Educational Statistics 19, 1994; `scipy.stats.alexandergovern`, which has no value for an arm without spread.
     """
-    from scipy.stats import alexandergovern
+    from scipy import stats
 
-    arms = [sample.finite for sample in samples if len(set(sample.finite)) > 1]
-    return float(alexandergovern(*arms).pvalue) if len(arms) > 1 else None
+    arms = [np.array(sample.finite) for sample in samples if len(sample.finite) > 1]
+    constant = {float(arm[0]) for arm in arms if np.ptp(arm) == 0}
+    varying = [arm for arm in arms if np.ptp(arm) > 0]
+    if len(arms) < 2 or len(constant) > 1:
+        return None if len(arms) < 2 else 0.0
+    if not constant:
+        return float(stats.alexandergovern(*varying).pvalue)
+    (mean,) = constant
+    normal = [stats.norm.isf(stats.t.sf(abs(stats.ttest_1samp(arm, mean).statistic), len(arm) - 1)) for arm in varying]
+    return float(stats.chi2.sf(np.square(normal).sum(), len(arms) - 1))
 
 
 def fit_quadratic(values: Sequence[float], samples: Sequence[Sample]) -> tuple[Three | None, Three | None]:

@@ -37,7 +37,7 @@ def evaluate_under_shifts(runner: StudyRunner, collected: CollectedResults, resu
     groups = {arm.name: _finished_folders(collected, arm.name) for arm in plan.arms if not arm.same_as}
     groups = {name: folders for name, folders in groups.items() if folders}
     if not plan.test_set or not groups:
-        why = "no run has figures" if plan.test_set else "the data has no test part"
+        why = "no run has figures" if plan.test_set else "the data has no test split"
         return _with_untested_note(runner, result, notes, why)
     try:
         (runner.folder / SHIFTED).mkdir(parents=True, exist_ok=True)

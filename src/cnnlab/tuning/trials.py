@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cnnlab.config.arms import format_override
 from cnnlab.config.search import ParameterValues, Search
@@ -206,7 +206,7 @@ class TrialStore:
         theirs = self.get_attr("search")
         if theirs is None:
             self.set_attr("search", ours)
-        elif json.loads(theirs) != json.loads(ours):
+        elif _without_claims(theirs) != _without_claims(ours):
             self.close()
             step = "give this search another name: --name NAME"
             what = f"'{self.name}' has trials of another search: its base, parameters, seeds or metric were different"
@@ -283,3 +283,10 @@ def _read_outcome(trial: optuna.trial.FrozenTrial) -> TrialOutcome:
         return TrialOutcome(**trial.user_attrs["ended"])
     tries = int(trial.user_attrs.get("tries", 0)) + 1
     return TrialOutcome("failed", message=f"its process was ended {tries} times")
+
+
+def _without_claims(search: str) -> dict[str, Any]:
+    """A search's JSON without the claims of its base, which no trial depends on."""
+    tables: dict[str, Any] = json.loads(search)
+    tables["base"].pop("claims", None)
+    return tables

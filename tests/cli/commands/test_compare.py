@@ -40,7 +40,7 @@ def test_every_form(pair: list[str], tmp_path: Path) -> None:
     assert ask(*pair, "--format=markdown") == found.document().to_markdown()
     assert ask(*pair, "--format=latex") == found.document().to_latex()
     told = ask(*pair, "--svg", str(tmp_path / "x.svg"))
-    assert "no verdict with fewer than 5 runs on a side" in " ".join(told.split())
+    assert "a verdict needs 5 runs a side" in " ".join(told.split())
     assert (tmp_path / "x.svg").read_text() == found.svg()
 
 

@@ -70,7 +70,7 @@ def test_rows_are_the_accuracies_of_a_plain_loop(runs: Path, flat: str, tmp_path
     before = looks(runs)
     calls = ["invert", "translation(2)", "drawn([brightness(0.5)])"]
     words = [word for call in calls for word in ("--shift", call)]
-    told = json.loads(ask(flat, *words, "--part", "test", "--json", "--output", str(tmp_path / "s.png")))
+    told = json.loads(ask(flat, *words, "--split", "test", "--json", "--output", str(tmp_path / "s.png")))
     assert looks(runs) == [*before, "shift"]
     folder = RunFolder.open(flat)
     recipe = folder.recipe()
@@ -118,7 +118,9 @@ def test_two_groups_are_held_against_each_other_on_the_same_images(runs: Path, f
 
 def test_validation_images_are_no_look_at_the_test_set(runs: Path, flat: str) -> None:
     before = looks(runs)
-    told = json.loads(ask(flat, "--part", "validation", "--limit", "5", "--shift", "invert", "--json", "--no-pictures"))
+    told = json.loads(
+        ask(flat, "--split", "validation", "--limit", "5", "--shift", "invert", "--json", "--no-pictures")
+    )
     assert (told["split"], told["images"]) == ("validation", 5)
     assert looks(runs) == before
     assert not list(Path.cwd().glob("shift*.png"))
@@ -135,8 +137,8 @@ def test_the_same_draws_every_time_and_others_with_another_seed(flat: str) -> No
 def test_what_can_not_be_is_refused(runs: Path, flat: str, tmp_path: Path, recipe: Make) -> None:
     before = looks(runs)
     assert "did you mean 'rotation'?" in ask(flat, "--shift", "rotate", code=2)
-    told = ask(flat, "--part", "tests", code=2)
-    assert "--part: the data has no such split" in told
+    told = ask(flat, "--split", "tests", code=2)
+    assert "--split: the data has no such split" in told
     assert "test, train, validation" in told
     assert "this is no name for a picture" in ask(flat, "-o", "x.gif", code=2)
     assert "this is no smallest difference" in ask(flat, "--delta", "0", code=2)
@@ -158,7 +160,7 @@ def test_a_test_part_that_is_shut_stays_so(
     before = looks(runs)
     answer = CliRunner().invoke(app, ["shift", flat, "--shift", "invert", "--json", "--no-pictures"])
     assert json.loads(answer.stdout)["split"] == "validation"
-    assert "--part test opens it" in answer.stderr
+    assert "--split test opens it" in answer.stderr
     assert looks(runs) == before
     opened = trained(recipe())
     own = shutil.copytree(opened.path.parent, tmp_path / "runs")

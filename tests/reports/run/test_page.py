@@ -59,7 +59,7 @@ def test_the_parts_stand_in_their_order(make_view):
         "Learning curves",
         "Final figures",
         "The network, layer by layer",
-        "Worth a look",
+        "Warnings",
         "First-layer weights, before and after",
         "Activations",
         "What is taken for what",

@@ -21,7 +21,7 @@ Runs = Annotated[
         metavar="RUN", help="Run folders; runs that differ only in their seeds are one group. Or folders of studies."
     ),
 ]
-MetricName = Annotated[str, typer.Option(metavar="PART_FIGURE", help="Such as validation_accuracy or test_loss.")]
+MetricName = Annotated[str, typer.Option(metavar="SPLIT_METRIC", help="Such as validation_accuracy or test_loss.")]
 Delta = Annotated[
     float | None,
     typer.Option(

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def predict(
     run: RunPath, images: Images, top: Top = 3, device: Device = "auto", json: Json = False, debug: Debug = False
 ) -> None:
-    """Name what is on images. A bad image is told, the others are answered, and the exit code is 1."""
+    """Classify images. An unreadable image is reported, the others are classified, and the exit code is 1."""
     from cnnlab.storage.run_folder import RunFolder
 
     folder = RunFolder.open(find_run(run))

@@ -32,8 +32,9 @@ Shifts = Annotated[
 SplitName = Annotated[
     str | None,
     typer.Option(
+        "--split",
         "--part",
-        metavar="PART",
+        metavar="SPLIT",
         help="train, validation or test; by default test where it has been opened, else validation.",
         show_default=False,
     ),
@@ -81,7 +82,7 @@ def shift(
 ) -> None:
     """Test trained networks under shifts of the images: 14 kinds, strengths in pixels, degrees and factors.
 
-    Every network gets the same images and random numbers. A sealed test set stays sealed, unless --part test opens it.
+    Every network gets the same images and random numbers. A sealed test set stays sealed, unless --split test opens it.
     """
     output_format = choose_format(json, format_)
     path = None if no_pictures else check_figure_path(output, "shift.png")

@@ -196,7 +196,7 @@ def _run(run: LoadedModel | str | Path) -> RunFolder:
 
 def _predictions(folder: RunFolder, split: str) -> Predictions:
     if split not in SPLITS:
-        raise UsageError("there is no such split", where="--part", received=split, allowed=", ".join(SPLITS))
+        raise UsageError("there is no such split", where="--split", received=split, allowed=", ".join(SPLITS))
     where, result = str(folder.path), folder.result()
     if result is None:
         step = f"finish it: cnnlab train --resume {folder.path}"

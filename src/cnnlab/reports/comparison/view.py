@@ -84,8 +84,8 @@ def _(result: ComparedRuns) -> dict[str, CaptionedFigure]:
 
 def _mcnemar_table(test: McNemarResult) -> TextTable:
     counts = (test.both_right, test.only_a, test.only_b, test.both_wrong)
-    titles = ("both", f"only {shorten(test.a, 32)}", f"only {shorten(test.b, 32)}", "neither")
-    heads = ("#images", *(f"#right: {title}" for title in titles), "#difference", "#interval", "#McNemar's exact p")
+    titles = ("both", "only the first", "only the second", "neither")
+    heads = ("#images", *(f"#right: {title}" for title in titles), "#difference", "#interval", "#McNemar's p")
     row = (
         *map(format_count, (test.images, *counts)),
         f"{text.format_signed(100 * test.difference, 2)} points",

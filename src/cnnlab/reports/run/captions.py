@@ -67,7 +67,7 @@ def ledger_text(view: RunView) -> str:
     """Say how often this test set was evaluated, and what that means."""
     openings = view.openings
     if "test" not in view.data.splits:
-        return "This data has no test part, so nothing here was measured on images that no choice depended on."
+        return "This data has no test split, so nothing here was measured on images that no choice depended on."
     if not openings:
         if view.result.test is not None:
             return (
@@ -79,7 +79,7 @@ def ledger_text(view: RunView) -> str:
     text = f"This test set was opened {times}, by {pluralize(runs, 'run')}."
     if len(openings) == 1:
         return text
-    return f"{text} Each look at it that leads to a choice makes its figures a little too good."
+    return f"{text} Each evaluation that leads to a choice makes its figures a little too good."
 
 
 def disabled_warnings_text(recipe: Recipe) -> str:
@@ -226,7 +226,7 @@ def _finite(curve: MetricCurve | None) -> list[tuple[float, float]]:
 
 def _too_short(validation: Sequence[tuple[float, float]], measure: str) -> str:
     if not validation:
-        return "There is no validation part, so nothing here says when to stop."
+        return "There is no validation split, so nothing here says when to stop."
     at, value = validation[0]
     return f"One point only: at epoch {format_epoch(at)} validation {measure} is {value:.3f}."
 

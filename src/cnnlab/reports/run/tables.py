@@ -23,7 +23,7 @@ SPLITS = ("train", "validation", "test")
 def final_table(result: RunResult, data: DataRecord) -> TextTable:
     """Return the final figures of the selected weights, a row per split; one that was not evaluated has dashes."""
     measures = ("#loss", "#accuracy", "#95 % interval", "#top 5", "#balanced accuracy", "#macro F1")
-    heads = parse_columns("part", "#images", *measures)
+    heads = parse_columns("split", "#images", *measures)
     scores = {"train": result.train, "validation": result.validation, "test": result.test}
     splits = [split for split in SPLITS if scores[split] is not None or split in data.splits]
     return TextTable(heads, tuple(_score_row(split, scores[split], data) for split in splits))

@@ -19,7 +19,7 @@ from cnnlab.reports.study import text
 from cnnlab.reports.study.figures import learning_figure, seed_figure
 from cnnlab.reports.study.sweep_figure import sweep_figure
 from cnnlab.reports.study.text import headline
-from cnnlab.reports.study.view import column_notes, study_tables
+from cnnlab.reports.study.view import column_notes, method_text, study_tables
 from cnnlab.studies.forecast import pooled_sd
 from cnnlab.studies.result import StudyResult
 from cnnlab.tuning.result import TuningResult
@@ -42,6 +42,7 @@ def render_study(result: StudyResult, *, study_toml: str, command: str, example:
         "study.html.jinja",
         result,
         headline=headline(result),
+        method=method_text(result),
         key_figures=key_facts(result),
         pictures=list(_run_pictures(result)),
         curves=_learning_picture(result),

@@ -186,7 +186,10 @@ def _comparison_text(comparison: Comparison, metric: str) -> str:
     text = f"{comparison.verdict}, by {'−' if comparison.difference < 0 else '+'}"
     text += format_amount(comparison.difference, metric)
     if comparison.low is None or comparison.high is None:
-        return text
+        return f"{text}; a verdict needs {MIN_RUNS} runs a side" if comparison.verdict == "no verdict" else text
+    if comparison.verdict == "practically equal" and None not in (comparison.equal_low, comparison.equal_high):
+        bounds = format_interval(comparison.equal_low, comparison.equal_high, metric)  # type: ignore[arg-type]
+        return f"{text} (interval of the equivalence test {bounds})"
     interval = format_interval(comparison.low, comparison.high, metric)
     return f"{text} ({level_text(comparison.level)} interval {interval})"
 

@@ -261,8 +261,8 @@ def _check_row(comparison: Comparison, dunnett: float | None, *, with_new_images
         shorten(comparison.a, MAX_CELL_LENGTH),
         *map(_p_cell, (comparison.p, comparison.p_adjusted, comparison.p_equal_adjusted)),
         _interval(bounds, signs=True),
-        *map(_p_cell, (comparison.p_permutation, dunnett)),
-        MISSING if comparison.superiority is None else f"{comparison.superiority:.2f}",
+        *map(_p_cell, (None if comparison.low is None else comparison.p_permutation, dunnett)),
+        MISSING if comparison.superiority is None or comparison.low is None else f"{comparison.superiority:.2f}",
         MISSING if change is None else f"{study_text.format_signed(100 * change, 1)} %",
         *([_interval(comparison.new_images, signs=True)] if with_new_images else []),
     )

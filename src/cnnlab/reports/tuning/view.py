@@ -56,7 +56,8 @@ def tuning_plan_document(plan: TuningPlanSummary) -> Document:
     """The number of trials and runs, their time, and the parameters."""
     trials = f"{pluralize(plan.trials, 'trial')} of {pluralize(plan.seeds, 'run')}"
     time = "an unknown time" if plan.seconds is None else f"up to {format_duration(plan.seconds)}"
-    notes = [f"{pluralize(plan.runs, 'run')} in all: trials, baseline, and both with fresh seeds."]
+    confirmed = ", and both with fresh seeds" if plan.confirm else ""
+    notes = [f"{pluralize(plan.runs, 'run')} in all: trials, baseline{confirmed}."]
     if plan.seconds is not None:
         notes.append(f"Time of training, by {plan.basis}.")
     if plan.detectable is not None:

@@ -279,6 +279,6 @@ def check_same_images(folders: Sequence[RunFolder], split: str) -> None:
             "these runs do not have the same images",
             where="RUN",
             received=comma_separated(first_runs.values()),
-            allowed="runs on one data set, with images of one size; for --part validation, of one split",
+            allowed="runs on one data set, with images of one size; for --split validation, of one split",
             next_step="shift them one at a time",
         )

@@ -69,7 +69,7 @@ def test_named_layers_as_json_and_no_picture(recipe_file: Path) -> None:
 
 
 def test_units_over_a_part_and_svg(recipe_file: Path) -> None:
-    done = inspect(recipe_file, "--units", "--part", "train", "--limit", 6, "-o", "idle.svg")
+    done = inspect(recipe_file, "--units", "--split", "train", "--limit", 6, "-o", "idle.svg")
     assert done.exit_code == 0, done.stderr
     assert "Units of tiny (random weights, seed 0) over 6 images of the train split" in done.stdout
     assert "of 17 units dead" in " ".join(done.stdout.split())
@@ -107,7 +107,7 @@ def test_an_opening_of_the_test_split_is_in_the_ledger(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder = run(recipe(TABLE, opened="sealed"), RunContext(device="cpu"))
-    done = inspect(folder.name, "--units", "--part", "test", "--no-pictures")
+    done = inspect(folder.name, "--units", "--split", "test", "--no-pictures")
     assert done.exit_code == 0, done.stderr
     assert "of the test split" in done.stdout
     assert _looks(folder.path) == 1
@@ -129,7 +129,7 @@ def _looks(path: Path) -> int:
         (["--units", "--top", 3], "--top would do nothing here: it is an option of patches"),
         (["--limit", 3], "add --units or --patches, or leave --limit out"),
         (["--units", "--image", "x.png"], "--image would do nothing here: it is an option of activations"),
-        (["--image", "val:2"], "PART:NUMBER, such as validation:12"),
+        (["--image", "val:2"], "SPLIT:NUMBER, such as validation:12"),
         (["--layer", "conv3"], "there is no layer 'conv3'"),
         (["--patches", "conv1:99"], "'conv1' has no filter 99"),
         (["--patches", "conv1:x"], "these are no numbers of filters"),

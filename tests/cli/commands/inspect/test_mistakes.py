@@ -67,10 +67,10 @@ def test_json_has_everything_and_no_picture_is_written(kept: Path, tmp_path: Pat
 def test_only_looking_at_test_images_is_written_down(kept: Path, tmp_path: Path) -> None:
     before = lines(kept)
     for words in (("--no-pictures",), ("--no-images", "-o", tmp_path / "a.svg")):
-        assert mistakes(kept, "--part", "test", *words).exit_code == 0
+        assert mistakes(kept, "--split", "test", *words).exit_code == 0
         assert lines(kept) == before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a-reliability.svg", "a.svg"]
-    assert mistakes(kept, "--part", "test", "-o", tmp_path / "b.svg").exit_code == 0
+    assert mistakes(kept, "--split", "test", "-o", tmp_path / "b.svg").exit_code == 0
     assert lines(kept) == before + 1
 
 

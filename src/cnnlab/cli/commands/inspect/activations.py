@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 # What each of the three uses.
 OPTIONS_OF = {
     "activations": ("layer", "image", "maps"),
-    "units": ("layer", "part", "limit"),
-    "patches": ("top", "part", "limit"),
+    "units": ("layer", "split", "limit"),
+    "patches": ("top", "split", "limit"),
 }
 # Columns that a narrow terminal leaves out.
 OPTIONAL_COLUMNS = ("std", "like edges", "highest", "lowest")
@@ -66,7 +66,9 @@ def activations(
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=MAX_PATCHES, help="With --patches: how many of each filter.")] = 8,
-    part: Annotated[SplitName, typer.Option(help="With --units and --patches: which images.")] = SplitName.VALIDATION,
+    split: Annotated[
+        SplitName, typer.Option("--split", "--part", help="With --units and --patches: which images.")
+    ] = SplitName.VALIDATION,
     limit: Annotated[int | None, typer.Option(min=1, help=f"With --units and --patches: {LIMIT_HELP}")] = None,
     output: PictureFile = None,
     no_pictures: NoPictures = False,
@@ -95,11 +97,11 @@ def activations(
         if units:
             from cnnlab.interpret.activations.units import inspect_units
 
-            result = inspect_units(model, part.value, layers=layer or (), limit=limit, log=log)
+            result = inspect_units(model, split.value, layers=layer or (), limit=limit, log=log)
         elif patches is not None:
             from cnnlab.interpret.activations.patches import inspect_patches
 
-            result = inspect_patches(model, *_parse_filters(patches), part.value, count=top, limit=limit, log=log)
+            result = inspect_patches(model, *_parse_filters(patches), split.value, count=top, limit=limit, log=log)
         else:
             from cnnlab.interpret.activations.feature_maps import inspect_activations
 

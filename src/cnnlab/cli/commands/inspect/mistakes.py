@@ -21,9 +21,9 @@ def register(group: typer.Typer) -> None:
 
 def mistakes(
     run: RunPath,
-    part: Annotated[SplitName, typer.Option(help="The images; test only once it has been opened.")] = (
-        SplitName.VALIDATION
-    ),
+    split: Annotated[
+        SplitName, typer.Option("--split", "--part", help="The images; test only once it has been opened.")
+    ] = SplitName.VALIDATION,
     most: Annotated[int, typer.Option(min=1, max=MAX_SHOWN, help="Mistakes in the gallery.")] = 24,
     pair: Annotated[
         str | None,
@@ -59,7 +59,7 @@ def mistakes(
     with progress_reporter() as progress:
         result = inspect_mistakes(
             find_run(run),
-            part.value,
+            split.value,
             max_mistakes=most,
             pair=pair,
             per_pair=per_pair,
