@@ -44,6 +44,15 @@ def test_each_arm_has_its_dots_mean_and_interval(make_study):
     assert bars[1] == pytest.approx(stats.t.interval(0.95, 3, np.mean(values), stats.sem(values)))
 
 
+def test_dots_of_an_arm_stay_in_its_row_and_are_spread_only_where_they_overlap(make_study):
+    for runs, effects in ((30, {"a": 0.0, "b": 0.0}), (1, {"a": 0.0, "b": 0.1})):
+        axes = seed_figure(make_study(effects, runs=runs)).axes[0]
+        for row, line in enumerate(line for line in axes.lines if line.get_marker() == "o"):
+            heights = line.get_ydata() - row
+            assert -0.25 < min(heights) <= max(heights) < 0.1
+            assert (len(set(heights)) > 1) == (runs > 1)
+
+
 def test_a_row_says_which_runs_it_does_not_show(make_study):
     result = make_study(runs=6, failed={"flips": 2, "warm-up": 6})
     remarks = [figures.missing_runs_text(arm.sample) for arm in result.arms]

@@ -39,6 +39,8 @@ VERDICT_WIDTH = 92.0
 HEAD, FOOT, GAP = 48.0, 28.0, 16.0
 # The heights of rows with dots above a mean, and of rows with a single mark.
 SEED_ROW_HEIGHT, FOREST_ROW_HEIGHT = 34.0, 24.0
+# The diameter of a run's dot in points, and where in its row dots are spread, as shares of the row's height.
+DOT_SIZE, DOT_SPREAD = 5.4, (-0.22, 0.05)
 MAX_NAME_LENGTH, MAX_NAMES_WIDTH = 28, 216.0
 CURVES_HEIGHT, CURVES_LEFT, CURVES_HEAD, CURVES_FOOT = 360.0, 48.0, 62.0, 46.0
 
@@ -187,11 +189,19 @@ def _draw_seeds(axes: Axes, arms: Sequence[ArmRecord], baseline: str | None) -> 
     axes.set_xlim(axis_limits([value for arm in arms for value in arm.sample.finite], intervals))
     for row, arm in enumerate(arms):
         colour, values = COLOURS["muted" if arm.name == baseline else "train"], arm.sample.finite
-        # In the order of the seeds, the first at the top, so that equal values are seen.
-        heights = row + np.linspace(-0.42, 0.04, len(values))
-        axes.plot(values, heights, "o", color=colour, markersize=5.4, markeredgewidth=0, alpha=0.75)
-        _draw_bar(axes, arm.sample.mean, arm.sample.interval(), row + 0.26, "ink", "D")
+        # Dots that would overlap are spread in the order of the seeds, the first at the top.
+        heights = row + np.linspace(*DOT_SPREAD, len(values))
+        if not _do_dots_overlap(axes, values):
+            heights[:] = row + sum(DOT_SPREAD) / 2
+        axes.plot(values, heights, "o", color=colour, markersize=DOT_SIZE, markeredgewidth=0, alpha=0.75)
+        _draw_bar(axes, arm.sample.mean, arm.sample.interval(), row + 0.2, "ink", "D")
     set_ticks(axes, axes.bbox.width)
+
+
+def _do_dots_overlap(axes: Axes, values: Sequence[float]) -> bool:
+    """Whether dots at these values would overlap on a single line."""
+    low, high = axes.get_xlim()
+    return bool((np.diff(np.sort(values)) * axes.bbox.width < DOT_SIZE * (high - low)).any())
 
 
 def _draw_bar(
