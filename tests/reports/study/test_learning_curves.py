@@ -50,4 +50,6 @@ def test_a_sweep_has_no_baseline_to_colour(make_study):
 
 
 def test_one_epoch_is_a_point(make_study):
-    assert learning_figure(make_study(epochs=1))
+    (axes,) = learning_figure(make_study(epochs=1)).axes
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [0, 1]

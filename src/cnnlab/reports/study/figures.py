@@ -267,6 +267,7 @@ def learning_figure(result: StudyResult) -> Figure:
             axes.fill_between(epochs, lows, highs, color=colour, alpha=0.16, linewidth=0)
         handles[shorten(arm.name, MAX_NAME_LENGTH) if is_named else "other arms"] = line
     axes.set_ylim(axis_limits(limits, []))
+    axes.set_xlim(0, 1.02 * max(1.0, axes.dataLim.x1))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     set_value_ticks(axes)
     axes.set_xlabel("epoch", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
