@@ -159,6 +159,7 @@ def test_each_trial_is_a_dot_and_the_best_so_far_a_line() -> None:
 def test_each_parameter_has_a_panel_on_its_own_scale() -> None:
     rate, batch, dropout = slice_figure(result()).axes
     assert (rate.get_xscale(), dropout.get_xscale()) == ("log", "linear")
+    assert [*rate.get_xticks()] == [0.001, 0.002, 0.005], "less than a decade of values has ticks too"
     assert [label.get_text() for label in batch.get_xticklabels()] == ["16", "32"]
     seen = {tuple(map(float, offset)) for dots in batch.collections for offset in dots.get_offsets()}
     assert {(0.0, 0.61), (1.0, 0.55), (0.0, 0.66)} <= seen

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, floor, log10
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
 from cnnlab.render.formatting import format_percent
 from cnnlab.render.plots import COLOURS, POINTS_PER_INCH, SMALL, minimal_axes, new_figure
@@ -104,9 +104,19 @@ def _draw_slice(axes: Axes, result: TuningResult, parameter: ParameterRecord) ->
         return
     if parameter.log:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(numticks=6))
-        axes.xaxis.set_minor_locator(NullLocator())
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=TICK_STEPS))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_parameter(float(value))))
     _draw_trials(axes, result, [(float(value), trial) for value, trial in found])
+    axes.xaxis.set_major_locator(
+        _log_locator(*axes.get_xlim()) if parameter.log else MaxNLocator(nbins=5, steps=TICK_STEPS)
+    )
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_parameter(float(value))))
+
+
+def _log_locator(low: float, high: float) -> Locator:
+    """Powers of ten from two decades on; below that also twice and five times them, or round steps where few fit."""
+    if high >= 100 * low:
+        return LogLocator(numticks=6)
+    exponents = range(floor(log10(low)), ceil(log10(high)))
+    ticks = [digit * 10.0**exponent for exponent in exponents for digit in (1, 2, 5, 10)]
+    inside = sorted({tick for tick in ticks if low <= tick <= high})
+    return FixedLocator(inside) if len(inside) > 1 else MaxNLocator(nbins=4, steps=TICK_STEPS)
