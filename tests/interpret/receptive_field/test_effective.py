@@ -32,6 +32,7 @@ from cnnlab.models.init import init_weights
 from cnnlab.models.pretrained.architectures import create_model as backbone
 from cnnlab.models.tracing.trace import network_table
 from cnnlab.randomness import generator
+from cnnlab.render.result import figures
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.torch_rng import fork_rng
 
@@ -232,6 +233,17 @@ def test_effective_sizes_by_hand() -> None:
     assert _field(np.pad(np.ones((2, 2)), 4), (0, 9)).energy_size == 2
     # Where the windows are not known, the middle is that of the gradient.
     assert _field(np.pad(np.ones((3, 3)), ((0, 5), (2, 3)))).energy_size == 3
+
+
+def test_outlines_that_go_beyond_the_image_are_whole() -> None:
+    field = _field(np.pad(np.ones((3, 3)), ((5, 0), (5, 0))), (2, 13))
+    axes = figures(field)["effective"].figure.axes[-1]
+    (left, right), (foot, top) = axes.get_xlim(), axes.get_ylim()
+    assert len(axes.patches) == 3
+    for outline in axes.patches:
+        (x0, y0), (x1, y1) = outline.get_bbox().get_points()
+        assert left < x0 < x1 < right
+        assert top < y0 < y1 < foot
 
 
 def test_a_node_that_nothing_changes_is_told() -> None:

@@ -65,8 +65,8 @@ def _(result: EffectiveField) -> Document:
 _SIDE, _GAP, _LABELS = 300.0, 40.0, 52.0
 # Between the blue of light pages and that of dark ones, from 0 to 1.
 _HEAT = (0.17, 0.55, 0.82)
-# How far the picture goes beyond the image, as a share of its side.
-_MARGIN = 0.1
+# How far the picture goes beyond the image and the outlines, as a share of their extent.
+_MARGIN = 0.05
 _LEGEND = "dashed: theoretical field; solid: holds 95 % of the gradient; shade: square root of the gradient"
 
 
@@ -120,8 +120,12 @@ def _draw_field(axes: Axes, field: EffectiveField) -> None:
         axes.add_patch(
             Rectangle(corner, wide, high, fill=False, edgecolor=COLOURS[colour], linestyle=style, linewidth=line)
         )
-    room = _MARGIN * max(height, width)
-    axes.set(xlim=(-0.5 - room, width - 0.5 + room), ylim=(height - 0.5 + room, -0.5 - room))
+    # An outline that is far larger than the image would leave no room for it.
+    shown = [(*corner, wide, high) for corner, wide, high, *_ in outlines if max(wide, high) <= 3 * max(width, height)]
+    left, top = (min(outline[axis] for outline in shown) for axis in (0, 1))
+    right, foot = (max(outline[axis] + outline[axis + 2] for outline in shown) for axis in (0, 1))
+    room = _MARGIN * max(right - left, foot - top)
+    axes.set(xlim=(left - room, right + room), ylim=(foot + room, top - room))
     axes.set_axis_off()
     axes.set_title(
         shorten(field.network, 40), loc="left", pad=20, fontsize=NORMAL, color=COLOURS["ink"], parse_math=False
