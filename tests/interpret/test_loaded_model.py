@@ -53,7 +53,7 @@ def test_a_recipes_network_begins_as_its_run_would(recipe_file: Path, seed: int 
     picture = subject.load_image()
     image, shown = picture.values, picture.name
     assert image.shape == (3, 8, 8)
-    assert shown == "1 picture of the built-in shapes, drawn by the program"
+    assert shown == "built-in shape"
     assert torch.allclose(image.mean(dim=(1, 2)), torch.zeros(3), atol=1e-6)
     assert torch.allclose(image.std(dim=(1, 2)), torch.ones(3), atol=1e-6)
 
@@ -88,7 +88,7 @@ def test_a_backbone_is_drawn_from_its_seed() -> None:
     with pytest.raises(SpecError, match=r"(?s)no recipe, no run folder and no backbone.*did you mean 'resnet18'"):
         load_model("resnet8", device="cpu")
     assert one.name == "squeezenet1_1 (random weights, seed 1)"
-    assert one.load_image().name == "16 pictures of the built-in shapes, drawn by the program"
+    assert one.load_image().name == "16 built-in shapes"
 
 
 def test_a_catalogue_folder_may_be_named(
@@ -143,7 +143,7 @@ def test_a_run_without_an_end_is_not_called_trained(own: RunFolder) -> None:
 def test_the_drawn_image_has_the_form_and_structure(form: tuple[int, int, int], tiles: int) -> None:
     pixels, shown = generated_image(ImageSpec(*form))
     assert pixels.shape == form
-    assert shown.startswith(f"{tiles} picture")
+    assert shown == ("built-in shape" if tiles == 1 else f"{tiles} built-in shapes")
     assert pixels.std() > 10
     assert np.array_equal(pixels, generated_image(ImageSpec(*form))[0])
 

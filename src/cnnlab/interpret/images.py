@@ -16,7 +16,6 @@ from cnnlab.data.sources import shapes
 from cnnlab.data.sources.base import ImageSpec, Pixels
 from cnnlab.data.sources.formats import convert_pixels
 from cnnlab.errors import SourceError
-from cnnlab.render.formatting import pluralize
 
 # A generated image is a mosaic of tiles of about this size, each 32×32 before it is enlarged.
 TILE = 64
@@ -45,8 +44,8 @@ def generated_image(image_spec: ImageSpec) -> tuple[Pixels, str]:
     tiles = shapes.render("train", np.arange(down * right, dtype=np.int64))
     rows = [np.concatenate(list(tiles[row * right : (row + 1) * right]), axis=2) for row in range(down)]
     mosaic = convert_pixels(np.concatenate(rows, axis=1)[None], image_spec)[0]
-    count = pluralize(down * right, "picture")
-    return mosaic, f"{count} of the built-in shapes, drawn by the program"
+    count = down * right
+    return mosaic, "built-in shape" if count == 1 else f"{count} built-in shapes"
 
 
 def load_image(file: Path, image_spec: ImageSpec) -> tuple[Pixels, str]:

@@ -39,7 +39,7 @@ def test_the_answer_tells_pools_and_kept_shifts(recipe_file: Path) -> None:
         "avgpool1 ",
         "after/before",
         "exact at",
-        "1 picture of the built-in shapes",
+        "Image: built-in shape, ",
     ):
         assert text in done.output
 
