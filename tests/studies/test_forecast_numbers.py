@@ -5,8 +5,8 @@ import pytest
 from statsmodels.stats.power import TTestIndPower
 
 from cnnlab.stats.power import detectable_difference
-from cnnlab.stats.sample import Sample
-from cnnlab.studies.forecast import ASSUMED_ERROR, plan_summary, pooled_sd
+from cnnlab.stats.sample import Sample, pooled_sd
+from cnnlab.studies.forecast import ASSUMED_ERROR, plan_summary
 from cnnlab.studies.result import ArmPlan, PlanSummary
 
 # The table of docs and statistics.md: σ in points, and seeds at 80 / 90 % for 0.2, 0.3, 0.5 and 1 points.

@@ -241,7 +241,7 @@ def test_runs_of_two_codes_in_one_table_are_named(
     _change_code(monkeypatch)
     result = lab.carry_out(study(seeds=3), any_code=True)
     assert lab.planned == [(6, 2)]
-    note, added, _ = result.notes
+    note, added, *_ = result.notes
     assert added.startswith("seeds changed after the first run had begun: from 0, 1")
     assert note.startswith("not all runs were made alike: cnnlab's code 0123456789abcdef, torch ")
 

@@ -94,3 +94,10 @@ def best_arm(arms: Sequence[Sample], *, min_runs: int = MIN_RUNS_TO_RANK, higher
     sign = 1 if higher_is_better else -1
     means = {index: sign * arm.mean for index, arm in enumerate(arms) if arm.mean is not None and arm.n >= min_runs}
     return max(means, key=lambda index: means[index], default=None)
+
+
+def pooled_sd(samples: Sequence[Sample]) -> float | None:
+    """The standard deviation between runs of one arm, pooled over all arms; None where no arm has two runs."""
+    known = [(sample.n - 1, sample.sd) for sample in samples if sample.sd is not None]
+    freedom = sum(each for each, _ in known)
+    return sqrt(sum(each * sd**2 for each, sd in known) / freedom) if freedom else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from math import isfinite, sqrt
+from math import isfinite
 from statistics import fmean
 from typing import Any
 
@@ -12,7 +12,7 @@ from cnnlab.config.study import Study
 from cnnlab.render.formatting import pluralize
 from cnnlab.runs.index.run_index import RunIndex
 from cnnlab.stats.power import detectable_difference, planning_sd, seeds_for_equivalence, seeds_to_detect
-from cnnlab.stats.sample import Sample
+from cnnlab.stats.sample import Sample, pooled_sd
 from cnnlab.studies.analysis import CollectedResults
 from cnnlab.studies.plan import PlannedArm, StudyPlan
 from cnnlab.studies.result import ArmPlan, PlanSummary, Power, SeedsNeeded
@@ -187,13 +187,6 @@ def estimate_sd(
     sd = planning_sd(error, images, pooled)
     reason = f"σ = {100 * sd:.2g} points, from √(err/2N) with {100 * error:.3g} % ({why}) and N = {images:,} images"
     return sd, f"{reason}; or {pilot_text}, which is larger." if sd == pooled else f"{reason}."
-
-
-def pooled_sd(samples: Sequence[Sample]) -> float | None:
-    """The standard deviation between runs of one arm, pooled over all arms; None where no arm has two runs."""
-    known = [(sample.n - 1, sample.sd) for sample in samples if sample.sd is not None]
-    freedom = sum(each for each, _ in known)
-    return sqrt(sum(each * sd**2 for each, sd in known) / freedom) if freedom else None
 
 
 def _is_fraction(metric: str) -> bool:

@@ -280,6 +280,4 @@ def test_a_trunk_that_was_trained_anew_since_the_plan_is_named(
     place = RunContext(tmp_path / "runs", device="cpu")
     outcome = run_task(task, place, plan.dataset_cache, lambda *_: None)
     assert outcome.status == "failed"
-    assert "the backbone run(" in outcome.message
-    assert str(source.path) in outcome.message
     assert "the data or the backbone here is not that with which" in outcome.message

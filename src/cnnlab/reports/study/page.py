@@ -20,7 +20,7 @@ from cnnlab.reports.study.figures import learning_figure, seed_figure
 from cnnlab.reports.study.sweep_figure import sweep_figure
 from cnnlab.reports.study.text import headline
 from cnnlab.reports.study.view import column_notes, method_text, study_tables
-from cnnlab.studies.forecast import pooled_sd
+from cnnlab.stats.sample import pooled_sd
 from cnnlab.studies.result import StudyResult
 from cnnlab.tuning.result import TuningResult
 
