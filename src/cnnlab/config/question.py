@@ -71,11 +71,13 @@ class Question(Section):
         return given, name or cls.kind
 
     @classmethod
-    def _read(cls, path: Path, overrides: Mapping[str, Any], keys: Mapping[str, Any], *, stored: bool = False) -> Self:
+    def _read(cls, path: Path, overrides: Mapping[str, Any], keys: Mapping[str, Any]) -> Self:
         try:
             tables = parse_toml(read_text(path)) | dict(keys)
-            if stored:
-                tables = cls._upgraded(tables)
+            if any((path.parent / name).is_file() for name in ("declared.json", "result.json")):
+                tables = cls._upgraded(
+                    tables
+                )  # the copy in the folder of a study that an earlier version may have made
             # A search's table of parameters may have the names of a recipe's tables.
             expect_kind(cls.kind, {} if cls.kind in tables else tables)
             shared = {**flatten_keys(expect_table(tables.pop("set", {}), "set")), **overrides}

@@ -153,11 +153,6 @@ class Study(Question):
         return self
 
     @classmethod
-    def read_stored(cls, path: Path) -> Self:
-        """Read the study that a study's folder keeps; keys of earlier versions are translated."""
-        return cls._read(path, {}, {}, stored=True)
-
-    @classmethod
     def _upgraded(cls, tables: Mapping[str, Any]) -> dict[str, Any]:
         claims = {"claims": read_stored_claims(tables)}
         kept = {key: value for key, value in tables.items() if key not in ("says", "under")}

@@ -56,7 +56,7 @@ def rejudge_claims(file: Path, runs: Path) -> StudyResult:
 def _stored_study(folder: Path, file: Path) -> Study:
     """The study that the stored result is of."""
     try:
-        return Study.read_stored(folder / "study.toml")
+        return Study.read(folder / "study.toml")
     except SpecError as error:
         step = f"run it again: cnnlab study {file}"
         what = f"the study of the result here can't be read: {error.problems[0].what}"
