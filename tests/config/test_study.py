@@ -173,6 +173,7 @@ def test_a_stored_study_of_an_earlier_version_has_its_claims(tmp_path: Path) -> 
         "under": [{"shift": "invert", "published": 0.3, "arm": "slow"}],
     }
     (tmp_path / "study.toml").write_text(tomli_w.dumps(tables | old), encoding="utf-8")
+    (tmp_path / "result.json").touch()
     assert Study.read(tmp_path / "study.toml").claims == (
         Claim(arm="slow", metric="test_accuracy", published=0.5),
         Claim(arm="slow", metric="train_loss", published=1.5, images=10),
