@@ -180,6 +180,7 @@ def test_a_stored_study_of_an_earlier_version_has_its_claims(tmp_path: Path) -> 
         Claim(arm="slow", published="worse"),
         Claim(arm="slow", shift="invert", published=0.3),
     )
+    (tmp_path / "result.json").unlink()
     for key, what in (
         ("says", "'says' is called '[[claims]]' now"),
         ("under", "'under' is called '[[claims]]' now"),

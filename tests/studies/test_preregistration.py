@@ -160,5 +160,6 @@ def test_a_study_folder_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     new = Study.read(tmp_path / "new.toml")
     (tmp_path / "result.json").touch()
     assert Study.read(tmp_path / "study.toml") == new
+    (tmp_path / "result.json").unlink()
     with pytest.raises(SpecError, match="'doses' is called 'sweep' now"):
         Study.read(tmp_path / "study.toml")

@@ -75,9 +75,7 @@ class Question(Section):
         try:
             tables = parse_toml(read_text(path)) | dict(keys)
             if any((path.parent / name).is_file() for name in ("declared.json", "result.json")):
-                tables = cls._upgraded(
-                    tables
-                )  # the copy in the folder of a study that an earlier version may have made
+                tables = cls._upgraded(tables)  # an earlier version may have written the copy in a study's folder
             # A search's table of parameters may have the names of a recipe's tables.
             expect_kind(cls.kind, {} if cls.kind in tables else tables)
             shared = {**flatten_keys(expect_table(tables.pop("set", {}), "set")), **overrides}
