@@ -228,7 +228,7 @@ def test_cut_off_rows_are_those_that_no_window_touches(
         assert lost
         assert int(lost[1]) == expected
     inputs = re.findall(r"input (\d+)×1", warning.fix)
-    assert inputs
+    assert inputs or size <= rest
     for height in inputs:
         assert output_size(int(height), kernel, stride, 2 * padding, dilation).fits
     for height in re.findall(r"kernel (\d+)×1", warning.fix):

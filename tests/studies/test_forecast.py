@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isclose
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,9 +33,10 @@ def test_a_plan_before_the_first_run_is_a_trials(study: Studies, lab: Any) -> No
 
 
 def test_a_plan_reads_no_image_and_times_a_step_of_each_network(
-    study: Studies, lab: Any, monkeypatch: pytest.MonkeyPatch
+    study: Studies, lab: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What takes long on a slow machine is left to the study."""
+    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path))  # without the benchmarks of other tests
     sizes: list[int] = []
 
     def timed(_way: PrecisionConfig, _network: nn.Module, images: Tensor, _labels: Tensor) -> float:

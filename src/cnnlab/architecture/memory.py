@@ -88,7 +88,7 @@ def _read_and_written(row: LayerRecord) -> int:
     A max pool writes the position of each maximum, too.
     """
     read = prod(row.output) if row.kind == "concatenate" else max(1, len(row.inputs)) * prod(row.input)
-    written = 0 if row.kind in _VIEW_KINDS else prod(row.output)
+    written = 0 if row.kind in (*_VIEW_KINDS, "dropout", "dropout2d") else prod(row.output)  # dropout is off
     return read + written * (1 + INDEX_BYTES // FLOAT_BYTES if row.kind == "maxpool" else 1)
 
 

@@ -267,8 +267,8 @@ def _validated_query(
         if broken:
             raise UsageError(message, next_step=next_step)
     tied = unknown == "kernel" and pool and "stride" not in sizes
-    if unknown != "stride" and not tied:
-        sizes.setdefault("stride", sizes["kernel"] if pool else 1)
+    if unknown != "stride" and not tied and "stride" not in sizes:
+        sizes["stride"] = sizes["kernel"] if pool else 1
     query = SizeQuery(**sizes, pool=pool, ceil=ceil, transposed=transposed, tied=tied)
     for axis in query.axes:
         _check_paddings(query.window(axis), unknown)
