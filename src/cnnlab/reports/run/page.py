@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cnnlab.config.arms import file_name
@@ -23,10 +21,9 @@ from cnnlab.render.formatting import (
     format_loss,
     format_shape,
     pluralize,
-    sanitize,
     shorten,
 )
-from cnnlab.render.palette import style_sheet
+from cnnlab.render.pages import page_templates
 from cnnlab.render.plots import to_svg
 from cnnlab.reports.architecture.drawing import draw_architecture
 from cnnlab.reports.architecture.layer_table import layer_table
@@ -45,11 +42,10 @@ def render_run(view: RunView) -> str:
     title, details = captions.headline(view)
     split, score = captions.reported_split(view.result)
     return (
-        templates()
+        page_templates("cnnlab.reports")
         .get_template("report.html.jinja")
         .render(
             view=view,
-            colours=Markup(style_sheet()),
             title=title,
             details=details,
             key_figures=_key_facts(view),
@@ -87,21 +83,6 @@ def repeat_command(view: RunView) -> str:
     recipe, config = shlex.quote(f"{view.name}/recipe.toml"), view.precision_config
     settings = f"--set train.precision={config.precision} --set train.memory_format={config.memory_format}"
     return f"cnnlab train {recipe} {settings}"
-
-
-@cache
-def templates() -> Environment:
-    """Return the Jinja environment of pages: values are escaped, and an undefined name is an error."""
-    environment = Environment(
-        loader=PackageLoader("cnnlab.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: sanitize(value) if type(value) is str else value,
-    )
-    environment.filters["count"] = format_count
-    return environment
 
 
 def _key_facts(view: RunView) -> list[Fact]:

@@ -11,10 +11,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from cnnlab.render.formatting import MISSING, format_count, format_duration, pluralize, shorten
-from cnnlab.render.palette import style_sheet
+from cnnlab.render.pages import page_templates
 from cnnlab.render.plots import to_svg
 from cnnlab.reports.robustness.view import method_note
-from cnnlab.reports.run.page import templates
 from cnnlab.reports.study import text
 from cnnlab.reports.study.figures import learning_figure, seed_figure
 from cnnlab.reports.study.sweep_figure import sweep_figure
@@ -65,10 +64,9 @@ def render_page(
 ) -> str:
     """A page of a study or a search, with the parts that both have: title, notes and provenance."""
     return (
-        templates()
+        page_templates("cnnlab.reports")
         .get_template(template)
         .render(
-            colours=Markup(style_sheet()),
             result=result,
             title=shorten(result.question or result.study, 300),
             name=shorten(result.study),

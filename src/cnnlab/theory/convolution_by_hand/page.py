@@ -4,30 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from cnnlab.render.palette import style_sheet
+from cnnlab.render.pages import page_templates
 from cnnlab.theory.convolution_by_hand.result import Convolution, ConvolutionStep, Number
 from cnnlab.theory.convolution_by_hand.view import definition, step_name, title
 
 
 def render_page(result: Convolution) -> str:
     """The page as HTML, which loads nothing from elsewhere; `#step=7` in its address opens the 7th step."""
-    environment = Environment(
-        loader=PackageLoader("cnnlab.theory.convolution_by_hand"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = page_templates("cnnlab.theory.convolution_by_hand")
     sentence, formula = definition(result)
-    return environment.get_template("convolution.html.jinja").render(
+    return templates.get_template("convolution.html.jinja").render(
         result=result,
         title=title(result),
         sentence=sentence,
         formula=formula,
-        colours=Markup(style_sheet()),
         short=_short,
         steps=[_step_data(result, step) for step in result.steps],
     )
