@@ -11,6 +11,7 @@ from math import prod
 from typing import ClassVar, Literal, Self, TypeAlias
 
 from cnnlab.errors import SpecError
+from cnnlab.render.formatting import format_shape
 from cnnlab.theory.output_size import OutputSize, output_size
 from cnnlab.theory.receptive_field import ReceptiveField1d
 
@@ -164,11 +165,6 @@ def weight_shapes(shape: Shape, *, bias: bool, weightnorm: bool = False) -> Para
     # T. Salimans, D. Kingma, 2016: a length and a direction for each filter; the names are torch's.
     length = (shape[0], *(1 for _ in shape[1:]))
     return {"parametrizations.weight.original0": length, "parametrizations.weight.original1": shape, **biases}
-
-
-def format_shape(sizes: Shape) -> str:
-    """Sizes as text: `3×32×32`."""
-    return "×".join(map(str, sizes))
 
 
 def parameter_formula(shapes: Iterable[Shape]) -> str:

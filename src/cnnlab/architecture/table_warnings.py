@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 from cnnlab.architecture import layers
-from cnnlab.architecture.layer import Layer, SlidingWindow, format_shape
+from cnnlab.architecture.layer import Layer, SlidingWindow
 from cnnlab.architecture.layer_graph import CONTAINER_KINDS, LayerGraph
-from cnnlab.architecture.warnings import Finding, WarningChecks, abbreviated_names
+from cnnlab.architecture.warnings import Finding, WarningChecks
 from cnnlab.errors import SpecError
 from cnnlab.records import LayerRecord, WarningRecord
-from cnnlab.render.formatting import format_percent, pluralize
+from cnnlab.render.formatting import format_names, format_percent, format_shape, pluralize
 from cnnlab.theory.output_size import OutputSize
 
 # Few classifiers have more, and few machines can train one that has.
@@ -24,6 +25,7 @@ VERY_LARGE_PARAMETERS = 500_000_000
 LARGE_DENSE_WEIGHTS = 1_000_000
 
 checks = WarningChecks()
+_listed = partial(format_names, max_names=3)
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,8 @@ def _cut_off_rows(table: _Table) -> Finding | None:
     cut.sort(key=lambda one: one[0])  # what costs pixels first
     texts = [text if len(cut) == 1 else f"{record.name}: {text}" for _, record, text, _ in cut]
     return Finding(
-        where=abbreviated_names(record.name for _, record, _, _ in cut),
-        message=f"the window does not fit: {abbreviated_names(texts, '; ')}",
+        where=_listed(record.name for _, record, _, _ in cut),
+        message=f"the window does not fit: {_listed(texts, separator='; ')}",
         fix=cut[0][3],
     )
 
@@ -138,9 +140,9 @@ def _skipped_rows(table: _Table) -> Finding | None:
     if not skipping:
         return None
     return Finding(
-        where=abbreviated_names(name for name, _ in skipping),
+        where=_listed(name for name, _ in skipping),
         message="the stride steps over pixels that no other layer reads: "
-        + abbreviated_names((text for _, text in skipping), "; "),
+        + _listed((text for _, text in skipping), separator="; "),
         fix="make the stride no larger than the kernel, and let it share no factor with a dilation",
     )
 
@@ -170,7 +172,7 @@ def _one_pixel_maps(table: _Table) -> Finding | None:
         return None
     everything = sum(record.parameters for record in graph.records)
     return Finding(
-        where=abbreviated_names(record.name for record in rows),
+        where=_listed(record.name for record in rows),
         message=f"spatial kernels on 1×1 maps: {worst[1] - worst[0]} of {worst[1]} weights of a kernel only meet "
         f"padding, {wasted:,} weights in all ({format_percent(wasted / everything)} of the network)",
         fix="bring images to the size that the backbone was made for (model.resize), or give it a stem for small ones "
@@ -218,7 +220,7 @@ def _no_activation(table: _Table) -> Finding | None:
     if not pairs:
         return None
     return Finding(
-        where=abbreviated_names(pairs),
+        where=_listed(pairs),
         message="without a nonlinear step between them, two linear layers are equivalent to one",
         fix="put an activation such as relu between them, or remove one of the two",
     )
@@ -258,7 +260,7 @@ def _softmax_before_loss(table: _Table) -> Finding | None:
     if not rows:
         return None
     return Finding(
-        where=abbreviated_names(record.name for record in rows),
+        where=_listed(record.name for record in rows),
         message="the layers behind it, or the loss, get numbers between 0 and 1; the loss takes logits and computes a "
         "softmax itself",
         fix="remove it, or make it the table's last row, where it only says what the output means",
@@ -288,7 +290,7 @@ def _bias_before_batchnorm(table: _Table) -> Finding | None:
         return None
     idle = sum(record.output[0] for record in rows)
     return Finding(
-        where=abbreviated_names(record.name for record in rows),
+        where=_listed(record.name for record in rows),
         message="the batch norm behind it subtracts the bias with the mean: "
         f"{pluralize(idle, 'bias has', 'biases have')} no effect",
         fix="write bias=false",
@@ -311,7 +313,7 @@ def _dropout_before_batchnorm(table: _Table) -> Finding | None:
     # E[x²] grows by 1/(1 - rate) while dropout works; batch norm keeps that, and it is too large in evaluation.
     rate = max(rate for _, _, rate in pairs)
     return Finding(
-        where=abbreviated_names(f"{dropout} → {batchnorm}" for dropout, batchnorm, _ in pairs),
+        where=_listed(f"{dropout} → {batchnorm}" for dropout, batchnorm, _ in pairs),
         message=f"dropout of {rate:g} makes the mean square {1 / (1 - rate):.2f} times as large in training only, and "
         "batch norm keeps those statistics for evaluation (Li et al., 2018)",
         fix="put the dropout behind the last batch norm",

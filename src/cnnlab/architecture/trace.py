@@ -14,6 +14,7 @@ from cnnlab.architecture.layer import Layer, ParameterShapes, ReceptiveFieldPair
 from cnnlab.architecture.layers import LayerRow, Repeat, Residual, layer_arguments, row_names
 from cnnlab.errors import Problem, SpecError
 from cnnlab.records import LayerRecord
+from cnnlab.render.formatting import format_shape
 from cnnlab.theory.output_size import output_size
 from cnnlab.theory.receptive_field import ReceptiveField1d, widest
 
@@ -242,4 +243,4 @@ def _record(row: TracedLayer, inputs: tuple[str, ...]) -> LayerRecord:
 
 
 def _shape_text(shape: Shape) -> str:
-    return f"{shape[0]} numbers" if len(shape) == 1 else "×".join(map(str, shape))
+    return f"{shape[0]} numbers" if len(shape) == 1 else format_shape(shape)

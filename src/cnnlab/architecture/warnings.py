@@ -6,13 +6,11 @@ Warnings are found where the objects are that they are about: in a layer table (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnlab.errors import Problem, SpecError, comma_separated, did_you_mean
 from cnnlab.records import WarningRecord
-
-MAX_LISTED = 3
 
 # Each name with what it warns of. They come from the table, from the recipe, and from the images, in this order.
 WARNINGS: Mapping[str, str] = {
@@ -98,10 +96,3 @@ def format_warning(warning: WarningRecord) -> str:
     """
     where = f" ({warning.where})" if warning.where else ""
     return f"{warning.name}{where}: {warning.message}" + (f"; {warning.fix}" if warning.fix else "")
-
-
-def abbreviated_names(names: Iterable[str], separator: str = ", ") -> str:
-    """Names with their rest counted: `conv1, conv2, conv3 and 5 more`."""
-    known = list(names)
-    more = f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
-    return separator.join(known[:MAX_LISTED]) + more

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
-from cnnlab.architecture.layer import Shape, format_shape
+from cnnlab.architecture.layer import Shape
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.layers import LayerRow
 from cnnlab.architecture.trace import Trace, trace
@@ -15,6 +15,7 @@ from cnnlab.config.backbones import Backbone, format_backbone, read_backbone, tr
 from cnnlab.errors import Problem, SpecError
 from cnnlab.grammar.arguments import Resize
 from cnnlab.grammar.section import PlainValue, Section
+from cnnlab.render.formatting import format_shape
 
 Init = Literal["default", "xavier", "kaiming", "orthogonal", "dirac"]
 Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic"]

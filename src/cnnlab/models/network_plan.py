@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cnnlab.architecture.layer import Shape, format_shape
+from cnnlab.architecture.layer import Shape
 from cnnlab.architecture.trace import Trace
 from cnnlab.config.backbones import unfreeze_epochs
 from cnnlab.config.model import Model
@@ -29,6 +29,7 @@ from cnnlab.models.pretrained.truncate import CutPoint, find_classifier_layer, f
 from cnnlab.models.tracing.trace import ExecutionTrace, trace_execution, trace_network
 from cnnlab.models.train_mode import set_epoch, unfreeze_epoch
 from cnnlab.records import LayerRecord, WeightLoadReport
+from cnnlab.render.formatting import format_shape
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder
 from cnnlab.torch_rng import fork_rng, manual_seed_torch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from math import isfinite
 
 NumberFormatter = Callable[[float], str]
@@ -115,7 +115,7 @@ def format_correlation(value: float | None) -> str:
     return MISSING if value is None else f"{value:+.2f}".replace("-", "−")
 
 
-def format_names(names: Sequence[object], count: int | None = None, max_names: int = 12) -> str:
+def format_names(names: Iterable[object], count: int | None = None, max_names: int = 12, separator: str = ", ") -> str:
     """The first names, and how many more there are.
 
     Args:
@@ -124,9 +124,9 @@ def format_names(names: Sequence[object], count: int | None = None, max_names: i
     >>> format_names([1, 2, 3], max_names=2)
     '1, 2 and 1 more'
     """
-    shown = names[:max_names]
-    more = (len(names) if count is None else count) - len(shown)
-    return ", ".join(map(str, shown)) + (f" and {more:,} more" if more else "")
+    every = list(map(str, names))
+    more = (len(every) if count is None else count) - len(every[:max_names])
+    return separator.join(every[:max_names]) + (f" and {more:,} more" if more else "")
 
 
 def format_duration(seconds: float) -> str:

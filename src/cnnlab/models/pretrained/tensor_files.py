@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cnnlab.errors import RunError
-from cnnlab.render.formatting import shorten
+from cnnlab.render.formatting import format_names, shorten
 
 # The keys under which training scripts save the network's tensors among other things.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -74,9 +74,7 @@ def abbreviate(names: Iterable[str], limit: int = 5) -> str:
     >>> abbreviate(["a", "b", "c", "d"], limit=2)
     'a, b and 2 more'
     """
-    listed = list(names)
-    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
-    return ", ".join(shorten(name) for name in listed[:limit]) + more
+    return format_names(map(shorten, names), max_names=limit)
 
 
 def _load_safetensors(path: Path) -> Any:

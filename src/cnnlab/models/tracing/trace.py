@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
-from cnnlab.architecture.layer import Shape, format_shape, parameter_formula
+from cnnlab.architecture.layer import Shape, parameter_formula
 from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError
 from cnnlab.models.pretrained import architectures
 from cnnlab.models.tracing.execution import ModuleCall, TracedOp, TracingMode
 from cnnlab.models.train_mode import eval_mode
 from cnnlab.records import LayerRecord, LayerTable
+from cnnlab.render.formatting import format_shape
 
 # Kinds that have the name of the module whose own weights they use, whatever else the module calls.
 _MAIN_KINDS = frozenset(("conv", "depthwise", "dense", "batchnorm", "layernorm", "groupnorm", "attention"))

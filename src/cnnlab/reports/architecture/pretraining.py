@@ -8,7 +8,7 @@ from pathlib import PurePath
 from cnnlab.config.backbones import format_backbone
 from cnnlab.config.recipe import Recipe
 from cnnlab.records import FeatureCacheRecord, LayerRecord, LayerTable, WeightLoadReport
-from cnnlab.render.formatting import format_bytes, format_count, format_shape, pluralize, shorten
+from cnnlab.render.formatting import format_bytes, format_count, format_names, format_shape, pluralize, shorten
 from cnnlab.reports.architecture.result import InitialWeights
 
 MAX_NAMES = 6
@@ -127,7 +127,9 @@ def _file(loaded: WeightLoadReport) -> str:
 
 def _tensors(loaded: WeightLoadReport) -> str:
     kinds = {"missing in the file, random at first": loaded.missing, "of the file not used": loaded.ignored}
-    listed = [f"{len(names):,} {what} ({_names_text(names)})" for what, names in kinds.items() if names]
+    listed = [
+        f"{len(names):,} {what} ({format_names(names, max_names=MAX_NAMES)})" for what, names in kinds.items() if names
+    ]
     behind = [f"{len(loaded.behind):,} behind the cut left out"] if loaded.behind else []
     return "; ".join([f"{format_count(loaded.loaded)} loaded", *listed, *behind])
 
@@ -140,14 +142,10 @@ def _names(weighted: Sequence[LayerRecord], selected: Sequence[LayerRecord]) -> 
         pieces = row.name.split(".")
         prefixes = (".".join(pieces[:size]) for size in range(1, len(pieces)))
         found[next((prefix for prefix in prefixes if _holds_only(prefix, weighted, wanted)), row.name)] = None
-    return _names_text([name.partition("#")[0] if name not in wanted else name for name in found])
+    shown = (name.partition("#")[0] if name not in wanted else name for name in found)
+    return format_names(shown, max_names=MAX_NAMES)
 
 
 def _holds_only(prefix: str, weighted: Sequence[LayerRecord], wanted: set[str]) -> bool:
     within = [row.name for row in weighted if row.name.startswith(f"{prefix}.")]
     return len(within) > 1 and wanted.issuperset(within)
-
-
-def _names_text(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more

@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -59,7 +59,6 @@ class FeatureLoader(Loader):
     eval_batch_size: int
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     keep_alive: Sequence[object] = ()
-    _sampled: Indices | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._store = ArrayStore(self.arrays, self.device)
