@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from cnnlab.architecture.layer import Shape
+from cnnlab.architecture.layer_table import name_prefixes
 from cnnlab.architecture.trace import Trace
 from cnnlab.config.backbones import unfreeze_epochs
 from cnnlab.config.model import Model
@@ -26,7 +27,7 @@ from cnnlab.models.pretrained.source import BackboneSource, backbone_records, fi
 from cnnlab.models.pretrained.tensor_files import abbreviate
 from cnnlab.models.pretrained.transfer import Resize, TransferModel, row_of_module, stateful_modules
 from cnnlab.models.pretrained.truncate import CutPoint, find_classifier_layer, find_cut_point, make_stem_small, prune
-from cnnlab.models.tracing.trace import ExecutionTrace, trace_execution, trace_network
+from cnnlab.models.tracing.trace import ExecutionTrace, trace_execution, trace_network, trace_rows_and_execution
 from cnnlab.models.train_mode import set_epoch, unfreeze_epoch
 from cnnlab.records import LayerRecord, WeightLoadReport
 from cnnlab.render.formatting import format_shape
@@ -109,6 +110,7 @@ class _TransferParts:
         cut_point: where the backbone is cut.
         stem: the backbone's modules in their order, where its stem is made small; `reinitialized` are those with
             new weights.
+        full_shapes: the shapes of all tensors of the whole backbone, by name.
         trace: the backbone up to its cut.
     """
 
@@ -119,6 +121,7 @@ class _TransferParts:
     cut_point: CutPoint
     stem: tuple[str, ...]
     reinitialized: tuple[str, ...]
+    full_shapes: dict[str, Shape]
     trace: ExecutionTrace
     head: Trace
 
@@ -153,19 +156,16 @@ def _plan_transfer(model: Model, shape: Shape, classes: int, source: BackboneSou
     require_channels(shape[0], source.pretrained_config)
     parts = _transfer_parts(model, shape, classes, source)
     network = parts.network(0, "meta")
-    rows = trace_network(network, _as_image_shape(shape))
-    unfreeze_at = _unfreeze_epochs(model, network, rows, parts)
-    order = trace_execution(network, _as_image_shape(shape)).executed_modules
-    layers = tuple(row.model_copy(update=_training_flags(row, stateful_modules(network), unfreeze_at)) for row in rows)
+    rows, execution = trace_rows_and_execution(network, _as_image_shape(shape))
+    unfreeze_at, order = _unfreeze_epochs(model, network, rows, parts), execution.executed_modules
+    stateful = stateful_modules(network)
+    layers = tuple(row.model_copy(update=_training_flags(row, stateful, unfreeze_at)) for row in rows)
     network.set_unfreeze_schedule(unfreeze_at, order)
     trainable = sum(
         parameter.numel()
         for name, parameter in network.named_parameters()
         if unfreeze_epoch(network, name.rpartition(".")[0]) is not None
     )
-    full_shapes = {
-        name: tuple(tensor.shape) for name, tensor in _full_backbone(source, parts.stem, 0, "meta").state_dict().items()
-    }
 
     def make(seed: int, device: str) -> nn.Module:
         made = parts.network(seed, device)
@@ -177,7 +177,7 @@ def _plan_transfer(model: Model, shape: Shape, classes: int, source: BackboneSou
         assert isinstance(network, TransferModel)
         assert source.load_pretrained is not None
         weights = source.load_pretrained(log)
-        report = load_state_dict_report(network.backbone, weights, full_shapes, parts.reinitialized)
+        report = load_state_dict_report(network.backbone, weights, parts.full_shapes, parts.reinitialized)
         _require_frozen(report, unfreeze_at)
         for line in (*(f"! {warning}" for warning in weights.warnings), *report_lines(report)):
             log(line)
@@ -198,6 +198,7 @@ def _transfer_parts(model: Model, shape: Shape, classes: int, source: BackboneSo
     if source.small_stem:
         stem = trace_execution(backbone, image_shape).executed_modules
         reinitialized = (make_stem_small(backbone, stem),)
+    full_shapes = {name: tuple(tensor.shape) for name, tensor in backbone.state_dict().items()}
     cut_point = _find_cut_point(model, source, backbone, image_shape)
     trace = trace_execution(TransferModel(None, backbone, cut_point, nn.Identity()), image_shape)
     if cut_point.module and not cut_point.before and f"backbone.{cut_point.module}" not in trace.executed_modules:
@@ -218,6 +219,7 @@ def _transfer_parts(model: Model, shape: Shape, classes: int, source: BackboneSo
         cut_point,
         stem,
         reinitialized,
+        full_shapes,
         trace,
         model.trace_head(trace.output_shape, classes),
     )
@@ -297,8 +299,8 @@ def _require_frozen(report: WeightLoadReport, unfreeze_at: dict[str, int]) -> No
 
 def _training_flags(row: LayerRecord, modules: Sequence[str], unfreeze_at: dict[str, int]) -> dict[str, bool | int]:
     """Whether and when a row trains, by the module that holds its weights."""
-    holders = [name for name in modules if row.name == name or row.name.startswith(f"{name}.")]
-    epoch = unfreeze_at.get(max(holders, key=len, default=""))
+    holder = next((name for name in reversed(name_prefixes(row.name)) if name in modules), "")
+    epoch = unfreeze_at.get(holder)
     return {"frozen": bool(row.parameters) and epoch is None, "unfreeze_at": epoch or 0 if row.parameters else 0}
 
 

@@ -20,6 +20,7 @@ from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
 from cnnlab.architecture.layer import Shape, parameter_formula
+from cnnlab.architecture.layer_table import name_prefixes
 from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError
 from cnnlab.models.pretrained import architectures
@@ -89,7 +90,19 @@ class ExecutionTrace:
 
 def trace_execution(network: nn.Module, shape: tuple[int, int, int]) -> ExecutionTrace:
     """Run a network in eval mode on a meta image; arguments and errors as `trace_network`."""
+    return _execution_trace(network, *_run_traced(network, shape))
+
+
+def trace_rows_and_execution(
+    network: nn.Module, shape: tuple[int, int, int]
+) -> tuple[tuple[LayerRecord, ...], ExecutionTrace]:
+    """Return what `trace_network` and `trace_execution` return, from one run."""
     tracing_mode, sizes = _run_traced(network, shape)
+    execution = _execution_trace(network, tracing_mode, sizes)
+    return _layer_records(tracing_mode.ops, tracing_mode.contributing, sizes), execution
+
+
+def _execution_trace(network: nn.Module, tracing_mode: TracingMode, sizes: dict[str, Shape]) -> ExecutionTrace:
     assert isinstance(tracing_mode.network_output, Tensor)
     output = tuple(tracing_mode.network_output.shape[1:])
     executed_modules = dict.fromkeys(tracing_mode.executed_modules)
@@ -112,13 +125,8 @@ def _parent_module(tensor: str) -> str:
 
 
 def _with_ancestors(modules: Iterable[str]) -> set[str]:
-    """Modules with all modules that contain them, without the network itself.
-
-    >>> sorted(_with_ancestors(["layer1.0.conv1"]))
-    ['layer1', 'layer1.0', 'layer1.0.conv1']
-    """
-    pieces = [name.split(".") for name in modules if name]
-    return {".".join(piece[:size]) for piece in pieces for size in range(1, len(piece) + 1)}
+    """Modules with all modules that contain them, without the network itself."""
+    return {outer for name in modules if name for outer in name_prefixes(name)}
 
 
 def network_table(network: nn.Module, shape: tuple[int, int, int]) -> LayerTable:
