@@ -17,6 +17,8 @@ from cnnlab.records import LayerRecord
 
 # Rows that contain rows. The output of a repeat is that of its last row; a residual computes a sum.
 CONTAINER_KINDS = ("repeat", "residual")
+# The image among the names of rows: rows without inputs read it.
+IMAGE_KEY = ""
 LayerPredicate = Callable[[LayerRecord], bool]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from itertools import accumulate
 from typing import TypeVar
 
 from cnnlab.architecture.layers import LayerRow, layers
@@ -84,14 +85,22 @@ def _unused_problem(name: str, used: set[str]) -> Problem:
 T = TypeVar("T")
 
 
+def name_prefixes(name: str) -> list[str]:
+    """The names of the rows or modules that contain one, the outermost first, and its own name last.
+
+    >>> name_prefixes("layer1.0.conv1")
+    ['layer1', 'layer1.0', 'layer1.0.conv1']
+    """
+    return list(accumulate(name.split("."), "{}.{}".format))
+
+
 def matches(pattern: str, name: str) -> bool:
     """Whether a pattern matches a row or one that contains it; `*` is any text, dots included.
 
     >>> matches("residual1", "residual1.body.conv1"), matches("*.conv1", "residual1.body.conv1")
     (True, True)
     """
-    pieces = name.split(".")
-    return any(fnmatchcase(".".join(pieces[:size]), pattern) for size in range(1, len(pieces) + 1))
+    return any(fnmatchcase(outer, pattern) for outer in name_prefixes(name))
 
 
 def last_match(patterns: Mapping[str, T], name: str, default: T) -> T:

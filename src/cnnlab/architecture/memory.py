@@ -25,12 +25,11 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from cnnlab.architecture.layer_graph import execution_order, layer_from_record
+from cnnlab.architecture.layer_graph import IMAGE_KEY, execution_order, layer_from_record
 from cnnlab.records import LayerRecord, Record
 
 FLOAT_BYTES = 4
 INDEX_BYTES = 8
-INPUT_NAME = ""  # the batch itself, among the names of rows
 
 
 class MemoryRecord(Record):
@@ -105,14 +104,14 @@ class _SavedTensors:
 def _saved_bytes(layers: Sequence[LayerRecord], batch_size: int) -> dict[str, int]:
     """Bytes that each row saves and no row in front of it does."""
     rows = execution_order(layers)
-    storage = {INPUT_NAME: INPUT_NAME}  # the row whose output lies in the same memory
-    numbers = {INPUT_NAME: prod(rows[0].input)}  # of one image, in each storage
+    storage = {IMAGE_KEY: IMAGE_KEY}  # the row whose output lies in the same memory
+    numbers = {IMAGE_KEY: prod(rows[0].input)}  # of one image, in each storage
     needs_gradient: set[str] = set()
     held: set[str] = set()
     saved: dict[str, int] = {}
     for row in rows:
         layer = layer_from_record(row)
-        inputs = list(dict.fromkeys(storage[name] for name in row.inputs or (INPUT_NAME,)))
+        inputs = list(dict.fromkeys(storage[name] for name in row.inputs or (IMAGE_KEY,)))
         is_last_softmax = row is rows[-1] and row.kind == "softmax"  # the loss takes logits
         storage[row.name] = inputs[0] if is_last_softmax or _is_view(row, layer) else row.name
         numbers.setdefault(storage[row.name], prod(row.output))

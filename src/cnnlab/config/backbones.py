@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
-from cnnlab.architecture.layer_table import matches
+from cnnlab.architecture.layer_table import matches, name_prefixes
 from cnnlab.errors import Problem, SpecError, did_you_mean
 from cnnlab.grammar.arguments import Count
 from cnnlab.grammar.calls import Call, format_value, parse_call
@@ -194,19 +194,15 @@ def _matching_modules(pattern: str, module_names: Sequence[str]) -> list[str]:
     written = (pattern, pattern.removeprefix("backbone."))
     found = next((found for text in written if (found := [name for name in module_names if matches(text, name)])), [])
     if not found:
+        known = dict.fromkeys(outer for name in module_names for outer in name_prefixes(name))
         raise SpecError(
             "no part of the backbone with weights has this name",
             where=_KEY,
             received=pattern,
             allowed="names and patterns such as 'layer4' or 'layer4.*.conv1'",
-            next_step=did_you_mean(pattern, _name_prefixes(module_names)) or "see the names: cnnlab describe",
+            next_step=did_you_mean(pattern, known) or "see the names: cnnlab describe",
         )
     return found
-
-
-def _name_prefixes(names: Iterable[str]) -> list[str]:
-    pieces = [name.split(".") for name in names]
-    return list(dict.fromkeys(".".join(piece[:size]) for piece in pieces for size in range(1, len(piece) + 1)))
 
 
 cache_policies: Registry[Any] = Registry("cache policy")

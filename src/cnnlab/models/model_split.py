@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from cnnlab.architecture.layer import Shape
+from cnnlab.architecture.layer_table import name_prefixes
 from cnnlab.errors import SpecError
 from cnnlab.models.pretrained.transfer import TransferModel
 from cnnlab.models.pretrained.truncate import EarlyExit, TruncateHook
@@ -74,7 +75,7 @@ class ModelSplit:
         modules = dict(network.named_modules())
         positions = _positions(network)
         # Heads differ in what follows; the modules that run tell how far the trunk reaches into one.
-        cut_label = "head" if _is_inside(self.cut_module, "head") else self.cut_module
+        cut_label = "head" if "head" in name_prefixes(self.cut_module) else self.cut_module
         cut_points = [
             f"{name} {module.cut_point!r}" for name, module in modules.items() if isinstance(module, TransferModel)
         ]
@@ -156,10 +157,10 @@ def _latest_valid_split(
     network: TransferModel, images: Tensor, first_trainable: str, is_stochastic: bool
 ) -> ModelSplit:
     """The latest valid split, at the first trainable module or one that contains it."""
-    pieces, trouble = first_trainable.split(".") if first_trainable else [], ""
-    for size in range(len(pieces), 0, -1):
+    trouble = ""
+    for cut_module in reversed(name_prefixes(first_trainable) if first_trainable else []):
         try:
-            model_split = _split_at(network, images, ".".join(pieces[:size]))
+            model_split = _split_at(network, images, cut_module)
             if not any(True for _ in model_split.named_trunk_tensors(network)):
                 break
             _check_equivalence(network, images, model_split)
@@ -244,18 +245,13 @@ def _shape_recorder(shapes: dict[str, Shape], name: str) -> Callable[..., None]:
     return record
 
 
-def _is_inside(name: str, outer: str) -> bool:
-    """Whether a module is another one, or in it."""
-    return name == outer or name.startswith(f"{outer}.")
-
-
 def _modules_before(module: nn.Module, name: str, cut_module: str, positions: Mapping[str, int]) -> Iterator[str]:
     """The outermost modules that run before the cut module."""
     for child, inner in module.named_children():
         full = f"{name}.{child}".lstrip(".")
         if full == cut_module:
             continue
-        if _is_inside(cut_module, full) or full not in positions:  # a list of modules does not run itself
+        if full in name_prefixes(cut_module) or full not in positions:  # a list of modules does not run itself
             yield from _modules_before(inner, full, cut_module, positions)
         elif positions[full] < positions[cut_module]:
             yield full

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, TypeAlias
 
 from cnnlab.architecture.layer import Layer, Pair, Shape
-from cnnlab.architecture.layer_graph import CONTAINER_KINDS
+from cnnlab.architecture.layer_graph import CONTAINER_KINDS, IMAGE_KEY
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.layers import AdaptivePool, LayerRow, Upsample, layers
 from cnnlab.architecture.receptive_field.result import LayerField, ReceptiveFields
@@ -152,7 +152,7 @@ def _fractions(sides: tuple[str, str] | None) -> tuple[Fraction, Fraction] | Non
 
 def _size_rules(tracer: SpanTracer) -> dict[str, SizeRules | None]:
     """Each map's sides as functions of the image's; None where they don't give the size that the map has."""
-    rules: dict[str, SizeRules | None] = {"": (SizeExpression(), SizeExpression())}
+    rules: dict[str, SizeRules | None] = {IMAGE_KEY: (SizeExpression(), SizeExpression())}
     for name in tracer.position:
         row, layer = tracer.rows[name], tracer.graph.layer(tracer.rows[name])
         if row.kind in CONTAINER_KINDS or len(row.inputs) > 1:

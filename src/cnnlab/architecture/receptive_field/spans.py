@@ -11,7 +11,7 @@ from math import ceil, floor
 from typing import TypeAlias
 
 from cnnlab.architecture.layer import Pair
-from cnnlab.architecture.layer_graph import CONTAINER_KINDS, LayerGraph
+from cnnlab.architecture.layer_graph import CONTAINER_KINDS, IMAGE_KEY, LayerGraph
 from cnnlab.architecture.layers import BatchNorm, GroupNorm, LocalResponseNorm, Upsample
 from cnnlab.architecture.receptive_field.result import IMAGE_NAME, MapSpan
 from cnnlab.errors import UsageError
@@ -22,8 +22,6 @@ SpanPair: TypeAlias = tuple[NodeRange, NodeRange]
 SpanMap: TypeAlias = Callable[[NodeRange], NodeRange]
 # Layers without a window that take C×H×W only.
 _CHANNELS_FIRST = (Upsample, BatchNorm, GroupNorm, LocalResponseNorm)
-# The key of the image, which rows without inputs read; no row has this name.
-_IMAGE_KEY = ""
 
 
 @dataclass(frozen=True)
@@ -56,13 +54,13 @@ class SpanTracer:
 
     def map_size(self, name: str) -> Pair | None:
         """(height, width) of a row's map, or of the map that it flattens; None where there is none."""
-        while name != _IMAGE_KEY:
+        while name != IMAGE_KEY:
             record = self.rows[name]
             if len(record.output) == 3:
                 return record.output[:2] if self.channels_last(record) else record.output[1:]
             if record.receptive_field is None:
                 return None
-            name = record.inputs[0] if record.inputs else _IMAGE_KEY
+            name = record.inputs[0] if record.inputs else IMAGE_KEY
         return self.image[1:]
 
     def channels_last(self, record: LayerRecord) -> bool:
@@ -83,10 +81,10 @@ class SpanTracer:
             for source, span in self._input_spans(row, spans[row.name]) if row.name in spans else ():
                 spans[source] = _hull(spans[source], span) if source in spans else span
         del spans[name]
-        nearest = sorted(spans, key=lambda source: -1 if source == _IMAGE_KEY else self.position[source], reverse=True)
+        nearest = sorted(spans, key=lambda source: -1 if source == IMAGE_KEY else self.position[source], reverse=True)
         views = []
         for source in nearest:
-            is_map = source == _IMAGE_KEY or (len(self.rows[source].output) == 3 and self.rows[source].kind != "repeat")
+            is_map = source == IMAGE_KEY or (len(self.rows[source].output) == 3 and self.rows[source].kind != "repeat")
             span, sides = spans[source], self.map_size(source)
             if span is not None and is_map:
                 # A node that sees everything sees the maps without padding.
@@ -102,12 +100,12 @@ class SpanTracer:
             field = self.rows[name].receptive_field
             return field[0] * field[1] if field else 0
 
-        return max(record.inputs, key=area, default=_IMAGE_KEY)
+        return max(record.inputs, key=area, default=IMAGE_KEY)
 
     def windows_to(self, name: str) -> list[LayerRecord]:
         """The rows on the widest path from the image to a row that widen or move the view, in order."""
         windows = []
-        while name != _IMAGE_KEY:
+        while name != IMAGE_KEY:
             record = self.rows[name]
             if record.receptive_field is not None and self.window(record) is not None:
                 windows.append(record)
@@ -144,11 +142,11 @@ class SpanTracer:
 
     def _input_spans(self, record: LayerRecord, span: SpanPair | None) -> list[tuple[str, SpanPair | None]]:
         back = self._span_maps(record)
-        sources = record.inputs or (_IMAGE_KEY,)
+        sources = record.inputs or (IMAGE_KEY,)
         if back is not None and span is not None:
             view = back[0](span[0]), back[1](span[1])
             # A gate that sees everything is left out, as in the receptive field.
-            return [(source, view) for source in sources if source == _IMAGE_KEY or self.rows[source].receptive_field]
+            return [(source, view) for source in sources if source == IMAGE_KEY or self.rows[source].receptive_field]
         wholes = [(source, self.map_size(source)) for source in sources]
         return [(source, sides and ((0, sides[0] - 1), (0, sides[1] - 1))) for source, sides in wholes]
 

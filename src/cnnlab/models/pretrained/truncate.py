@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from cnnlab.architecture.layer_table import name_prefixes
 from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError, did_you_mean
 from cnnlab.records import LayerRecord
@@ -91,8 +92,7 @@ def find_cut_point(network: nn.Module, name: str, rows: Callable[[], Collection[
     bare = name.removeprefix(_TABLE_PREFIX)
     if bare not in [row.name for row in rows()]:
         raise _unknown_layer(name, modules)
-    pieces = bare.split(".")
-    outer = next((whole for size in range(len(pieces) - 1, 0, -1) if (whole := ".".join(pieces[:size])) in modules), "")
+    outer = next((whole for whole in reversed(name_prefixes(bare)[:-1]) if whole in modules), "")
     raise SpecError(
         "this row is a step within a larger module, and a network is cut behind a module",
         where="model.cut",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TypeAlias
 
+from cnnlab.architecture.layer_table import name_prefixes
 from cnnlab.architecture.memory import MemoryRecord
 from cnnlab.records import LayerRecord, LayerTable
 from cnnlab.render.formatting import MISSING, format_bytes, format_count, format_percent, format_shape, shorten
@@ -69,6 +70,5 @@ def _layer_text(layer: LayerRecord, names: Collection[str]) -> str:
 
 def _indented(name: str, names: Collection[str]) -> str:
     """Four spaces for each row that this one is in, and the name from the innermost of them on."""
-    pieces = name.split(".")
-    outer = [prefix for size in range(1, len(pieces)) if (prefix := ".".join(pieces[:size])) in names]
+    outer = [prefix for prefix in name_prefixes(name)[:-1] if prefix in names]
     return "    " * len(outer) + (name.removeprefix(outer[-1] + ".") if outer else name)

@@ -11,7 +11,7 @@ from itertools import count
 from math import isqrt, log2, sqrt
 from typing import Any, Literal
 
-from cnnlab.architecture.layer_graph import execution_order, layer_from_record
+from cnnlab.architecture.layer_graph import IMAGE_KEY, execution_order, layer_from_record
 from cnnlab.records import LayerRecord
 from cnnlab.render.formatting import format_shape, shorten
 from cnnlab.render.svg import SMALL, text_width
@@ -23,7 +23,6 @@ STRIP, NODE = 7.0, 18.0
 MAX_LABEL_LENGTH = 16
 MANY_INPUTS = 6  # the last rows of a dense block have more, and their arcs would hide everything
 WIDE = 1.2  # digits and × are wider than a mean letter
-IMAGE_ROW = ""  # the batch itself, among the names of rows
 TOP, LANE, TEXT = 44.0, 9.0, 15.0
 
 BlockKind = Literal[
@@ -169,9 +168,9 @@ def _make_blocks(rows: Sequence[LayerRecord]) -> tuple[list[DiagramBlock], list[
     width, height = width_of(image[0], most), height_of(_side(image), largest)
     items = [DiagramBlock(None, "image", "images", format_shape(image), width, height)]
     arcs: dict[SkipArc, None] = {}
-    where = {IMAGE_ROW: (0, 0)}  # the item and strip of each row
+    where = {IMAGE_KEY: (0, 0)}  # the item and strip of each row
     for row in ordered:
-        sources = [where[name] for name in row.inputs or (IMAGE_ROW,)]
+        sources = [where[name] for name in row.inputs or (IMAGE_KEY,)]
         last = (len(items) - 1, len(items[-1].strips))
         if row.kind == "repeat":  # its output is that of its last row
             where[row.name] = sources[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from cnnlab.architecture.layer_table import name_prefixes
 from cnnlab.config.backbones import format_backbone
 from cnnlab.config.recipe import Recipe
 from cnnlab.records import FeatureCacheRecord, LayerRecord, LayerTable, WeightLoadReport
@@ -139,9 +140,8 @@ def _names(weighted: Sequence[LayerRecord], selected: Sequence[LayerRecord]) -> 
     wanted = {row.name for row in selected}
     found: dict[str, None] = {}
     for row in selected:
-        pieces = row.name.split(".")
-        prefixes = (".".join(pieces[:size]) for size in range(1, len(pieces)))
-        found[next((prefix for prefix in prefixes if _holds_only(prefix, weighted, wanted)), row.name)] = None
+        outer = name_prefixes(row.name)[:-1]
+        found[next((prefix for prefix in outer if _holds_only(prefix, weighted, wanted)), row.name)] = None
     shown = (name.partition("#")[0] if name not in wanted else name for name in found)
     return format_names(shown, max_names=MAX_NAMES)
 
