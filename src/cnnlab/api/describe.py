@@ -67,24 +67,25 @@ def describe(
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise UsageError("there is nothing to describe", where=name, received=str(number), allowed="1 or more")
-    if not isinstance(target, Recipe) and (Path(target) / RECIPE_FILE).is_file():
-        target = Path(target) / RECIPE_FILE
-    is_file = is_recipe(target)
-    if overrides and not is_file:
+    file = None if isinstance(target, Recipe) else _recipe_file(target)
+    if file is not None:
+        recipe = Recipe.read(file, overrides)
+    elif overrides:
         step = "use --size, --classes and --batch for a backbone"
         raise UsageError("only a recipe's file has values that can be changed", where="--set", next_step=step)
-    if not is_file and not isinstance(target, Recipe):
-        if images:
-            step = "leave --data out, or describe a recipe"
-            raise UsageError("only a recipe has images to look at", where="--data", next_step=step)
+    elif isinstance(target, Recipe):
+        recipe = target
+    elif images:
+        step = "leave --data out, or describe a recipe"
+        raise UsageError("only a recipe has images to look at", where="--data", next_step=step)
+    else:
         return _describe_backbone(str(target), sides, classes, batch_size or BATCH_SIZE)
-    recipe = target if isinstance(target, Recipe) else Recipe.read(target, overrides)
     recipe = _with_settings(recipe, sides, batch_size)
     root = Path(data) if data else None
     try:
-        description = _describe_recipe(recipe, None if isinstance(target, Recipe) else Path(target), classes, root)
+        description = _describe_recipe(recipe, file, classes, root)
     except (SpecError, SourceError) as error:
-        raise error if isinstance(target, Recipe) else locate_in_file(error, target) from None
+        raise error if file is None else locate_in_file(error, file) from None
     if not images:
         return description
     from cnnlab.runs.warnings import image_warnings
@@ -93,9 +94,12 @@ def describe(
     return description.model_copy(update={"warnings": (*description.warnings, *warnings)})
 
 
-def is_recipe(target: Recipe | str | Path) -> bool:
-    """Whether an argument is a recipe's file: it ends with .toml, or there is a file of that name."""
-    return not isinstance(target, Recipe) and (str(target).endswith(".toml") or Path(target).is_file())
+def _recipe_file(target: str | Path) -> Path | None:
+    """The file of a recipe or in a run's folder; None for the name of a network."""
+    path = Path(target)
+    if (path / RECIPE_FILE).is_file():
+        return path / RECIPE_FILE
+    return path if path.name.endswith(".toml") or path.is_file() else None
 
 
 def _with_settings(recipe: Recipe, size: tuple[int, int] | None, batch_size: int | None) -> Recipe:
@@ -135,15 +139,11 @@ def _describe_recipe(given: Recipe, file: Path | None, classes: int | None, data
         classes=names,
         num_classes=count,
         optimizer=optimizer.kind,
-        parameters=table.parameters,
-        trainable=trainable,
-        macs=table.macs,
-        layers=table.layers,
-        warnings=table.warnings,
         memory=estimate_memory(table.layers, table.parameters, batch_size, optimizer.state_per_parameter, trainable),
         switched_off=recipe.warnings.off,
         initial_weights=initial_weights,
         too_late=late_unfreeze_warning(table.layers, recipe.train.epochs),
+        **{**dict(table), "trainable": trainable},
     )
 
 
@@ -201,17 +201,13 @@ def _describe_backbone(name: str, size: tuple[int, int] | None, classes: int | N
         if not file.is_file():
             raise
         raise SpecError(f"no network is called '{name}'", next_step=f"write {file}") from None
-    first = table.layers[0]
+    first, warnings = table.layers[0], tuple(table_warnings(table.layers, classes, backbone=True))
     return Description(
         name=name,
         input=(first.input[0], first.input[1], first.input[2]),
         classes=(),
         num_classes=default_num_classes(name) if classes is None else classes,
         optimizer=AdamConfig.kind,
-        parameters=table.parameters,
-        trainable=table.parameters,
-        macs=table.macs,
-        layers=table.layers,
-        warnings=tuple(table_warnings(table.layers, classes, backbone=True)),
         memory=estimate_memory(table.layers, table.parameters, batch_size, AdamConfig.state_per_parameter),
+        **{**dict(table), "trainable": table.parameters, "warnings": warnings},
     )

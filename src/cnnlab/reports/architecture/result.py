@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnlab.architecture.memory import MemoryRecord
-from cnnlab.records import LayerRecord, LayerTable, Record, WarningRecord
+from cnnlab.records import LayerTable, Record
 from cnnlab.render.formatting import format_shape, pluralize
 from cnnlab.render.result import Result
 
@@ -33,8 +33,8 @@ class InitialWeights(Record):
     normalized: str
 
 
-class Description(Result):
-    """A recipe's network or a backbone.
+class Description(LayerTable, Result):
+    """The table of a recipe's network or of a backbone, with what is known before training.
 
     Attributes:
         source: the data set, empty for a backbone.
@@ -51,27 +51,11 @@ class Description(Result):
     classes: tuple[str, ...]
     num_classes: int
     optimizer: str
-    parameters: int
     trainable: int
-    macs: int
-    layers: tuple[LayerRecord, ...]
-    warnings: tuple[WarningRecord, ...]
     memory: MemoryRecord
     switched_off: tuple[str, ...] = ()
     initial_weights: InitialWeights | None = None
     too_late: str = ""
-
-    @property
-    def table(self) -> LayerTable:
-        """The rows and their sums."""
-        trainable = None if self.trainable == self.parameters else self.trainable
-        return LayerTable(
-            parameters=self.parameters,
-            trainable=trainable,
-            macs=self.macs,
-            layers=self.layers,
-            warnings=self.warnings,
-        )
 
     @property
     def title(self) -> str:

@@ -16,7 +16,7 @@ from cnnlab.reports.architecture.result import Description
 def _(description: Description) -> Document:
     images = pluralize(description.memory.batch_size, "image")
     tables = [
-        ("", layer_table(description.table, description.memory)),
+        ("", layer_table(description, description.memory)),
         (f"Memory with {images} at a time, in 32-bit floats", _memory_table(description)),
     ]
     if description.initial_weights is not None:
@@ -35,7 +35,7 @@ def _(description: Description) -> Document:
 def _(description: Description) -> str:
     from cnnlab.reports.architecture.drawing import draw_architecture
 
-    return draw_architecture(description.table, description.title).to_svg(standalone=True)
+    return draw_architecture(description, description.title).to_svg(standalone=True)
 
 
 def _totals_text(description: Description) -> str:
