@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 from math import prod
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import PlainSerializer
+from pydantic import PlainSerializer, model_serializer
 
 from cnnlab.records import Record
 from cnnlab.render.result import Result
@@ -138,17 +137,16 @@ class ReceptiveFields(Result):
         """The row of this name."""
         return next(row for row in self.layers if row.name == name)
 
-    def to_json(self, indent: int | None = None) -> str:
+    @model_serializer(when_used="json")
+    def _json_fields(self) -> dict[str, Any]:
         """The selected row's fields, then those of every row."""
-        selected = self.selected.model_dump(mode="json", exclude={"name", "kind", "text", "output"})
-        fields = {
+        return {
             "layer": self.layer,
-            **selected,
+            **self.selected.model_dump(mode="json", exclude={"name", "kind", "text", "output"}),
             "inputs_inside": self.inputs_inside,
-            "sees": [span.model_dump(mode="json") for span in self.spans],
+            "sees": self.spans,
             "node": self.node,
             "image": self.image,
             "size_given": self.size_given,
-            "layers": [row.model_dump(mode="json") for row in self.layers],
+            "layers": self.layers,
         }
-        return json.dumps(fields, indent=indent, ensure_ascii=False)

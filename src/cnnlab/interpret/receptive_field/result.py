@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from math import prod
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import InstanceOf
+from pydantic import InstanceOf, model_serializer
 
 from cnnlab.architecture.receptive_field.result import MapSpan
 from cnnlab.render.result import Result
@@ -98,33 +97,26 @@ class EffectiveField(Result):
         height, width = self.gradient.shape
         return 1 - span.pixels_inside((height, width)) / prod(size)
 
-    def to_json(self, indent: int | None = None) -> str:
-        """Its numbers, and the gradient as rows of numbers, 1 for the largest."""
-        return json.dumps(_json_fields(self), indent=indent, ensure_ascii=False)
+    @model_serializer(when_used="json")
+    def _json_fields(self) -> dict[str, Any]:
+        """The numbers, and the gradient as rows of numbers, 1 for the largest."""
+        largest = self.gradient.max()
+        scaled = self.gradient / largest if largest > 0 else self.gradient
+        return {
+            "network": self.network,
+            "layer": self.layer,
+            "node": self.node,
+            "images": self.images,
+            "receptive_field": self.theoretical_size,
+            "support": self.support_size,
+            "effective_size": self.effective_size,
+            "held_95": self.energy_size,
+            "outside": self.padding_share,
+            "gradient": [[float(f"{value:.4g}") for value in row] for row in scaled.tolist()],
+        }
 
 
 class EffectiveFields(Result):
     """Effective receptive fields side by side, such as of trained and of initial weights."""
 
     fields: tuple[EffectiveField, ...]
-
-    def to_json(self, indent: int | None = None) -> str:
-        """The JSON of each field."""
-        return json.dumps({"fields": [_json_fields(field) for field in self.fields]}, indent=indent, ensure_ascii=False)
-
-
-def _json_fields(field: EffectiveField) -> dict[str, Any]:
-    largest = field.gradient.max()
-    scaled = field.gradient / largest if largest > 0 else field.gradient
-    return {
-        "network": field.network,
-        "layer": field.layer,
-        "node": field.node,
-        "images": field.images,
-        "receptive_field": field.theoretical_size,
-        "support": field.support_size,
-        "effective_size": field.effective_size,
-        "held_95": field.energy_size,
-        "outside": field.padding_share,
-        "gradient": [[float(f"{value:.4g}") for value in row] for row in scaled.tolist()],
-    }
