@@ -34,7 +34,7 @@ def _refusal(texts: list[str], shape: tuple[int, ...] = (3, 8, 8), classes: int 
             ["flatten", "conv(4, 3)"],
             "[1]",
             "conv needs an image, but its input is 192 numbers",
-            "move this row in front of",
+            "move this row before",
         ),
         (["globalpool", "dropout2d"], "[1]", "dropout2d needs an image, but its input is 3 numbers", "move this row"),
         (["maxpool(2)", "conv(4, [3, 5])"], "[1]", "a 3×5 window does not fit on the 4×4 image", "add padding"),

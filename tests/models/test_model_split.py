@@ -225,7 +225,7 @@ def test_a_module_that_runs_on_both_sides_runs_behind_the_door() -> None:
     [
         (LooksBack, "what follows needs more of the image than the features"),
         (AcrossImages, "an image's features depend on other images"),
-        (Draws, "what is in front of it draws, or differs in training"),
+        (Draws, "what is before it is random, or differs in training"),
     ],
 )
 def test_where_features_would_be_wrong_it_is_refused(backbone: type[nn.Module], words: str) -> None:
@@ -237,7 +237,7 @@ def test_where_features_would_be_wrong_it_is_refused(backbone: type[nn.Module], 
 def test_where_nothing_is_frozen_in_front_there_is_no_trunk() -> None:
     for begins in (0, 2):
         made = of(means(), ["backbone.0"], begins=begins)
-        with pytest.raises(SpecError, match=r"nothing frozen stands in front of backbone.0, which trains"):
+        with pytest.raises(SpecError, match=r"nothing frozen stands before backbone.0, which trains"):
             split_frozen(made, images(3))
     with pytest.raises(SpecError, match=r"(?s)train.cache: .* has no backbone.*computed anew"):
         split_frozen(nn.Linear(2, 2), images(3))

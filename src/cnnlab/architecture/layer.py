@@ -79,10 +79,9 @@ class SlidingWindow:
         if min(high.size, wide.size) < 1:
             padded = tuple(shape[1 + axis] + self.total_padding[axis] for axis in (0, 1))
             raise SpecError(
-                f"a {format_shape(self.kernel)} window does not fit on the "
-                f"{format_shape(shape[1:])} image in front of it",
+                f"a {format_shape(self.kernel)} window does not fit on the {format_shape(shape[1:])} image before it",
                 allowed=f"windows up to {format_shape(padded)}, with padding",
-                next_step="make the kernel smaller, add padding, or pool less in front of it",
+                next_step="make the kernel smaller, add padding, or pool less before it",
             )
         return high, wide
 

@@ -1,4 +1,4 @@
-"""What a network takes of memory: weights, gradients, the optimizer's state, and what is kept for the backward pass.
+"""The memory of a network: weights, gradients, the optimizer's state, and what is saved for the backward pass.
 
 The rule is what torch's autograd saves in 32-bit floats on the CPU, counted once for each storage:
 
@@ -8,7 +8,7 @@ The rule is what torch's autograd saves in 32-bit floats on the CPU, counted onc
   a byte), dropout2d one for each channel; the norms the means and deviations they divided by;
 - the output of one row and the input of the next are one storage, so relu's output is not counted again as a
   convolution's input; flatten only gives another view of its input;
-- before the first row that trains nothing is saved, since nothing there needs a gradient; behind it a frozen dense row
+- before the first row that trains nothing is saved, since nothing there needs a gradient; after it a frozen dense row
   saves nothing and a frozen batch norm its input alone, since their weights need none and the norm takes no means.
 
 Not counted: the working space of single operations, gradients of activations, the weights that weight normalisation
@@ -59,7 +59,7 @@ def estimate_memory(
     """The memory of training and of prediction.
 
     Args:
-        layers: the rows, each with the names of those in front of it.
+        layers: the rows, each with the names of its inputs.
         parameters: the network's learned numbers.
         batch_size: images at a time, 1 or more.
         state_per_parameter: numbers that the optimizer keeps for each parameter (`state_per_parameter` of an optimizer
@@ -82,7 +82,7 @@ def estimate_memory(
 
 
 def _read_and_written(row: LayerRecord) -> int:
-    """The numbers of one image that a row reads, of every row in front of it, and writes.
+    """The numbers of one image that a row reads, of every input, and writes.
 
     A max pool writes the position of each maximum, too.
     """
@@ -102,7 +102,7 @@ class _SavedTensors:
 
 
 def _saved_bytes(layers: Sequence[LayerRecord], batch_size: int) -> dict[str, int]:
-    """Bytes that each row saves and no row in front of it does."""
+    """Bytes that each row saves and no earlier row does."""
     rows = execution_order(layers)
     storage = {IMAGE_KEY: IMAGE_KEY}  # the row whose output lies in the same memory
     numbers = {IMAGE_KEY: prod(rows[0].input)}  # of one image, in each storage
@@ -116,8 +116,8 @@ def _saved_bytes(layers: Sequence[LayerRecord], batch_size: int) -> dict[str, in
         storage[row.name] = inputs[0] if is_last_softmax or _is_view(row, layer) else row.name
         numbers.setdefault(storage[row.name], prod(row.output))
         saved[row.name] = 0
-        behind = not needs_gradient.isdisjoint(row.inputs)
-        if (not row.parameters or row.frozen) and not behind:
+        reads_gradient = not needs_gradient.isdisjoint(row.inputs)
+        if (not row.parameters or row.frozen) and not reads_gradient:
             continue
         needs_gradient.add(row.name)
         rule = _SAVES_NOTHING if is_last_softmax else _saved_tensors(row, layer)

@@ -115,7 +115,7 @@ def _cut_off_rows(table: _Table) -> Finding | None:
 
 
 def _uncovered(window: SlidingWindow, size: OutputSize, axis: int) -> tuple[int, int]:
-    """The rows of the padded input behind the last window, and how many of them are pixels."""
+    """The rows of the padded input after the last window, and how many of them are pixels."""
     extent = window.dilation[axis] * (window.kernel[axis] - 1) + 1
     # A stride that is longer than the window leaves the same gap between any two windows.
     beyond = max(0, size.unseen - max(0, window.stride[axis] - extent))
@@ -178,7 +178,7 @@ def _one_pixel_maps(table: _Table) -> Finding | None:
         fix="bring images to the size that the backbone was made for (model.resize), or give it a stem for small ones "
         "(stem='small')"
         if all(table.is_backbone_row(record) for record in rows)
-        else "stride or pool less in front of them, or give larger images (data.size); "
+        else "stride or pool less before them, or give larger images (data.size); "
         "a backbone made for larger images needs a stem for small ones",
     )
 
@@ -261,7 +261,7 @@ def _softmax_before_loss(table: _Table) -> Finding | None:
         return None
     return Finding(
         where=_listed(record.name for record in rows),
-        message="the layers behind it, or the loss, get numbers between 0 and 1; the loss takes logits and computes a "
+        message="the layers after it, or the loss, get numbers between 0 and 1; the loss takes logits and computes a "
         "softmax itself",
         fix="remove it, or make it the table's last row, where it only says what the output means",
     )
@@ -291,7 +291,7 @@ def _bias_before_batchnorm(table: _Table) -> Finding | None:
     idle = sum(record.output[0] for record in rows)
     return Finding(
         where=_listed(record.name for record in rows),
-        message="the batch norm behind it subtracts the bias with the mean: "
+        message="the batch norm after it subtracts the bias with the mean: "
         f"{pluralize(idle, 'bias has', 'biases have')} no effect",
         fix="write bias=false",
     )
@@ -316,7 +316,7 @@ def _dropout_before_batchnorm(table: _Table) -> Finding | None:
         where=_listed(f"{dropout} → {batchnorm}" for dropout, batchnorm, _ in pairs),
         message=f"dropout of {rate:g} makes the mean square {1 / (1 - rate):.2f} times as large in training only, and "
         "batch norm keeps those statistics for evaluation (Li et al., 2018)",
-        fix="put the dropout behind the last batch norm",
+        fix="put the dropout after the last batch norm",
     )
 
 
@@ -338,11 +338,11 @@ def _one_dense_layer(table: _Table) -> Finding | None:
         message=f"{largest.parameters:,} of {everything:,} parameters "
         f"({format_percent(largest.parameters / everything)}) are in this dense layer, which has "
         f"{largest.input[0]:,} inputs",
-        fix="cut the backbone in front of it (model.cut)"
+        fix="cut the backbone before it (model.cut)"
         if table.is_backbone_row(largest)
-        else "give it fewer units, or fewer channels in front of it"
+        else "give it fewer units, or fewer channels before it"
         if pooled
-        else "put 'globalpool' in front of it, pool once more, or give it fewer units",
+        else "put 'globalpool' before it, pool once more, or give it fewer units",
     )
 
 

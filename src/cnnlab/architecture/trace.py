@@ -188,13 +188,13 @@ def _check_rank(layer: Layer, shape: Shape) -> None:
         raise SpecError(
             f"{layer.kind} needs an image, but its input is {_shape_text(shape)}",
             allowed="channels×height×width",
-            next_step="move this row in front of the layer that ends the image (flatten, globalpool)",
+            next_step="move this row before the layer that ends the image (flatten, globalpool)",
         )
     if layer.input_kind == "vector" and len(shape) != 1:
         raise SpecError(
             f"{layer.kind} needs a vector, but its input is an image of {_shape_text(shape)}",
             allowed="a vector",
-            next_step="put 'flatten' or 'globalpool' in front of it",
+            next_step="put 'flatten' or 'globalpool' before it",
         )
 
 

@@ -24,7 +24,7 @@ class LibraryBackbone:
 
     `weights` is 'none', 'imagenet', the name of published weights, or a file's path. `cut` is the layer whose output
     are the features; empty: what goes into the last layer with weights. A small `stem` is made for small images: the
-    first convolution has a 3×3 window and stride 1, and the max pool behind it is left out.
+    first convolution has a 3×3 window and stride 1, and the max pool after it is left out.
     """
 
     kind: ClassVar[str]
@@ -190,7 +190,7 @@ def _stage_name(name: str) -> str:
 
 
 def _matching_modules(pattern: str, module_names: Sequence[str]) -> list[str]:
-    # The table of a recipe has 'backbone.' in front of these names.
+    # In the table of a recipe these names begin with 'backbone.'.
     written = (pattern, pattern.removeprefix("backbone."))
     found = next((found for text in written if (found := [name for name in module_names if matches(text, name)])), [])
     if not found:

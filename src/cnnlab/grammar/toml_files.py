@@ -137,7 +137,7 @@ def override(tables: dict[str, Any], key: str, value: Any) -> None:
 
 
 def locate_in_file(error: UsageErrorT, path: str | Path) -> UsageErrorT:
-    """The same problems with the file in front of each key; problems of data files are unchanged."""
+    """The same problems with the file before each key; problems of data files are unchanged."""
 
     def located(problem: Problem) -> Problem:
         if isinstance(error, SourceError) and not problem.where.startswith("data."):

@@ -1,6 +1,6 @@
 """Split a network into a frozen trunk and a trainable tail.
 
-    images → resize → … → features            the trunk: the network itself, stopped in front of a module
+    images → resize → … → features            the trunk: the network itself, stopped before a module
              features → module → … → logits   the tail: the network itself, in which the trunk's modules are skipped
 
 Both use the network's own modules, and no tensor is copied: what trains in the tail trains in the network. A module
@@ -110,7 +110,7 @@ def _feature_input(network: nn.Module, model_split: ModelSplit, features: Tensor
         return (waiting.pop(), *given[1:]) if waiting else None
 
     def skip(module: nn.Module, shape: Shape) -> Callable[..., Any]:
-        compute = module.forward  # a module that runs again behind the cut is computed there
+        compute = module.forward  # a module that runs again after the cut is computed there
         return lambda *given, **named: _nan_batch(features, shape) if waiting else compute(*given, **named)
 
     trunk = [(network.get_submodule(name), shape) for name, shape in model_split.trunk_shapes.items()]
@@ -133,7 +133,7 @@ def _nan_batch(features: Tensor, shape: Shape) -> Tensor:
 
 
 def split_frozen(network: nn.Module, images: Tensor) -> ModelSplit:
-    """Split a network as late as possible: in front of the first module that ever trains, or that draws.
+    """Split a network as late as possible: before the first module that ever trains, or that is random.
 
     A copy of the network is run on the images, to check that both halves together give what the network gives.
 
@@ -141,7 +141,7 @@ def split_frozen(network: nn.Module, images: Tensor) -> ModelSplit:
         images: two or more, normalised, where the network lies, N×C×H×W.
 
     Raises:
-        SpecError: nothing in front of what trains has weights, or the network can't be split there.
+        SpecError: nothing before what trains has weights, or the network can't be split there.
     """
     if not isinstance(network, TransferModel):
         raise _cannot_split("all of the network trains: it has no backbone")
@@ -169,12 +169,12 @@ def _latest_valid_split(
             trouble = trouble or f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
     if trouble:
         raise _cannot_split(f"the network can't be split at {first_trainable} ({trouble})")
-    verb = "draws" if is_stochastic else "trains, in some epoch at least"
-    raise _cannot_split(f"nothing frozen stands in front of {first_trainable or 'the network'}, which {verb}")
+    verb = "is random" if is_stochastic else "trains, in some epoch at least"
+    raise _cannot_split(f"nothing frozen stands before {first_trainable or 'the network'}, which {verb}")
 
 
 def _first_trainable(network: TransferModel) -> tuple[str, bool]:
-    """The first module to run that trains, or that draws while training; and whether it is for drawing.
+    """The first module to run that trains, or that is random in training; and whether it is only random.
 
     Statistics that a norm goes on taking train as well, also where it has no parameters.
     """
@@ -182,8 +182,8 @@ def _first_trainable(network: TransferModel) -> tuple[str, bool]:
     running = [(name, module) for name, module in network.named_modules() if name in positions]
     training = {_executing_module(name, positions) for name in network.unfreeze_at}
     training |= {name for name, module in running if _updates_running_stats(module)}
-    drawing = {name for name, module in running if _is_stochastic(module)}
-    first = min(training | drawing, key=lambda name: positions.get(name, -1))
+    random = {name for name, module in running if _is_stochastic(module)}
+    first = min(training | random, key=lambda name: positions.get(name, -1))
     return first, first not in training
 
 
@@ -264,7 +264,7 @@ def _check_equivalence(network: TransferModel, images: Tensor, model_split: Mode
     network.eval()
     features, logits = model_split.extract_features(network, images), network(images)
     if not _allclose(training, features):
-        raise ValueError("what is in front of it draws, or differs in training")
+        raise ValueError("what is before it is random, or differs in training")
     if len(features) != len(images) or not _allclose(model_split.extract_features(network, images[:-1]), features[:-1]):
         raise ValueError("an image's features depend on other images")
     if not _allclose(model_split.trainable_tail(network).eval()(features), logits):
@@ -276,7 +276,7 @@ def _allclose(one: Tensor, other: Tensor) -> bool:
 
 
 def _input_of(network: nn.Module, module: str, images: Tensor) -> Tensor:
-    """The input of a module of the network for these images; nothing behind it is computed."""
+    """The input of a module of the network for these images; nothing after it is computed."""
     hook = network.get_submodule(module).register_forward_pre_hook(TruncateHook(_SPLIT_LEVEL, before=True))
     try:
         network(images)

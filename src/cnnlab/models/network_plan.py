@@ -202,7 +202,7 @@ def _transfer_parts(model: Model, shape: Shape, classes: int, source: BackboneSo
     cut_point = _find_cut_point(model, source, backbone, image_shape)
     trace = trace_execution(TransferModel(None, backbone, cut_point, nn.Identity()), image_shape)
     if cut_point.module and not cut_point.before and f"backbone.{cut_point.module}" not in trace.executed_modules:
-        step = "cut behind a layer in the table of 'cnnlab describe', without a cut"
+        step = "cut after a layer in the table of 'cnnlab describe', without a cut"
         raise SpecError("this layer does not run", where="model.cut", received=cut_point.module, next_step=step)
     within = [name.removeprefix("backbone.") for name in trace.executed_modules if name.startswith("backbone.")]
     if cut_point.before:  # it does not run; the modules that contain it stay
@@ -232,7 +232,7 @@ def _require_channels_first(features: Shape, image: Shape, cut_point: CutPoint) 
             f"the features are {format_shape(features)} maps with the channels last, and a head needs them first",
             where="model.cut",
             received=cut_point.module or "the backbone's end",
-            next_step='cut behind a later layer that moves them to the front, or begin the head with "flatten"',
+            next_step='cut after a later layer that moves them to the front, or begin the head with "flatten"',
         )
 
 

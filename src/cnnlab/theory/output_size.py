@@ -17,7 +17,7 @@ class OutputSize:
     Attributes:
         size: the formula's value rounded down, as in torch.
         exact: the formula's value.
-        unseen: rows of the padded input behind the last window.
+        unseen: rows of the padded input after the last window.
     """
 
     size: int

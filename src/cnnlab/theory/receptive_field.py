@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 NodeRange: TypeAlias = tuple[int, int]
-# Views repeat with the product of all scales; at most so many nodes are looked at.
+# Views repeat with the product of all scales; the most nodes that are compared.
 MAX_PHASES = 256
 
 
@@ -59,7 +59,7 @@ class ReceptiveField1d:
         return spans
 
     def input_range(self, span: NodeRange) -> NodeRange:
-        """The view of the nodes of a span on the map in front of the last layer: first and last node.
+        """The view of a span of nodes on the input of the last layer, as its first and last node.
 
         >>> ReceptiveField1d().after_window(3, stride=2, padding=1).input_range((0, 1))
         (-1, 3)
@@ -67,7 +67,7 @@ class ReceptiveField1d:
         return self._step(span)
 
     def after_window(self, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> ReceptiveField1d:
-        """The view after one more sliding window; `padding` is in front of the first pixel.
+        """The view after one more sliding window; `padding` is before the first pixel.
 
         >>> ReceptiveField1d().after_window(5).after_window(3).size
         7

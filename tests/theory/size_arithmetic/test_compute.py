@@ -58,7 +58,7 @@ def test_exercise_that_does_not_fit() -> None:
     assert (answer.size, answer.exact, answer.fits, axis.left_over) == (16, "33/2", False, 1)
     assert (axis.unseen, axis.unseen_padding) == ((), ((33, 33),))
     tables = dict(answer.document().tables)
-    (row,) = tables["Covered by no window, counted from 0; left over: behind the last window"].rows
+    (row,) = tables["Covered by no window, counted from 0; left over: after the last window"].rows
     assert row == ("rows and columns", "none", "33", "1")
     assert ("kernel", "32", "4", "2", "2", "17") in tables["The nearest that fit exactly"].rows
 

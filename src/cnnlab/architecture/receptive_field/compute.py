@@ -30,7 +30,7 @@ SizeRules: TypeAlias = tuple[SizeExpression, SizeExpression]
 def receptive_field(
     *layers: Any, size: int | Pair | None = None, channels: int = 3, layer: str = "", node: Pair | None = None
 ) -> ReceptiveFields:
-    """Compute every layer's receptive field, and the view of one node on each map in front of it.
+    """Compute every layer's receptive field, and the view of one node on each earlier map.
 
     Args:
         layers: the table's rows, from the image on: texts such as "conv(32, 5)", or layers; `classes` is 10.
@@ -86,7 +86,7 @@ def fields_from_records(
 
     Args:
         image: (C, H, W).
-        size_given: False where this size of the image was not asked for: sizes are functions of its side, then.
+        size_given: False where the caller gave no size: sizes are then functions of the image's side.
         layer, node: as in `receptive_field`.
         title: the network's name.
 
@@ -167,7 +167,7 @@ def _size_rules(tracer: SpanTracer) -> dict[str, SizeRules | None]:
 
 
 def _next_rule(layer: Layer | None, axis: int, before: SizeExpression) -> SizeExpression:
-    """A side behind a layer; a row that is no layer keeps it."""
+    """A side after a layer; a row that is no layer keeps it."""
     if isinstance(layer, Upsample):
         return before.after_upsample(layer.scale)
     if isinstance(layer, AdaptivePool):

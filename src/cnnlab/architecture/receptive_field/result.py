@@ -73,7 +73,7 @@ class LayerField(Record):
 
 
 class ReceptiveFields(Result):
-    """The receptive field of every layer, and the view of one node on every map in front of it.
+    """The receptive field of every layer, and the view of one node on every earlier map.
 
     Attributes:
         title: the network's name; "" for a table.

@@ -74,7 +74,7 @@ class SpanTracer:
         return record.output[:2] in known and record.output[1:] not in known
 
     def spans(self, name: str, node: Pair) -> tuple[MapSpan, ...]:
-        """The view of a row's node on each map in front of it, the nearest first and the image last."""
+        """The view of a row's node on each earlier map, the nearest first and the image last."""
         whole = self.rows[name].receptive_field is None
         spans: dict[str, SpanPair | None] = {name: None if whole else ((node[0], node[0]), (node[1], node[1]))}
         for row in self._ancestors(name):
@@ -132,7 +132,7 @@ class SpanTracer:
         return sizes
 
     def _ancestors(self, name: str) -> list[LayerRecord]:
-        """A row and all in front of it, each after all that read it."""
+        """A row and all that it depends on, each after all that read it."""
         names, waiting = {name}, [name]
         while waiting:
             fresh = set(self.rows[waiting.pop()].inputs) - names
@@ -185,7 +185,7 @@ def _identity(span: NodeRange) -> NodeRange:
 
 
 def _span_map_between(source: LayerRecord | None, target: LayerRecord, axis: int) -> SpanMap:
-    """The step from a row back to the row in front of it, by their views of the image."""
+    """The step from a row back to its input, by their views of the image."""
     start, end, jump = _first_field(target, axis)
     start_before, end_before, jump_before = _first_field(source, axis)
 

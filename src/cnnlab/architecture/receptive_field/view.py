@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cnnlab.render.plots import CaptionedFigure
 
 _RECURRENCE = Formula(
-    "r = r' + (k − 1)·j',   j = j'·s   (k: window, s: stride, r' and j': of the map in front; at first r = j = 1)",
+    "r = r' + (k − 1)·j',   j = j'·s   (k: window, s: stride, r' and j': of the map before; at first r = j = 1)",
     r"r_l = r_{l-1} + (k_l - 1)\, j_{l-1}, \qquad j_l = j_{l-1}\, s_l, \qquad r_0 = j_0 = 1",
 )
 _CAPTION = "first centre: of the first node's view, from the middle of the first pixel; in the padding it is below 0"
@@ -83,7 +83,7 @@ def _fractions(pair: Sequence[Fraction]) -> str:
 def _span_table(result: ReceptiveFields) -> TextTable:
     rows = []
     for span in result.spans:
-        # A row that takes single nodes sees what the one in front of it sees.
+        # A row that takes single nodes sees what its input sees.
         if span.name == IMAGE_NAME or span.name in result.windows:
             text = "" if span.name == IMAGE_NAME else shorten(result.row(span.name).text)
             places = (f"{first} to {last}" for first, last in (span.rows, span.columns))
@@ -117,7 +117,7 @@ def _worked_sums(result: ReceptiveFields) -> list[Formula]:
 
 
 def _terms(windows: Sequence[LayerField], axis: int) -> list[tuple[int, Fraction]]:
-    """Each window with the jump of the map in front of it; windows of one node add nothing."""
+    """Each window with the jump of its input; windows of one node add nothing."""
     jump, terms = Fraction(1), []
     for row in windows:
         if row.window is not None and row.window[axis] > 1:

@@ -95,6 +95,6 @@ def _mark_data_flags(words: Sequence[str]) -> Iterator[str]:
             yield from ("--images", word) if word.startswith("--data=") else (word,)
             continue
         yield "--images"
-        behind = words[place + 1] if place + 1 < len(words) else "-"
-        if not behind.startswith("-") and not behind.endswith(".toml"):
+        following = words[place + 1] if place + 1 < len(words) else "-"
+        if not following.startswith("-") and not following.endswith(".toml"):
             yield word

@@ -57,7 +57,7 @@ class EffectiveField(Result):
     def effective_size(self) -> float:
         """Side of a square with as many pixels as have a gradient above 4.55 % of the largest one (Luo et al.).
 
-        They compare with the pixel in the centre, which is the largest but for noise; behind strides the centre may
+        They compare with the pixel in the centre, which is the largest but for noise; after strides the centre may
         have less than its neighbours, so the largest is used here.
         """
         largest = self.gradient.max()

@@ -24,7 +24,7 @@ Pair = tuple[int, int]
 
 
 def equivariance_periods(layers: Sequence[LayerRecord], moves: Pair) -> dict[str, int | None]:
-    """The shift in pixels whose multiples are whole steps on a layer's map and on all maps in front of it.
+    """The shift in pixels whose multiples are whole steps on a layer's map and on all earlier maps.
 
     Args:
         layers: rows of `Trace.records` or `trace_network`.

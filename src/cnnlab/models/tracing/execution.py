@@ -229,7 +229,7 @@ class TracingMode(TorchFunctionMode):
         )
 
     def _preceding_pad(self, call: FunctionCall, inputs: tuple[int, ...]) -> TracedOp | None:
-        """The `pad` in front of a convolution in the same module, where a table writes both as one convolution."""
+        """The `pad` before a convolution in the same module, where a table writes both as one convolution."""
         if len(inputs) != 1:
             return None
         margin = self.ops[inputs[0]]

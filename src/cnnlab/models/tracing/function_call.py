@@ -180,7 +180,7 @@ def layer_from_call(kind: str, call: FunctionCall, *, padding: Any = None, weigh
 
 
 def fold_padding(call: FunctionCall, pad_call: FunctionCall) -> Any:
-    """The padding of a convolution with the `pad` in front of it; None where one argument can't express it."""
+    """The padding of a convolution with the `pad` before it; None where one argument can't express it."""
     sides = padding_per_side(pad_call)
     own = call.get("padding", 0)
     if call.name != "conv2d" or sides is None or isinstance(own, str) or pad_call.get("mode", "constant") != "constant":

@@ -139,14 +139,14 @@ def _axes_in_output(tensor: Tensor, field: TensorField, output: Tensor) -> Pair 
     """The axes of rows and columns after broadcasting, which aligns axes at the last one."""
     if field.axes is None:
         return None
-    behind = output.ndim - tensor.ndim
-    rows, columns = field.axes[0] + behind, field.axes[1] + behind
+    added = output.ndim - tensor.ndim
+    rows, columns = field.axes[0] + added, field.axes[1] + added
     is_whole = (output.shape[rows], output.shape[columns]) == tuple(tensor.shape[axis] for axis in field.axes)
     return (rows, columns) if is_whole else None
 
 
 def _joined(call: FunctionCall, known: Sequence[TensorField]) -> TensorField:
-    """Tensors put behind one another: the widest field, unless they are joined along rows or columns."""
+    """Concatenated tensors: the widest field, unless they are joined along rows or columns."""
     axes = {field.axes for field in known}
     axis = call.get("dim", call.kwargs.get("axis", 0)) % call.args[0][0].ndim
     if len(axes) != 1 or axis in (known[0].axes or ()):

@@ -41,7 +41,7 @@ def draw_architecture(table: LayerTable, title: str) -> SvgDrawing:
     """Draw a network from the image to the classes.
 
     A block's height grows with the square root of the image's side, its width with the logarithm of the channels.
-    Activations, norms and dropouts are strips joined to the block in front of them; an arc past other rows leads to
+    Activations, norms and dropouts are strips joined to the block before them; an arc past other rows leads to
     what reads an earlier row. The rows of a repeat are drawn each time. Frozen layers are pale.
     """
     diagram = lay_out_network(table.layers)

@@ -47,7 +47,7 @@ class DiagramBlock:
     """A block or a sum with the strips that are joined to it. `row` is None for the images.
 
     `left` and `slot` are the start and width of the space for the block and its texts, `middle` the height of its
-    centre. `follows` tells whether it reads the block in front of it.
+    centre. `follows` tells whether it reads the block before it.
     """
 
     row: LayerRecord | None
@@ -65,7 +65,7 @@ class DiagramBlock:
 
     @property
     def short_name(self) -> str:
-        """The name, cut in front where it is long."""
+        """The name, without its beginning where it is long."""
         name = self.row.name if self.row is not None else ""
         return name if len(name) <= MAX_LABEL_LENGTH else "…" + name[1 - MAX_LABEL_LENGTH :].lstrip(".")
 
@@ -157,7 +157,7 @@ def width_of(channels: int, max_channels: int) -> float:
 
 
 def _make_blocks(rows: Sequence[LayerRecord]) -> tuple[list[DiagramBlock], list[SkipArc]]:
-    """The items in the order of the data, and an arc for each input that is not the item in front.
+    """The items in the order of the data, and an arc for each input that is not the item before it.
 
     A row with very many inputs has their number in place of arcs.
     """
@@ -250,7 +250,7 @@ def _place_in_lines(items: Sequence[DiagramBlock], arcs: Sequence[SkipArc]) -> f
         texts = (item.label, item.size, item.short_name if item.label else "")
         own = item.width + STRIP * len(item.strips)
         item.slot = max(own, *(WIDE * text_width(text, SMALL) for text in texts))
-    # Items that an arc connects with the one in front of them; a break directly behind an arc's start cuts little.
+    # Items that an arc connects with the one before them; a break directly after an arc's start cuts little.
     inside = {number for arc in arcs for number in range(arc.start + 2, arc.end + 1)}
     start, line, longest = 0, 0, 0.0
     while start < len(items):

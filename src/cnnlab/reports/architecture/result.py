@@ -17,7 +17,7 @@ class InitialWeights(Record):
         at_hand: whether they are there.
         megabytes: the file's size in 10⁶ bytes, None where it is not known.
         features: the row whose output are the features, and `features_shape` that output's.
-        resized: (H, W) in front of the backbone; None where images stay as they are.
+        resized: (H, W) of the backbone's input; None where images stay as they are.
         normalized: whose mean and standard deviation images are normalised with: weights, data or recipe.
     """
 

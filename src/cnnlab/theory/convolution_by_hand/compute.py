@@ -162,7 +162,7 @@ def _numbers(array: Any) -> Any:
 
 
 def _margins(padding: Pair | str, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
-    """Padding in front and behind; of an odd sum, torch's 'same' puts the larger half behind."""
+    """The padding before and after each dimension; of an odd sum, torch's 'same' puts the larger half after it."""
     if not isinstance(padding, str):
         return (padding[0], padding[0]), (padding[1], padding[1])
     high, wide = (dilation[axis] * (kernel[axis] - 1) for axis in (0, 1))

@@ -56,7 +56,7 @@ class Convolution(Result):
     """A convolution with its steps; pairs are (vertical, horizontal).
 
     Attributes:
-        margins: padding (in front, behind) of each dimension.
+        margins: padding (before, after) of each dimension.
         image: C×H×W.
         padded: the image with its padding.
         kernels: F×C×H×W, as written.

@@ -202,7 +202,7 @@ def _axis_solution(solver: SizeSolver, axis: Axis) -> AxisSolution:
     fits = best is not None and best.fits
     exact = solver.exact
     unequal = None
-    # An odd padding in all, divided as torch's padding='same' divides it: one more behind.
+    # An odd total is divided as torch's padding='same' divides it: one more at the end.
     plain = not (solver.window.pool or solver.window.transposed)
     if solver.unknown == "padding" and plain and exact is not None and exact.denominator > 1 and exact > 0:
         unequal = (floor(exact), floor(exact) + 1)

@@ -1,7 +1,7 @@
 """Sizes of a sliding window as records.
 
 A `SizeOrPair` is one number for both dimensions or (vertical, horizontal); results are given as the question was
-asked. Positions count from 0 at the image's first pixel; padding in front of it is below 0.
+asked. Positions count from 0 at the image's first pixel; padding before it is below 0.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class AxisOutput(Record):
 
     Attributes:
         exact: the formula's value, a fraction as text.
-        left_over: rows of the padded input behind the last window; below 0 where the window sticks out.
+        left_over: rows of the padded input after the last window; below 0 where the window sticks out.
         unseen: rows of the image that no window covers; of a transposed convolution, rows of its input that are cut
             off.
         unseen_padding: rows of the padding that no window covers.
@@ -137,7 +137,7 @@ class AxisSolution(Record):
         value: the smallest that fits exactly, or else the smallest with which torch gives the wanted output, or None.
         exact: the value by the formula solved for the unknown, a fraction as text; None where it drops out.
         answers: every value with which torch gives the wanted output; kernels and strides up to the padded size.
-        unequal: the padding (front, behind) that would fit where no equal one does.
+        unequal: the padding (before, after) that would fit where no equal one does.
         nearest: settings that fit, where none fits with what is given.
     """
 

@@ -62,7 +62,7 @@ def _(result: SizeSolution) -> Document:
     lines = _formulas(symbol, [(item.axis, query.solver(item.axis, unknown), item.exact) for item in result.axes])
     tables = [_values_table(unknown, item) for item in result.axes if len(item.answers) > 1]
     notes = [
-        f"{_axis_prefix(item.axis)}{item.unequal[0]} in front and {item.unequal[1]} behind would fit, as "
+        f"{_axis_prefix(item.axis)}{item.unequal[0]} before and {item.unequal[1]} after would fit, as "
         "padding='same' does in torch."
         for item in result.axes
         if item.unequal
@@ -132,8 +132,8 @@ def _rounded_formula(window: Window, item: AxisOutput) -> Formula:
     left, right, whole = ("⌈", "⌉", ceil(window.exact)) if window.ceil else ("⌊", "⌋", floor(window.exact))
     text = f"{_axis_prefix(item.axis)}{left}{window.exact}{right} = {whole}"
     if whole != item.size:
-        # Torch leaves out a window that would begin behind the image.
-        text += f", less 1 that begins behind the image = {item.size}"
+        # Torch leaves out a window that would begin after the end of the image.
+        text += f", less 1 that begins after the image = {item.size}"
     return _formula(text)
 
 
@@ -141,7 +141,7 @@ def _latex(text: str) -> str:
     """The mathematics of a line of text; words are set as words."""
     text = re.sub(r"[a-z][a-z ]+[a-z]:?", lambda words: rf"\text{{{words[0]}}}", text)
     text = re.sub(r"(\d+)/(\d+)", r"\\frac{\1}{\2}", text).replace(",", "{,}")
-    # The formula's own fraction: its numerator is all between the first "(" and the ")" in front of " / ".
+    # The formula's own fraction: its numerator is all between the first "(" and the ")" before " / ".
     text = re.sub(
         r"\((.*)\) / (?:\(([^)]*)\)|(\w+))", lambda match: rf"\frac{{{match[1]}}}{{{match[2] or match[3]}}}", text
     )
@@ -167,7 +167,7 @@ def _coverage_table(result: OutputSizeResult) -> TitledTable:
         (_DIMENSIONS[item.axis], _runs(item.unseen), _runs(item.unseen_padding), str(item.left_over))
         for item in result.axes
     ]
-    title = "Covered by no window, counted from 0; left over: behind the last window"
+    title = "Covered by no window, counted from 0; left over: after the last window"
     return title, TextTable.from_rows(titles, rows)
 
 

@@ -61,7 +61,7 @@ class Window:
         if self.pool and 2 * self.padding > self.kernel:
             return None
         whole = ceil(self.exact) if self.ceil else floor(self.exact)
-        # The last window of a pool that rounds up has to begin inside the image or the padding in front of it.
+        # The last window of a pool that rounds up has to begin inside the image or the padding before it.
         if self.ceil and (whole - 1) * self.stride >= self.size + self.padding:
             whole -= 1
         return whole if whole >= 1 else None
@@ -73,7 +73,7 @@ class Window:
 
     @property
     def left_over(self) -> int:
-        """Pixels of the padded input behind the last window; below 0 where the window sticks out."""
+        """Pixels of the padded input after the last window; below 0 where the window sticks out."""
         if self.transposed:
             return 0
         return self.size + 2 * self.padding - self.extent - ((self.output or 1) - 1) * self.stride
@@ -108,7 +108,7 @@ class Window:
         return [
             number
             for number, first in enumerate(firsts)
-            # The first pixel that is not in the padding in front, against the end of the window and of the image.
+            # The first pixel after the padding at the start, against the end of the window and of the image.
             if max(first, first % self.dilation) >= min(first + self.extent, self.num_pixels)
         ]
 

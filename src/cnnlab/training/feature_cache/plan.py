@@ -62,7 +62,7 @@ def plan_feature_cache(
     if isinstance(train.cache, backbones.NoCache):
         return CachePlan(reason='train.cache = "never" says so')
     if not isinstance(train.mix, NoMixing):
-        return CachePlan(reason=f"{train.mix.kind} mixes images in front of the frozen part, for each batch anew")
+        return CachePlan(reason=f"{train.mix.kind} mixes images before the frozen part, anew for each batch")
     changing = next((augmentation for augmentation in augment if not only_flips([augmentation])), None)
     if changing is not None:
         return CachePlan(reason=f"{changing.kind} changes the images in every epoch")
