@@ -45,3 +45,14 @@ def test_a_damaged_one_is_told_and_a_run_without_one_has_none(finished: RunFolde
         own.example()
     (own.path / "example.png").unlink()
     assert own.example() is None
+
+
+@pytest.mark.parametrize("mode", ["P", "I;16", "L", "RGBA"])
+def test_an_image_of_another_mode_is_refused(own: RunFolder, mode: str) -> None:
+    path = own.path / "example.png"
+    with Image.open(path) as opened:
+        size = opened.size
+        assert opened.mode == "RGB"
+    Image.new(mode, size).save(path)
+    with pytest.raises(RunError, match=f"it has {mode} pixels.*the run's images have RGB pixels"):
+        own.example()

@@ -194,8 +194,12 @@ class RunFolder:
         try:
             with Image.open(io.BytesIO(path.read_bytes())) as image:
                 # Checked before its pixels are read, of which a file from elsewhere may hold very many.
-                if (len(image.getbands()), image.height, image.width) != (spec.channels, spec.height, spec.width):
-                    raise ValueError(f"it has {image.mode} pixels, {image.width}×{image.height}")
+                mode = "L" if spec.channels == 1 else "RGB"
+                if (image.mode, image.height, image.width) != (mode, spec.height, spec.width):
+                    raise ValueError(
+                        f"it has {image.mode} pixels, {image.width}×{image.height}; the run's images have {mode} pixels, "
+                        f"{spec.width}×{spec.height}"
+                    )
                 pixels = np.asarray(image)
             if about.split not in data.splits or not 0 <= about.label < len(data.classes):
                 raise ValueError(f"{about} is not of this run's data")
