@@ -45,7 +45,12 @@ def looks(runs: Path) -> list[dict[str, str]]:
 def test_all_networks_are_tested_at_one_look_and_once(five: Study, lab: Any) -> None:
     result = lab.carry_out(five)
     found = result.shifted
-    assert [group.name for group in found.groups] == ["plain", "slow"]
+    # The baseline is the second, so that differences are arm − baseline.
+    slow, plain = found.groups
+    assert (slow.name, plain.name) == ("slow", "plain")
+    differences = [slow.accuracy - plain.accuracy]
+    differences += [one.accuracy - other.accuracy for one, other in zip(slow.rows, plain.rows, strict=True)]
+    assert [each.difference for each in found.between] == pytest.approx(differences)
     assert [group.n for group in found.groups] == [5, 5]
     (look,) = looks(lab.runs)
     assert look["run"].startswith("study ")
@@ -64,11 +69,12 @@ def test_all_networks_are_tested_at_one_look_and_once(five: Study, lab: Any) -> 
 def test_what_is_published_is_judged_and_shown(five: Study, lab: Any) -> None:
     result = lab.carry_out(five)
     word, figure = result.claims
-    row = result.shifted.groups[0].rows[0]
+    slow, plain = result.shifted.groups
+    row = plain.rows[0]
     expected = {"worse": "holds", "practically equal": "contradicted", "better": "contradicted"}
     assert word.verdict == expected.get(row.effect.verdict, "not enough evidence")
     assert (word.of, word.shift, figure.of) == ("plain", "invert", "slow")
-    values = next(row for row in result.shifted.groups[1].rows if row.call == "translation(1)").values
+    values = next(row for row in slow.rows if row.call == "translation(1)").values
     low, high = stats.t.interval(0.95, 4, np.mean(values), np.std(values, ddof=1) * np.sqrt(1 + 1 / 5))
     narrow = (high - low) / 2 <= result.shifted.delta
     inside = "reproduced" if narrow else "not enough evidence"

@@ -36,6 +36,9 @@ def evaluate_under_shifts(runner: StudyRunner, collected: CollectedResults, resu
     notes = tuple(note for note in result.notes if not note.startswith(UNSHIFTED))
     groups = {arm.name: _finished_folders(collected, arm.name) for arm in plan.arms if not arm.same_as}
     groups = {name: folders for name, folders in groups.items() if folders}
+    if len(groups) == 2 and next(iter(groups)) == plan.study.baseline:
+        # Of two groups the difference is the first minus the second, which is the baseline.
+        groups = dict(reversed(groups.items()))
     if not plan.test_set or not groups:
         why = "no run has figures" if plan.test_set else "the data has no test split"
         return _with_untested_note(runner, result, notes, why)
