@@ -49,6 +49,8 @@ def test_json_has_the_curve_and_a_line_that_works(recipe_file: Path) -> None:
     again = json.loads(lr(recipe_file, "--steps", 120, "--set", found["set"], "--json").stdout)
     assert again["own"] == pytest.approx(found["suggestion"], rel=0.05)
     assert again["verdict"] == "within"
+    assert found["summary"].startswith("Suggested rate: ")
+    assert found["answer"] == found["summary"]
 
 
 @pytest.mark.full

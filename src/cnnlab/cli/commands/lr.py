@@ -85,7 +85,8 @@ def lr(
         "suggestion": result.suggestion,
         "limit": result.limit,
         "verdict": result.verdict,
-        "answer": headline(result),
+        "summary": headline(result),
+        "answer": headline(result),  # the name of earlier versions
         "ended": result.stopped_at_lr,
         "set": result.suggested and f"train.optimizer={result.suggested}",
     }

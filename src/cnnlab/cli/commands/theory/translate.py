@@ -95,5 +95,7 @@ def translate(
         for layer in result.layers
         if layer.period
     }
-    extra = {"answer": headline(result), "stages": stages, "exact": exact}
+    summary = headline(result)
+    # `answer` is the name of earlier versions.
+    extra = {"summary": summary, "answer": summary, "stages": stages, "exact": exact}
     show_with_figures(result, output_format, result.figures, path, ("row", "at others"), extra)
