@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import os
 import re
 import signal
@@ -86,7 +87,7 @@ WeightSeed = Annotated[
 IMAGE_METAVAR = "FILE|SPLIT:N"
 IMAGE_HELP = "An image file, or one of the data as in validation:12, from 0"
 LIMIT_HELP = "at most so many images, spread evenly over the split."
-Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
@@ -134,6 +135,8 @@ def handle_errors(command: Callable[P, T]) -> Callable[P, T]:
             print("  next:     repeat the command with --debug, and report what it prints", file=sys.stderr)
             raise SystemExit(1) from None
 
+    # typer keeps the line breaks within all paragraphs but the first.
+    wrapper.__doc__ = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(command.__doc__ or ""))
     return wrapper
 
 

@@ -21,8 +21,8 @@ def doctor(
         bool,
         typer.Option(
             "--retune",
-            help="forget which precision and memory format was the fastest for each network, as after trials on a "
-            "busy machine: the next training times them anew",
+            help="Forget the precision and memory format that were the fastest for each network, for example if the "
+            "machine was busy when they were measured: the next training measures them again.",
         ),
     ] = False,
     json: Json = False,

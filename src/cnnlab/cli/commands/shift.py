@@ -24,7 +24,7 @@ Shifts = Annotated[
     typer.Option(
         "--shift",
         metavar="NAME|CALL",
-        help="A kind at its default strengths, or one strength: rotation, 'rotation(30)', 'drawn([brightness(0.5)])'"
+        help="A kind at its default strengths, or one strength: rotation, 'rotation(30)', 'drawn(\\[brightness(0.5)])'"
         " (repeatable); by default all kinds.",
         show_default=False,
     ),
