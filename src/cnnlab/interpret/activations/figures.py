@@ -111,7 +111,7 @@ def _layer_panel(layer: LayerMaps, heading: str) -> GalleryPanel:
 def _map_tile(layer: LayerMaps, number: int) -> Tile:
     values = layer.values[number]
     low, high = float(values.min()), float(values.max())
-    return Tile(to_viridis_rgb(values), (str(number), f"{format_short(low, 2)} to {format_short(high, 2)}"))
+    return Tile(to_viridis_rgb(values), (str(number), format_short(low), format_short(high)))
 
 
 def _draw_units(axes: Axes, layer: LayerUnits) -> None:
