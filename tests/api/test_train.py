@@ -64,7 +64,7 @@ def test_a_recipe_object_trains_and_is_reported(recipe: Callable[..., Recipe], t
     view = report.make_run_view(folder)
     assert (view.name, view.result, list(view.epochs)) == (folder.name, folder.result(), folder.epochs())
     assert [opening.run for opening in view.openings] == [folder.name]
-    assert view.filters.layer == "conv1"
+    assert view.weights.filters.layer == "conv1"
     assert (view.confusion.split, view.confusion.counts.sum()) == ("test", 12)
     assert [(claim.name, claim.verdict) for claim in view.claims] == [("parameters", "equal")]
 
@@ -148,7 +148,7 @@ def broken_start(path: Path) -> None:
     [
         (junk_picture, "PATH/example.png: the example image can't be used"),
         (no_class, "PATH/example.png: the example image can't be used"),
-        (broken_start, "the initial weights of RUN are not verified: initial_weights.json is damaged"),
+        (broken_start, "the initial weights of RUN (trained) are not verified: initial_weights.json is damaged"),
     ],
 )
 def test_a_kept_image_or_start_that_is_damaged_costs_only_what_is_made_of_it(
@@ -163,7 +163,7 @@ def test_a_kept_image_or_start_that_is_damaged_costs_only_what_is_made_of_it(
     assert told.replace("PATH", str(folder.path)).replace("RUN", folder.name) in said
     html = (folder.path / "report.html").read_text(encoding="utf-8")
     assert ('id="activations"' in html) == (damage is broken_start)
-    assert "filters-after" in html
+    assert 'id="weights"' in html
 
 
 def test_an_unfinished_run_is_not_reported(finished: Callable[..., RunFolder]) -> None:

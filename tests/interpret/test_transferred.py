@@ -107,7 +107,7 @@ def test_before_training_are_the_loaded_weights_and_a_drawn_head(
     start = loaded_initial_network(folder, print)
     assert torch.equal(start.backbone.conv1.weight, theirs.conv1.weight)
     assert torch.equal(start.head.conv1.weight, random_initial_network(folder).head.conv1.weight)
-    filters = first_convolution(folder, print)
+    filters = first_convolution(load_model(folder.path, device="cpu"), print).filters
     assert (filters.layer, filters.loaded, filters.frozen) == ("backbone.conv1", f"run {trunk.name}", False)
     assert np.array_equal(filters.before, theirs.conv1.weight.detach().numpy())
     assert not np.array_equal(filters.before, filters.after)
@@ -128,11 +128,11 @@ def test_weights_that_cannot_be_had_any_more_are_left_out_aloud(
         again = trained(recipe(epochs=1, seed=9))
         shutil.copytree(again.path, behind)
     said: list[str] = []
-    filters = first_convolution(folder, said.append)
+    filters = first_convolution(load_model(folder.path, device="cpu"), said.append).filters
     assert filters.before is None
     assert filters.after.shape == (4, 3, 3, 3)
     assert len(said) == 1
-    assert f"! the initial weights of {folder.name} are not verified" in said[0]
+    assert f"! the initial weights of {folder.name} (trained) are not verified" in said[0]
     # The network itself is made without that run.
     assert plan_run_network(folder).parameters == folder.table().parameters
     fields = target_effective_fields([str(folder.path)], layer="head.conv1", images=1, context=RunContext(device="cpu"))

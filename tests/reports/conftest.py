@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import cycle, islice
 from math import exp, isfinite
@@ -20,6 +21,8 @@ from cnnlab.config.warnings import summarize
 from cnnlab.interpret.activations.feature_maps import map_statistics
 from cnnlab.interpret.activations.result import ActivationMaps, LayerMaps, TopPrediction
 from cnnlab.interpret.weights.filters import LayerFilters
+from cnnlab.interpret.weights.measures import measure_filters
+from cnnlab.interpret.weights.result import LayerWeights
 from cnnlab.records import (
     ClaimRecord,
     ClassScore,
@@ -208,7 +211,8 @@ def _confusion(classes: int) -> ConfusionMatrix:
     return ConfusionMatrix("test", counts.astype(np.int64))
 
 
-def _filters(number: int = 32, channels: int = 3, kernel: int = 5) -> LayerFilters:
+def _filters() -> LayerFilters:
+    number, channels, kernel = 32, 3, 5
     generator = np.random.Generator(np.random.PCG64(3))
     before = generator.normal(0, 0.1, (number, channels, kernel, kernel))
     ramp = np.linspace(-1, 1, kernel)
@@ -216,6 +220,12 @@ def _filters(number: int = 32, channels: int = 3, kernel: int = 5) -> LayerFilte
     edges = np.cos(turns)[:, None, None] * ramp[None, :, None] + np.sin(turns)[:, None, None] * ramp[None, None, :]
     tint = generator.normal(0, 1, (number, channels, 1, 1))
     return LayerFilters("first", before, before * 0.6 + 0.12 * edges[:, None] * tint)
+
+
+def _weights(filters: LayerFilters) -> LayerWeights:
+    numbers = tuple(range(len(filters.after)))
+    measures = measure_filters(filters)
+    return LayerWeights(network="net", filters=filters, measures=measures, shown_filters=numbers, order="number")
 
 
 def _activations() -> ActivationMaps:
@@ -363,7 +373,7 @@ def make_view() -> Callable[..., RunView]:
             "claims": _claims(recipe),
             "openings": openings if "test" in parts else (),
             "activations": _activations(),
-            "filters": _filters(),
+            "weights": _weights(_filters()),
             "confusion": _confusion(len(classes)) if "test" in parts else None,
         }
         return RunView(**{**made, **fields})
@@ -372,9 +382,9 @@ def make_view() -> Callable[..., RunView]:
 
 
 @pytest.fixture(scope="session")
-def make_filters() -> Callable[..., LayerFilters]:
-    """Makes filters before and after training: `number`, `channels`, `kernel`."""
-    return _filters
+def make_weights() -> Callable[..., LayerWeights]:
+    """Makes the measured filters of a layer, with any fields of `LayerFilters`."""
+    return lambda **fields: _weights(replace(_filters(), **fields))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from cnnlab.interpret.weights.filters import LayerFilters
 from cnnlab.records import ClaimRecord, StepMeans
 from cnnlab.records import LedgerEntry as Opening
 from cnnlab.reports.run import captions
@@ -32,7 +31,6 @@ def words_of_run(view: RunView) -> Iterator[str]:
     yield captions.loss_caption(view.epochs, view.result)
     yield captions.accuracy_caption(view.epochs, view.result)
     yield captions.selection_note(view)
-    yield captions.class_caption(view.result.test)
 
 
 def with_losses(view: RunView, train: list[float], validation: list[float]) -> Iterator[Any]:
@@ -74,31 +72,11 @@ def test_what_is_said_of_a_run(make_view: Callable[..., RunView], golden: Golden
     )
 
 
-def test_what_is_said_of_filters_and_of_mistakes(make_filters: Callable[..., LayerFilters], golden: Golden) -> None:
-    before = np.ones((70, 3, 2, 2))
-    after = before.copy()
-    after[[5, 9, 2]] *= np.array([4.0, 3.0, 2.0]).reshape(3, 1, 1, 1)
-    still = np.ones((2, 1, 3, 3))
-    filters = {
-        "of 70": LayerFilters("first", before, after),
-        "grey": make_filters(channels=1),
-        "of many channels": make_filters(channels=8),
-        "that did not move": LayerFilters("first", still, still),
-        "that are no numbers": LayerFilters("first", still, still * np.nan),
-        "that were checked": LayerFilters("first", before, after, initial_weights="checked"),
-        "that began otherwise": LayerFilters("first", None, before, initial_weights="other", reason="why"),
-        "whose beginning is lost": LayerFilters("first", None, before, initial_weights="lost"),
-    }
+def test_the_caption_of_a_confusion_matrix(golden: Golden) -> None:
     mistakes = ConfusionMatrix("test", np.array([[8, 2, 0], [5, 5, 0], [0, 1, 9]]))
     none = ConfusionMatrix("test", np.eye(3, dtype=int))
     names = ("cat", "dog", "ship")
-    golden(
-        "pictures",
-        [
-            *((f"filters {name}", [captions.filters_caption(each)]) for name, each in filters.items()),
-            *(("mistakes", [captions.confusion_caption(each, names)]) for each in (mistakes, none)),
-        ],
-    )
+    golden("pictures", [("mistakes", [captions.confusion_caption(each, names)]) for each in (mistakes, none)])
 
 
 def words_of_study(result: StudyResult) -> Iterator[str]:

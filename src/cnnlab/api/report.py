@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 from cnnlab.atomic_io import atomic_write
-from cnnlab.context import NO_CALLBACKS
+from cnnlab.context import NO_CALLBACKS, Callbacks, LogFn, RunContext
 from cnnlab.errors import RunError
-from cnnlab.interpret.activations.feature_maps import example_activations
+from cnnlab.interpret.activations.feature_maps import inspect_activations
 from cnnlab.interpret.activations.result import ActivationMaps
+from cnnlab.interpret.layer_index import CONVOLUTIONS
+from cnnlab.interpret.loaded_model import LoadedModel, load_target
 from cnnlab.interpret.weights.compute import first_convolution
 from cnnlab.reports.run.contents import ConfusionMatrix, RunView
 from cnnlab.reports.run.page import render_run
@@ -25,7 +26,7 @@ from cnnlab.tuning.result import TuningResult
 from cnnlab.tuning.search import read_tuning
 
 
-def write_report(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.log) -> Path:
+def write_report(folder: RunFolder, log: LogFn = NO_CALLBACKS.log) -> Path:
     """Write the report of a finished run and log its path.
 
     Raises:
@@ -34,12 +35,15 @@ def write_report(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.lo
     return _write_page(folder.path, render_run(make_run_view(folder, log)))
 
 
-def make_run_view(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.log) -> RunView:
+def make_run_view(folder: RunFolder, log: LogFn = NO_CALLBACKS.log) -> RunView:
     """Collect what a run's page shows; errors as in `write_report`."""
     result, data = folder.result(), folder.data()
     if result is None:
         step = f"finish it: cnnlab train --resume {folder.path}"
         raise RunError("this run has not finished", where=str(folder.path), next_step=step)
+    model = None
+    if result.train is not None:
+        model = load_target(folder, None, RunContext(device="cpu", callbacks=Callbacks(log=log)))
     return RunView(
         name=folder.name,
         recipe=folder.recipe(),
@@ -51,8 +55,8 @@ def make_run_view(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.l
         result=result,
         claims=judge_claims(folder.recipe().claims, [result], data),
         openings=tuple(openings(folder.path.parent, data.test_set)),
-        filters=first_convolution(folder, log) if result.train is not None else None,
-        activations=_activations(folder, log) if result.train is not None else None,
+        weights=None if model is None else first_convolution(model, log),
+        activations=None if model is None else _activations(model, log),
         confusion=_confusion_matrix(folder),
         loaded=folder.loaded_weights(),
         features=folder.features(),
@@ -60,15 +64,20 @@ def make_run_view(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.l
     )
 
 
-def _activations(folder: RunFolder, log: Callable[[str], None]) -> ActivationMaps | None:
-    """Compute the feature maps of the stored example; if that fails, log why and leave the section out."""
+def _activations(model: LoadedModel, log: LogFn) -> ActivationMaps | None:
+    """Compute the feature maps of the first and last convolution for the example that the run keeps.
+
+    Returns:
+        None without a convolution or an example; if the example is damaged, the reason is logged.
+    """
     try:
-        folder.example()
+        example = model.example()
     except RunError as error:
         problem = error.problems[0]
         log(f"! the page shows no activations: {problem.where}: {problem.what}")
         return None
-    return example_activations(folder, NO_CALLBACKS.log)
+    has_maps = any(row.kind in CONVOLUTIONS for row in model.layers)
+    return inspect_activations(model, example) if example is not None and has_maps else None
 
 
 def _confusion_matrix(folder: RunFolder) -> ConfusionMatrix | None:

@@ -96,6 +96,19 @@ class LoadedModel:
             for i, reference in enumerate(references)
         ]
 
+    def example(self) -> InputImage | None:
+        """The image that a run keeps; None without one, and for a model that is not a run.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        example = None if self.folder is None else self.folder.example()
+        if example is None:
+            return None
+        about, pixels = example
+        name = f"{about.split}:{about.place}, {shorten(self.class_name(about.label))}"
+        return InputImage(pixels, normalize_pixels(pixels, self.mean, self.std), name, about.label)
+
     def open_split(
         self, split: str, purpose: str, limit: int | None = None, log: LogFn = NO_CALLBACKS.log
     ) -> ImageLoader:

@@ -196,10 +196,8 @@ class RunFolder:
                 # Checked before its pixels are read, of which a file from elsewhere may hold very many.
                 mode = "L" if spec.channels == 1 else "RGB"
                 if (image.mode, image.height, image.width) != (mode, spec.height, spec.width):
-                    raise ValueError(
-                        f"it has {image.mode} pixels, {image.width}×{image.height}; the run's images have {mode} pixels, "
-                        f"{spec.width}×{spec.height}"
-                    )
+                    own = f"{image.mode} pixels, {image.width}×{image.height}"
+                    raise ValueError(f"it has {own}; the run's images have {mode} pixels, {spec.width}×{spec.height}")
                 pixels = np.asarray(image)
             if about.split not in data.splits or not 0 <= about.label < len(data.classes):
                 raise ValueError(f"{about} is not of this run's data")

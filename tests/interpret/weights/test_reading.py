@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from cnnlab.config.recipe import Recipe
+from cnnlab.interpret.loaded_model import load_model
 from cnnlab.interpret.weights.compute import first_convolution
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
@@ -21,7 +22,8 @@ def test_it_is_the_seeds_weights_before_and_the_selected_ones_after(
 ) -> None:
     made = recipe()
     folder = trained(made)
-    filters = first_convolution(folder, print)
+    weights = first_convolution(load_model(folder.path, device="cpu"), print)
+    filters = weights and weights.filters
     fresh = build(made.model.trace((3, 8, 8), 3))
     init_weights(fresh, "default", made.train.seed)
     step = round(folder.result().selected_epoch * 4)
@@ -46,7 +48,8 @@ def test_the_first_convolution_is_found_wherever_it_stands(
     recipe: Callable[..., Recipe], trained: Callable[..., RunFolder], layers: Sequence[str], name: str | None
 ) -> None:
     folder = trained(recipe(layers=layers, epochs=1))
-    filters = first_convolution(folder, print)
+    weights = first_convolution(load_model(folder.path, device="cpu"), print)
+    filters = weights and weights.filters
     assert (filters.layer if filters else None) == name
     if filters:
         assert filters.layer in [row.name for row in folder.table().layers]

@@ -1,7 +1,6 @@
 """The page: whole, self-contained, and safe with whatever names it is given."""
 
 import re
-from dataclasses import replace
 
 import pytest
 
@@ -22,7 +21,7 @@ VARIANTS = {
     "diverged": {"points": 3, "broken_from": 2.5},
     "diverged at once": {"points": 1, "broken_from": 0, "epochs": ()},
     "forty classes": {"classes": tuple(f"person {number}" for number in range(40))},
-    "no convolution, no claims": {"filters": None, "activations": None, "claims": ()},
+    "no convolution, no claims": {"weights": None, "activations": None, "claims": ()},
 }
 FAST = ("no validation part", "diverged at once")
 
@@ -60,16 +59,16 @@ def test_the_parts_stand_in_their_order(make_view):
         "Final figures",
         "The network, layer by layer",
         "Warnings",
-        "First-layer weights, before and after",
+        "First-layer weights",
         "Activations",
-        "What is taken for what",
+        "Mistakes",
         "Class by class, on the test images",
         "Published against measured",
         "The recipe",
         "The data",
-        "How it was made",
-        "What the benchmark measured",
-        "To make it again",
+        "Provenance",
+        "Speed of each precision",
+        "Repeat",
     ]
 
 
@@ -86,10 +85,10 @@ def test_what_another_person_needs_is_there(make_view, html, read_page):
         f"cnnlab train {view.name}/recipe.toml --set train.precision=bf16 --set train.memory_format=channels_last",
     ):
         assert needed in text
-    assert "Where the network began" not in text
+    assert 'id="beginning"' not in html
 
 
-def test_hostile_names_are_only_text(make_view, read_page, hostile):
+def test_hostile_names_are_only_text(make_view, make_weights, read_page, hostile):
     nasty = hostile[0] + hostile[8]
     view = make_view()
     rendered = page.render_run(
@@ -101,7 +100,7 @@ def test_hostile_names_are_only_text(make_view, read_page, hostile):
             environment=view.environment.model_copy(update={"device": nasty}),
             openings=(view.openings[0].model_copy(update={"run": nasty, "purpose": nasty}),),
             claims=(view.claims[0].model_copy(update={"source": nasty, "note": nasty}),),
-            filters=type(view.filters)(nasty, view.filters.before, view.filters.after),
+            weights=make_weights(layer=nasty),
             activations=view.activations.model_copy(
                 update={
                     "image": nasty,
@@ -164,7 +163,7 @@ def test_how_a_train_point_differs_from_the_others_is_told(make_view, html):
     tables = make_view().recipe.to_tables()
     tables["train"] |= {"mix": "mixup(0.4)", "loss": "cross_entropy(smoothing=0.1)"}
     other = page.render_run(make_view(recipe=Recipe.from_tables(tables)))
-    for words in ("mixed with others", "its loss is cross_entropy(smoothing=0.1)"):
+    for words in ("mixed with others", "its loss is the training loss, cross_entropy(smoothing=0.1)"):
         assert words in other
         assert words.partition("(")[0] not in html
 
@@ -190,25 +189,24 @@ def test_a_page_tells_what_a_backbone_began_with(make_view, read_page):
     told = " ".join(read_page(html).texts)
     assert 'href="#beginning"' in html
     for words in (
-        "Where the network began", "120 loaded; 1 missing in the file, random at first (<i>)",
+        "Initial weights", "120 loaded; 1 missing in the file, random at first (<i>)",
         f"w<b>.pth, SHA-256 {'ab' * 32}, not the published file", "frozen", f"of {view.table.parameters:,} parameters",
     ):  # fmt: skip
         assert words in told, words
     assert "/home/me" not in html
 
 
-@pytest.mark.full
-def test_filters_that_were_loaded_say_so_whatever_is_left_of_them(make_view, make_filters):
-    filters = make_filters()
-    loaded = replace(filters, loaded="W of resnet18")
-    both = page.render_run(make_view(filters=loaded))
-    assert "before training: as loaded" in both
-    assert "They were loaded: W of resnet18." in both
-    assert "Training moved them by" in both
-    lost = page.render_run(make_view(filters=replace(loaded, before=None)))
-    assert "What they began as can&#39;t be had any more." in lost
-    assert "filters-before" not in lost
-    assert "First-layer weights<" in lost
-    still = page.render_run(make_view(filters=replace(loaded, before=filters.after, frozen=True)))
-    assert "They are frozen, and the same before and after training." in still
-    assert "filters-before" not in still
+def test_the_first_filters_before_and_after_training(make_view, make_weights):
+    def section(**fields):
+        html = page.render_run(make_view(weights=make_weights(**fields)))
+        return html[html.index('<section id="weights">') :].partition("</section>")[0]
+
+    loaded = section(loaded="W of resnet18")
+    assert loaded.count("data:image/png") == 64
+    assert "before training" in loaded
+    assert "Median change" in loaded
+    assert "Initial weights: not verified" in loaded
+    lost = section(before=None, reason="the file has changed")
+    assert lost.count("data:image/png") == 32
+    assert "before training" not in lost
+    assert "Initial weights: not available: the file has changed." in lost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cnnlab.context import Callbacks
 from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.result import ActivationMaps, LayerMaps, MapStatistics, TopPrediction
-from cnnlab.interpret.images import InputImage, normalize_pixels
-from cnnlab.interpret.layer_index import CONVOLUTIONS, LayerIndex, LayerRef, capture_outputs
-from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model, load_model
+from cnnlab.interpret.images import InputImage
+from cnnlab.interpret.layer_index import LayerIndex, LayerRef, capture_outputs
+from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import as_tuple, validate_count
 from cnnlab.models.train_mode import eval_mode
-from cnnlab.render.formatting import format_shape, shorten
-from cnnlab.storage.run_folder import RunFolder
+from cnnlab.render.formatting import format_shape
 from cnnlab.training.device import disable_tf32
 
 FloatArray = npt.NDArray[np.float64]
@@ -55,33 +53,23 @@ def inspect_activations(
     layer_index = LayerIndex(model.network, model.layers, model.image_spec.shape)
     refs = [layer_index.find(name) for name in dict.fromkeys(as_tuple(layers))] or layer_index.first_and_last()
     # Last of all checks: an image of the test split is an opening of it, which the ledger records.
-    input_image = image if isinstance(image, InputImage) else _input_image(model, image)
+    if not isinstance(image, InputImage):
+        image = (model.example() if image is None else None) or model.load_image(image, "inspect activations")
     outputs: dict[str, Tensor] = {}
 
     def keep(layer_ref: LayerRef, output: Tensor) -> None:
         outputs[layer_ref.name] = output.detach().clone()
 
     with eval_mode(model.network), capture_outputs(model.network, refs, keep), torch.no_grad():
-        logits = model.network(input_image.values[None].to(model.device, torch.float32))
+        logits = model.network(image.values[None].to(model.device, torch.float32))
     return ActivationMaps(
         network=model.name,
-        image=input_image.name,
-        pixels=input_image.pixels,
-        label=model.class_name(input_image.label) if input_image.label is not None else "",
+        image=image.name,
+        pixels=image.pixels,
+        label=model.class_name(image.label) if image.label is not None else "",
         guesses=_top_predictions(model, logits),
-        layers=tuple(_layer_maps(layer_index, ref, outputs.get(ref.name), maps, input_image.pixels) for ref in refs),
+        layers=tuple(_layer_maps(layer_index, ref, outputs.get(ref.name), maps, image.pixels) for ref in refs),
     )
-
-
-def example_activations(folder: RunFolder, log: Callable[[str], None]) -> ActivationMaps | None:
-    """The maps of a run's first and last convolution for the image that the run keeps.
-
-    Returns:
-        None where the run keeps no image, as runs of older versions, or its network has no convolution.
-    """
-    if folder.example() is None or not any(row.kind in CONVOLUTIONS for row in folder.table().layers):
-        return None
-    return inspect_activations(load_model(folder.path, device="cpu", callbacks=Callbacks(log=log)))
 
 
 def map_statistics(
@@ -128,15 +116,6 @@ def _correlations(flat: FloatArray, image: FloatArray, sides: tuple[int, ...]) -
     rounding = 1e-6 * np.abs(flat).max(axis=1) * np.sqrt(flat.shape[1]) * np.linalg.norm(reference)
     correlations = centred @ reference / norms
     return [float(r) if norm > least else None for r, norm, least in zip(correlations, norms, rounding, strict=True)]
-
-
-def _input_image(model: LoadedModel, image: str | Path | None) -> InputImage:
-    example = model.folder.example() if image is None and model.folder is not None else None
-    if example is None:
-        return model.load_image(image, "inspect activations")
-    about, pixels = example
-    name = f"{about.split}:{about.place}, {shorten(model.class_name(about.label))}"
-    return InputImage(pixels, normalize_pixels(pixels, model.mean, model.std), name, about.label)
 
 
 def _layer_maps(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from cnnlab.context import NO_CALLBACKS, Callbacks
+from cnnlab.context import NO_CALLBACKS, Callbacks, LogFn
 from cnnlab.errors import UsageError, did_you_mean
 from cnnlab.interpret.loaded_model import LoadedModel, load_model
 from cnnlab.interpret.targets import validate_count
@@ -19,21 +19,23 @@ from cnnlab.interpret.weights.measures import FilterOrder, measure_filters, reso
 from cnnlab.interpret.weights.result import LayerWeights
 from cnnlab.records import LayerRecord
 from cnnlab.render.formatting import shorten
-from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.storage.run_folder import RunFolder
 
 MAX_LISTED = 400
 
 
-def first_convolution(folder: RunFolder, log: Callable[[str], None]) -> LayerFilters | None:
-    """The weights of a run's first convolution, before and after training; None for a network without convolutions."""
-    trained = trained_network(folder, torch.device("cpu"), log)
-    if not any(isinstance(module, nn.Conv2d) for module in trained.modules()):
+def first_convolution(model: LoadedModel, log: LogFn) -> LayerWeights | None:
+    """The filters of a run's first convolution; None for a network without convolutions.
+
+    Args:
+        log: called with a warning where the initial weights are not verified.
+    """
+    if not any(isinstance(module, nn.Conv2d) for module in model.network.modules()):
         return None
-    filters = read_filters(trained, folder.table().layers, folder=folder)
-    if filters.reason and not filters.frozen:
-        log(f"! the initial weights of {folder.name} are not verified: {filters.reason}")
-    return filters
+    weights = inspect_weights(model)
+    if weights.filters.reason and not weights.filters.frozen:
+        log(f"! the initial weights of {model.name} are not verified: {weights.filters.reason}")
+    return weights
 
 
 def read_filters(
@@ -98,7 +100,7 @@ def inspect_weights(
     order: FilterOrder | None = None,
     seed: int | None = None,
     data: str | Path | None = None,
-    log: Callable[[str], None] = NO_CALLBACKS.log,
+    log: LogFn = NO_CALLBACKS.log,
 ) -> LayerWeights:
     """Measure the filters of one layer, before and after training.
 

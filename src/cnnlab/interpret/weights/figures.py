@@ -43,24 +43,36 @@ def weights_to_rgb(weights: Floats, largest: Floats | None = None) -> Reals:
 
 def draw_filters(result: LayerWeights, scale: WeightScale = "own") -> dict[str, CaptionedFigure]:
     """The figures of a layer by name, the main one first."""
-    filters = result.filters
+    filters, main = result.filters, main_figure(result, scale)
     if not filters.is_spatial:
-        return {"matrix": _matrix_figure(result)}
+        return {"matrix": main}
     if not filters.is_single_picture:
-        return {"kernels": _kernels_figure(result, scale), "norms": _norms_figure(result)}
-    sides = [(heading, weights_to_rgb(weights, full)) for heading, weights, full in _sides(result, scale)]
-    note = f"{_count_text(result)}: mid-grey is weight 0. {_scale_text(scale)}"
-    figures = {"filters": _pictures(result, f"{filters.noun.capitalize()}s of {_name(result)}", [sides], note)}
-    if filters.in_colour:
-        rows = [
-            [
-                (f"{colour} {heading}".strip(), np.repeat(images[..., [channel]], 3, axis=-1))
-                for heading, images in sides
-            ]
-            for channel, colour in enumerate(CHANNEL_NAMES)
-        ]
-        figures["channels"] = _pictures(result, f"Red, green and blue alone: {_name(result)}", rows, note)
-    return figures
+        return {"kernels": main, "norms": _norms_figure(result)}
+    return {"filters": main, **({"channels": _channels_figure(result, scale)} if filters.in_colour else {})}
+
+
+def main_figure(result: LayerWeights, scale: WeightScale = "own") -> CaptionedFigure:
+    """The filters of a layer: a picture of each, or its kernels, or the rows of a matrix."""
+    if not result.filters.is_spatial:
+        return _matrix_figure(result)
+    if not result.filters.is_single_picture:
+        return _kernels_figure(result, scale)
+    title = f"{result.filters.noun.capitalize()}s of {_name(result)}"
+    return _pictures(result, title, [_images(result, scale)], scale)
+
+
+def _channels_figure(result: LayerWeights, scale: WeightScale) -> CaptionedFigure:
+    """The red, green and blue weights of each filter alone, in grey."""
+    images = _images(result, scale)
+    rows = [
+        [(f"{colour} {heading}".strip(), np.repeat(side[..., [channel]], 3, axis=-1)) for heading, side in images]
+        for channel, colour in enumerate(CHANNEL_NAMES)
+    ]
+    return _pictures(result, f"Red, green and blue alone: {_name(result)}", rows, scale)
+
+
+def _images(result: LayerWeights, scale: WeightScale) -> list[tuple[str, Reals]]:
+    return [(heading, weights_to_rgb(weights, full)) for heading, weights, full in _sides(result, scale)]
 
 
 def _sides(result: LayerWeights, scale: WeightScale) -> list[tuple[str, Floats, Reals]]:
@@ -82,9 +94,10 @@ def _largest_weights(weights: Floats) -> Reals:
 
 
 def _pictures(
-    result: LayerWeights, title: str, rows: Sequence[Sequence[tuple[str, npt.NDArray[np.floating]]]], note: str
+    result: LayerWeights, title: str, rows: Sequence[Sequence[tuple[str, Reals]]], scale: WeightScale
 ) -> CaptionedFigure:
-    """A gallery of filters under their numbers; a row has a panel for each side of training."""
+    """A gallery of filters with their numbers; a row has a panel for before and one for after training."""
+    note = f"{_count_text(result)}: mid-grey is weight 0. {_scale_text(scale)}"
     lines = [(str(number),) for number in result.shown_filters]
     columns = min(PICTURES_BESIDE if len(rows[0]) > 1 else PICTURES_ALONE, max(len(lines), 4))
     panels = [

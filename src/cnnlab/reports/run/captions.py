@@ -6,15 +6,11 @@ from collections.abc import Sequence
 from math import isfinite
 from pathlib import PurePath
 
-import numpy as np
-
 from cnnlab.config.recipe import Recipe
 from cnnlab.interpret.activations.result import ActivationMaps, LayerMaps
 from cnnlab.interpret.activations.view import layer_headline, prediction_text, selection_text
-from cnnlab.interpret.weights.filters import CHECKED, MISMATCH, LayerFilters
-from cnnlab.interpret.weights.measures import relative_change
 from cnnlab.records import EpochRecord, RunResult, Score
-from cnnlab.render.confusion_matrix import MAX_CLASSES_WITH_COUNTS, Counts, normalize_rows
+from cnnlab.render.confusion_matrix import MAX_CLASSES_WITH_COUNTS
 from cnnlab.render.formatting import (
     format_duration,
     format_epoch,
@@ -25,8 +21,9 @@ from cnnlab.render.formatting import (
     shorten,
 )
 from cnnlab.reports.run.contents import ConfusionMatrix, RunView
-from cnnlab.reports.run.figures import MAX_FILTERS, MetricCurve, metric_curves
+from cnnlab.reports.run.figures import MetricCurve, metric_curves
 from cnnlab.reports.run.tables import accuracy_interval
+from cnnlab.stats.per_class import confused_pairs
 
 NOTICEABLE_RISE = 1.02
 NOTICEABLE_GAP = 0.02
@@ -138,35 +135,6 @@ def selection_note(view: RunView) -> str:
     return f"Of the weights of {where}{why}, in eval mode on un-augmented images; intervals are Wilson's."
 
 
-def filters_caption(filters: LayerFilters) -> str:
-    """Describe the pictures of filters, and name the ones that training changed most."""
-    number, channels, high, wide = filters.after.shape
-    colours = {1: "in grey", 3: "in colour, red, green and blue as in the image"}
-    how = colours.get(channels, f"as the mean of {channels} channels")
-    many = f"The first {MAX_FILTERS} of {number}" if number > MAX_FILTERS else f"The {number}"
-    text = (
-        f"{many} filters of {quote(filters.layer)}, {high}×{wide}, {how}. "
-        "Each is scaled to its own largest weight; mid-grey is 0."
-    )
-    if filters.loaded:
-        text += f" They were loaded: {shorten(filters.loaded, 80)}."
-    if filters.frozen:
-        return f"{text} They are frozen, and the same before and after training."
-    if filters.before is None:
-        lost = "is not what the seed gives now" if filters.initial_weights == MISMATCH else "can't be had any more"
-        return f"{text} What they began as {lost}."
-    change = relative_change(filters.before, filters.after)
-    if filters.initial_weights == CHECKED:
-        text += " What they began as was made anew from the seed, and has the digest that the run wrote down."
-    if not np.isfinite(change).all():
-        return f"{text} Weights that are not numbers are drawn as 0."
-    if not change.any():
-        return f"{text} Training did not change them."
-    most = [int(index) for index in np.argsort(-change[:MAX_FILTERS], kind="stable")[:3]]
-    named = f"filters {', '.join(map(str, most[:-1]))} and {most[-1]}" if len(most) > 1 else f"filter {most[0]}"
-    return f"{text} Training moved them by {np.median(change):.2f} of their size (median); most of all {named}."
-
-
 def example_caption(activations: ActivationMaps) -> str:
     """Name the image and its predicted classes."""
     return f"The image is {shorten(activations.image, 80)}, with the selected weights. {prediction_text(activations)}"
@@ -180,35 +148,17 @@ def activations_caption(layer: LayerMaps) -> str:
 
 def confusion_caption(confusion: ConfusionMatrix, names: Sequence[str]) -> str:
     """Say how to read the matrix, and name the most frequent confusions."""
-    counts = confusion.counts
     in_cells = " The numbers are images." if len(names) <= MAX_CLASSES_WITH_COUNTS else ""
     read = (
-        f"The {confusion.split} images: each row is a true class, each column what it was taken for. "
+        f"The {confusion.split} images: rows are true classes, columns predicted ones. "
         f"The deeper the colour, the larger the share of the row.{in_cells}"
     )
-    mistakes = _top_confusions(counts)
-    if not mistakes:
-        return f"{read} There are no mistakes."
-    shares = normalize_rows(counts)
+    pairs = confused_pairs(confusion.counts, confusion.counts.sum(axis=1), names)[:3]
     texts = [
-        f"{quote(names[true])} taken for {quote(names[predicted])} "
-        f"({counts[true, predicted]} of {counts[true].sum()}, {format_percent(shares[true, predicted])})"
-        for true, predicted in mistakes
+        f"{quote(pair.true)} predicted as {quote(pair.predicted)} ({pair.images:,}, {format_percent(pair.share)})"
+        for pair in pairs
     ]
-    return f"{read} Most frequent: {', '.join(texts)}."
-
-
-def class_caption(score: Score | None) -> str:
-    """Name the classes with the highest and the lowest accuracy."""
-    known = [each for each in score.per_class if isfinite(each.recall)] if score is not None else []
-    if len(known) < MIN_POINTS:
-        return ""
-    best, worst = max(known, key=lambda each: each.recall), min(known, key=lambda each: each.recall)
-    return (
-        f"Recognised best: {quote(best.name)} ({best.recall:.2f}); worst: {quote(worst.name)} "
-        f"({worst.recall:.2f}). Recall is the share of a class's images that were named right, precision the share of "
-        "the images given its name that are of it."
-    )
+    return f"{read} Most frequent: {', '.join(texts)}." if texts else f"{read} There are no mistakes."
 
 
 def _sentence(text: str) -> str:
@@ -229,11 +179,3 @@ def _too_short(validation: Sequence[tuple[float, float]], measure: str) -> str:
         return "There is no validation split, so nothing here says when to stop."
     at, value = validation[0]
     return f"One point only: at epoch {format_epoch(at)} validation {measure} is {value:.3f}."
-
-
-def _top_confusions(counts: Counts, max_pairs: int = 3) -> list[tuple[int, int]]:
-    """Return the most frequent pairs of different (true, predicted) classes."""
-    wrong = counts - np.diag(np.diag(counts))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:max_pairs]
-    pairs = [divmod(int(index), len(counts)) for index in order]
-    return [pair for pair in pairs if wrong[pair] > 0]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from cnnlab.config.recipe import Recipe
 from cnnlab.interpret.activations.result import ActivationMaps
-from cnnlab.interpret.weights.filters import LayerFilters
+from cnnlab.interpret.weights.result import LayerWeights
 from cnnlab.records import (
     ClaimRecord,
     DataRecord,
@@ -24,8 +21,6 @@ from cnnlab.records import (
     WeightLoadReport,
 )
 from cnnlab.render.confusion_matrix import Counts
-
-Weights = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class RunView:
         epochs: the points of the learning curve, in order; empty if the first step diverged.
         claims: published figures with their verdicts.
         openings: every evaluation on this test set, by this run and by others.
-        filters: of the first convolution; None if there is none.
+        weights: of the first convolution; None if there is none.
         activations: of the first and the last convolution for the stored example; None without one.
         confusion: of the test split, or of the validation split if the test set is sealed; None if there is neither.
         loaded: the initial weights of its backbone; None if all were random.
@@ -63,7 +58,7 @@ class RunView:
     result: RunResult
     claims: tuple[ClaimRecord, ...] = ()
     openings: tuple[LedgerEntry, ...] = ()
-    filters: LayerFilters | None = None
+    weights: LayerWeights | None = None
     activations: ActivationMaps | None = None
     confusion: ConfusionMatrix | None = None
     loaded: WeightLoadReport | None = None

@@ -1,4 +1,4 @@
-"""The figures of a run's report: learning curves and the filters of the first layer."""
+"""The learning curves of a run's report."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cnnlab.interpret.weights.figures import weights_to_rgb
 from cnnlab.records import EpochRecord, RunResult
 from cnnlab.render.formatting import format_epoch
-from cnnlab.render.gallery import GalleryPanel, Tile, draw_gallery
 from cnnlab.render.plots import COLOURS, NORMAL, SMALL, label_line_ends, minimal_axes, new_figure
-from cnnlab.reports.run.contents import Weights
 
 Measure = Literal["loss", "accuracy"]
 WIDTH, HEIGHT = 400, 290
@@ -137,19 +134,3 @@ def _label_lines(axes: Axes, lines: Sequence[MetricCurve]) -> None:
 
 def _title(axes: Axes, measure: Measure) -> str:
     return LABELS[measure] + (", log scale" if axes.get_yscale() == "log" else "")
-
-
-MAX_FILTERS = 64
-FILTERS_WIDTH = 424
-
-
-def filter_figure(weights: Weights, title: str) -> Figure:
-    """Draw the filters of a convolution as numbered images, at most `MAX_FILTERS`.
-
-    Args:
-        weights: F×C×H×W.
-    """
-    images = weights_to_rgb(weights)[:MAX_FILTERS]
-    across = 8 if len(images) > 6 else max(len(images), 4)
-    tiles = tuple(Tile(image, (str(number),)) for number, image in enumerate(images))
-    return draw_gallery(title, [[GalleryPanel("", tiles, across)]], width=FILTERS_WIDTH)

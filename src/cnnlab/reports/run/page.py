@@ -10,6 +10,9 @@ from cnnlab.config.arms import file_name
 from cnnlab.config.losses import losses
 from cnnlab.interpret.activations.figures import layer_figure
 from cnnlab.interpret.activations.view import reading_notes
+from cnnlab.interpret.weights.figures import main_figure
+from cnnlab.interpret.weights.view import headline as weights_headline
+from cnnlab.interpret.weights.view import initial_weights_note
 from cnnlab.records import Provenance
 from cnnlab.render.confusion_matrix import confusion_figure
 from cnnlab.render.formatting import (
@@ -30,7 +33,6 @@ from cnnlab.reports.architecture.layer_table import layer_table
 from cnnlab.reports.architecture.pretraining import loaded_weights_facts
 from cnnlab.reports.claims import claims_table
 from cnnlab.reports.run import captions, figures, tables
-from cnnlab.reports.run import figures as run_figures
 from cnnlab.reports.run.contents import RunView
 
 Fact = tuple[str, str]
@@ -61,12 +63,11 @@ def render_run(view: RunView) -> str:
             initial_weights=loaded_weights_facts(view.recipe, view.table, view.loaded, view.features)
             if view.recipe.model.backbone
             else [],
-            filters=_filters(view),
+            weights=_weights(view),
             activations=_activations(view),
             confusion=_confusion(view),
             split=split,
             classes=tables.class_table(score),
-            classes_caption=captions.class_caption(score),
             claims=claims_table(view.claims, of=""),
             recipe=view.recipe.to_toml(),
             data=_data_facts(view),
@@ -118,17 +119,12 @@ def _curves(view: RunView) -> list[tuple[Markup, str]]:
     ]
 
 
-def _filters(view: RunView) -> tuple[list[Markup], str] | None:
-    if view.filters is None or not len(view.filters.after):
+def _weights(view: RunView) -> tuple[Markup, str] | None:
+    if view.weights is None:
         return None
-    caption = captions.filters_caption(view.filters)
-    after = run_figures.filter_figure(view.filters.after, "frozen" if view.filters.frozen else "after training")
-    svgs = [to_svg(after, "filters-after", caption)]
-    if view.filters.before is not None and not view.filters.frozen:
-        title = "before training: as loaded" if view.filters.loaded else "before training"
-        before = run_figures.filter_figure(view.filters.before, title)
-        svgs.insert(0, to_svg(before, "filters-before", "Filters before training."))
-    return [Markup(svg) for svg in svgs], caption
+    captioned = main_figure(view.weights)
+    caption = " ".join(filter(None, (weights_headline(view.weights), initial_weights_note(view.weights.filters))))
+    return Markup(to_svg(captioned.figure, "weights", captioned.description)), caption
 
 
 def _activations(view: RunView) -> tuple[str, list[tuple[Markup, str]], list[str]] | None:

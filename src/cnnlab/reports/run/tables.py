@@ -46,7 +46,7 @@ def class_table(score: Score | None) -> TextTable:
 def ledger_table(openings: Iterable[LedgerEntry]) -> TextTable:
     """Return every evaluation on the test set, in the ledger's order."""
     rows = ((shorten(o.time.replace("T", " ")), shorten(o.run, 80), shorten(o.purpose)) for o in openings)
-    return TextTable(parse_columns("time", "`run", "what for"), tuple(rows))
+    return TextTable(parse_columns("time", "`run", "purpose"), tuple(rows))
 
 
 def accuracy_interval(score: Score | None) -> tuple[float, float] | None:
