@@ -304,15 +304,6 @@ def name_file_in_errors(path: Path) -> Iterator[None]:
         raise locate_in_file(error, path) from None
 
 
-def check_svg_path(path: Path, example: str) -> None:
-    """Check the path of `--svg FILE` before anything is computed."""
-    if path.suffix.lower() != ".svg" or not path.parent.is_dir():
-        what = "this is no name for an SVG picture" if path.parent.is_dir() else "the folder of this file is not there"
-        raise UsageError(
-            what, where="--svg", received=str(path), allowed="a .svg file in a folder", next_step=f"--svg {example}"
-        )
-
-
 def find_run(path: Path) -> Path:
     """Return the run at a path, or of that name in the runs folder, as `cnnlab runs` lists it."""
     named = Path(os.environ.get("CNNLAB_RUNS") or "runs") / path

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnlab.cli.options import Debug, Json, check_svg_path, find_run, handle_errors
+from cnnlab.cli.options import Debug, Json, find_run, handle_errors
 from cnnlab.cli.output.documents import Format, choose_format, show_output
+from cnnlab.cli.output.figure_files import SvgFile, check_svg_path, write_svg
 from cnnlab.errors import UsageError
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 
@@ -38,9 +39,6 @@ Baseline = Annotated[
         show_default=False,
     ),
 ]
-SvgFile = Annotated[
-    Path | None, typer.Option("--svg", metavar="FILE", help="Also write the picture: an .svg file.", show_default=False)
-]
 METRIC = "validation_accuracy"
 # Columns that a narrow terminal leaves out, in this order.
 OPTIONAL_COLUMNS = ("minutes", "parameters", "95 % interval", "p, permuted", "p, Dunnett", "epochs")
@@ -67,10 +65,8 @@ def compare_runs(
     Folders of studies (runs/studies/NAME) are shown side by side.
     """
     output_format = choose_format(json, format_)
-    if svg is not None:
-        check_svg_path(svg, "compared.svg")
+    check_svg_path(svg, "compared.svg")
     from cnnlab.api.compare import compare, compare_studies
-    from cnnlab.atomic_io import atomic_write
     from cnnlab.studies.folder import is_study
 
     paths = [find_run(path) for path in runs]
@@ -89,6 +85,5 @@ def compare_runs(
     else:
         result = compare(paths, metric=metric, delta=delta, alpha=alpha, baseline=baseline)
         extra = result.key_fields()
-    if svg is not None:
-        atomic_write(svg, result.svg().encode("utf-8"), "choose another place with --svg")
+    write_svg(result, svg)
     show_output(result, output_format, OPTIONAL_COLUMNS, extra)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,21 +14,18 @@ from cnnlab.cli.options import (
     RecipeFile,
     Seed,
     Set,
-    check_svg_path,
     handle_errors,
     name_file_in_errors,
     overrides,
     read_recipe,
 )
 from cnnlab.cli.output.documents import Format, choose_format, show_output
+from cnnlab.cli.output.figure_files import SvgFile, check_svg_path, write_svg
 from cnnlab.errors import RunError
 
 Low = Annotated[float, typer.Option("--from", metavar="RATE", help="The first learning rate.")]
 High = Annotated[float, typer.Option("--to", metavar="RATE", help="The last learning rate.")]
 Steps = Annotated[int, typer.Option(metavar="N", help="Steps from the first rate to the last: 10 to 10,000.")]
-SvgFile = Annotated[
-    Path | None, typer.Option("--svg", metavar="FILE", help="Also write the plot: an .svg file.", show_default=False)
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,11 +51,9 @@ def lr(
     The training split alone is read, and no run folder is made.
     """
     output_format = choose_format(json, format_)
-    if svg is not None:
-        check_svg_path(svg, "rates.svg")
+    check_svg_path(svg, "rates.svg")
     known = read_recipe(recipe, overrides(set_, seed), data)
     from cnnlab.api.lr_finder import lr_range
-    from cnnlab.atomic_io import atomic_write
     from cnnlab.cli.output.console import progress_reporter
     from cnnlab.training.lr_finder.view import headline
 
@@ -79,8 +73,7 @@ def lr(
             on_step=on_step,
             callbacks=shown.callbacks(),
         )
-    if svg is not None:
-        atomic_write(svg, result.svg().encode("utf-8"), "choose another place with --svg")
+    write_svg(result, svg)
     extra = {
         "suggestion": result.suggestion,
         "limit": result.limit,

@@ -104,4 +104,4 @@ def shift(
             data=data,
             callbacks=progress.callbacks(),
         )
-    show_with_figures(result, output_format, result.figures, path, OPTIONAL_COLUMNS)
+    show_with_figures(result, output_format, path, OPTIONAL_COLUMNS)

@@ -14,13 +14,13 @@ from cnnlab.cli.options import (
     Json,
     RunsFolder,
     Set,
-    check_svg_path,
     find_file,
     handle_errors,
     name_file_in_errors,
     overrides,
 )
 from cnnlab.cli.output.documents import Format, choose_format, show_output
+from cnnlab.cli.output.figure_files import SvgFile, check_svg_path, write_svg
 
 SearchFile = Annotated[
     Path,
@@ -34,9 +34,6 @@ Name = Annotated[str, typer.Option(metavar="NAME", help="The search's name; by d
 Storage = Annotated[
     str | None,
     typer.Option(metavar="URL", help="An Optuna database; by default a file in the runs folder.", show_default=False),
-]
-SvgFile = Annotated[
-    Path | None, typer.Option("--svg", metavar="FILE", help="Also write the picture: an .svg file.", show_default=False)
 ]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Print the number of runs and their time; run nothing.")]
 
@@ -66,8 +63,7 @@ def tune(
     Given again, it continues; with more --trials it adds the missing ones. Needs pip install 'cnnlab\\[optuna]'.
     """
     output_format = choose_format(json, format_)
-    if svg is not None:
-        check_svg_path(svg, "trials.svg")
+    check_svg_path(svg, "trials.svg")
     from cnnlab.cli.output.console import log, progress_reporter
     from cnnlab.config.search import Search
 
@@ -90,10 +86,7 @@ def tune(
         resumable(SearchProgressBar(shown)) as callbacks,
     ):
         result = run_search(known, jobs=jobs, storage=storage, callbacks=callbacks, **given)
-    if svg is not None:
-        from cnnlab.atomic_io import atomic_write
-
-        atomic_write(svg, result.svg().encode("utf-8"), "choose another file with --svg")
+    write_svg(result, svg)
     folder = tuning_folder(runs, result.study)
     files = {"report": str(folder / "report.html"), "recipe": str(folder / "best.toml")}
     show_output(result, output_format, extra=files)

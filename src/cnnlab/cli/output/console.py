@@ -21,7 +21,6 @@ from cnnlab.errors import CnnlabError
 from cnnlab.render.formatting import escape_control, sanitize
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
     from rich.progress import Progress, TaskID
 
     from cnnlab.context import Callbacks
@@ -48,7 +47,6 @@ DETAIL_INDENT = 12
 
 def console(*, stderr: bool = False) -> Console:
     """Return the rich console of stdout or stderr."""
-
     made = SafeConsole(stderr=stderr, highlight=False)
     return made if made.is_terminal else SafeConsole(stderr=stderr, highlight=False, width=WIDTH_WITHOUT_TERMINAL)
 
@@ -77,7 +75,6 @@ def log(text: str) -> None:
 
 def show_error(error: CnnlabError) -> None:
     """Print an error on stderr: what and where in bold, the rest below."""
-
     made = console(stderr=True)
     count = len(error.problems)
     if count > 1:
@@ -154,9 +151,15 @@ def progress_reporter() -> Iterator[ProgressReporter]:
     if not made.is_terminal:
         yield ProgressReporter(None)
         return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 
-    from cnnlab.cli.output.speed_column import SpeedColumn
+    class SpeedColumn(ProgressColumn):
+        """The speed in the unit of the task."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            text = "" if speed is None else f"{_format_amount(speed, task.fields['unit'])}/s"
+            return Text(text, style="progress.data.speed")
 
     columns = (
         TextColumn("{task.description}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +12,8 @@ from cnnlab.cli.output.documents import OutputFormat, show_output
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnnlab.render.document import Renderable
     from cnnlab.render.plots import CaptionedFigure
+    from cnnlab.render.result import Result
 
 ENDINGS = (".png", ".svg")
 PictureFile = Annotated[
@@ -27,6 +27,31 @@ PictureFile = Annotated[
     ),
 ]
 NoPictures = Annotated[bool, typer.Option("--no-pictures", help="Write no pictures.")]
+
+SvgFile = Annotated[
+    Path | None, typer.Option("--svg", metavar="FILE", help="Also write the picture: an .svg file.", show_default=False)
+]
+
+
+def check_svg_path(path: Path | None, example: str) -> None:
+    """Check the path of `--svg FILE`, where it is given, before anything is computed.
+
+    Raises:
+        UsageError: not an .svg file, or its folder does not exist.
+    """
+    if path is not None and (path.suffix.lower() != ".svg" or not path.parent.is_dir()):
+        what = "this is no name for an SVG picture" if path.parent.is_dir() else "the folder of this file is not there"
+        raise UsageError(
+            what, where="--svg", received=str(path), allowed="a .svg file in a folder", next_step=f"--svg {example}"
+        )
+
+
+def write_svg(result: Result, path: Path | None) -> None:
+    """Write the picture of a result to the path of `--svg FILE`, where it is given."""
+    if path is not None:
+        from cnnlab.atomic_io import atomic_write
+
+        atomic_write(path, result.svg().encode("utf-8"), "choose another file with --svg")
 
 
 def check_figure_path(output: Path | None, default: str) -> Path:
@@ -51,29 +76,29 @@ def check_figure_path(output: Path | None, default: str) -> Path:
 
 
 def show_with_figures(
-    result: Renderable,
+    result: Result,
     output_format: OutputFormat,
-    figures: Callable[[], Mapping[str, CaptionedFigure]],
     first_path: Path | None,
     optional_columns: Sequence[str] = (),
     extra: dict[str, Any] | None = None,
+    **options: Any,
 ) -> None:
     """Write the figures of a result, print it, and log their paths.
 
     The figures are written first: the reader of stdout may close it early (`… | head`).
 
     Args:
-        figures: draws the figures, the main one first; not called if `first_path` is None.
         first_path: the file of the first figure; None to draw none.
         optional_columns: columns that a narrow terminal leaves out, in this order.
         extra: further fields of the JSON.
+        options: of the figures.
 
     Raises:
         UsageError: a figure can't be written.
     """
     from cnnlab.cli.output.console import log
 
-    written = write_figures(figures(), first_path) if first_path is not None else []
+    written = write_figures(result.figures(**options), first_path) if first_path is not None else []
     try:
         show_output(result, output_format, optional_columns, extra)
     finally:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from cnnlab.context import NO_CALLBACKS, Callbacks, LogFn
+from cnnlab.context import LogFn
 from cnnlab.errors import UsageError, did_you_mean
-from cnnlab.interpret.loaded_model import LoadedModel, load_model
+from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import validate_count
 from cnnlab.interpret.weights.filters import UNTRAINED, Floats, InputLayout, LayerFilters, find_row, input_layout
 from cnnlab.interpret.weights.initial_weights import InitialNetwork, initial_network
@@ -98,9 +98,6 @@ def inspect_weights(
     *,
     max_filters: int | None = None,
     order: FilterOrder | None = None,
-    seed: int | None = None,
-    data: str | Path | None = None,
-    log: LogFn = NO_CALLBACKS.log,
 ) -> LayerWeights:
     """Measure the filters of one layer, before and after training.
 
@@ -108,29 +105,23 @@ def inspect_weights(
     are not available, the result has none, and `filters.reason` says why.
 
     Args:
-        model: a `LoadedModel`, or the name of a recipe, a run or a backbone.
+        model: of `load_model`, or a name as it takes them; its network is left unchanged.
         layer: the name of a convolution or a dense layer; "": the first convolution, or the first dense layer of a
             network without any.
         max_filters: the number of filters in table and figures, 1 to 256; None: 64 pictures, 12 rows of kernels, 256
             rows of a matrix.
         order: number or norm; None: norm for rows of kernels, else number.
-        seed: of random weights, where `model` is a name.
-        data: the folder of catalogue data, where `model` is a name.
-        log: called with warnings about a run's weights.
 
     Raises:
         UsageError: no such layer or order, or a layer without filters.
         SpecError, SourceError, RunError: as `load_model`.
     """
     validate_count("--most", max_filters)
-    if isinstance(model, LoadedModel):
-        loaded = model
-    else:
-        loaded = load_model(model, seed=seed, device="cpu", data=data, callbacks=Callbacks(log=log))
-    filters = read_filters(loaded.network, loaded.layers, layer, loaded.folder)
+    model = as_loaded_model(model)
+    filters = read_filters(model.network, model.layers, layer, model.folder)
     resolved = resolve_order(order, filters)
     measures = measure_filters(filters)
     shown = select_filters(filters, measures, resolved, max_filters)
     return LayerWeights(
-        network=loaded.name, filters=filters, measures=measures, shown_filters=tuple(shown), order=resolved
+        network=model.name, filters=filters, measures=measures, shown_filters=tuple(shown), order=resolved
     )

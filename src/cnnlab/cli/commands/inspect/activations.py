@@ -106,7 +106,7 @@ def activations(
             from cnnlab.interpret.activations.feature_maps import inspect_activations
 
             result = inspect_activations(model, image, layers=layer or (), maps=maps)
-    show_with_figures(result, output_format, result.figures, path, OPTIONAL_COLUMNS)
+    show_with_figures(result, output_format, path, OPTIONAL_COLUMNS)
 
 
 def _requested_mode(context: typer.Context, units: bool, patches: str | None) -> str:

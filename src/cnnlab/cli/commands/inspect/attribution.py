@@ -103,4 +103,4 @@ def attribution(
             log=reporter.log,
             progress=reporter,
         )
-    show_with_figures(result, output_format, result.figures, path)
+    show_with_figures(result, output_format, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -11,8 +10,6 @@ from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunPath, SplitNa
 from cnnlab.cli.output.documents import Format, choose_format
 from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
 from cnnlab.interpret.limits import MAX_SHOWN
-
-PICTURE = "mistakes.png"
 
 
 def register(group: typer.Typer) -> None:
@@ -52,7 +49,7 @@ def mistakes(
     --no-images or --no-pictures none are read.
     """
     output_format = choose_format(json, format_)
-    path = None if no_pictures else check_figure_path(output, PICTURE)
+    path = None if no_pictures else check_figure_path(output, "mistakes.png")
     from cnnlab.cli.output.console import progress_reporter
     from cnnlab.interpret.mistakes.compute import inspect_mistakes
 
@@ -69,4 +66,4 @@ def mistakes(
             callbacks=progress.callbacks(),
         )
     optional = ("own class", "share of class", "mean probability")
-    show_with_figures(result, output_format, partial(result.figures, equal_mass=equal_mass), path, optional)
+    show_with_figures(result, output_format, path, optional, equal_mass=equal_mass)

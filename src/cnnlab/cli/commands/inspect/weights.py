@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Literal
 
 import typer
@@ -66,4 +65,4 @@ def weights(
     result = inspect_weights(model, layer, max_filters=most, order=order)
     if scale == "common" and not result.filters.shows_before_and_after:
         refuse_option("scale", "the initial weights are not known", "name a trained run")
-    show_with_figures(result, output_format, partial(result.figures, scale=scale), path, ("cosine",))
+    show_with_figures(result, output_format, path, ("cosine",), scale=scale)

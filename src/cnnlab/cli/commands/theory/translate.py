@@ -98,4 +98,4 @@ def translate(
     summary = headline(result)
     # `answer` is the name of earlier versions.
     extra = {"summary": summary, "answer": summary, "stages": stages, "exact": exact}
-    show_with_figures(result, output_format, result.figures, path, ("row", "at others"), extra)
+    show_with_figures(result, output_format, path, ("row", "at others"), extra)
