@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,44 @@ from cnnlab.interpret.weights.filters import UNTRAINED, Floats, InputLayout, Lay
 from cnnlab.interpret.weights.initial_weights import InitialNetwork, initial_network
 from cnnlab.interpret.weights.measures import FilterOrder, measure_filters, resolve_order, select_filters
 from cnnlab.interpret.weights.result import LayerWeights
-from cnnlab.records import LayerRecord
 from cnnlab.render.formatting import shorten
-from cnnlab.storage.run_folder import RunFolder
 
 MAX_LISTED = 400
+
+
+def inspect_weights(
+    model: LoadedModel | str | Path,
+    layer: str = "",
+    *,
+    max_filters: int | None = None,
+    order: FilterOrder | None = None,
+) -> LayerWeights:
+    """Measure the filters of one layer, before and after training.
+
+    The initial weights are restored from the run's seed, and compared with the digest in the run. Where they differ or
+    are not available, the result has none, and `filters.reason` says why.
+
+    Args:
+        model: of `load_model`, or a name as it takes them; its network is left unchanged.
+        layer: the name of a convolution or a dense layer; "": the first convolution, or the first dense layer of a
+            network without any.
+        max_filters: the number of filters in table and figures, 1 to 256; None: 64 pictures, 12 rows of kernels, 256
+            rows of a matrix.
+        order: number or norm; None: norm for rows of kernels, else number.
+
+    Raises:
+        UsageError: no such layer or order, or a layer without filters.
+        SpecError, SourceError, RunError: as `load_model`.
+    """
+    validate_count("--most", max_filters)
+    model = as_loaded_model(model)
+    filters = _read_filters(model, layer)
+    resolved = resolve_order(order, filters)
+    measures = measure_filters(filters)
+    shown = select_filters(filters, measures, resolved, max_filters)
+    return LayerWeights(
+        network=model.name, filters=filters, measures=measures, shown_filters=tuple(shown), order=resolved
+    )
 
 
 def first_convolution(model: LoadedModel, log: LogFn) -> LayerWeights | None:
@@ -38,22 +70,11 @@ def first_convolution(model: LoadedModel, log: LogFn) -> LayerWeights | None:
     return weights
 
 
-def read_filters(
-    network: nn.Module, rows: Sequence[LayerRecord], layer: str = "", folder: RunFolder | None = None
-) -> LayerFilters:
-    """Read the weights of one layer.
-
-    Args:
-        rows: of the network's table.
-        layer: its name; "": the first convolution, or the first dense layer of a network without any.
-        folder: of the run that trained the network, to restore the initial weights.
-
-    Raises:
-        UsageError: no such layer, or it has no filters.
-    """
-    name, module = _find_layer(network, layer)
-    row = find_row(rows, name)
-    layout = input_layout(rows, name, module.in_channels if isinstance(module, nn.Conv2d) else module.in_features)
+def _read_filters(model: LoadedModel, layer: str) -> LayerFilters:
+    name, module = _find_layer(model.network, layer)
+    folder, row = model.folder, find_row(model.layers, name)
+    inputs = module.in_channels if isinstance(module, nn.Conv2d) else module.in_features
+    layout = input_layout(model.layers, name, inputs)
     initial = initial_network(folder) if folder is not None else InitialNetwork(None, UNTRAINED)
     loaded = folder.loaded_weights() if folder is not None else None
     return LayerFilters(
@@ -90,38 +111,3 @@ def _weights(module: nn.Module, layout: InputLayout) -> Floats:
     assert isinstance(weight, torch.Tensor)
     values: Floats = np.array(weight.detach().cpu().float().numpy())
     return values if values.ndim == 4 else values.reshape(len(values), *layout.shape)
-
-
-def inspect_weights(
-    model: LoadedModel | str | Path,
-    layer: str = "",
-    *,
-    max_filters: int | None = None,
-    order: FilterOrder | None = None,
-) -> LayerWeights:
-    """Measure the filters of one layer, before and after training.
-
-    The initial weights are restored from the run's seed, and compared with the digest in the run. Where they differ or
-    are not available, the result has none, and `filters.reason` says why.
-
-    Args:
-        model: of `load_model`, or a name as it takes them; its network is left unchanged.
-        layer: the name of a convolution or a dense layer; "": the first convolution, or the first dense layer of a
-            network without any.
-        max_filters: the number of filters in table and figures, 1 to 256; None: 64 pictures, 12 rows of kernels, 256
-            rows of a matrix.
-        order: number or norm; None: norm for rows of kernels, else number.
-
-    Raises:
-        UsageError: no such layer or order, or a layer without filters.
-        SpecError, SourceError, RunError: as `load_model`.
-    """
-    validate_count("--most", max_filters)
-    model = as_loaded_model(model)
-    filters = read_filters(model.network, model.layers, layer, model.folder)
-    resolved = resolve_order(order, filters)
-    measures = measure_filters(filters)
-    shown = select_filters(filters, measures, resolved, max_filters)
-    return LayerWeights(
-        network=model.name, filters=filters, measures=measures, shown_filters=tuple(shown), order=resolved
-    )
