@@ -14,13 +14,13 @@ from cnnlab.architecture.layer_graph import LayerGraph
 from cnnlab.architecture.receptive_field.spans import SpanTracer
 from cnnlab.errors import UsageError, did_you_mean
 from cnnlab.interpret.hooks import forward_hooks, module_name
+from cnnlab.interpret.limits import MAX_LISTED
 from cnnlab.records import LayerRecord
 from cnnlab.render.formatting import shorten
 
 CONVOLUTIONS = ("conv", "depthwise")
 # Rows that make no maps of their own.
 POOLS_AND_DROPOUT = ("maxpool", "avgpool", "globalpool", "adaptivepool", "dropout", "dropout2d", "identity")
-MAX_LISTED = 400
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
-"""Limits on the number of pictures in one output. Nothing is imported, so that a command can show them in its help."""
+"""Limits on what is shown at once. Nothing is imported, so that a command can show them in its help."""
 
 # More take minutes to draw, into a file of tens of MB.
 MAX_SHOWN = 256
 # For each filter, when several filters are shown.
 MAX_PATCHES = 64
+# Characters of a list of names in a message.
+MAX_LISTED = 400

@@ -29,6 +29,7 @@ from cnnlab.interpret.loaded_model import LoadedModel, load_model
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
 from cnnlab.models.pretrained.transfer import Resize
+from cnnlab.render.formatting import format_short
 from cnnlab.render.plots import to_svg
 from cnnlab.storage.run_folder import RunFolder
 
@@ -289,3 +290,14 @@ def test_nan_is_null_in_json() -> None:
     assert read["guesses"][0]["probability"] is None
     assert [each["max"] is None for each in read["layers"][0]["maps"]] == [number == 3 for number in range(12)]
     assert np.isnan(MapStatistics.model_validate(read["layers"][0]["maps"][3]).max)
+
+
+def test_the_numbers_below_a_map_are_not_cut() -> None:
+    result = inspect_activations(subject([*SMALL, *END]), layers=["conv1"])
+    (layer,) = result.layers
+    values = layer.values * np.float32(-1.2345e-4)
+    result = result.model_copy(update={"layers": (layer.model_copy(update={"values": values}),)})
+    (captioned,) = result.figures().values()
+    texts = [text.get_text() for axes in captioned.figure.axes for text in axes.texts]
+    assert format_short(float(values[0].min())) in texts
+    assert format_short(float(values[0].max())) in texts

@@ -15,7 +15,8 @@ from cnnlab.data.loader import ImageLoader
 from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.result import SATURATION_THRESHOLD, LayerUnits, UnitActivity
 from cnnlab.interpret.hooks import forward_hooks, frozen_eval, module_name
-from cnnlab.interpret.layer_index import MAX_LISTED, LayerIndex
+from cnnlab.interpret.layer_index import LayerIndex
+from cnnlab.interpret.limits import MAX_LISTED
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import as_tuple, validate_count
 from cnnlab.models.pretrained.transfer import max_resize

@@ -27,6 +27,7 @@ from cnnlab.interpret.attribution.sanity_checks import (
 from cnnlab.interpret.hooks import frozen_eval
 from cnnlab.interpret.images import InputImage, normalize_pixels
 from cnnlab.interpret.layer_index import LayerIndex, LayerRef
+from cnnlab.interpret.limits import MAX_LISTED
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import as_tuple, validate_count
 from cnnlab.render.formatting import shorten
@@ -34,7 +35,6 @@ from cnnlab.training.device import disable_tf32
 
 Baseline: TypeAlias = Literal["mean", "black", "blur"]
 MAX_IMAGES = 8
-MAX_LISTED = 400
 # The default side of occlusion's square, and the standard deviation of the blur, as parts of the shorter side.
 WINDOW_DIVISOR, BLUR_DIVISOR = 4, 16
 BASELINES = {

@@ -18,6 +18,7 @@ from scipy.special import softmax
 from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.data.sources.base import Pixels
 from cnnlab.errors import DownloadError, RunError, SourceError, UsageError, comma_separated, did_you_mean
+from cnnlab.interpret.limits import MAX_LISTED
 from cnnlab.interpret.loaded_model import LoadedModel, load_target
 from cnnlab.interpret.mistakes.embedding import embed_images, last_layer
 from cnnlab.interpret.mistakes.result import (
@@ -228,7 +229,7 @@ def _class_pair(pair: str | tuple[str, str], names: Sequence[str]) -> tuple[int,
         "the data has no such class",
         where="--pair",
         received=shorten(unknown),
-        allowed=shorten(", ".join(names), 400),
+        allowed=shorten(", ".join(names), MAX_LISTED),
         next_step=did_you_mean(unknown, names) or "write it as in --pair cat:dog, the true class first",
     )
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from cnnlab.context import LogFn
 from cnnlab.errors import UsageError, did_you_mean
+from cnnlab.interpret.limits import MAX_LISTED
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import validate_count
 from cnnlab.interpret.weights.filters import UNTRAINED, Floats, InputLayout, LayerFilters, find_row, input_layout
@@ -17,8 +18,6 @@ from cnnlab.interpret.weights.initial_weights import InitialNetwork, initial_net
 from cnnlab.interpret.weights.measures import FilterOrder, measure_filters, resolve_order, select_filters
 from cnnlab.interpret.weights.result import LayerWeights
 from cnnlab.render.formatting import shorten
-
-MAX_LISTED = 400
 
 
 def inspect_weights(
