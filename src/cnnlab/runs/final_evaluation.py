@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -113,7 +114,8 @@ def write_final_result(
     if not training.diverged:
         # If the selected weights are damaged those before them are used, with a warning; `selected` is their epoch.
         network, selected = _load_selected_everywhere(folder, setup, log)
-        scores, message = _final_scores(folder, setup, network, inputs, log)
+        logits = training.selected_logits if selected == training.selected_epoch else None
+        scores, message = _final_scores(folder, setup, network, inputs, logits, log)
         training.diverged = not scores
     if training.average is not None and not training.average.num_averaged:
         no_average = "the training ended before an average began: these are its last weights"
@@ -208,12 +210,16 @@ def _final_scores(
     setup: TrainingSetup,
     network: nn.Module,
     inputs: TrainingInputs,
+    validation_logits: npt.NDArray[np.float32] | None,
     log: LogFn,
 ) -> tuple[dict[Split, Score], str]:
     """Score each split but a sealed test split; and a message on what is wrong, or "".
 
     There are no scores for weights that diverged. Cached features are used for the train and validation splits if
     they are exact up to rounding; the test split's images go through the whole network.
+
+    Args:
+        validation_logits: of this network, N×K; None: compute them.
     """
     scores: dict[Split, Score] = {}
     message = ""
@@ -230,13 +236,16 @@ def _final_scores(
             except SourceError as error:  # an image that can't be read does not end the run
                 message = f"{TEST_UNREADABLE}{error.problems[0]}"
                 continue
-        log(f"scoring the {split} split: {len(loader):,} images")
         features = inputs.eval_loader(split)
-        if features is not None and inputs.model_split is not None:
-            tail = inputs.model_split.trainable_tail(network).eval()
-            predictions = _predict(tail, features, setup.process_group)
+        final_loader = loader if features is None else features
+        if split == "validation" and validation_logits is not None and final_loader is inputs.validation:
+            predictions = Predictions(loader.labels, validation_logits)
         else:
-            predictions = _predict(network, loader, setup.process_group)
+            log(f"scoring the {split} split: {len(loader):,} images")
+            model = network
+            if features is not None and inputs.model_split is not None:
+                model = inputs.model_split.trainable_tail(network).eval()
+            predictions = _predict(model, final_loader, setup.process_group)
         if setup.process_group.is_main and (split != "train" or setup.recipe.train.predictions == "all"):
             folder.write_predictions(split, predictions)
         scores[split] = compute_score(predictions.logits, predictions.labels, setup.dataset.classes)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -57,6 +59,8 @@ class TrainingState:
         model_split: where the network is split, if it is trained on cached features; evaluation may still use images.
         train_model: the part of the network that takes the training batches.
         budget_used: the used fraction of the recipe's budget, for schedules.
+        selected_logits: logits of the selected weights on the validation split, N×K; None without one, and if they were
+            selected before the training was resumed.
     """
 
     network: nn.Module
@@ -72,6 +76,7 @@ class TrainingState:
     seconds: float = 0.0
     budget_used: float = 0.0
     selected_epoch: float = 0.0
+    selected_logits: npt.NDArray[np.float32] | None = None
     stopped: bool = False
     diverged: bool = False
     best_tracker: EarlyStopping = field(init=False)
@@ -288,20 +293,23 @@ def _validate(
     """Evaluate the network, or its average, and update early stopping, selection and schedule."""
     state.distributed_model.sync_batchnorm_stats(*([state.average.network] if state.average else []))
     state.diverged = not math.isfinite(means.loss)
-    validation = None
+    logits, validation = None, None
     if loaders.validation is not None and not state.diverged:
-        validation = _score(state, loaders.validation, loaders.classes)
+        logits = _predict_logits(state, loaders.validation)
+        validation = compute_score(logits, loaders.validation.labels, loaders.classes)
         state.diverged = not math.isfinite(validation.loss)
     state.diverged = state.diverged or not _is_finite(state)
     if not state.diverged:
         _update_selection(state, validation, epoch)
+        if state.selected_epoch == epoch:
+            state.selected_logits = logits
     test = loaders.test() if loaders.test is not None and not state.diverged else None
     return EpochRecord(
         epoch=epoch,
         step=state.step,
         train=means,
         validation=validation,
-        test=_score(state, test, loaders.classes) if test is not None else None,
+        test=compute_score(_predict_logits(state, test), test.labels, loaders.classes) if test is not None else None,
         learning_rate=state.train.optimizer.lr * state.schedule.lr_multiplier,
         seconds=state.seconds,
         images_per_second=means.images / elapsed_s if elapsed_s else 0.0,
@@ -332,6 +340,5 @@ def _update_selection(state: TrainingState, validation: Score | None, epoch: flo
         state.stopped = state.early_stopping.num_bad_validations >= stop.patience
 
 
-def _score(state: TrainingState, loader: Loader, classes: Sequence[str]) -> Score:
-    logits = predict_logits(state.eval_model_for(loader), loader, state.process_group)
-    return compute_score(logits, loader.labels, classes)
+def _predict_logits(state: TrainingState, loader: Loader) -> npt.NDArray[np.float32]:
+    return predict_logits(state.eval_model_for(loader), loader, state.process_group)
