@@ -131,6 +131,11 @@ def test_each_process_needs_a_cuda_device_of_its_own(launched: pytest.MonkeyPatc
         # The path is the host's, and what is there is the container's own.
         ("0::/docker/1f", {"memory.max": "500"}, 500),
         ("0::/", {"memory.max": ""}, 1000),
+        # Version 1: a controller has a folder of its own, and a group without a limit has a huge number.
+        ("12:pids:/\n4:cpu,memory:/docker/1f\n0::/", {"memory/memory.limit_in_bytes": "500"}, 500),
+        ("4:memory:/a:b", {"memory/a:b/memory.limit_in_bytes": "400", "cpu/memory.limit_in_bytes": "1"}, 400),
+        ("4:memory:/", {"memory/memory.limit_in_bytes": "9223372036854771712"}, 1000),
+        ("12:cpu:/a", {"memory/a/memory.limit_in_bytes": "800", "a/memory.max": "700"}, 1000),
     ],
 )
 def test_a_container_s_memory_is_its_limit(

@@ -199,26 +199,45 @@ def _gloo_group() -> Any:
     """Connect the processes, once, and return the gloo group for barriers and text."""
     import torch
     import torch.distributed as dist
+    import torch.distributed.nn  # before there is a group: default arguments in it would keep that group for ever
 
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    atexit.register(dist.destroy_process_group)
+    atexit.register(_disconnect)
     return dist.new_group(backend="gloo", timeout=BARRIER_TIMEOUT)
 
 
-def _cgroup_memory_limits() -> Iterator[int]:
-    """Yield the memory limits in bytes of this process's control group and its parents; only Linux has any.
+def _disconnect() -> None:
+    """Destroy the groups and join their threads.
 
-    Source: the kernel's admin-guide/cgroup-v2.rst. In a container the path may be the host's, of which only the top is
-    readable.
+    A gloo thread that frees the tensor of its last collective while Python shuts down aborts the process
+    (pytorch/pytorch#179291). A group joins its threads when nothing refers to it any more.
+    """
+    import torch.distributed as dist
+
+    _gloo_group.cache_clear()
+    dist.destroy_process_group()
+
+
+def _cgroup_memory_limits() -> Iterator[int]:
+    """Yield the memory limits in bytes of this process's control groups and their parents; only Linux has any.
+
+    Source: the kernel's admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst. In a container the path may be the host's,
+    of which only the top is readable.
     """
     with suppress(OSError):
-        lines = (PROC_SELF / "cgroup").read_text().splitlines()
-        own = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
-        for group in [folder for path in own for folder in (PurePosixPath(path), *PurePosixPath(path).parents)]:
-            with suppress(OSError):
-                limit = (CGROUP_ROOT / group / "memory.max").read_text().strip()
-                if limit.isdecimal():  # else "max"
-                    yield int(limit)
+        for line in (PROC_SELF / "cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            top, name = CGROUP_ROOT, "memory.max"
+            if controllers:  # version 1
+                top, name = CGROUP_ROOT / "memory", "memory.limit_in_bytes"
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            group = PurePosixPath(path.lstrip("/"))
+            for folder in (group, *group.parents):
+                with suppress(OSError):
+                    limit = (top / folder / name).read_text().strip()
+                    if limit.isdecimal():  # else "max"
+                        yield int(limit)
 
 
 def _env_int(name: str) -> int:
