@@ -30,7 +30,8 @@ def test_offline_says_so(tmp_path: Path) -> None:
 def test_a_download_that_fails_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CNNLAB_OFFLINE")
 
-    def breaks(*_: object, **__: object) -> None:
+    def breaks(*_: object, timeout_s: float, **__: object) -> None:
+        assert timeout_s == quickstart.TRIAL_S
         raise DownloadError("no mirror answered")
 
     monkeypatch.setattr(catalogue, "open_catalogue", breaks)

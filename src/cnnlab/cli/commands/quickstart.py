@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # A download that takes longer than this is not what a person expects of a quick start.
 MAX_DOWNLOAD_S = 120.0
-# Its speed is known after so long.
+# Seconds after which its speed is known, and in which a mirror must respond.
 TRIAL_S = 3.0
 
 
@@ -67,7 +67,7 @@ def choose_source(data: Path | None, progress: ProgressCallback) -> tuple[str, s
     if is_offline():
         return "shapes", "CIFAR-10 is not at hand and CNNLAB_OFFLINE is set"
     try:
-        open_catalogue("cifar10", roots, progress=_stop_if_slow(progress))
+        open_catalogue("cifar10", roots, progress=_stop_if_slow(progress), timeout_s=TRIAL_S)
     except DownloadError as error:
         return "shapes", f"CIFAR-10 is not at hand, and its download was given up: {error.problems[0].what}"
     return "cifar10", "it could be downloaded"

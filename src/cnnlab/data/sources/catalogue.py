@@ -41,24 +41,35 @@ def dataset_info(name: str) -> DatasetInfo:
 
 
 def open_catalogue(
-    name: str, roots: Sequence[Path], *, download: bool = True, progress: ProgressCallback | None = None
+    name: str,
+    roots: Sequence[Path],
+    *,
+    download: bool = True,
+    progress: ProgressCallback | None = None,
+    timeout_s: float | None = None,
 ) -> DataSource:
     """Open a data set by its name, from the data folders `roots`, or downloaded into the first of them.
 
     Args:
         download: whether it may be downloaded; with CNNLAB_OFFLINE=1 in the environment it never is.
         progress: reports the download.
+        timeout_s: seconds without a byte after which a mirror is left; None: ten.
 
     Raises:
         SourceError: no data set has this name.
         DownloadError: it is not at hand and can't or mustn't be downloaded; names the files, their
             addresses, and where to put them.
     """
-    return open_published(dataset_info(name), roots, download=download, progress=progress)
+    return open_published(dataset_info(name), roots, download=download, progress=progress, timeout_s=timeout_s)
 
 
 def open_published(
-    info: DatasetInfo, roots: Sequence[Path], *, download: bool = True, progress: ProgressCallback | None = None
+    info: DatasetInfo,
+    roots: Sequence[Path],
+    *,
+    download: bool = True,
+    progress: ProgressCallback | None = None,
+    timeout_s: float | None = None,
 ) -> DataSource:
     """As `open_catalogue`, for a data set of any `DatasetInfo`."""
     from cnnlab.data.sources.published import PublishedSource
@@ -69,7 +80,7 @@ def open_published(
     if next(_local_copies(info, roots), None) is None:
         if not download or is_offline():
             raise _offline_error(info, roots)
-        _download(info, roots[0], progress)
+        _download(info, roots[0], progress, timeout_s)
     return PublishedSource(info, *next(_local_copies(info, roots)))
 
 
@@ -101,7 +112,7 @@ def _required_files(release: Release) -> tuple[RemoteFile, ...]:
     return (release.archive,) if release.archive else release.downloads
 
 
-def _download(info: DatasetInfo, root: Path, progress: ProgressCallback | None) -> None:
+def _download(info: DatasetInfo, root: Path, progress: ProgressCallback | None, timeout_s: float | None) -> None:
     """Download the first release that can be had into the data set's own folder."""
     from cnnlab.context import no_op
     from cnnlab.data.sources.download import fetch
@@ -110,7 +121,7 @@ def _download(info: DatasetInfo, root: Path, progress: ProgressCallback | None) 
     for release in info.releases:
         try:
             for file in _required_files(release):
-                fetch(file, root / info.name, progress or no_op)
+                fetch(file, root / info.name, progress or no_op, timeout_s)
             return
         except DownloadError as failed:
             problems += failed.problems

@@ -36,10 +36,13 @@ ROUNDS = 3
 PAUSE_S = 2.0
 
 
-def fetch(file: RemoteFile, folder: Path, progress: ProgressCallback = no_op) -> Path:
-    """The path of the file in `folder`, downloaded unless it is there with the right checksum.
+def fetch(file: RemoteFile, folder: Path, progress: ProgressCallback = no_op, timeout_s: float | None = None) -> Path:
+    """Return the path of the file in `folder`, downloaded unless it is there with the right checksum.
 
     Several processes may ask for the same file: one downloads, the others wait for it.
+
+    Args:
+        timeout_s: seconds without a byte after which a mirror is left; None: READ_TIMEOUT_S.
 
     Raises:
         DownloadError: no mirror gave the file (each is listed with its reason), or the folder can't hold it.
@@ -57,7 +60,7 @@ def fetch(file: RemoteFile, folder: Path, progress: ProgressCallback = no_op) ->
                 Path(partial_file.name).unlink(missing_ok=True)
             else:
                 _require_free_space(file, folder, _file_length(partial_file))
-                _Download(file, partial_file, progress).from_mirrors(folder)
+                _Download(file, partial_file, progress, timeout_s or READ_TIMEOUT_S).from_mirrors(folder)
                 Path(partial_file.name).replace(destination)
     except OSError as failed:
         what = "the disk is full" if failed.errno == errno.ENOSPC else "the file can't be written"
@@ -102,6 +105,7 @@ class _Download:
     file: RemoteFile
     partial_file: IO[bytes]
     progress: ProgressCallback
+    timeout_s: float
 
     def from_mirrors(self, folder: Path) -> None:
         reasons: dict[str, str] = {}
@@ -127,7 +131,7 @@ class _Download:
     def _from_mirror(self, url: str) -> None:
         start = _file_length(self.partial_file)
         if start < self.file.size:
-            with _open_url(url, start, READ_TIMEOUT_S) as response:
+            with _open_url(url, start, self.timeout_s) as response:
                 self._check_response(response, start)
                 self._copy(response)
         self.partial_file.flush()
