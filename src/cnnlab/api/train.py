@@ -42,13 +42,10 @@ def train(
     """
     known = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
     path = file if isinstance(recipe, Recipe) else recipe
-    folder = runs_run.run(
-        known,
-        RunContext.of(data, device, callbacks, runs),
-        name=name or (Path(path).stem if path is not None else "run"),
-        file=Path(path) if path is not None else None,
-    )
-    return _write_report(folder, callbacks)
+    file = Path(path) if path is not None else None
+    name = name or (file.stem if file is not None else "run")
+    context = RunContext.of(data, device, callbacks, runs)
+    return _write_report(runs_run.run(known, context, name=name, file=file), callbacks)
 
 
 def resume(
@@ -67,8 +64,8 @@ def resume(
     Raises:
         RunError: there is no such run, it has finished, or its files or data have changed.
     """
-    folder = runs_run.resume_run(Path(run), RunContext.of(data, device, callbacks))
-    return _write_report(folder, callbacks)
+    context = RunContext.of(data, device, callbacks)
+    return _write_report(runs_run.resume_run(Path(run), context), callbacks)
 
 
 def open_test(
@@ -87,9 +84,8 @@ def open_test(
     Raises:
         RunError: the run has not finished, its data has no test split, or its weights are not those of its figures.
     """
-    folder = RunFolder.open(Path(run))
-    final_evaluation.open_test(folder.path, RunContext.of(data, device, callbacks))
-    return _write_report(folder, callbacks)
+    final_evaluation.open_test(Path(run), RunContext.of(data, device, callbacks))
+    return _write_report(RunFolder.open(run), callbacks)
 
 
 def _write_report(folder: RunFolder, callbacks: Callbacks) -> RunFolder:
