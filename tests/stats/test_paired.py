@@ -88,6 +88,16 @@ def test_one_network_is_judged_by_its_images_with_mcnemars_intervals() -> None:
     assert {effect.n for effect in found} == {1}
 
 
+def test_intervals_of_accuracies_lie_within_one() -> None:
+    """Two networks whose effects differ, and one that is wrong on every image: the intervals would go beyond −1."""
+    wide = effects_over_runs([0.9, 0.7], [[0.1, 0.6]], RULES)
+    single = effects_over_images(np.ones(2, bool), np.zeros((3, 2), bool), RULES)
+    for effect in (*wide, *single):
+        assert (effect.low, effect.equal_low) == (-1.0, -1.0)
+    (loss,) = effects_over_runs([0.9, 0.7], [[0.1, 0.6]], DecisionRules(0.01, accuracy=False))
+    assert loss.low < -1
+
+
 def test_past_twenty_conditions_it_is_a_screening() -> None:
     without, under = simulated(5, 6, [0.0] * 10 + [-0.005] * 11, sd=0.003)
     found = effects_over_runs(list(without), [list(row) for row in under], DecisionRules(0.001))

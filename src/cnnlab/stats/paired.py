@@ -15,7 +15,7 @@ import numpy.typing as npt
 from cnnlab.records import Record
 from cnnlab.stats.comparison import DecisionRules, Judgement
 from cnnlab.stats.multiple_testing import adjust_family
-from cnnlab.stats.sample import MIN_RUNS, Sample
+from cnnlab.stats.sample import MIN_RUNS, Interval, Sample
 from cnnlab.stats.welch import WelchResult
 
 BoolArray = npt.NDArray[np.bool_]
@@ -66,7 +66,7 @@ def mcnemar_test(
     assert a.shape == b.shape == (len(a),), (a.shape, b.shape)
     first, second = a.astype(bool), b.astype(bool)
     only_a, only_b = int((first & ~second).sum()), int((second & ~first).sum())
-    low, high = np.clip(paired_difference(only_a, only_b, len(a)).interval(level), -1, 1)
+    low, high = _clipped(paired_difference(only_a, only_b, len(a)).interval(level))
     return McNemarResult(
         a=names[0],
         b=names[1],
@@ -76,8 +76,8 @@ def mcnemar_test(
         both_wrong=int((~first & ~second).sum()),
         p=float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0,
         difference=(only_a - only_b) / len(a),
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         level=level,
     )
 
@@ -100,7 +100,7 @@ class PairedEffect(Record):
     Attributes:
         n: number of networks.
         difference: mean over networks of the metric with the condition − without; None where a network has no figure.
-        low, high: its interval, simultaneous over the family; None where there is none.
+        low, high: its interval, simultaneous over the family, of accuracies within ±1; None where there is none.
         equal_low, equal_high: the interval that equivalence is read from.
         verdict: as in `comparison.compare`; none with two to four networks.
     """
@@ -178,8 +178,8 @@ def _family_effects(
         if test is None or difference is None:
             effects.append(PairedEffect(n=n, difference=None, verdict="no verdict"))
             continue
-        low, high = test.interval(1 - rules.alpha / len(tests))
-        equal_low, equal_high = test.interval(1 - 2 * level)
+        intervals = test.interval(1 - rules.alpha / len(tests)), test.interval(1 - 2 * level)
+        (low, high), (equal_low, equal_high) = map(_clipped, intervals) if rules.accuracy else intervals
         effects.append(
             PairedEffect(
                 n=n,
@@ -192,6 +192,12 @@ def _family_effects(
             )
         )
     return tuple(effects)
+
+
+def _clipped(interval: Interval) -> Interval:
+    """An interval of a difference of accuracies, which lies between −1 and 1."""
+    low, high = interval
+    return max(low, -1.0), min(high, 1.0)
 
 
 def _paired_t_test(differences: Sequence[float]) -> WelchResult | None:
