@@ -60,11 +60,6 @@ class CalibrationError(Record):
     limit: float
     bins: tuple[CalibrationBin, ...]
 
-    @property
-    def beyond_chance(self) -> bool:
-        """Whether it is above the limit of a calibrated network."""
-        return self.value > self.limit
-
 
 class CalibrationMetrics(Record):
     """Metrics of predicted probabilities. `loss` is the mean cross-entropy in nats; `brier` is from 0 to 2."""

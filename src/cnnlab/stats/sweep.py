@@ -45,13 +45,6 @@ class SweepCurve(Record):
     enough: bool
     higher_is_better: bool = True
 
-    def predict(self, value: float) -> float | None:
-        """The fitted metric at a value; None where nothing was fitted."""
-        if self.coefficients is None:
-            return None
-        square, line, level = self.coefficients
-        return (square * value + line) * value + level
-
     @property
     def optimum(self) -> float | None:
         """The vertex of the fitted curve if it is the best point and lies within the range of values, else None."""
