@@ -35,7 +35,7 @@ BOLD_WIDTH = 1.15
 TICK_STEPS = (1, 2, 2.5, 5, 10)
 WIDTH = 640.0
 # The column of verdicts.
-VERDICT_WIDTH = 92.0
+VERDICT_WIDTH = 106.0
 HEAD, FOOT, GAP = 48.0, 28.0, 16.0
 # The heights of rows with dots above a mean, and of rows with a single mark.
 SEED_ROW_HEIGHT, FOREST_ROW_HEIGHT = 34.0, 24.0
