@@ -54,11 +54,13 @@ def test_the_page_of_shifts_has_the_kinds_there_are() -> None:
 
 
 def _blocks(name: str, tmp_path: Path) -> list[Path]:
-    """The blocks of TOML that a page shows, each as a file that has a base."""
+    """The blocks of TOML that a page shows, each as a file that has a base; claims are about the first block's arms."""
     page = (DOCS / name).read_text(encoding="utf-8")
     found = []
     for number, text in enumerate(page.split("```toml\n")[1:]):
         block = text.split("```")[0]
+        if block.startswith("[[claims]]"):
+            block = f'shifts = ["greyscale"]\n{found[0].read_text(encoding="utf-8").split("[document]")[0]}{block}'
         found.append(tmp_path / f"{number}.toml")
         found[-1].write_text(block if "base =" in block else f'base = "lenet.toml"\n{block}', encoding="utf-8")
     return found
@@ -72,7 +74,8 @@ def test_the_page_of_studies_lists_every_file_and_every_key_and_shows_studies(tm
     for key in Study.model_fields:
         assert f"| `{key}` |" in page
     shown = [Study.read(path) for path in _blocks("studies.md", tmp_path)]
-    assert len(shown) >= 3
+    assert len(shown) >= 4
+    assert {claim.kind for claim in shown[3].claims} == {"numeric", "ordinal", "shift"}
     assert all(len(study.list_arms()) > 1 for study in shown)
 
 
