@@ -55,3 +55,4 @@ def test_a_run_is_held_against_the_file_that_it_was_made_from(file: Path, tmp_pa
 def test_the_folder_of_an_earlier_version_has_the_name_of_its_recipe(tmp_path: Path) -> None:
     assert RunFolder(tmp_path / "20260101-000000-net-2").recipe_name() == "net-2"
     assert RunFolder(tmp_path / "net").recipe_name() == "net"
+    assert RunFolder(tmp_path / "study-plain-s12-17fb0bbadb70-243db7").recipe_name() == "study-plain"

@@ -59,8 +59,8 @@ MAX_NAME = 80
 # Records of the run that a backbone is from, so that the network can be built without that run.
 BACKBONE_FOLDER = "backbone"
 INITIAL_WEIGHTS_FILE = "initial_weights.json"
-# Folders of runs are named TIME-RECIPE.
-_TIME = re.compile(r"\d{8}-\d{6}-")
+# Folders of runs are named TIME-RECIPE, those of studies STUDY-ARM-sSEED-DIGESTS.
+_NOT_RECIPE = re.compile(r"^\d{8}-\d{6}-|-s\d+-[0-9a-f]{12}-[0-9a-f]{6}$")
 # The names of files in runs of earlier versions.
 _EARLIER_FILES = {"precision.json": "way.json", INITIAL_WEIGHTS_FILE: "start.json"}
 
@@ -124,7 +124,7 @@ class RunFolder:
     def recipe_name(self) -> str:
         """The name of the run's recipe; in a run of an earlier version as its folder's name has it."""
         provenance = self.provenance()
-        return provenance.name if provenance is not None else _TIME.sub("", self.name, count=1)
+        return provenance.name if provenance is not None else _NOT_RECIPE.sub("", self.name)
 
     def environment(self) -> Environment:
         return self._record("environment.json", Environment)
