@@ -16,6 +16,7 @@ from cnnlab.data.loader import ImageLoader
 from cnnlab.errors import RunError
 from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.studies.folder import read_result, study_folder
+from cnnlab.studies.plan import StudyPlan, make_plan
 from cnnlab.studies.result import StudyResult
 
 Studies = Callable[..., Study]
@@ -170,12 +171,15 @@ def _failing(
 
 
 @pytest.mark.parametrize(
-    "harm",
-    [lambda folder: shutil.rmtree(folder / "red"), pytest.param(shutil.rmtree, marks=pytest.mark.full)],
+    ("harm", "message"),
+    [
+        (lambda folder: shutil.rmtree(folder / "red"), "the data or the backbone here is not that"),
+        pytest.param(shutil.rmtree, "no data is found by this name", marks=pytest.mark.full),
+    ],
     ids=["a class is gone", "all is gone"],
 )
 def test_data_that_changes_in_the_course_fails_its_arm_alone(
-    study: Studies, lab: Any, colours: Path, tmp_path: Path, harm: Callable[[Path], object]
+    study: Studies, lab: Any, colours: Path, tmp_path: Path, harm: Callable[[Path], object], message: str
 ) -> None:
     """Nothing is filed as a run of data that it was not trained on."""
     other = shutil.copytree(colours, tmp_path / "other")
@@ -187,7 +191,7 @@ def test_data_that_changes_in_the_course_fails_its_arm_alone(
 
     result = lab.carry_out(study({"plain": {}, "other": {"data.source": str(other)}}), heard=heard)
     assert list(lab.failures()) == [("other", 0), ("other", 1)]
-    assert all("files give no image" in text for text in lab.failures().values()), lab.failures()
+    assert all(message in text for text in lab.failures().values()), lab.failures()
     assert [seed.status for seed in result.arm("plain").seeds] == ["finished"] * 2
     assert [note.partition(":")[0] for note in result.notes] == ["'other'"]
 
@@ -218,6 +222,27 @@ def test_code_that_changes_in_the_course_makes_no_run(
     lab.carry_out(study())
     said = "cnnlab's code, torch or the device here is not that with which the study was planned"
     assert {*lab.failures().values()} == {said}
+    assert list_runs(lab.runs) == []
+
+
+def test_data_that_changes_after_the_plan_makes_no_run(
+    study: Studies, lab: Any, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the data is open since it was planned."""
+    source = shutil.copytree(colours, tmp_path / colours.name)
+
+    def plan_then_change(*args: Any, **options: Any) -> StudyPlan:
+        plan = make_plan(*args, **options)
+        (image, *_) = sorted(source.rglob("*.png"))
+        image.write_bytes(image.read_bytes() + b"0")
+        return plan
+
+    monkeypatch.setattr("cnnlab.studies.study.make_plan", plan_then_change)
+    lab.carry_out(
+        study({"plain": {"data.source": str(source)}, "slow": {"train.epochs": 1, "data.source": str(source)}})
+    )
+    expected = "the data or the backbone here is not that with which the study was planned"
+    assert {*lab.failures().values()} == {expected}
     assert list_runs(lab.runs) == []
 
 

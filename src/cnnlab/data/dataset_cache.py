@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cnnlab.config.recipe import Data
 from cnnlab.context import LOCAL, RunContext
-from cnnlab.data.dataset import Dataset, open_dataset
+from cnnlab.data.dataset import Dataset, open_dataset, open_source
 
 MAX_DATASETS = 4
 
@@ -45,6 +45,11 @@ class DatasetCache:
             digest = f"{dataset.content_digest} {dataset.split_hash}"
             self.fingerprints[key] = DatasetFingerprint(digest, dataset.num_images("train"))
         return self.fingerprints[key]
+
+    def current_digest(self, data: Data, seed: int) -> str:
+        """The digest of the data as it is now: its files may have changed since it was opened, and are listed again."""
+        content = open_source(data.source, self.context).content_digest()
+        return f"{content} {self.open(data, seed).split_hash}"
 
     def _key(self, data: Data, seed: int) -> str:
         split = seed if data.split_seed is None else data.split_seed

@@ -124,7 +124,7 @@ def _run_or_resume(
 
 def _check_as_planned(task: StudyTask, recipe: Recipe, dataset_cache: DatasetCache, device: str) -> None:
     """Check that data, code, torch and device are those of the plan, after which the run is named."""
-    data = dataset_cache.fingerprint(recipe.data, recipe.train.seed).digest
+    data = dataset_cache.current_digest(recipe.data, recipe.train.seed)
     own_id = run_id(recipe, data, environment_digest(choose_device(device).type))
     if own_id != task.id:
         same_work = own_id.rpartition("-")[0] == task.id.rpartition("-")[0]
