@@ -40,7 +40,7 @@ from cnnlab.records import (
 from cnnlab.reports.run.contents import ConfusionMatrix, RunView
 from cnnlab.runs.claims import Measurements, judge_claim
 from cnnlab.stats.ablation import analyze_ablation
-from cnnlab.stats.comparison import compare
+from cnnlab.stats.comparison import DecisionRules, compare
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.sweep import sweep_curve
 from cnnlab.studies.result import ArmRecord, Confirmation, CurveRecord, SeedRecord, StudyResult
@@ -487,11 +487,11 @@ def build_study(
             )
         )
     samples = {arm.name: arm.sample for arm in arms}
-    rules: dict[str, Any] = {"delta": delta, "alpha": 0.05, "higher_is_better": higher, "accuracy": higher}
+    rules = DecisionRules(delta, 0.05, higher, higher)
     ablation = curve = confirmation = None
     if baseline is not None:
         others = [sample for name, sample in samples.items() if name != baseline]
-        ablation = analyze_ablation(samples[baseline], others, **rules)
+        ablation = analyze_ablation(samples[baseline], others, rules)
     elif sweep is not None:
         curve = sweep_curve(sweep, list(samples.values()), higher_is_better=higher)
     if confirm and baseline is not None:
@@ -506,7 +506,7 @@ def build_study(
             seeds=tuple(range(confirm)),
             runs=fresh[winner],
             baseline_runs=fresh[baseline],
-            comparison=compare(*pair, **rules),
+            comparison=compare(*pair, rules),
             images=10_000,
         )
     known: dict[str, Any] = {

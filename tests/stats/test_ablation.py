@@ -10,7 +10,7 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from cnnlab.errors import UsageError
 from cnnlab.stats.ablation import Ablation, analyze_ablation, baseline_seeds
-from cnnlab.stats.comparison import compare
+from cnnlab.stats.comparison import DecisionRules, compare
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.welch import nominal_level, one_sided_test_size, size_of_test
 
@@ -26,7 +26,7 @@ def study(seed: int, k: int = 6, n: int = 6, **rules) -> Ablation:
     baseline = sample(draws, baseline_seeds(n, k), 0.75, name="baseline")
     gains = [GAINS[place % len(GAINS)] for place in range(k)]
     arms = [sample(draws, n, 0.75 + gain, name=f"arm {place}") for place, gain in enumerate(gains)]
-    return analyze_ablation(baseline, arms, delta=0.002, **rules)
+    return analyze_ablation(baseline, arms, DecisionRules(0.002, **rules))
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.01])
@@ -58,7 +58,7 @@ def test_verdicts_are_of_two_adjusted_families(k, method, alpha):
 def test_each_arm_stands_against_the_baseline():
     found = study(1)
     for arm, each in zip(found.arms, found.comparisons, strict=True):
-        alone = compare(arm, found.baseline, delta=0.002)
+        alone = compare(arm, found.baseline, DecisionRules(0.002))
         assert (each.a, each.b) == (arm.name, "baseline")
         for name in ("difference", "p", "p_equal", "superiority", "error_change", "n_a", "n_b"):
             assert getattr(each, name) == getattr(alone, name)
@@ -87,16 +87,16 @@ def test_equivalence_is_read_from_the_interval_at_its_own_level(seed, k):
 def test_planning_is_at_the_familys_level():
     draws = np.random.Generator(np.random.PCG64(4))
     arms = [sample(draws, 6, 0.75, 0.01) for _ in range(8)]
-    found = analyze_ablation(arms[0], arms[1:], delta=0.002).comparisons[0]
-    alone = compare(arms[1], arms[0], delta=0.002)
+    found = analyze_ablation(arms[0], arms[1:], DecisionRules(0.002)).comparisons[0]
+    alone = compare(arms[1], arms[0], DecisionRules(0.002))
     assert found.verdict == alone.verdict == "undecided"
-    assert found.needed >= compare(arms[1], arms[0], delta=0.002, alpha=0.05 / 7).needed > alone.needed
+    assert found.needed >= compare(arms[1], arms[0], DecisionRules(0.002, 0.05 / 7)).needed > alone.needed
 
 
 def test_an_arm_that_failed_still_counts_in_the_family():
     whole = study(3)
     failed = Sample(name="failed", values=(nan,) * 6)
-    found = analyze_ablation(whole.baseline, [*whole.arms[:-1], failed], delta=0.002)
+    found = analyze_ablation(whole.baseline, [*whole.arms[:-1], failed], DecisionRules(0.002))
     assert (found.comparisons[-1].verdict, found.comparisons[-1].p_adjusted) == ("no verdict", None)
     others = [size_of_test(each.p, 6, 15) for each in found.comparisons[:-1]]
     expected = multipletests([*others, 1.0], method="holm")[1][:-1]
@@ -107,10 +107,10 @@ def test_an_arm_that_failed_still_counts_in_the_family():
 def test_few_runs_of_an_arm_or_of_the_baseline_give_no_verdict():
     whole = study(3)
     few = Sample(name="few", values=whole.arms[3].values[:4])
-    found = analyze_ablation(whole.baseline, [*whole.arms, few], delta=0.002)
+    found = analyze_ablation(whole.baseline, [*whole.arms, few], DecisionRules(0.002))
     assert found.comparisons[-1].verdict == "no verdict"
     assert found.comparisons[3].verdict == "better"
-    of_few = analyze_ablation(few, whole.arms, delta=0.002)
+    of_few = analyze_ablation(few, whole.arms, DecisionRules(0.002))
     assert {each.verdict for each in of_few.comparisons} == {"no verdict"}
 
 
@@ -123,7 +123,7 @@ def test_lower_is_better_for_a_loss():
 
 def test_identical_arms_without_spread():
     same = Sample(name="same", values=(0.75,) * 5)
-    found = analyze_ablation(same, [same, same], delta=0.002)
+    found = analyze_ablation(same, [same, same], DecisionRules(0.002))
     assert [each.verdict for each in found.comparisons] == ["practically equal"] * 2
     assert found.dunnett is None
 
@@ -144,7 +144,7 @@ def test_the_baseline_gets_more_seeds(n, k, expected):
 
 
 def test_a_study_without_arms_or_with_rules_that_can_not_be():
-    found = analyze_ablation(study(1).baseline, [], delta=0.002)
+    found = analyze_ablation(study(1).baseline, [], DecisionRules(0.002))
     assert (found.comparisons, found.dunnett, found.screening) == ((), None, False)
     with pytest.raises(UsageError, match="delta: this is no smallest difference of interest"):
-        analyze_ablation(found.baseline, [], delta=0)
+        analyze_ablation(found.baseline, [], DecisionRules(0))

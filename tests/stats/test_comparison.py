@@ -10,7 +10,7 @@ from scipy import stats
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttest_ind
 
 from cnnlab.errors import UsageError
-from cnnlab.stats.comparison import Comparison, compare, permutation_test, superiority
+from cnnlab.stats.comparison import Comparison, DecisionRules, compare, permutation_test, superiority
 from cnnlab.stats.power import seeds_for_equivalence, seeds_to_detect
 from cnnlab.stats.sample import Sample
 
@@ -27,7 +27,7 @@ def arm(*values: float, name: str = "arm") -> Sample:
 
 
 def against(a, b, delta=0.002, **rules) -> Comparison:
-    return compare(arm(*a, name="a"), arm(*b, name="b"), delta=delta, **rules)
+    return compare(arm(*a, name="a"), arm(*b, name="b"), DecisionRules(delta, **rules))
 
 
 def test_welch_is_statsmodels():
@@ -212,6 +212,6 @@ def test_needed_is_more_than_there_is():
 )
 def test_rules_that_can_not_be(rules, words):
     with pytest.raises(UsageError) as caught:
-        against(A, B, **rules)
+        DecisionRules(**rules).validate()
     for word in words:
         assert word in str(caught.value)

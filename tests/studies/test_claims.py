@@ -7,7 +7,7 @@ import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
-from cnnlab.stats.comparison import compare
+from cnnlab.stats.comparison import DecisionRules, compare
 from cnnlab.stats.sample import Sample
 from cnnlab.studies.claims import judge_study_claims
 from cnnlab.studies.result import ArmRecord, StudyResult
@@ -121,7 +121,7 @@ def test_many_arms_make_a_word_harder_to_hold() -> None:
     gap = {"middle": 0.70, "high": 0.7022}
     alone = samples(**gap)
     known = {**alone, **{f"other {number}": samples(x=0.7)["x"] for number in range(15)}}
-    assert compare(alone["high"], alone["middle"], delta=0.0001).verdict == "better"
+    assert compare(alone["high"], alone["middle"], DecisionRules(0.0001)).verdict == "better"
     fields = {"smallest_difference": 0.0001}
     assert answer("better", "high", samples=alone, **fields)[0] == "holds"
     assert answer("better", "high", samples=known, **fields)[0] == "not enough evidence"

@@ -28,6 +28,7 @@ from cnnlab.runs.index.run_groups import (
 )
 from cnnlab.stats.ablation import Ablation, analyze_ablation
 from cnnlab.stats.claim_test import SHARES_OF_IMAGES
+from cnnlab.stats.comparison import DecisionRules
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 from cnnlab.stats.paired import McNemarResult, mcnemar_test
 from cnnlab.stats.random_effects import with_new_images
@@ -81,14 +82,8 @@ def compare(
     default = groups[1] if len(groups) == 2 else groups[0]
     base = default if baseline is None else find_group(groups, baseline)
     arms = [group for group in groups if group is not base]
-    ablation = analyze_ablation(
-        base.sample(metric),
-        [group.sample(metric) for group in arms],
-        delta=delta,
-        alpha=alpha,
-        higher_is_better=higher_is_better,
-        accuracy=figure in SHARES_OF_IMAGES,
-    )
+    rules = DecisionRules(delta, alpha, higher_is_better, figure in SHARES_OF_IMAGES)
+    ablation = analyze_ablation(base.sample(metric), [group.sample(metric) for group in arms], rules)
     mcnemar = None
     if figure == "accuracy":
         ablation, mcnemar, reason = _compare_by_images(arms, base, split, ablation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, get_args
 
 import tomli_w
 from pydantic import ConfigDict, Field, field_validator
@@ -17,6 +17,9 @@ from cnnlab.grammar.section import Section
 from cnnlab.grammar.toml_files import expect_kind, locate_in_file, parse_toml, read_text
 from cnnlab.grammar.validation_errors import format_received, value_error
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
+
+if TYPE_CHECKING:
+    from cnnlab.stats.comparison import DecisionRules
 
 METRICS = tuple(f"{split}_{metric}" for split in ("validation", "train") for metric in get_args(Metric))
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -128,6 +131,14 @@ class Question(Section):
     def higher_is_better(self) -> bool:
         """False for a loss."""
         return self.split_metric != "loss"
+
+    @property
+    def rules(self) -> DecisionRules:
+        """The rules of the verdicts on two arms."""
+        from cnnlab.stats.comparison import DecisionRules  # loads scipy
+
+        accuracy = self.split_metric == "accuracy"
+        return DecisionRules(self.smallest_difference, self.alpha, self.higher_is_better, accuracy)
 
     def _set_default_difference(self) -> None:
         """Accuracies have a smallest difference of interest by default; a loss has none."""

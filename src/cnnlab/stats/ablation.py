@@ -8,7 +8,7 @@ from math import ceil, sqrt
 
 from cnnlab.randomness import generator
 from cnnlab.records import Record
-from cnnlab.stats.comparison import Comparison, DecisionRules, FamilyLevels, compare_pair, make_comparison
+from cnnlab.stats.comparison import Comparison, DecisionRules, FamilyLevels, compare, make_comparison
 from cnnlab.stats.multiple_testing import MAX_ARMS, adjust_family
 from cnnlab.stats.sample import MIN_RUNS, Sample
 from cnnlab.stats.welch import family_level, nominal_level, one_sided_test_size, size_of_test, welch_test
@@ -31,15 +31,7 @@ class Ablation(Record):
     dunnett: tuple[float, ...] | None
 
 
-def analyze_ablation(
-    baseline: Sample,
-    arms: Sequence[Sample],
-    *,
-    delta: float | None,
-    alpha: float = 0.05,
-    higher_is_better: bool = True,
-    accuracy: bool = True,
-) -> Ablation:
+def analyze_ablation(baseline: Sample, arms: Sequence[Sample], rules: DecisionRules) -> Ablation:
     """Compare each arm with the baseline, with verdicts as in `compare` that hold for all arms together.
 
     "Better" and "worse" are from Welch's p-values, size-corrected and adjusted by Holm, "practically equal" from a
@@ -52,9 +44,9 @@ def analyze_ablation(
     would show a difference where there is none, not 5 %. A single arm is compared as in `compare`, and the intervals of
     an arm without a verdict are Welch's own.
 
-    Args and errors: those of `compare`.
+    Raises:
+        UsageError: an invalid delta or alpha.
     """
-    rules = DecisionRules(delta, alpha, higher_is_better, accuracy)
     rules.validate()
     return Ablation(
         baseline=baseline,
@@ -68,7 +60,7 @@ def analyze_ablation(
 def family_comparisons(baseline: Sample, arms: Sequence[Sample], rules: DecisionRules) -> tuple[Comparison, ...]:
     """The comparisons of an ablation, without the cross-check."""
     if len(arms) == 1:
-        return (compare_pair(arms[0], baseline, rules),)
+        return (compare(arms[0], baseline, rules),)
     # None for an arm that gets no verdict; it counts in the families with p = 1.
     tests = [welch_test(arm, baseline) if min(arm.n, baseline.n) >= MIN_RUNS else None for arm in arms]
     p = [size_of_test(test.p, arm.n, baseline.n) if test else 1.0 for arm, test in zip(arms, tests, strict=True)]

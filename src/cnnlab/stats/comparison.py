@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from math import inf, sqrt
+from math import inf
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from cnnlab.errors import Problem, UsageError
 from cnnlab.records import Record
 from cnnlab.stats.power import seeds_for_equivalence, seeds_to_detect
-from cnnlab.stats.sample import MIN_RUNS, Sample
+from cnnlab.stats.sample import MIN_RUNS, Sample, pooled_sd
 from cnnlab.stats.welch import WelchResult, welch_test
 
 Judgement = Literal["better", "worse", "practically equal", "undecided", "no verdict"]
@@ -76,7 +76,15 @@ class Comparison(Record):
 
 
 class DecisionRules(NamedTuple):
-    """The rules of a verdict, which a study declares before it runs; without a delta nothing is practically equal."""
+    """The rules of a verdict, which a study declares before it runs.
+
+    Attributes:
+        delta: the smallest difference of interest, above 0, in the metric's units: 0.002 is 0.2 points of accuracy.
+            None: nothing is called practically equal.
+        alpha: the significance level, below 0.5.
+        higher_is_better: False for a loss.
+        accuracy: whether the values are accuracies, which have an error.
+    """
 
     delta: float | None
     alpha: float = 0.05
@@ -122,44 +130,19 @@ class FamilyLevels(NamedTuple):
     alpha_equivalence: float
 
 
-def compare(
-    a: Sample,
-    b: Sample,
-    *,
-    delta: float | None,
-    alpha: float = 0.05,
-    higher_is_better: bool = True,
-    accuracy: bool = True,
-) -> Comparison:
+def compare(a: Sample, b: Sample, rules: DecisionRules) -> Comparison:
     """Compare arm A with arm B, which have one run for each seed.
 
     With fewer than five finite runs in an arm there is no verdict. Else the arms are *practically equal* if the
     1 − 2·alpha interval lies within ±delta, even if it excludes 0; else A is *better* or *worse* if the 1 − alpha
     interval excludes 0; else it is *undecided*.
 
-    Args:
-        delta: the smallest difference of interest, above 0, in the metric's units: 0.002 is 0.2 points of accuracy.
-            None: no arms are called practically equal.
-        alpha: the significance level, below 0.5.
-        higher_is_better: False for a loss.
-        accuracy: whether the values are accuracies, which have an error.
-
-    Raises:
-        UsageError: an invalid delta or alpha.
-
     >>> a = Sample(name="wide", values=(0.741, 0.748, 0.744, 0.739, 0.751))
     >>> b = Sample(name="narrow", values=(0.722, 0.731, 0.725, 0.719, 0.728))
-    >>> found = compare(a, b, delta=0.002)
+    >>> found = compare(a, b, DecisionRules(delta=0.002))
     >>> f"{found.verdict} by {found.difference:.4f}, {found.low:.4f} to {found.high:.4f}"
     'better by 0.0196, 0.0125 to 0.0267'
     """
-    rules = DecisionRules(delta, alpha, higher_is_better, accuracy)
-    rules.validate()
-    return compare_pair(a, b, rules)
-
-
-def compare_pair(a: Sample, b: Sample, rules: DecisionRules) -> Comparison:
-    """Compare A with B under rules that are valid."""
     test = welch_test(a, b)
     p, p_equal = (test.p, test.p_equal(rules.delta)) if test else (None, None)
     return make_comparison(a, b, test, rules, FamilyLevels(1, p, p_equal, rules.alpha, rules.alpha))
@@ -231,10 +214,9 @@ def superiority(a: Sample, b: Sample, *, higher_is_better: bool = True) -> float
 
 
 def _runs_needed(a: Sample, b: Sample, rules: DecisionRules, size: int) -> int | None:
-    known = [(arm.n - 1, arm.sd) for arm in (a, b) if arm.sd is not None]
-    if not known or rules.delta is None:
+    pooled = pooled_sd((a, b))
+    if pooled is None or rules.delta is None:
         return None
-    pooled = sqrt(sum(freedom * sd**2 for freedom, sd in known) / sum(freedom for freedom, _ in known))
     plans = (seeds_to_detect, seeds_for_equivalence)
     planned = (plan(pooled, rules.delta, alpha=rules.alpha, comparisons=size) for plan in plans)
     # Runs that were enough by the plan and gave no verdict are not enough.

@@ -215,15 +215,7 @@ def _ablation(collected: CollectedResults, samples: Mapping[str, Sample]) -> Abl
 
 def _compare(study: Study, baseline: Sample, arms: Sequence[Sample], correct: Mapping[str, BoolArray]) -> Ablation:
     """Compare arms with a baseline by the rules of a study."""
-    ablation = analyze_ablation(
-        baseline,
-        arms,
-        delta=study.smallest_difference,
-        alpha=study.alpha,
-        higher_is_better=study.higher_is_better,
-        accuracy=study.split_metric == ACCURACY,
-    )
-    return with_new_images(ablation, correct)
+    return with_new_images(analyze_ablation(baseline, arms, study.rules), correct)
 
 
 def _sweep_curve(study: Study, arms: Sequence[ArmRecord]) -> SweepCurve | None:

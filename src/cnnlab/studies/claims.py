@@ -15,7 +15,7 @@ from cnnlab.records import ClaimRecord, DataRecord, RunResult
 from cnnlab.runs.claims import ArmDifference, Measurements, judge_claim, judge_claims, study_delta
 from cnnlab.runs.robustness.result import ShiftRow
 from cnnlab.stats.ablation import family_comparisons
-from cnnlab.stats.comparison import Comparison, DecisionRules, compare_pair
+from cnnlab.stats.comparison import Comparison, compare
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.welch import family_level
 from cnnlab.storage.run_folder import RunFolder
@@ -53,9 +53,6 @@ class _ArmComparisons:
         self.study = study
         self.same = {arm.name: arm.same_as for arm in result.arms if arm.same_as}
         self.samples = {arm.name: arm.sample for arm in result.arms if not arm.same_as}
-        self.rules = DecisionRules(
-            study.smallest_difference, study.alpha, study.higher_is_better, study.split_metric == "accuracy"
-        )
 
     @cached_property
     def with_baseline(self) -> dict[str, Comparison]:
@@ -64,7 +61,7 @@ class _ArmComparisons:
         others = [sample for name, sample in self.samples.items() if name != self.study.baseline]
         if baseline is None or not others:
             return {}
-        return {one.a: one for one in family_comparisons(baseline, others, self.rules)}
+        return {one.a: one for one in family_comparisons(baseline, others, self.study.rules)}
 
     @cached_property
     def num_pairs(self) -> int:
@@ -82,7 +79,7 @@ class _ArmComparisons:
         """The arm against another one, or against all others, for which the verdicts hold together."""
         if than == ALL_OTHERS:
             others = [sample for name, sample in self.samples.items() if name != arm]
-            found = family_comparisons(self.samples[arm], others, self.rules) if others else ()
+            found = family_comparisons(self.samples[arm], others, self.study.rules) if others else ()
             return [_reversed(one) for one in found]
         if arm == than:
             return [ArmDifference(than, "practically equal", 0.0)]
@@ -94,7 +91,7 @@ class _ArmComparisons:
 
     def _pair(self, first: Sample, second: Sample) -> Comparison:
         alpha = family_level(self.study.alpha, max(self.num_pairs, 1), first.n, second.n)
-        return compare_pair(first, second, self.rules._replace(alpha=alpha))
+        return compare(first, second, self.study.rules._replace(alpha=alpha))
 
 
 def _judge_word(

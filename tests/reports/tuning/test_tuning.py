@@ -11,7 +11,7 @@ from cnnlab.reports.tuning.figures import history_figure, slice_figure
 from cnnlab.reports.tuning.page import render_tuning
 from cnnlab.reports.tuning.text import headline
 from cnnlab.reports.tuning.view import MAX_TRIALS, column_notes, parameter_table, ranked_trials, trial_table
-from cnnlab.stats.comparison import compare
+from cnnlab.stats.comparison import DecisionRules, compare
 from cnnlab.stats.sample import Sample
 from cnnlab.studies.result import Confirmation, SeedRecord
 from cnnlab.tuning.result import (
@@ -81,7 +81,7 @@ def confirmation(ours: tuple[float, ...], theirs: tuple[float, ...]) -> Confirma
         seeds=tuple(range(len(ours))),
         runs=runs[0],
         baseline_runs=runs[1],
-        comparison=compare(*arms, delta=0.01),
+        comparison=compare(*arms, DecisionRules(0.01)),
         images=10000,
     )
 

@@ -256,7 +256,7 @@ def group_differences(
             fields = effect.model_dump(include={"difference", "low", "high", "verdict"})
         else:
             a, b = (Sample(name="", values=tuple(run.accuracies[index] for run in runs)) for runs in (first, second))
-            comparison = compare(a, b, delta=rules.delta, alpha=level)
+            comparison = compare(a, b, rules._replace(alpha=level))
             fields = comparison.model_dump(include={"difference", "low", "high", "verdict"})
         differences.append(GroupDifference(title=title, **fields))
     return tuple(differences)
