@@ -29,13 +29,12 @@ from cnnlab.runs.index.run_groups import (
 from cnnlab.stats.ablation import Ablation, analyze_ablation
 from cnnlab.stats.claim_test import SHARES_OF_IMAGES
 from cnnlab.stats.comparison import DecisionRules
-from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
+from cnnlab.stats.defaults import ALPHA, METRIC, SMALLEST_DIFFERENCE
 from cnnlab.stats.paired import McNemarResult, mcnemar_test
 from cnnlab.stats.random_effects import with_new_images
 from cnnlab.studies.folder import read_result
 from cnnlab.studies.result import ArmRecord, StudyResult
 
-METRIC = "validation_accuracy"
 MAX_STUDIES = 5
 MAX_NAMED = 8
 # What may differ between studies beside their arms, by the field of their result.

@@ -19,7 +19,8 @@ Word: TypeAlias = Literal["better", "worse", "equal", "best", "worst"]
 SUPERLATIVES = ("best", "worst")
 _WORDS = "'better', 'worse', 'equal', 'best' or 'worst'"
 SPLITS = ("train", "validation", "test")
-CLAIM_METRICS = ("parameters", *(f"{split}_{metric}" for split in SPLITS for metric in get_args(Metric)))
+METRICS = tuple(f"{split}_{metric}" for split in SPLITS for metric in get_args(Metric))
+CLAIM_METRICS = ("parameters", *METRICS)
 
 
 def _published(value: Any, check: ValidatorFunctionWrapHandler) -> Any:

@@ -16,7 +16,7 @@ from cnnlab.errors import SpecError, comma_separated
 from cnnlab.grammar.section import Section
 from cnnlab.grammar.toml_files import expect_kind, locate_in_file, parse_toml, read_text
 from cnnlab.grammar.validation_errors import format_received, value_error
-from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
+from cnnlab.stats.defaults import ALPHA, METRIC, SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
     from cnnlab.stats.comparison import DecisionRules
@@ -33,9 +33,9 @@ class Question(Section):
 
     base: Recipe
     question: str = ""
-    metric: str = "validation_accuracy"
+    metric: str = METRIC
     smallest_difference: Fraction | None = None
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = ALPHA
     vary_split: bool = False
     budget: Annotated[Any, budgets] = "none"
 

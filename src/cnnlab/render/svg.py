@@ -75,10 +75,6 @@ class SvgDrawing:
         if dashes:
             made.set("stroke-dasharray", dashes)
 
-    def path(self, commands: str, *, fill: str = "none", stroke: str = "muted", thickness: float = 1.0) -> None:
-        """Add a path in SVG's commands: "M 0 0 C …"."""
-        self._add("path", {"d": commands}, fill, stroke, thickness, 1.0)
-
     def text(
         self,
         x: float,

@@ -13,7 +13,8 @@ from cnnlab.config.study import Study
 from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.records import ClaimRecord, DataRecord, RunResult, Score, Verdict
 from cnnlab.render.formatting import format_count, format_loss, pluralize
-from cnnlab.stats.claim_test import MIN_RUNS, ReproductionTest, reproduction_test
+from cnnlab.stats.claim_test import ReproductionTest, reproduction_test
+from cnnlab.stats.sample import MIN_RUNS
 
 # What an arm must be, against each arm that a word compares it with.
 EXPECTED = {

@@ -11,15 +11,12 @@ from scipy.special import ndtri, stdtrit
 
 from cnnlab.records import Verdict
 from cnnlab.stats.intervals import wilson_interval
+from cnnlab.stats.sample import LEVEL, MIN_RUNS, Interval
 
-MIN_RUNS = 5
 COUNTS = ("parameters",)
 SHARES_OF_IMAGES = ("accuracy", "top5")
-LEVEL = 0.95
 # A share of images that is one draw is reproduced within a point, where a claim or its study says nothing else.
 SHARE_TOLERANCE = 0.01
-
-Interval = tuple[float, float]
 
 
 class ReproductionTest(NamedTuple):

@@ -11,7 +11,6 @@ from cnnlab.records import Record
 from cnnlab.stats.intervals import wilson_interval
 
 Counts = npt.NDArray[np.int64]
-Interval = tuple[float, float]
 
 
 class Proportion(Record):

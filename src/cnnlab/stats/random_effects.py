@@ -15,15 +15,14 @@ components, Biometrics Bulletin 2, 1946). The interval is at least as wide as We
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import sqrt
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnlab.stats.ablation import Ablation
 from cnnlab.stats.sample import Interval
-from cnnlab.stats.welch import WelchResult, family_level
+from cnnlab.stats.welch import family_level, satterthwaite_test
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -46,7 +45,7 @@ def random_effects_interval(a: BoolArray, b: BoolArray, *, level: float = 0.95) 
         (of_images / len(gaps), len(gaps) - 1),
     )
     difference = float(runs_a.mean() - runs_b.mean())
-    welch, crossed = (_satterthwaite(difference, parts).interval(level) for parts in (components[:2], components))
+    welch, crossed = (satterthwaite_test(difference, parts).interval(level) for parts in (components[:2], components))
     return min(welch[0], crossed[0]), max(welch[1], crossed[1])
 
 
@@ -67,13 +66,6 @@ def with_new_images(ablation: Ablation, correct: Mapping[str, BoolArray]) -> Abl
             comparison = comparison.model_copy(update={"new_images": interval})
         comparisons.append(comparison)
     return ablation.model_copy(update={"comparisons": tuple(comparisons)})
-
-
-def _satterthwaite(difference: float, components: Sequence[tuple[float, int]]) -> WelchResult:
-    """A difference whose variance is a sum of components, each with its degrees of freedom."""
-    variance = sum(component for component, _ in components)
-    squares = sum(component**2 / freedom for component, freedom in components)
-    return WelchResult(difference, sqrt(variance), variance**2 / squares if squares else 1.0)
 
 
 def _residual_variance(right: BoolArray) -> float:

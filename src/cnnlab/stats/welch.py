@@ -13,6 +13,7 @@ worst case, `nominal_level` the level to test at for a wanted rate.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -68,12 +69,16 @@ def welch_test(a: Sample, b: Sample) -> WelchResult | None:
     """
     if a.mean is None or b.mean is None or a.sd is None or b.sd is None:
         return None
-    of_a, of_b = a.sd**2 / a.n, b.sd**2 / b.n
-    both = of_a + of_b
-    # Welch–Satterthwaite, divided by the squared sum so that small variances don't underflow.
-    shares = (of_a / both, of_b / both) if both else (0.5, 0.5)
-    freedom = 1 / (shares[0] ** 2 / (a.n - 1) + shares[1] ** 2 / (b.n - 1))
-    return WelchResult(a.mean - b.mean, float(both**0.5), freedom)
+    return satterthwaite_test(a.mean - b.mean, ((a.sd**2 / a.n, a.n - 1), (b.sd**2 / b.n, b.n - 1)))
+
+
+def satterthwaite_test(difference: float, components: Sequence[tuple[float, int]]) -> WelchResult:
+    """The test of a difference whose variance is a sum of components, each with its degrees of freedom."""
+    variance = sum(component for component, _ in components)
+    # Divided by the sum before they are squared, so that small variances don't underflow.
+    shares = [component / variance if variance else 1 / len(components) for component, _ in components]
+    squares = sum(share**2 / freedom for share, (_, freedom) in zip(shares, components, strict=True))
+    return WelchResult(difference, float(variance**0.5), 1 / squares)
 
 
 def size_of_test(level: float, n_a: int, n_b: int) -> float:

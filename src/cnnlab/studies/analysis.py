@@ -22,12 +22,9 @@ from cnnlab.stats.random_effects import with_new_images
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.sweep import SweepCurve, sweep_curve
 from cnnlab.studies.plan import PlannedArm, StudyPlan, StudyTask
-from cnnlab.studies.result import ArmRecord, Confirmation, CurveRecord, SeedRecord, StudyResult
+from cnnlab.studies.result import ArmRecord, Confirmation, CurveRecord, SeedRecord, StudyResult, runs_sample
 
 BoolArray = npt.NDArray[np.bool_]
-
-# The metric that is right or wrong image by image.
-ACCURACY = "accuracy"
 
 
 class CollectedResults:
@@ -79,10 +76,8 @@ class CollectedResults:
             same_as=arm.same_as,
             parameters=arm.parameters,
             seeds=seeds,
-            sample=sample(arm.name, seeds),
-            train=Sample(
-                name=arm.name, values=tuple(_nan_if_none(seed.train) for seed in seeds if seed.status != "not run")
-            ),
+            sample=runs_sample(arm.name, seeds),
+            train=runs_sample(arm.name, (seed.model_copy(update={"value": seed.train}) for seed in seeds)),
             seconds=fmean(times) if times else None,
             curve=self._curve_record(arm),
         )
@@ -93,7 +88,7 @@ class CollectedResults:
         Empty where accuracy is not the metric or the runs were not evaluated on the same images.
         """
         own_splits = self.study.vary_split and split != "test"
-        if self.study.split_metric != ACCURACY or split == "train" or own_splits:
+        if not self.study.rules.accuracy or split == "train" or own_splits:
             return {}
         tables = {}
         for arm in arms:
@@ -126,11 +121,6 @@ def metric_at(record: EpochRecord, question: Question) -> float | None:
     return None if found is None else float(found)
 
 
-def sample(name: str, seeds: Sequence[SeedRecord]) -> Sample:
-    """The metric of an arm's runs, NaN for a diverged or failed one; runs that have not started are left out."""
-    return Sample(name=name, values=tuple(_nan_if_none(seed.value) for seed in seeds if seed.status != "not run"))
-
-
 def _describe_environment(environment: Environment) -> str:
     """The code, torch version and device that made a run."""
     device = environment.device.partition(":")[0]
@@ -141,10 +131,6 @@ def _format_change(key: str, value: Any) -> str:
     if key == RECIPE_KEY:
         return "a recipe of its own"
     return format_override(key, value).partition("=")[2]
-
-
-def _nan_if_none(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def analyse(collected: CollectedResults, *, budget_exhausted: bool) -> StudyResult:
@@ -188,7 +174,7 @@ def make_confirmation(
     study = collected.study
     metric = f"test_{study.split_metric}"
     runs, baseline_runs = ([collected.seed_record(task, metric) for task in arm.tasks] for arm in (winner, baseline))
-    ours, theirs = sample(winner.name, runs), sample(baseline.name, baseline_runs)
+    ours, theirs = runs_sample(winner.name, runs), runs_sample(baseline.name, baseline_runs)
     ablation = _compare(study, theirs, [ours], collected.correct((winner, baseline), "test"))
     return Confirmation(
         winner=winner.name,

@@ -13,7 +13,6 @@ from cnnlab.config.study import Study
 from cnnlab.errors import CnnlabError
 from cnnlab.records import ClaimRecord, DataRecord, RunResult
 from cnnlab.runs.claims import ArmDifference, Measurements, judge_claim, judge_claims, study_delta
-from cnnlab.runs.robustness.result import ShiftRow
 from cnnlab.stats.ablation import family_comparisons
 from cnnlab.stats.comparison import Comparison, compare
 from cnnlab.stats.sample import Sample
@@ -36,8 +35,14 @@ def judge_study_claims(study: Study, result: StudyResult, runs: Path) -> tuple[C
         runs: the folder of runs.
     """
     comparisons = _ArmComparisons(study, result)
-    judges = {"numeric": _judge_number, "ordinal": _judge_word, "shift": _judge_under_shift}
-    return tuple(judges[claim.kind](claim, study, result, runs, comparisons) for claim in study.claims)
+
+    def judge(claim: Claim) -> ClaimRecord:
+        if claim.kind == "numeric":
+            return _judge_number(claim, study, result, runs)
+        judge_comparison = _judge_word if claim.kind == "ordinal" else _judge_under_shift
+        return judge_comparison(claim, study, result, comparisons)
+
+    return tuple(map(judge, study.claims))
 
 
 def missing_runs(study: Study, result: StudyResult, runs: Path) -> set[str]:
@@ -94,9 +99,7 @@ class _ArmComparisons:
         return compare(first, second, self.study.rules._replace(alpha=alpha))
 
 
-def _judge_word(
-    claim: Claim, study: Study, result: StudyResult, _runs: Path, comparisons: _ArmComparisons
-) -> ClaimRecord:
+def _judge_word(claim: Claim, study: Study, result: StudyResult, comparisons: _ArmComparisons) -> ClaimRecord:
     than = ALL_OTHERS if claim.published in SUPERLATIVES else claim.than or study.baseline or ""
     arm, other = comparisons.name(claim.arm or study.baseline), comparisons.name(than)
     found = comparisons.differences(arm, other)
@@ -105,9 +108,7 @@ def _judge_word(
     return judge_claim(claim, study.metric, measured, of=claim.arm or study.baseline or "", than=than)
 
 
-def _judge_under_shift(
-    claim: Claim, study: Study, result: StudyResult, _runs: Path, comparisons: _ArmComparisons
-) -> ClaimRecord:
+def _judge_under_shift(claim: Claim, study: Study, result: StudyResult, comparisons: _ArmComparisons) -> ClaimRecord:
     shift, of = read_corruption(claim.shift or ""), claim.arm or study.baseline or ""
     groups = result.shifted.groups if result.shifted is not None else ()
     rows = {(group.name, row.call): row for group in groups for row in group.rows}
@@ -118,19 +119,19 @@ def _judge_under_shift(
             why = "the networks have not been tested under shifts yet"
         measured = Measurements(result.data, reason=why)
     else:
+        effect = row.effect
+        difference = ArmDifference("", effect.verdict, effect.difference, effect.low, effect.high, len(row.values))
         measured = Measurements(
             result.data,
             values=row.values,
             images=result.shifted.images,
-            differences=[_shift_difference(row)],
+            differences=[difference],
             shortened=_shortened(study),
         )
     return judge_claim(claim, "test_accuracy", measured, of=of, shift=shift.title)
 
 
-def _judge_number(
-    claim: Claim, study: Study, result: StudyResult, runs: Path, _comparisons: _ArmComparisons
-) -> ClaimRecord:
+def _judge_number(claim: Claim, study: Study, result: StudyResult, runs: Path) -> ClaimRecord:
     """By the runs; where some are gone, by what the study itself has kept of all of them."""
     metric, of = claim.metric or "", claim.arm or study.baseline or ""
     recipe = next(arm.recipe for arm in study.list_arms() if arm.name == of)
@@ -218,8 +219,3 @@ def _reversed(found: Comparison) -> ArmDifference:
     difference, low, high = (None if x is None else -x for x in (found.difference, found.high, found.low))
     n = min(found.n_a, found.n_b)
     return ArmDifference(found.a, OPPOSITE.get(found.verdict, found.verdict), difference, low, high, n)
-
-
-def _shift_difference(row: ShiftRow) -> ArmDifference:
-    effect = row.effect
-    return ArmDifference("", effect.verdict, effect.difference, effect.low, effect.high, len(row.values))

@@ -17,7 +17,6 @@ from cnnlab.studies.analysis import CollectedResults
 from cnnlab.studies.plan import PlannedArm, StudyPlan
 from cnnlab.studies.result import ArmPlan, PlanSummary, Power, SeedsNeeded
 
-ACCURACY = "accuracy"
 # The error to plan with where nothing is known of the arms: that of small networks on CIFAR-10.
 ASSUMED_ERROR = 0.25
 # Differences that people ask for, as fractions; a study's own smallest one stands before them.
@@ -78,7 +77,7 @@ def _time_ratio(plan: StudyPlan, collected: CollectedResults) -> float:
 
 def _published_accuracy(study: Study) -> float | None:
     """The published accuracy of the arms, or of the base: on the study's split, else on the test split."""
-    if study.split_metric != ACCURACY:
+    if not study.rules.accuracy:
         return None
     for name in (study.metric, f"test_{study.split_metric}"):
         claims = [claim for claim in study.claims if claim.kind == "numeric" and claim.metric == name]

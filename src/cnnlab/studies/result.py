@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import nan
 from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
 
 from pydantic import model_validator
@@ -48,6 +50,12 @@ class SeedRecord(Record):
     seconds: float | None = None
     message: str = ""
     made: str = ""
+
+
+def runs_sample(name: str, runs: Iterable[SeedRecord]) -> Sample:
+    """The metric of an arm's runs, NaN for a diverged or failed one; runs that have not started are left out."""
+    values = (nan if run.value is None else run.value for run in runs if run.status != "not run")
+    return Sample(name=name, values=tuple(values))
 
 
 class CurveRecord(Record):

@@ -19,7 +19,6 @@ from cnnlab.studies.result import StudyPrecision
 from cnnlab.tuning.result import ParameterRecord, TuningPlanSummary
 from cnnlab.tuning.trials import TrialStore
 
-ACCURACY = "accuracy"
 # Keys of what is kept beside the trials; "way" is that of earlier versions.
 PRECISION_KEY, SECONDS, BACKBONE = "way", "seconds", "backbone"
 
@@ -96,7 +95,7 @@ def summarize_tuning_plan(tuning_plan: TuningPlan) -> TuningPlanSummary:
         images=tuning_plan.images,
         seconds=tuning_plan.seconds * (search.num_trials + 1 + confirmed / search.seeds) if known else None,
         basis=f"benchmarks of the extreme values on {tuning_plan.study_precision.device}, without pruning",
-        detectable=_detectable_difference(search, plan) if confirmed and search.split_metric == ACCURACY else None,
+        detectable=_detectable_difference(search, plan) if confirmed and search.rules.accuracy else None,
     )
 
 

@@ -11,7 +11,7 @@ from cnnlab.cli.options import Debug, Json, find_run, handle_errors
 from cnnlab.cli.output.documents import Format, choose_format, show_output
 from cnnlab.cli.output.figure_files import SvgFile, check_svg_path, write_svg
 from cnnlab.errors import UsageError
-from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
+from cnnlab.stats.defaults import ALPHA, METRIC, SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
     from cnnlab.reports.comparison.result import ComparedRuns, ComparedStudies
@@ -39,7 +39,6 @@ Baseline = Annotated[
         show_default=False,
     ),
 ]
-METRIC = "validation_accuracy"
 # Columns that a narrow terminal leaves out, in this order.
 OPTIONAL_COLUMNS = ("minutes", "parameters", "95 % interval", "p, permuted", "p, Dunnett", "epochs")
 

@@ -95,11 +95,7 @@ def study(
             planned = plan_study(known, any_code=any_code, callbacks=shown.callbacks(), **given)
         show_output(planned, output_format)
         return
-    with (
-        progress_reporter() as shown,
-        name_file_in_errors(file),
-        resumable(StudyProgressBar(shown)) as callbacks,
-    ):
+    with resumable(StudyProgressBar, file) as callbacks:
         result = run_study(known, executor=carrier, any_code=any_code, callbacks=callbacks, **given)
     page = study_folder(runs, result.study) / "report.html"
     fields = {"arms": arms_json(result), "report": str(page)}

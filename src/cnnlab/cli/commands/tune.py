@@ -80,11 +80,7 @@ def tune(
             planned = plan_tuning(known, callbacks=shown.callbacks(), **given)
         show_output(planned, output_format)
         return
-    with (
-        progress_reporter() as shown,
-        name_file_in_errors(file),
-        resumable(SearchProgressBar(shown)) as callbacks,
-    ):
+    with resumable(SearchProgressBar, file) as callbacks:
         result = run_search(known, jobs=jobs, storage=storage, callbacks=callbacks, **given)
     write_svg(result, svg)
     folder = tuning_folder(runs, result.study)

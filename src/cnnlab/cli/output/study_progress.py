@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
-from cnnlab.cli.output.console import ProgressReporter
+from cnnlab.cli.options import name_file_in_errors
+from cnnlab.cli.output.console import ProgressReporter, progress_reporter
 from cnnlab.context import Callbacks
 from cnnlab.render.formatting import format_fraction, pluralize, sanitize
 from cnnlab.reports.study.text import metric_name
@@ -20,15 +22,17 @@ from cnnlab.tuning.result import TrialRecord, is_better
 
 
 @contextmanager
-def resumable(bar: StudyProgressBar | SearchProgressBar) -> Iterator[Callbacks]:
-    """Give the callbacks of a bar, and print how to go on with planned work when the block raises."""
-    try:
-        yield bar.callbacks()
-    except BaseException:
-        if bar.is_planned:  # before that, there is nothing to resume
-            command = sanitize(shlex.join(["cnnlab", *sys.argv[1:]]))
-            print(f"\nthe runs are kept; go on with: {command}", file=sys.stderr)
-        raise
+def resumable(new_bar: type[StudyProgressBar | SearchProgressBar], file: Path) -> Iterator[Callbacks]:
+    """Give the callbacks of a progress bar for a file's work, and print how to go on with it when the block raises."""
+    with progress_reporter() as shown, name_file_in_errors(file):
+        bar = new_bar(shown)
+        try:
+            yield bar.callbacks()
+        except BaseException:
+            if bar.is_planned:  # before that, there is nothing to resume
+                command = sanitize(shlex.join(["cnnlab", *sys.argv[1:]]))
+                print(f"\nthe runs are kept; go on with: {command}", file=sys.stderr)
+            raise
 
 
 class StudyProgressBar:

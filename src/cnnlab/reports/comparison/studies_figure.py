@@ -9,12 +9,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import Transform, offset_copy
 
 from cnnlab.render.plots import COLOURS, SMALL, minimal_axes, new_figure
 from cnnlab.reports.study import text
-from cnnlab.reports.study.figures import TICK_STEPS, axis_limits, format_tick, names_width, row_axes, set_ticks
+from cnnlab.reports.study.figures import axis_limits, names_width, row_axes, set_ticks, set_value_ticks
 from cnnlab.reports.study.sweep_figure import set_sweep_axis
 from cnnlab.stats.sample import Sample
 from cnnlab.studies.result import StudyResult
@@ -91,8 +90,7 @@ def _sweep_axes(results: Sequence[StudyResult], rows: Sequence[OverlayRow], head
     figure = new_figure(WIDTH, HEIGHT + head)
     axes = minimal_axes(figure, LEFT, FOOT, WIDTH - LEFT - 12, HEIGHT - FOOT)
     set_sweep_axis(axes, [row.sweep_value for row in rows if row.sweep_value is not None])
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=TICK_STEPS))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
+    set_value_ticks(axes)
     axes.set_xlabel(text.sweep_key(results[0]), color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False)
     return figure, axes
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 from cnnlab.render.formatting import MISSING, display_width, pluralize, quote, shorten
-from cnnlab.stats.comparison import Comparison
+from cnnlab.stats.comparison import Comparison, Judgement
 from cnnlab.stats.sample import MIN_RUNS
 from cnnlab.stats.sweep import MIN_VALUES, SweepCurve
-from cnnlab.studies.result import ArmRecord, StudyResult
+from cnnlab.studies.result import StudyResult
 
 MAX_NAMED = 4
 # `quote` leaves a name of this length whole, with a number behind it.
@@ -126,18 +127,10 @@ def sweep_key(result: StudyResult) -> str:
     return shorten(keys.pop()) if len(keys) == 1 else "the value"
 
 
-def arm_of_sweep_value(result: StudyResult, curve: SweepCurve, index: int) -> ArmRecord | None:
-    """The arm of a value, by the value's index in the curve."""
-    return next((arm for arm in result.arms if arm.sweep_value == curve.sweep_values[index]), None)
-
-
 def runs_done(result: StudyResult) -> tuple[int, int]:
     """The number of runs that ended, diverged ones included, and of all planned runs."""
     runs = [run for arm in result.arms for run in arm.seeds]
     return sum(run.status not in ("failed", "not run") for run in runs), len(runs)
-
-
-VERDICTS = ("better", "worse", "practically equal", "undecided", "no verdict")
 
 
 def headline(result: StudyResult) -> str:
@@ -155,7 +148,7 @@ def headline(result: StudyResult) -> str:
     if len(compared) == 1:
         arm = quoted_arm(result, compared[0].a)
         return f"{start}{arm} against {base}: {_comparison_text(compared[0], result.metric)}."
-    groups = {verdict: [each.a for each in compared if each.verdict == verdict] for verdict in VERDICTS}
+    groups = {verdict: [each.a for each in compared if each.verdict == verdict] for verdict in get_args(Judgement)}
     counts = [
         f"{len(names)} {verdict} ({join_names([quoted_arm(result, name) for name in names])})"
         for verdict, names in groups.items()

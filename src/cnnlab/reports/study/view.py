@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from cnnlab.render.document import Document, TitledTable
@@ -17,7 +17,7 @@ from cnnlab.reports.study.text import comparisons, format_value, headline, ledge
 from cnnlab.stats.comparison import Comparison
 from cnnlab.stats.sample import LEVEL, MIN_RUNS, Interval, Sample
 from cnnlab.stats.sweep import SweepCurve
-from cnnlab.studies.result import ArmRecord, Confirmation, SeedRecord, StudyResult
+from cnnlab.studies.result import ArmRecord, Confirmation, StudyResult, runs_sample
 
 MAX_CELL_LENGTH = 60
 
@@ -191,17 +191,10 @@ def confirmation_table(confirmation: Confirmation) -> TextTable:
         (confirmation.winner, confirmation.runs, True),
         (confirmation.baseline, confirmation.baseline_runs, False),
     ):
-        sample = Sample(name=name, values=tuple(metric_values(runs)))
+        sample = runs_sample(name, runs)
         verdict = (*_difference(compared), compared.verdict) if first else (MISSING, MISSING, "baseline")
         rows.append((shorten(name, MAX_CELL_LENGTH), *_sample_cells(sample, len(runs)), *verdict))
     return TextTable.from_rows(("arm", "#n", "#failed", *measures), rows)
-
-
-def metric_values(runs: Iterable[SeedRecord]) -> Iterator[float]:
-    """The figure of each run that came to an end; NaN for one that failed."""
-    for run in runs:
-        if run.status != "not run":
-            yield float("nan") if run.value is None else run.value
 
 
 def column_notes(result: StudyResult) -> Iterator[str]:
@@ -238,7 +231,7 @@ def _arm_row(result: StudyResult, arm: ArmRecord, comparison: Comparison | None)
 
 
 def _sweep_row(result: StudyResult, curve: SweepCurve, index: int) -> tuple[str, ...]:
-    arm = study_text.arm_of_sweep_value(result, curve, index)
+    arm = next((arm for arm in result.arms if arm.sweep_value == curve.sweep_values[index]), None)
     sample, p = curve.samples[index], curve.p_plateau[index]
     mark = "best" if index == curve.best else "plateau" if index in curve.plateau else ""
     return (

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnlab.config.arms import format_override
-from cnnlab.config.stopping import Metric
+from cnnlab.config.claims import METRICS
 from cnnlab.errors import RunError, UsageError, comma_separated, did_you_mean
 from cnnlab.render.formatting import pluralize
 from cnnlab.runs.claims import measured_value
@@ -22,8 +21,6 @@ from cnnlab.runs.index.same_data import data_name, describe_data, why_data_uncer
 from cnnlab.stats.sample import Sample
 from cnnlab.storage.test_ledger import openings
 
-SPLITS = ("train", "validation", "test")
-METRICS = tuple(f"{split}_{metric}" for split in SPLITS for metric in get_args(Metric))
 BoolArray = npt.NDArray[np.bool_]
 
 
