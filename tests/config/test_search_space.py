@@ -64,6 +64,8 @@ def test_only_spaces_with_an_end_of_values_are_for_a_grid() -> None:
         ("lgo(1e-4, 1e-1)", "did you mean 'log'"),
         ("log(1e-1, 1e-4)", "from a low value to a higher one"),
         ("log(0, 1)", "can't be 0"),
+        ("uniform(0, 0.5, step=0.6)", "the step is larger than the range"),
+        ("integer(1, 4, step=4)", "the step is larger than the range"),
         ("integer(0, 8, log=true)", "begin at 1 and have no step"),
         ("choice(1, 1)", "values, each once"),
         ("choice(1, true)", "values, each once"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from cnnlab.config.arms import file_name
 from cnnlab.errors import RunError, UsageError
 from cnnlab.records import EpochRecord
-from cnnlab.render.formatting import MISSING, quote
+from cnnlab.render.formatting import MISSING, format_names, quote
 from cnnlab.reports.comparison.result import (
     ComparedGroup,
     ComparedRun,
@@ -18,7 +18,6 @@ from cnnlab.reports.comparison.result import (
     SharedArm,
     loss_curves,
 )
-from cnnlab.reports.study.text import join_names
 from cnnlab.runs.index.run_groups import (
     RunGroup,
     collect_run_groups,
@@ -36,7 +35,6 @@ from cnnlab.studies.folder import read_result
 from cnnlab.studies.result import ArmRecord, StudyResult
 
 MAX_STUDIES = 5
-MAX_NAMED = 8
 # What may differ between studies beside their arms, by the field of their result.
 DIFFERENCES = {
     "data": "data",
@@ -229,7 +227,7 @@ def _study_notes(results: Sequence[StudyResult], shared: Sequence[str]) -> Itera
     for result in results:
         own = [arm.name for arm in result.arms if arm.name not in shared]
         if own:
-            yield f"Only in {result.study}: {join_names(own, MAX_NAMED)}."
+            yield f"Only in {result.study}: {format_names(own)}."
         if not result.complete:
             yield f"{result.study} is not complete: runs are missing."
     yield (

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from cnnlab.config.corruptions import read_corruption, read_corruptions
-from cnnlab.config.stopping import Metric
+from cnnlab.config.stopping import Metric, is_fraction
 from cnnlab.errors import Problem, SpecError, did_you_mean, read_each
 from cnnlab.grammar.arguments import Count
 from cnnlab.grammar.section import Section
@@ -156,7 +156,7 @@ def _number_problems(metric: str, published: float, where: str) -> Iterator[Prob
     if metric not in CLAIM_METRICS:
         allowed = f"'parameters', or split_metric: {', '.join(SPLITS)} and one of {', '.join(get_args(Metric))}"
         yield Problem(f"unknown claim '{metric}'", where, "", allowed, did_you_mean(metric, CLAIM_METRICS))
-    elif metric != "parameters" and not metric.endswith("loss") and not 0 <= published <= 1:
+    elif metric != "parameters" and is_fraction(metric) and not 0 <= published <= 1:
         what, step = f"'{metric}' is a fraction", f"{published / 100:g} for percents"
         yield Problem(what, where, f"{published:g}", "from 0 to 1", step)
 

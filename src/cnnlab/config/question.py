@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from cnnlab.config.arms import Changes, base_recipe, flatten_keys
 from cnnlab.config.recipe import Recipe
-from cnnlab.config.stopping import Metric, budgets
+from cnnlab.config.stopping import Metric, budgets, is_fraction
 from cnnlab.errors import SpecError, comma_separated
 from cnnlab.grammar.section import Section
 from cnnlab.grammar.toml_files import expect_kind, locate_in_file, parse_toml, read_text
@@ -130,7 +130,7 @@ class Question(Section):
     @property
     def higher_is_better(self) -> bool:
         """False for a loss."""
-        return self.split_metric != "loss"
+        return is_fraction(self.metric)
 
     @property
     def rules(self) -> DecisionRules:

@@ -50,7 +50,7 @@ class UniformSpace(Choice):
     step: Positive | None = None
 
     def __post_init__(self) -> None:
-        _check_order(self.low, self.high)
+        _check_order(self.low, self.high, self.step)
 
     def bounds(self) -> tuple[ScalarValue, ...]:
         """The smallest and the largest value."""
@@ -75,7 +75,7 @@ class IntegerSpace(Choice):
     log: bool = False
 
     def __post_init__(self) -> None:
-        _check_order(self.low, self.high)
+        _check_order(self.low, self.high, self.step)
         if self.log and (self.low < 1 or self.step != 1):
             raise SpecError(
                 "whole numbers by their logarithm begin at 1 and have no step",
@@ -197,6 +197,8 @@ def _check_options(value: Any) -> tuple[Value, ...]:
     return found
 
 
-def _check_order(low: float, high: float) -> None:
+def _check_order(low: float, high: float, step: float | None = None) -> None:
     if not low < high:
         raise SpecError("a search goes from a low value to a higher one", received=f"{low:g} to {high:g}")
+    if step is not None and step > (high - low) * (1 + 1e-9):
+        raise SpecError("the step is larger than the range", received=f"{step:g}", allowed=f"up to {high - low:g}")

@@ -12,6 +12,12 @@ from cnnlab.grammar.registry import Choice, Registry
 # The metrics for stopping, selection and studies; the first is better when smaller.
 Metric: TypeAlias = Literal["loss", "accuracy", "top5", "balanced_accuracy", "macro_f1"]
 
+
+def is_fraction(metric: str) -> bool:
+    """Whether a metric, such as validation_accuracy, is a fraction, of which more is better; a loss is not."""
+    return not metric.endswith("loss")
+
+
 stopping_rules: Registry[Any] = Registry("stop")
 
 

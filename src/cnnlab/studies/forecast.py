@@ -8,6 +8,7 @@ from math import isfinite
 from statistics import fmean
 from typing import Any
 
+from cnnlab.config.stopping import is_fraction
 from cnnlab.config.study import Study
 from cnnlab.render.formatting import pluralize
 from cnnlab.runs.index.run_index import RunIndex
@@ -137,7 +138,7 @@ def plan_summary(
 
     differences: tuple[float, ...] = ()
     if delta is not None:
-        usual = USUAL_DIFFERENCES if _is_fraction(metric) else tuple(delta * factor for factor in MULTIPLES)
+        usual = USUAL_DIFFERENCES if is_fraction(metric) else tuple(delta * factor for factor in MULTIPLES)
         differences = (delta, *(each for each in usual if each > delta * (1 + 1e-9)))
     to_do = [(arm.to_do, arm.seconds) for arm in own if arm.to_do]
     seconds = sum(runs * (math.nan if each is None else each) for runs, each in to_do)
@@ -173,7 +174,7 @@ def estimate_sd(
     """The standard deviation between runs to plan with, and how it was estimated."""
     pooled = pooled_sd(pilot)
     pilot_text = f"the pooled standard deviation of {pluralize(sum(sample.n for sample in pilot), 'finished run')}"
-    if not _is_fraction(metric):
+    if not is_fraction(metric):
         reason = "unknown: for a loss it is estimated from finished runs only" if pooled is None else pilot_text
         return pooled, f"σ: {reason}."
     means = [sample.mean for sample in pilot if sample.mean is not None]
@@ -186,7 +187,3 @@ def estimate_sd(
     sd = planning_sd(error, images, pooled)
     reason = f"σ = {100 * sd:.2g} points, from √(err/2N) with {100 * error:.3g} % ({why}) and N = {images:,} images"
     return sd, f"{reason}; or {pilot_text}, which is larger." if sd == pooled else f"{reason}."
-
-
-def _is_fraction(metric: str) -> bool:
-    return not metric.endswith("loss")

@@ -58,7 +58,7 @@ def test_every_form(pair: tuple[StudyResult, StudyResult]) -> None:
     assert ComparedStudies.from_json(found.to_json()) == found
     texts = [str(one.text).strip() for one in ElementTree.fromstring(found.svg()).iter() if one.tag.endswith("text")]
     assert {"plain", "flips", "dropout", "warm-up"} <= set(texts)
-    assert "Studies first and second" in found.document().to_markdown()
+    assert "Studies first, second" in found.document().to_markdown()
     assert "<img" in found._repr_html_()
 
 

@@ -193,6 +193,15 @@ def test_texts_that_cover_one_another_would_be_seen(make_study):
     assert overlapping(figure)
 
 
+def test_verdicts_and_failures_end_within_the_figure(make_study):
+    result = make_study({"plain": 0.0, "same": 0.0}, runs=200, sd=0.001, failed={"same": 120})
+    assert [each.verdict for each in result.ablation.comparisons] == ["practically equal"]
+    figure = seed_figure(result)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    ends = [text.get_window_extent(renderer).x1 for axes in figure.axes for text in axes.texts]
+    assert max(ends) <= figure.bbox.width
+
+
 @pytest.mark.full
 def test_hostile_names_are_only_text(make_study):
     result = make_study(ODD, runs=5)

@@ -13,7 +13,7 @@ from cnnlab.render.plots import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, label_l
 from cnnlab.render.svg import text_width
 from cnnlab.reports.comparison.result import ComparedGroup, LossCurve
 from cnnlab.reports.run.figures import LOG_SCALE_RATIO
-from cnnlab.reports.study.figures import BOLD_WIDTH, seed_figure
+from cnnlab.reports.study.figures import BOLD_WIDTH, seed_figure, write_title
 from cnnlab.reports.study.text import short_names
 from cnnlab.studies.result import StudyResult
 
@@ -61,7 +61,7 @@ def _extend(figure: Figure, height: float) -> None:
 
 
 def _draw_losses(figure: Figure, groups: Sequence[tuple[str, Sequence[LossCurve]]]) -> None:
-    width, height = figure.get_size_inches() * POINTS_PER_INCH
+    width = figure.get_size_inches()[0] * POINTS_PER_INCH
     right = 20 + max(BOLD_WIDTH * text_width(name, NORMAL) for name, _ in groups)
     axes = minimal_axes(figure, 44, 42, width - 44 - right, CURVES_HEIGHT - 42 - 64)
     draw_curves(axes, groups)
@@ -69,11 +69,8 @@ def _draw_losses(figure: Figure, groups: Sequence[tuple[str, Sequence[LossCurve]
     log = ", log scale" if axes.get_yscale() == "log" else ""
     several = any(curve.low != curve.high for _, curves in groups for curve in curves)
     seeds = "; mean over seeds, band: lowest to highest" if several else ""
-    title = {"color": COLOURS["ink"], "fontsize": NORMAL, "weight": "bold", "va": "center"}
-    note = {"color": COLOURS["muted"], "fontsize": SMALL, "va": "center"}
-    figure.text(0, (CURVES_HEIGHT - 26) / height, f"loss (cross-entropy, nats{log})", title)
-    lines = f"line: validation; dashed: training, running mean of the steps{seeds}"
-    figure.text(0, (CURVES_HEIGHT - 44) / height, lines, note)
+    note = f"line: validation; dashed: training, running mean of the steps{seeds}"
+    write_title(axes, f"loss (cross-entropy, nats{log})", note, left=44)
 
 
 def _draw(axes: Axes, curve: LossCurve, colour: str) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from cnnlab.config.stopping import is_fraction
 from cnnlab.render.document import Document, TitledTable
-from cnnlab.render.formatting import MISSING, format_count, format_epoch, format_loss, pluralize, shorten
+from cnnlab.render.formatting import MISSING, format_count, format_epoch, format_loss, format_names, pluralize, shorten
 from cnnlab.render.result import document, figures
 from cnnlab.render.tables import TextTable
 from cnnlab.reports.comparison.result import ComparedGroup, ComparedRuns, ComparedStudies, SharedArm
@@ -27,7 +28,7 @@ def as_study(result: ComparedRuns) -> StudyResult:
         study="compared",
         question="",
         metric=result.metric,
-        higher_is_better=not result.metric.endswith("loss"),
+        higher_is_better=is_fraction(result.metric),
         smallest_difference=result.delta,
         alpha=result.alpha,
         data=result.data,
@@ -142,7 +143,7 @@ def _(result: ComparedStudies) -> Document:
     heads = ("arm", "study", "#n", "#failed", "#mean", "#95 % interval", "#difference", "#its interval", "verdict")
     rows = (_shared_arm_row(arm, metric) for arm in result.arms)
     tables = (("Shared arms", TextTable.from_rows(heads, rows)),) if result.arms else ()
-    names = text.join_names([shorten(study.study) for study in result.studies])
+    names = format_names([shorten(study.study) for study in result.studies])
     return Document(f"Studies {names}", (line,), tables, result.notes)
 
 
@@ -151,14 +152,14 @@ def _(result: ComparedStudies) -> dict[str, CaptionedFigure]:
     from cnnlab.render.plots import CaptionedFigure
     from cnnlab.reports.comparison.studies_figure import overlay_figure
 
-    names = text.join_names([study.study for study in result.studies])
+    names = format_names([study.study for study in result.studies])
     return {"studies": CaptionedFigure(overlay_figure(result.studies), f"The arms of the studies {names}.")}
 
 
 def _shared_arm_row(arm: SharedArm, metric: str) -> tuple[str, ...]:
     difference = interval = MISSING
     if arm.difference is not None:
-        scale, unit = (100, " points") if text.is_share(metric) else (1, "")
+        scale, unit = (100, " points") if is_fraction(metric) else (1, "")
         difference = f"{text.format_signed(scale * arm.difference, 2 if unit else 4)}{unit}"
     if arm.difference_low is not None and arm.difference_high is not None:
         interval = text.format_interval(arm.difference_low, arm.difference_high, metric)

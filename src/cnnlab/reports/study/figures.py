@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from cnnlab.config.stopping import is_fraction
 from cnnlab.render.formatting import shorten
 from cnnlab.render.plots import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, minimal_axes, new_figure
 from cnnlab.render.svg import text_width
@@ -126,7 +127,7 @@ def missing_runs_text(sample: Sample) -> str:
 
 def axis_difference(comparison: Comparison, metric: str) -> tuple[float | None, Interval | None]:
     """A difference and its interval in the units of the axis: points for fractions, the loss itself for losses."""
-    scale = 100.0 if study_text.is_share(metric) else 1.0
+    scale = 100.0 if is_fraction(metric) else 1.0
     interval = None
     if comparison.low is not None and comparison.high is not None:
         interval = (scale * comparison.low, scale * comparison.high)
@@ -175,7 +176,7 @@ def _name_rows(axes: Axes, names: Sequence[str], remarks: Sequence[str]) -> None
 
 def _difference_title(result: StudyResult) -> tuple[str, str]:
     """The title and the legend of a plot of differences."""
-    unit = "points" if study_text.is_share(result.metric) else "in its own units"
+    unit = "points" if is_fraction(result.metric) else "in its own units"
     found = result.ablation.comparisons if result.ablation else ()
     note = f"the bar is the {study_text.level_text(found[0].level)} interval" if found else ""
     if result.smallest_difference is not None:
@@ -216,7 +217,7 @@ def _draw_bar(
 
 def _draw_differences(axes: Axes, result: StudyResult, compared: Sequence[Comparison]) -> None:
     marks = [axis_difference(each, result.metric) for each in compared]
-    delta = (result.smallest_difference or 0.0) * (100.0 if study_text.is_share(result.metric) else 1.0)
+    delta = (result.smallest_difference or 0.0) * (100.0 if is_fraction(result.metric) else 1.0)
     known = [difference for difference, _ in marks if difference is not None]
     axes.set_xlim(axis_limits([*known, -delta, delta], [interval for _, interval in marks if interval is not None]))
     axes.axvspan(-delta, delta, color=COLOURS["line"], alpha=0.6, linewidth=0, zorder=0.5)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
-from cnnlab.render.formatting import MISSING, display_width, pluralize, quote, shorten
+from cnnlab.config.stopping import is_fraction
+from cnnlab.render.formatting import MISSING, display_width, format_names, pluralize, quote, shorten
 from cnnlab.stats.comparison import Comparison, Judgement
 from cnnlab.stats.sample import MIN_RUNS
 from cnnlab.stats.sweep import MIN_VALUES, SweepCurve
 from cnnlab.studies.result import StudyResult
 
-MAX_NAMED = 4
+MAX_NAMED = 3
 # `quote` leaves a name of this length whole, with a number behind it.
 MAX_QUOTED_LENGTH = 28
 
@@ -21,25 +22,20 @@ def metric_name(metric: str) -> str:
     return shorten(metric.replace("_", " "))
 
 
-def is_share(metric: str) -> bool:
-    """Whether a metric is a fraction, whose differences are given in points; a loss is not."""
-    return not metric.endswith("loss")
-
-
 def format_amount(value: float, metric: str) -> str:
     """The size of a difference in a sentence.
 
     >>> format_amount(-0.0126, "validation_accuracy"), format_amount(0.0126, "validation_loss")
     ('1.26 points', '0.0126')
     """
-    return _points(f"{abs(100 * value):.2f}") if is_share(metric) else f"{abs(value):.3g}"
+    return _points(f"{abs(100 * value):.2f}") if is_fraction(metric) else f"{abs(value):.3g}"
 
 
 def equivalence_band(delta: float | None, metric: str) -> str:
     """The band of practical equality: `±0.2 points`; `±–` where there is none."""
     if delta is None:
         return f"±{MISSING}"
-    return f"±{_points(f'{100 * delta:.3g}')}" if is_share(metric) else f"±{delta:.3g}"
+    return f"±{_points(f'{100 * delta:.3g}')}" if is_fraction(metric) else f"±{delta:.3g}"
 
 
 def _points(number: str) -> str:
@@ -48,7 +44,7 @@ def _points(number: str) -> str:
 
 def format_interval(low: float, high: float, metric: str) -> str:
     """An interval of differences in a sentence: `−0.52 to +1.20 points`."""
-    if not is_share(metric):
+    if not is_fraction(metric):
         return f"{format_signed(low)} to {format_signed(high)}"
     return f"{format_signed(100 * low, 2)} to {format_signed(100 * high, 2)} points"
 
@@ -80,16 +76,6 @@ def format_value(value: float, digits: int = 6) -> str:
 def level_text(share: float) -> str:
     """The confidence of an interval: `95 %`, `99.17 %`."""
     return f"{100 * share:.4g} %"
-
-
-def join_names(names: Sequence[str], max_names: int = MAX_NAMED) -> str:
-    """Names in a sentence, joined; of many the first, and how many more.
-
-    >>> join_names(["a", "b", "c"]), join_names(list("abcdefg"))
-    ('a, b and c', 'a, b, c and 4 more')
-    """
-    shown = list(names) if len(names) <= max_names else [*names[: max_names - 1], f"{len(names) - max_names + 1} more"]
-    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1]))) if shown else ""
 
 
 def quoted_arm(result: StudyResult, name: str) -> str:
@@ -150,7 +136,7 @@ def headline(result: StudyResult) -> str:
         return f"{start}{arm} against {base}: {_comparison_text(compared[0], result.metric)}."
     groups = {verdict: [each.a for each in compared if each.verdict == verdict] for verdict in get_args(Judgement)}
     counts = [
-        f"{len(names)} {verdict} ({join_names([quoted_arm(result, name) for name in names])})"
+        f"{len(names)} {verdict} ({format_names([quoted_arm(result, name) for name in names], max_names=MAX_NAMED)})"
         for verdict, names in groups.items()
         if names
     ]
@@ -195,4 +181,4 @@ def _sweep_headline(result: StudyResult, curve: SweepCurve) -> str:
     if not curve.enough:
         return f"{start}; a verdict needs {MIN_VALUES} values with {MIN_RUNS} runs each."
     plateau = [format_value(value) for value in sorted(curve.sweep_values[index] for index in curve.plateau)]
-    return f"{start}; the plateau, the values that are not significantly worse: {join_names(plateau, len(plateau))}."
+    return f"{start}; the plateau, the values that are not significantly worse: {', '.join(plateau)}."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cnnlab.config.arms import experiment_settings, file_name, format_override
 from cnnlab.config.recipe import Recipe
+from cnnlab.config.study import SHORTENING_KEYS
 from cnnlab.errors import RunError
 from cnnlab.records import ClaimRecord
 from cnnlab.runs.index.experiments import Experiment, make_experiment
@@ -23,7 +24,6 @@ IGNORED_KEYS = (
     "data.split_seed",
 )
 SOURCE_KEY = "data.source"
-SHORTENING_KEYS = ("train.epochs", "train.budget", "data.limit", "data.per_class")
 
 
 @dataclass(frozen=True)
