@@ -143,6 +143,21 @@ def test_prediction_holds_at_least_what_one_row_reads_and_writes(rows: list[str]
     assert counted(found).prediction - counted(found).weights <= alive.most
 
 
+@pytest.mark.parametrize(
+    ("rows", "numbers"),
+    [
+        (["residual([relu])", "flatten"], 3 * 216),  # the sum reads two maps and writes one
+        (["dropout2d(0.5)", "flatten"], 216),  # dropout is off, and flatten is a view
+        (["dropout(0.5)", "flatten"], 216),
+        (["relu", "flatten"], 2 * 216),
+        (["maxpool(1)", "flatten"], 4 * 216),  # the positions take 8 bytes each
+    ],
+)
+def test_prediction_is_what_one_row_reads_and_writes(rows: list[str], numbers: int) -> None:
+    memory = counted(traced(rows))
+    assert memory.prediction - memory.weights == 4 * BATCH * numbers
+
+
 @pytest.mark.parametrize("name", ["lenet", "model2", "residual"])
 def test_prediction_and_a_step_of_the_recipes_hold_about_what_torch_holds(name: str) -> None:
     """Beside the sum a step holds gradients of activations."""

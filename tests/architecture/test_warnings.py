@@ -94,7 +94,9 @@ SPEAKS: list[tuple[str, list[str], str]] = [
     ("one-pixel-maps", ["maxpool(32)", "conv(4, 3, padding=1)"], "conv1"),
     ("one-pixel-maps", ["maxpool(32)", "repeat(5, [conv(4, [1, 3], padding=[0, 1])])"],
         "repeat1.0.conv1, repeat1.1.conv1, repeat1.2.conv1 and 2 more"),
+    ("one-dense-layer", ["conv(32, 3)", "relu", "flatten", "dense(100)", "relu", "dense(10)"], "dense1"),
     ("cut-off-rows", ["maxpool(3)"], "maxpool1"),
+    ("cut-off-rows", ["conv(8, 5, stride=2, padding=2)", "maxpool(3)"], "maxpool1, conv1"),  # lost pixels come first
     ("cut-off-rows", ["conv(8, 5, stride=2, padding=2)"], "conv1"),
     ("very-large", ["flatten", "dense(1000)", "wide: dense(1000000)", "relu", "dense(10)"], "wide"),
 ]  # fmt: skip

@@ -224,7 +224,7 @@ def test_a_study_that_is_cut_off_goes_on_with_its_other_runs(
     assert (done.exit_code, done.stdout) == (CODES["SIGTERM"], "")
     assert f"the runs are kept; go on with: cnnlab study {written} --runs {tmp_path}" in done.stderr
     again = CliRunner().invoke(app, words)
-    assert "2 of 6 runs are there already" in again.stderr
+    assert "2 of 6 runs are finished already" in again.stderr
     assert table(again.stdout) == undisturbed(1)
     assert_each_once(tmp_path, epochs=1)
 

@@ -68,9 +68,9 @@ Set = Annotated[
 Seed = Annotated[int | None, typer.Option(min=0, help="The seed of the run; short for --set train.seed=N.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
 DataFolder = Annotated[
-    Path | None, typer.Option("--data", envvar="CNNLAB_DATA", help="Where catalogue data lives.", show_default=False)
+    Path | None, typer.Option("--data", envvar="CNNLAB_DATA", help="The folder of catalogue data.", show_default=False)
 ]
-RunsFolder = Annotated[Path, typer.Option("--runs", envvar="CNNLAB_RUNS", help="Where runs live.")]
+RunsFolder = Annotated[Path, typer.Option("--runs", envvar="CNNLAB_RUNS", help="The folder of runs.")]
 # For the commands that inspect a network.
 NetworkArgument = Annotated[
     str,
@@ -86,7 +86,7 @@ WeightSeed = Annotated[
 ]
 IMAGE_METAVAR = "FILE|SPLIT:N"
 IMAGE_HELP = "An image file, or one of the data as in validation:12, from 0"
-LIMIT_HELP = "at most so many images, spread evenly over the split."
+LIMIT_HELP = "the largest number of images, spread evenly over the split."
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
@@ -120,7 +120,7 @@ def handle_errors(command: Callable[P, T]) -> Callable[P, T]:
                 print("Interrupted.", file=sys.stderr)
             raise SystemExit(130) from None
         except BrokenPipeError:
-            # The reader of our output has gone (`cnnlab runs | head`).
+            # The reader of stdout has closed it (`cnnlab runs | head`).
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
         except (typer.Exit, typer.Abort):
@@ -145,7 +145,7 @@ def overrides(settings: list[str] | None, seed: int | None = None) -> dict[str, 
     from cnnlab.errors import SpecError
     from cnnlab.grammar.toml_files import parse_toml
 
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for setting in settings or []:
         key, equals, text = setting.partition("=")
         if not equals or not key:
@@ -157,13 +157,13 @@ def overrides(settings: list[str] | None, seed: int | None = None) -> dict[str, 
                 next_step="write it as in --set train.epochs=3",
             )
         try:
-            found[key.strip()] = parse_toml(f"value = {text}")["value"]
+            values[key.strip()] = parse_toml(f"value = {text}")["value"]
         except SpecError as error:
             if text.lstrip().startswith(("[", "{", '"', "'")):
                 problems = (replace(problem, where="--set", received=setting) for problem in error.problems)
                 raise SpecError.from_problems(problems) from None
-            found[key.strip()] = text
-    return found if seed is None else {**found, "train.seed": seed}
+            values[key.strip()] = text
+    return values if seed is None else {**values, "train.seed": seed}
 
 
 def read_recipe(path: Path, changes: dict[str, Any], data: Path | None = None) -> Recipe:
@@ -199,10 +199,10 @@ def read_network_name(what: str) -> targets.Target:
     """
     from cnnlab.interpret import targets
 
-    found = targets.resolve_target_name(str(find_run(Path(what))))
-    if isinstance(found, targets.RecipeFile):
-        _check_table(found)
-    return found
+    target = targets.resolve_target_name(str(find_run(Path(what))))
+    if isinstance(target, targets.RecipeFile):
+        _check_table(target)
+    return target
 
 
 def _check_table(file: targets.RecipeFile) -> None:
@@ -231,9 +231,9 @@ def read_sizes(
     >>> read_sizes("32", "--size"), read_sizes("32x48", "--size")
     (32, (32, 48))
     """
-    found = _SIZES.fullmatch(text)
+    match = _SIZES.fullmatch(text)
     # Longer numbers are not read: Python refuses those of some thousand digits.
-    digits = [part.lstrip("0") or "0" for part in found.groups() if part] if found else []
+    digits = [part.lstrip("0") or "0" for part in match.groups() if part] if match else []
     sizes = [int(part) for part in digits if len(part) <= len(str(most))]
     if not digits or len(sizes) < len(digits) or not all(least <= size <= most for size in sizes):
         raise UsageError(
@@ -257,8 +257,8 @@ def read_image_size(text: str) -> Pair | None:
     """
     if not text:
         return None
-    found = read_sizes(text, "--size", example="32x48")
-    return found if isinstance(found, tuple) else (found, found)
+    size = read_sizes(text, "--size", example="32x48")
+    return size if isinstance(size, tuple) else (size, size)
 
 
 def read_position(text: str, option: str) -> Pair | None:
@@ -269,8 +269,8 @@ def read_position(text: str, option: str) -> Pair | None:
     """
     if not text:
         return None
-    found = _POSITION.fullmatch(text)
-    if not found:
+    match = _POSITION.fullmatch(text)
+    if not match:
         raise UsageError(
             "this takes a row and a column",
             where=option,
@@ -278,7 +278,7 @@ def read_position(text: str, option: str) -> Pair | None:
             allowed="ROW,COLUMN: two whole numbers, counted from 0",
             next_step=f"write it as in {option} 3,4",
         )
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def find_file(kind: Literal["study", "search"], file: Path) -> Path:

@@ -94,7 +94,7 @@ class FixedStrength:
         summary: what it does, for the documentation.
         argument: the name of the strength in a call; "" for a change without a strength.
         limits: the type of the strength with the allowed values.
-        unit: the unit behind the number; "×" is written before it.
+        unit: the unit, written after the number; "×" is written before it.
         identity: the strength that leaves images unchanged.
         defaults: the strengths that are tested by default; those in pixels are for images of 32×32.
         needs_colour: whether grey images do not change.

@@ -106,7 +106,7 @@ class LayerIndex:
     def first_and_last(self) -> tuple[LayerRef, ...]:
         """The first and the last convolution; of a network without any, the first and the last row with weights.
 
-        The last one is that with the longest path of rows in front of it.
+        The last one is that with the longest path of rows before it.
         """
         rows = [row for row in self.layers if row.name in self.refs]
         candidates = [row.name for row in rows if row.kind in CONVOLUTIONS]
@@ -138,7 +138,7 @@ class LayerIndex:
         """The first and last row, and column, of the image that a node sees, padding included.
 
         Returns:
-            None for all of it, and where it is not known: of a module that holds rows, behind a resize by a fraction.
+            None for all of it, and where it is not known: of a module that holds rows, after a resize by a fraction.
         """
         if layer_ref.row is None or layer_ref.row.receptive_field is None:
             return None

@@ -7,7 +7,6 @@ import html
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from cnnlab.render.formatting import sanitize
 from cnnlab.render.tables import Column, TextTable
@@ -92,14 +91,6 @@ class Document:
         parts += [_latex_table(title, table) for title, table in self.tables]
         parts += [_latex(note) for note in self.notes]
         return "\n\n".join(parts) + "\n"
-
-
-class Renderable(Protocol):
-    """A result that can be converted to a document and to JSON."""
-
-    def document(self) -> Document: ...
-
-    def to_json(self, indent: int | None = None) -> str: ...
 
 
 def _render_cells(row: tuple[str, ...], table: TextTable, cell: Callable[[str, Column], str]) -> list[str]:

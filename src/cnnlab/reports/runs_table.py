@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from cnnlab.records import Record
 from cnnlab.render.document import Document
 from cnnlab.render.formatting import (
     MISSING,
@@ -16,6 +15,7 @@ from cnnlab.render.formatting import (
     format_fraction,
     shorten,
 )
+from cnnlab.render.result import Result, document
 from cnnlab.render.tables import TextTable
 from cnnlab.reports.claims import claims_table
 from cnnlab.reports.run.tables import accuracy_interval
@@ -25,47 +25,48 @@ from cnnlab.runs.index.run_index import RunIndex, SkippedRun
 from cnnlab.runs.index.summary import RunSummary
 
 
-class ExperimentResults(Record):
+class ExperimentResults(Result):
     """The experiments of a folder of runs, and the runs that have no figures."""
 
     experiments: tuple[Experiment, ...]
     left_out: tuple[SkippedRun, ...] = ()
 
-    def document(self) -> Document:
-        """A table of the runs, one of the claims, and one of the commands."""
-        tables = [("Runs", _runs_table(self.experiments))]
-        if any(experiment.claims for experiment in self.experiments):
-            claims = (claim for experiment in self.experiments for claim in experiment.claims)
-            tables.append(("Published and measured", claims_table(claims, of="recipe")))
-        tables.append(("Commands", _commands_table(self.experiments)))
-        return Document("Results", tables=tuple(tables), notes=tuple(_notes(self)))
 
-    def _repr_html_(self) -> str:
-        return self.document().to_html()
-
-
-class RunList(Record):
+class RunList(Result):
     """The runs of a folder, as `cnnlab runs` lists them."""
 
     runs: tuple[RunSummary, ...]
 
-    def document(self) -> Document:
-        """A table with a row for each run."""
-        heads = ("run", "status", "data", "#parameters", "#epochs", "#validation", "#test", "#time")
-        rows = (
-            (
-                run.run,
-                run.status,
-                run.source,
-                _cell(run.parameters, format_count),
-                _cell(run.epochs, format_epoch),
-                _cell(run.validation, format_fraction),
-                _cell(run.test, format_fraction),
-                _cell(run.seconds, format_duration),
-            )
-            for run in self.runs
+
+@document.register
+def _(results: ExperimentResults) -> Document:
+    """A table of the runs, one of the claims, and one of the commands."""
+    tables = [("Runs", _runs_table(results.experiments))]
+    if any(experiment.claims for experiment in results.experiments):
+        claims = (claim for experiment in results.experiments for claim in experiment.claims)
+        tables.append(("Published and measured", claims_table(claims, of="recipe")))
+    tables.append(("Commands", _commands_table(results.experiments)))
+    return Document("Results", tables=tuple(tables), notes=tuple(_notes(results)))
+
+
+@document.register
+def _(result: RunList) -> Document:
+    """A table with a row for each run."""
+    heads = ("run", "status", "data", "#parameters", "#epochs", "#validation", "#test", "#time")
+    rows = (
+        (
+            run.run,
+            run.status,
+            run.source,
+            _cell(run.parameters, format_count),
+            _cell(run.epochs, format_epoch),
+            _cell(run.validation, format_fraction),
+            _cell(run.test, format_fraction),
+            _cell(run.seconds, format_duration),
         )
-        return Document("Runs", tables=(("", TextTable.from_rows(heads, rows)),))
+        for run in result.runs
+    )
+    return Document("Runs", tables=(("", TextTable.from_rows(heads, rows)),))
 
 
 def _cell(value: float | None, number: NumberFormatter) -> str:

@@ -55,7 +55,7 @@ def test_a_run_may_be_told_by_its_name(pair: list[str], monkeypatch: pytest.Monk
     ("options", "said"),
     [
         (["--svg", "picture.png"], "this is no name for an SVG picture"),
-        (["--svg", "nowhere/picture.svg"], "the folder of this file is not there"),
+        (["--svg", "nowhere/picture.svg"], "the folder of this file does not exist"),
         (["--json", "--format=latex"], "the output has one format"),
         (["--metric", "test"], "there is no such figure"),
     ],

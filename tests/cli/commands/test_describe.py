@@ -54,7 +54,7 @@ def test_a_narrow_terminal_keeps_every_column_that_matters(monkeypatch: pytest.M
     shown = cnnlab(LENET).stdout
     assert max(map(len, shown.splitlines())) <= 80
     assert "parameters" in shown
-    assert "Left out for want of width:" in shown
+    assert "Left out, since the terminal is narrow:" in shown
     assert "jump" not in shown.partition("Left out")[0]
 
 

@@ -86,7 +86,7 @@ def test_the_picture_is_written_and_nothing_else(
         (["--steps", "9"], "--steps: so many steps make no curve\n  received: 9\n  allowed:  10 to 10,000"),
         (["--json", "--format=markdown"], "the output has one format"),
         (["--svg", "rates.png"], "--svg: this is no name for an SVG picture"),
-        (["--svg", "no/such/rates.svg"], "--svg: the folder of this file is not there"),
+        (["--svg", "no/such/rates.svg"], "--svg: the folder of this file does not exist"),
         (["--set", "train.batch_size=1000"], "tiny.toml: train.batch_size: a batch of 1000 is larger than"),
         (["--set", "train.epoch=1"], "did you mean 'epochs'?"),
     ],

@@ -24,7 +24,7 @@ def test_data_at_hand_is_taken(tmp_path: Path) -> None:
 
 
 def test_offline_says_so(tmp_path: Path) -> None:
-    assert choose_source(tmp_path, no_op) == ("shapes", "CIFAR-10 is not at hand and CNNLAB_OFFLINE is set")
+    assert choose_source(tmp_path, no_op) == ("shapes", "CIFAR-10 is not on disk and CNNLAB_OFFLINE is set")
 
 
 def test_a_download_that_fails_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def test_the_json_has_what_programs_rely_on(carried: dict[str, Any], folder: Pat
 def test_given_again_it_reads_its_runs(folder: Path) -> None:
     done = ask(folder)
     assert done.exit_code == 0, done.output
-    assert "4 of 4 runs are there already" in done.stderr
+    assert "4 of 4 runs are finished already" in done.stderr
     assert "Does a rate of nothing learn?" in done.stdout
     assert "it was run and counted once" in done.stdout
     assert len(list_runs(folder / "runs")) == 4

@@ -52,7 +52,7 @@ def test_the_answer_is_told_shown_and_kept(file: Path, tmp_path: Path) -> None:
     assert ElementTree.parse(tmp_path / "trials.svg").getroot().tag.endswith("svg")
     again = tune(folder / "search.toml", "--name", "rates", "--runs", tmp_path / "runs", "--json")
     assert again.exit_code == 0, again.stderr
-    assert "2 of 2 trials are there already" in again.stderr
+    assert "2 of 2 trials are finished already" in again.stderr
     found = json.loads(again.stdout)
     assert [trial["number"] for trial in found["trials"]] == [0, 1]
     assert found["best"] in found["trials"]

@@ -1,4 +1,4 @@
-"""Deletion, insertion, completeness and redrawn weights, against loops by hand and known cases."""
+"""Deletion, insertion, completeness and randomized weights, against loops by hand and known cases."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def test_a_look_at_the_test_parts_images_is_one_line_and_its_predictions_are_non
     before = ledger(own)
     alone = inspect_mistakes(own.path, "test", images=False)
     assert ledger(own) == before
-    assert alone.missing_images_reason == "they were not asked for"
+    assert alone.missing_images_reason == "they were not requested"
     looked = inspect_mistakes(own.path, "test", device="cpu")
     (line,) = ledger(own)[len(before) :]
     assert json.loads(line)["purpose"] == "inspect mistakes"

@@ -52,7 +52,7 @@ def test_the_plateau_is_a_range(make_study):
     ordered = sorted(curve.sweep_values[index] for index in curve.plateau)
     assert len(ordered) > 1
     assert f"is at train.dropout = {curve.sweep_values[curve.best]:g}; " in headline(result)
-    assert headline(result).endswith(f" and {ordered[-1]:g}.")
+    assert headline(result).endswith(f", {ordered[-1]:g}.")
 
 
 def test_an_arm_under_two_names_is_no_arm_of_its_own(make_study):

@@ -34,6 +34,11 @@ def test_the_document_has_image_kernels_output_and_every_sum() -> None:
     assert sizes[1] == "output width = ⌊(5 + 1 + 1 − 1·(3 − 1) − 1) / 1⌋ + 1 = 5"
 
 
+def test_unequal_margins_are_in_the_order_of_the_rows() -> None:
+    heights = convolve([[1, 2, 3]] * 3, [[1], [1]], padding="same").document().lines[2]
+    assert heights.text == "output height = ⌊(3 + 0 + 1 − 1·(2 − 1) − 1) / 1⌋ + 1 = 3"
+
+
 def test_one_element_has_a_table_of_its_products() -> None:
     document = FOUND.at(0, 1).document()
     (table,) = dict(document.tables).values()
@@ -74,6 +79,8 @@ def test_the_picture_shows_the_step() -> None:
     texts, rectangles = _drawn(FOUND.at(1, 2).svg())
     assert "True convolution: y[1, 2]" in texts
     assert f"y[1, 2] = {FOUND.step_at(1, 2).text}" in " ".join(texts)
+    start = texts.index("kernel, flipped") + 1  # its column numbers and row numbers, then its weights row by row
+    assert texts[start + 6 : start + 15] == ["1", "0", "-1", "2", "0", "-2", "1", "0", "-1"]
     tinted = [rectangle.get("style", "") for rectangle in rectangles if "opacity: 0.22" in rectangle.get("style", "")]
     counts = {name: sum(name in style for style in tinted) for name in ("--train", "--validation", "--test")}
     # Nine pixels, nine weights; nine products and the output's element.

@@ -63,6 +63,17 @@ def test_exercise_that_does_not_fit() -> None:
     assert ("kernel", "32", "4", "2", "2", "17") in tables["The nearest that fit exactly"].rows
 
 
+def test_long_lists_are_shortened_in_tables_only() -> None:
+    gaps = solve_output(32, 1, stride=3)
+    assert len(gaps.axes[0].unseen) == 11
+    (coverage, *_) = (table for _, table in gaps.document().tables)
+    assert coverage.rows[0][1] == "1 to 2, 4 to 5, 7 to 8, 10 to 11, … (21)"
+    kernels = solve_kernel(100, 4, stride=25)
+    ((_, values),) = [table for table in kernels.document().tables if table[0].startswith("every kernel")]
+    assert len(kernels.axes[0].answers) == 25
+    assert (len(values.rows), values.rows[-1]) == (13, ("… 25", "13 more", ""))
+
+
 def test_the_smallest_that_fits_exactly_is_the_answer() -> None:
     answer = solve_kernel(16, 7, stride=2)
     assert [(found.value, found.fits, found.left_over) for found in answer.axes[0].answers] == [

@@ -29,13 +29,13 @@ PerClass = Annotated[
 ]
 Augment = Annotated[
     list[str] | None,
-    typer.Option("--augment", metavar="CALL", help="Show what this makes of images: 'crop(4)' (repeatable)."),
+    typer.Option("--augment", metavar="CALL", help="Show images with this augmentation: 'crop(4)' (repeatable)."),
 ]
 AugmentRecipe = Annotated[
     Path | None,
-    typer.Option("--recipe", metavar="RECIPE", help="Show what this recipe's augmentations make of images."),
+    typer.Option("--recipe", metavar="RECIPE", help="Show images with this recipe's augmentations."),
 ]
-Epochs = Annotated[int, typer.Option(min=1, max=30, help="Of augmented images, the first so many epochs.")]
+Epochs = Annotated[int, typer.Option(min=1, max=30, help="With augmentations: the number of epochs.")]
 
 SHOWN_PROBLEMS = 20
 
@@ -75,7 +75,7 @@ def list_(data: DataFolder = None, json: Json = False, debug: Debug = False) -> 
             ]
         )
         return
-    table = Table("name", "image", "classes", "images", "at hand", box=None, header_style="bold")
+    table = Table("name", "image", "classes", "images", "on disk", box=None, header_style="bold")
     for name, info in CATALOGUE.items():
         at_hand = "generated here" if name == GENERATED else str(paths[name] or f"no: cnnlab data fetch {name}")
         images = ", ".join(f"{count:,} {split}" for split, count in info.split_sizes.items())
@@ -99,9 +99,9 @@ def fetch(name: Name, data: DataFolder = None, json: Json = False, debug: Debug 
     elif path is None:
         log(f"{name} is generated here; there is nothing to fetch")
     elif verified:
-        log(f"{name} is at hand: {path}; checksums are right: {', '.join(verified)}")
+        log(f"{name} is in {path}; checksums are right: {', '.join(verified)}")
     else:
-        log(f"{name} is at hand: {path}; unpacked files have no published checksum to compare")
+        log(f"{name} is in {path}; unpacked files have no published checksum to compare")
 
 
 def check(source: SourceName, data: DataFolder = None, json: Json = False, debug: Debug = False) -> None:

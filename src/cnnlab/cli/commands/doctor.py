@@ -1,4 +1,4 @@
-"""`cnnlab doctor`: what this machine offers, and what is wrong with the set-up."""
+"""`cnnlab doctor`: the software and hardware of this machine, and problems with them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def doctor(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Versions, devices, memory, folders and data at hand. Exit code 1 where something is wrong."""
+    """Show versions, devices, memory, folders and the data on disk. Exit code 1 if something is wrong."""
     from cnnlab.api.doctor import run_doctor
     from cnnlab.cli.output.console import show, show_json
 

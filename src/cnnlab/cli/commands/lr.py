@@ -1,4 +1,4 @@
-"""`cnnlab lr`: which learning rates suit a recipe."""
+"""`cnnlab lr`: a learning-rate range test of a recipe."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def lr(
     format_: Format = "text",
     debug: Debug = False,
 ) -> None:
-    """Find a learning rate: train for some steps with a rising one, and see where the loss falls and blows up.
+    """Find a learning rate: train for some steps while it rises, and see where the loss falls and where it diverges.
 
     The training split alone is read, and no run folder is made.
     """

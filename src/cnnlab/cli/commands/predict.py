@@ -1,4 +1,4 @@
-"""`cnnlab predict`: what a trained run says of images."""
+"""`cnnlab predict`: classify images by a trained run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Images = Annotated[
     list[Path], typer.Argument(metavar="IMAGE…", help="Images, or folders of images.", show_default=False)
 ]
-Top = Annotated[int, typer.Option(min=1, help="How many classes to name.")]
+Top = Annotated[int, typer.Option(min=1, help="How many classes to list.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,9 +32,9 @@ def predict(
     folder = RunFolder.open(find_run(run))
     from cnnlab.cli.output.console import log, show, show_json
     from cnnlab.cli.output.text_tables import rich_table
-    from cnnlab.export.predict import predict as answer
+    from cnnlab.export.predict import predict as predict_files
 
-    predictions = list(answer(folder, images, device=device, top_k=top, log=log))
+    predictions = list(predict_files(folder, images, device=device, top_k=top, log=log))
     if json:
         show_json([_prediction_json(prediction) for prediction in predictions])
     else:
@@ -50,8 +50,8 @@ def _table(predictions: list[Prediction]) -> TextTable:
     for prediction in predictions:
         guesses = ", ".join(f"{guess.name} {guess.probability:.3f}" for guess in prediction.top[1:])
         first = prediction.top[0] if prediction.top else None
-        answer = (first.name, f"{first.probability:.3f}", guesses) if first else ("–", "–", prediction.error)
-        rows.append((prediction.image, *answer))
+        cells = (first.name, f"{first.probability:.3f}", guesses) if first else ("–", "–", prediction.error)
+        rows.append((prediction.image, *cells))
     columns = (Column("image"), Column("class"), Column("probability", number=True), Column("then"))
     return TextTable(columns, tuple(rows))
 

@@ -13,9 +13,9 @@ from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, hand
 if TYPE_CHECKING:
     from cnnlab.context import ProgressCallback
 
-# A download that takes longer than this is not what a person expects of a quick start.
+# A download that would take longer is stopped.
 MAX_DOWNLOAD_S = 120.0
-# Seconds after which its speed is known, and in which a mirror must respond.
+# Seconds in which the speed of a download is measured, and in which a mirror must respond.
 TRIAL_S = 3.0
 
 
@@ -30,7 +30,7 @@ def quickstart(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train LeNet on CIFAR-10 where it can be had, else on the built-in shapes, and write a report."""
+    """Train LeNet on CIFAR-10 if it is on disk or downloads quickly, else on the built-in shapes. Write a report."""
     from cnnlab.api import train
     from cnnlab.cli.commands.train import resumable, show_result
     from cnnlab.cli.output.console import log, progress_reporter
@@ -63,13 +63,13 @@ def choose_source(data: Path | None, progress: ProgressCallback) -> tuple[str, s
     roots = data_roots(data)
     folder = find_local("cifar10", roots)
     if folder is not None:
-        return "cifar10", f"it is at hand in {folder}"
+        return "cifar10", f"it is in {folder}"
     if is_offline():
-        return "shapes", "CIFAR-10 is not at hand and CNNLAB_OFFLINE is set"
+        return "shapes", "CIFAR-10 is not on disk and CNNLAB_OFFLINE is set"
     try:
         open_catalogue("cifar10", roots, progress=_stop_if_slow(progress), timeout_s=TRIAL_S)
     except DownloadError as error:
-        return "shapes", f"CIFAR-10 is not at hand, and its download was given up: {error.problems[0].what}"
+        return "shapes", f"CIFAR-10 is not on disk, and its download was given up: {error.problems[0].what}"
     return "cifar10", "it could be downloaded"
 
 

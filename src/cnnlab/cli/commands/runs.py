@@ -12,14 +12,14 @@ from cnnlab.cli.output.documents import Format, OutputFormat, choose_format, sho
 from cnnlab.errors import UsageError, did_you_mean
 
 Sort = Annotated[str, typer.Option(metavar="COLUMN", help="name, test, validation, parameters, seconds or epochs.")]
-Reverse = Annotated[bool, typer.Option("--reverse", help="The other way round.")]
+Reverse = Annotated[bool, typer.Option("--reverse", help="Reverse the order.")]
 Claims = Annotated[
     bool, typer.Option("--claims", help="Seeds of one recipe together, and published figures beside measured ones.")
 ]
 Recipes = Annotated[
     Path | None,
     typer.Option(
-        "--recipes", help="With --claims: where the trained recipes lie; else cnnlab's own.", show_default=False
+        "--recipes", help="With --claims: the folder of the recipes; by default those of cnnlab.", show_default=False
     ),
 ]
 # Columns that a narrow terminal leaves out, in this order.
@@ -65,11 +65,11 @@ def _show_list(runs: Path, sort: str, reverse: bool, output_format: OutputFormat
             next_step=did_you_mean(sort, SORT_KEYS),
         )
     with progress_reporter() as progress:
-        found = sort_runs(summarize_runs(runs, progress), sort, reverse)
+        result = sort_runs(summarize_runs(runs, progress), sort, reverse)
     if output_format == "json":
-        show_json([summary.model_dump() for summary in found])
-    elif found or output_format != "text":
-        show_output(RunList(runs=tuple(found)), output_format)
+        show_json([summary.model_dump() for summary in result])
+    elif result or output_format != "text":
+        show_output(RunList(runs=tuple(result)), output_format)
     else:
         show(_no_runs_message(runs))
 
@@ -86,9 +86,9 @@ def _show_claims(runs: Path, recipes: Path | None, output_format: OutputFormat) 
             allowed="a folder of recipes",
             next_step="leave it out for the recipes that come with cnnlab",
         )
-    found = collect_results(runs, recipes)
-    if found.experiments or found.left_out or output_format == "json":
-        show_output(found, output_format, OPTIONAL_COLUMNS)
+    result = collect_results(runs, recipes)
+    if result.experiments or result.left_out or output_format == "json":
+        show_output(result, output_format, OPTIONAL_COLUMNS)
     else:
         show(_no_runs_message(runs))
 

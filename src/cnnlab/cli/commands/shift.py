@@ -1,4 +1,4 @@
-"""`cnnlab shift`: trained networks on images that are moved, darkened, blurred, …"""
+"""`cnnlab shift`: trained networks under shifts of their images"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cnnlab.cli.output.documents import Format, choose_format
 from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 
-# Columns that a narrow terminal goes without, the first to go first.
+# Columns that a narrow terminal leaves out, in this order.
 OPTIONAL_COLUMNS = ("interval", "95 % interval", "difference")
 
 Runs = Annotated[
@@ -41,7 +41,7 @@ SplitName = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(min=1, help="Use at most so many images, evenly spaced over the split.", show_default=False),
+    typer.Option(min=1, help="The largest number of images, spread evenly over the split.", show_default=False),
 ]
 Delta = Annotated[float, typer.Option(help="The smallest difference of interest: 0.01 is 1 point of accuracy.")]
 Alpha = Annotated[float, typer.Option(help="The rate of wrong verdicts.")]

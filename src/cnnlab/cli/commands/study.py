@@ -31,7 +31,9 @@ StudyFile = Annotated[
         metavar="FILE", help="A study: a .toml file, or the name of one that comes with cnnlab.", show_default=False
     ),
 ]
-Seeds = Annotated[int | None, typer.Option(min=1, metavar="N", help="Seeds an arm, in place of the file's.")]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="The number of seeds of each arm, in place of the file's.")
+]
 PlanOnly = Annotated[
     bool,
     typer.Option("--plan", help="Print the runs, their time and what the seeds detect; run nothing."),

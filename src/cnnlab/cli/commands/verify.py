@@ -22,7 +22,7 @@ Recompute = Annotated[
         help="Compute every figure of the runs again from their weights and data; exit 1 if one does not hold.",
     ),
 ]
-# What a narrow terminal goes without, the first to go first.
+# Columns that a narrow terminal leaves out, in this order.
 OPTIONAL_COLUMNS = ("source", "95 % interval", "why")
 
 

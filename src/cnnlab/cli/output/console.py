@@ -47,15 +47,17 @@ DETAIL_INDENT = 12
 
 def console(*, stderr: bool = False) -> Console:
     """Return the rich console of stdout or stderr."""
-    made = SafeConsole(stderr=stderr, highlight=False)
-    return made if made.is_terminal else SafeConsole(stderr=stderr, highlight=False, width=WIDTH_WITHOUT_TERMINAL)
+    terminal = SafeConsole(stderr=stderr, highlight=False)
+    if terminal.is_terminal:
+        return terminal
+    return SafeConsole(stderr=stderr, highlight=False, width=WIDTH_WITHOUT_TERMINAL)
 
 
 def show(*what: RenderableType) -> None:
     """Print a result: text or tables."""
-    made = console()
+    out = console()
     for item in what:
-        made.print(item, markup=False) if isinstance(item, str) else made.print(item)
+        out.print(item, markup=False) if isinstance(item, str) else out.print(item)
 
 
 def show_json(value: Any) -> None:
@@ -75,17 +77,17 @@ def log(text: str) -> None:
 
 def show_error(error: CnnlabError) -> None:
     """Print an error on stderr: what and where in bold, the rest below."""
-    made = console(stderr=True)
+    out = console(stderr=True)
     count = len(error.problems)
     if count > 1:
-        made.print(Text(f"{count} problems", style="bold red"))
+        out.print(Text(f"{count} problems", style="bold red"))
     for problem in error.problems:
         head, *details = str(problem).split("\n")
-        made.print(Text.assemble(("✗ ", "bold red"), (head, "bold")), soft_wrap=True)
+        out.print(Text.assemble(("✗ ", "bold red"), (head, "bold")), soft_wrap=True)
         for detail in details:
-            if made.is_terminal and len(detail) > made.width:
-                detail = textwrap.fill(detail, made.width, subsequent_indent=" " * DETAIL_INDENT)
-            made.print(Text(detail), soft_wrap=True)
+            if out.is_terminal and len(detail) > out.width:
+                detail = textwrap.fill(detail, out.width, subsequent_indent=" " * DETAIL_INDENT)
+            out.print(Text(detail), soft_wrap=True)
 
 
 def _nan_to_none(value: Any) -> Any:
@@ -147,8 +149,8 @@ class ProgressReporter:
 @contextlib.contextmanager
 def progress_reporter() -> Iterator[ProgressReporter]:
     """Context with a reporter of progress."""
-    made = console(stderr=True)
-    if not made.is_terminal:
+    out = console(stderr=True)
+    if not out.is_terminal:
         yield ProgressReporter(None)
         return
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -168,7 +170,7 @@ def progress_reporter() -> Iterator[ProgressReporter]:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=made) as bars:
+    with Progress(*columns, console=out) as bars:
         yield ProgressReporter(bars)
 
 

@@ -11,7 +11,8 @@ import typer
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnnlab.render.document import Document, Renderable
+    from cnnlab.render.document import Document
+    from cnnlab.render.result import Result
 
 OutputFormat: TypeAlias = Literal["text", "json", "markdown", "latex", "svg"]
 FORMAT_HELP = "What is printed; LaTeX needs amsmath and booktabs."
@@ -33,7 +34,7 @@ def choose_format(json: bool, format: OutputFormat) -> OutputFormat:
 
 
 def show_output(
-    result: Renderable,
+    result: Result,
     output_format: OutputFormat,
     optional_columns: Sequence[str] = (),
     extra: dict[str, Any] | None = None,
@@ -49,7 +50,7 @@ def show_output(
     if output_format == "json":
         show_json({**json.loads(result.to_json()), **(extra or {})})
     elif output_format == "svg":
-        write(f"{result.svg()}\n")  # type: ignore[attr-defined]
+        write(f"{result.svg()}\n")
     elif output_format == "markdown":
         write(result.document().to_markdown())
     elif output_format == "latex":
@@ -76,11 +77,7 @@ def show_document(document: Document, optional_columns: Sequence[str] = ()) -> N
             show(Text(title, style="bold"))
         show(rich_table(table, "" if alone else title, optional_columns))
         if missing := hidden_columns(table, optional_columns):
-            show(
-                Text(
-                    f"Left out for want of width: {', '.join(missing)}. --format markdown and --json have all.",
-                    style="dim",
-                )
-            )
+            left_out = f"Left out, since the terminal is narrow: {', '.join(missing)}."
+            show(Text(f"{left_out} --format markdown and --json have all.", style="dim"))
     for note in document.notes:
         show(Text(note))

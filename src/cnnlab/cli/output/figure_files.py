@@ -40,7 +40,9 @@ def check_svg_path(path: Path | None, example: str) -> None:
         UsageError: not an .svg file, or its folder does not exist.
     """
     if path is not None and (path.suffix.lower() != ".svg" or not path.parent.is_dir()):
-        what = "this is no name for an SVG picture" if path.parent.is_dir() else "the folder of this file is not there"
+        what = (
+            "this is no name for an SVG picture" if path.parent.is_dir() else "the folder of this file does not exist"
+        )
         raise UsageError(
             what, where="--svg", received=str(path), allowed="a .svg file in a folder", next_step=f"--svg {example}"
         )
@@ -66,10 +68,10 @@ def check_figure_path(output: Path | None, default: str) -> Path:
         # `.` and `..` have no name to which a suffix could be added.
         named = path.with_suffix(".png").name if path.name and path.name != ".." else Path(default).name
         raise UsageError(
-            "the folder of this file is not there" if right else "this is no name for a picture",
+            "the folder of this file does not exist" if right else "this is no name for a picture",
             where="--output",
             received=str(path),
-            allowed="a .png or .svg file in a folder that is there",
+            allowed="a .png or .svg file in a folder that exists",
             next_step=f"make it: mkdir -p {path.parent}" if right else f"--output {named}",
         )
     return path

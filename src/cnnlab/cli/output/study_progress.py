@@ -63,10 +63,10 @@ class StudyProgressBar:
         """Start the bar of a stage."""
         self.start_stage(missing)
         self.is_planned = True
-        runs, there = pluralize(len(tasks), "run"), len(tasks) - len(missing)
-        made = f"{there} of {runs} are there already" if there else runs
+        runs, num_finished = pluralize(len(tasks), "run"), len(tasks) - len(missing)
+        count = f"{num_finished} of {runs} are finished already" if num_finished else runs
         self.reporter.log(
-            f"study {plan.name}: {len(plan.arms)} arms, {made}; computing in "
+            f"study {plan.name}: {len(plan.arms)} arms, {count}; computing in "
             f"{plan.study_precision.precision_config.precision}"
         )
 
@@ -113,8 +113,10 @@ class SearchProgressBar:
         for trial in ended:
             self._update_best(trial)
         wanted = pluralize(plan.search.trials, "trial")
-        made = f"{self.num_ended} of {wanted} are there already" if ended else wanted
-        self.reporter.log(f"search {plan.name}: {made}; computing in {plan.study_precision.precision_config.precision}")
+        count = f"{self.num_ended} of {wanted} are finished already" if ended else wanted
+        self.reporter.log(
+            f"search {plan.name}: {count}; computing in {plan.study_precision.precision_config.precision}"
+        )
 
     def on_trial_progress(self, trial: int, images: int, text: str) -> None:
         """Update the bar."""
@@ -131,7 +133,7 @@ class SearchProgressBar:
         )
         metric = metric_name(self.plan.search.metric)
         how = trial.status if trial.value is None else f"{metric} {format_fraction(trial.value)}"
-        why = f": {trial.message}" if trial.message else ", which was there already" if trial.found else ""
+        why = f": {trial.message}" if trial.message else ", which was finished already" if trial.found else ""
         self.reporter.log(f"{self._count()}: trial {trial.number}, {values}: {how}{why}")
         self._show("")
 

@@ -23,7 +23,7 @@ def rich_table(table: TextTable, title: str = "", optional_columns: Sequence[str
         optional_columns: columns that a narrow terminal leaves out, in this order.
     """
     table = _fit_to_width(table, optional_columns, console().width)
-    made = Table(
+    rich = Table(
         title=Text(title, style="bold") if title else None,
         title_justify="left",
         box=SIMPLE_HEAD,
@@ -37,7 +37,7 @@ def rich_table(table: TextTable, title: str = "", optional_columns: Sequence[str
         # Numbers are not folded; a heading is at least as wide as its longest word.
         width = max(map(len, column.title.split()), default=0)
         cells = max((len(row[number]) for row in table.rows), default=0)
-        made.add_column(
+        rich.add_column(
             # Headings are folded here, since rich would fold the widest cells first.
             textwrap.fill(column.title, max(width, cells, 1)),
             footer=footer,
@@ -47,8 +47,8 @@ def rich_table(table: TextTable, title: str = "", optional_columns: Sequence[str
             no_wrap=column.number and width == len(column.title),
         )
     for row in table.rows[:-1] if table.total else table.rows:
-        made.add_row(*map(Text, row))
-    return made
+        rich.add_row(*map(Text, row))
+    return rich
 
 
 def hidden_columns(table: TextTable, optional_columns: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ from cnnlab.data.augmentation.geometry import AffineParams
 # Uniform in [0, 1), N×D: 32-bit floats for augmentations, 64-bit floats for corruptions.
 Uniforms: TypeAlias = npt.NDArray[Any]
 
-# As in torchvision: a rectangle of an area and an aspect ratio, sampled anew where it does not fit.
+# As in torchvision: a rectangle of an area and an aspect ratio, sampled again if it does not fit.
 ERASING_ATTEMPTS = 10
 ERASING_ASPECT = 3.3
 # Beyond three standard deviations a Gaussian has a 400th of its weight.
@@ -33,8 +33,8 @@ class Transform(NamedTuple):
     """A change of images, N×C×H×W, uint8.
 
     Attributes:
-        random: changes images as an augmentation says; None for a change that no recipe trains with.
-        fixed: changes images at one strength; None for a change that networks are not tested under.
+        random: applies an augmentation; None for a change that no recipe trains with.
+        fixed: applies the change at one strength; None for a change that networks are not tested under.
         num_uniforms: how many random numbers an image needs for `random`; `fixed` has two.
     """
 

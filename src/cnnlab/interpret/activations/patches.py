@@ -51,7 +51,7 @@ def inspect_patches(
         filters: their numbers, from 0; None: eight, spread evenly over the layer.
         split: train, validation or test; an opening of the test split is recorded in the ledger.
         count: how many patches of each filter, 1 to 64.
-        limit: search so many images at most, spread evenly over the split.
+        limit: the largest number of images, spread evenly over the split.
         log: called with a message about images that are left out.
 
     Raises:

@@ -123,10 +123,10 @@ class ActivationMaps(Result):
 
 
 class LayerUnits(Record):
-    """The units behind one activation function; a tuple has one number a unit.
+    """The units after one activation function; tuples have one number for each unit.
 
     Attributes:
-        cases: how often each unit was seen: positions of all images.
+        cases: the number of outputs of each unit: positions × images.
         dead_by: "output": dead where it was never above 0; "derivative": dead where `steep` is 0.
         above: share of cases above 0.
         steep: share of cases in which the |derivative| of the function was 0.001 or more.

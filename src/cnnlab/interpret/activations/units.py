@@ -1,4 +1,4 @@
-"""Dead and saturated units behind activation functions, and the share of cases in which each unit is active."""
+"""Dead and saturated units after activation functions, and the share of cases in which each unit is active."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def inspect_units(
 ) -> UnitActivity:
     """Find the dead and saturated units over a split, and how often each unit is active.
 
-    A unit is a channel of a map, or one number of a vector; its cases are all positions of all images. Behind a ReLU
-    it is dead if it is never above 0, behind another function if the |derivative| is below 0.001 in every case. Behind
+    A unit is a channel of a map, or one number of a vector; its cases are all positions of all images. After a ReLU
+    it is dead if it is never above 0, after another function if the |derivative| is below 0.001 in every case. Behind
     a tanh or a sigmoid it is saturated if it is farther from the middle of the range than 0.99 of half the range in
     more than 99 % of its cases.
 
@@ -57,7 +57,7 @@ def inspect_units(
         model: of `load_model`, or a name as it takes them; its network is left unchanged.
         split: train, validation or test; an opening of the test split is recorded in the ledger.
         layers: names of rows with activation functions; by default all.
-        limit: at most so many images, spread evenly over the split.
+        limit: the largest number of images, spread evenly over the split.
         log: called with messages about images and layers that are left out.
 
     Raises:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 UNITS_NOTE = (
     "Units are channels of maps, or numbers of vectors, from 0; a unit's cases are all positions of all images. Dead: "
-    "behind a ReLU never above 0, behind another function |derivative| below 0.001 in every case. Saturated: farther "
+    "after a ReLU never above 0, after another function |derivative| below 0.001 in every case. Saturated: farther "
     "from the middle of the range than 0.99 of half the range in more than 99 % of the cases. Share: of the cases "
     "above 0 or, of a function with two ends, away from them."
 )

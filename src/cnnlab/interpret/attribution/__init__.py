@@ -1,3 +1,3 @@
-"""Which pixels speak for a class, by several methods with their checks."""
+"""Which pixels support a class, by several methods with their checks."""
 
 from cnnlab.interpret.attribution import view as view

@@ -141,14 +141,14 @@ def inspect_attribution(
         steps: of integrated gradients, at least; doubled until their sum is off by less than 1 %, up to 1,024.
         window, stride: of occlusion's square, in pixels; None: a quarter of the shorter side, and half of that.
         baseline: the input that stands for no image: "mean", "black" or "blur".
-        draws: how many times the weights are redrawn, in a copy.
+        draws: the number of copies with random weights.
         orders: how many random orders of the pixels deletion and insertion are compared with.
         seed: of these draws and orders.
         log: called with the name of each image as it begins.
         progress: called with the number of finished images.
 
     Returns:
-        H×W maps with deletion, insertion, and correlations with the maps of redrawn weights.
+        H×W maps with deletion, insertion, and correlations with the maps of randomized weights.
 
     Raises:
         UsageError: an unknown class, method or layer; Grad-CAM of a network without feature maps; a number out of
@@ -258,8 +258,8 @@ def _maps(
     for draw in range(draws):
         randomized = randomize_weights(network, seed, draw)
         for name, heatmap in heatmaps.items():
-            redrawn = to_heatmap(name, METHODS[name](randomized, image, config), image.shape[1:])
-            correlations[name].append(rank_correlation(heatmap, redrawn))
+            of_randomized = to_heatmap(name, METHODS[name](randomized, image, config), image.shape[1:])
+            correlations[name].append(rank_correlation(heatmap, of_randomized))
     maps = []
     for name, heatmap in heatmaps.items():
         curves = perturbation_curves(network, image, config, pixel_ranking(heatmap, seed, number))

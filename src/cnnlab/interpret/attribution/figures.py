@@ -86,8 +86,8 @@ def _tiles(image: ImageAttributions) -> tuple[Tile, ...]:
     tiles = [Tile(picture, (f"class {image.target}", format_percent(image.probability)))]
     for each in image.maps:
         areas = f"del {each.deletion.auc:.2f}, ins {each.insertion.auc:.2f}"
-        redrawn = f"redrawn {format_correlation(each.mean_randomization_correlation)}"
-        tiles.append(Tile(overlay_heatmap(each.heatmap, picture), (each.method, areas, redrawn)))
+        randomized = f"randomized {format_correlation(each.mean_randomization_correlation)}"
+        tiles.append(Tile(overlay_heatmap(each.heatmap, picture), (each.method, areas, randomized)))
     return tuple(tiles)
 
 

@@ -57,7 +57,7 @@ class AttributionMap:
     Attributes:
         heatmap: H×W attributions to the class; below 0 against it, for methods with a sign.
         deletion, insertion: while the pixels are exchanged, the highest of `heatmap` first.
-        randomization_correlations: Spearman's correlation of |heatmap| with that of the network with redrawn weights,
+        randomization_correlations: Spearman's correlation of |heatmap| with that of the network with random weights,
             for each draw; None where a map is constant.
         completeness: of integrated gradients.
     """
@@ -160,7 +160,7 @@ class Attributions(Result):
         return tuple(each for image in self.images for each in image.maps if each.method == method)
 
     def randomization_correlation(self, method: str) -> float | None:
-        """The mean correlation of a method's maps with those of redrawn weights; None without any."""
+        """The mean correlation of a method's maps with those of randomized weights; None without any."""
         return _mean(each.mean_randomization_correlation for each in self.for_method(method))
 
     def better_than_random(self, method: str, measure: Measure) -> int:

@@ -1,8 +1,8 @@
-"""Checks of attribution maps: completeness, deletion and insertion, redrawn weights.
+"""Checks of attribution maps: completeness, deletion and insertion, randomized weights.
 
 Sources: M. Sundararajan, A. Taly, Q. Yan: Axiomatic attribution for deep networks, ICML 2017 (completeness).
 V. Petsiuk, A. Das, K. Saenko: RISE, BMVC 2018 (deletion and insertion). J. Adebayo et al.: Sanity checks for saliency
-maps, NeurIPS 2018 (redrawn weights).
+maps, NeurIPS 2018 (randomized weights).
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ def perturbation_curves(
 
 
 def randomize_weights(network: nn.Module, seed: int, number: int) -> nn.Module:
-    """A copy of a network with redrawn weights, on its device.
+    """A copy of a network with randomized weights, on its device.
 
-    Convolutions, dense layers and norms are initialised anew. Parameters without an initialisation of their own, such
+    Convolutions, dense layers and norms are initialised again. Parameters without an initialisation of their own, such
     as a transformer's tokens, are shuffled.
     """
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))

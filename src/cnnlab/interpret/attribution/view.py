@@ -27,14 +27,14 @@ NOTES = (
     "Deletion and insertion: the area under the class's probability while the pixels are exchanged, the highest first; "
     "deletion, from the image to the baseline, should be small, insertion, from the baseline to the image, large "
     "(Petsiuk et al., 2018). Better: images on which it is better than every random order of the pixels.",
-    "Redrawn: rank correlation of |map| with that of the network with redrawn weights; near 1 the map does not depend "
-    "on the weights (Adebayo et al., 2018).",
+    "Randomized: rank correlation of |map| with that of the network with random weights; near 1 the map does not "
+    "depend on the weights (Adebayo et al., 2018).",
 )
 MAPS_NOTES = (
-    "Orange speaks for the class, blue against it; saliency has no sign, and Grad-CAM shows nothing below 0. Full "
-    "colour from the map's 99th percentile on. Behind each map: the image in pale grey.",
-    "del, ins: areas under the curves of deletion (small is good) and insertion (large is good). redrawn: rank "
-    "correlation with the map of redrawn weights; near 1 the map does not depend on the weights.",
+    "Orange supports the class, blue opposes it; saliency has no sign, and Grad-CAM shows nothing below 0. Full "
+    "colour from the map's 99th percentile on. The background is the image in pale grey.",
+    "del, ins: areas under the curves of deletion (small is good) and insertion (large is good). randomized: rank "
+    "correlation with the map of random weights; near 1 the map does not depend on the weights.",
 )
 
 
@@ -69,13 +69,13 @@ def _(result: Attributions) -> dict[str, CaptionedFigure]:
 
 
 def headline(result: Attributions) -> str:
-    """The methods that fail the check by redrawn weights; "" where it was not made."""
+    """The methods that fail the check by randomized weights; "" without this check."""
     correlations = {method: result.randomization_correlation(method) for method in result.methods}
     if all(value is None for value in correlations.values()):
         return ""
     weak = [method for method, value in correlations.items() if value is not None and value >= WEAK_CORRELATION]
     return (
-        "Methods whose maps hardly depend on the weights (their correlation with redrawn weights is "
+        "Methods whose maps hardly depend on the weights (their correlation with randomized weights is "
         f"{WEAK_CORRELATION} or more): {', '.join(weak) or 'none'}."
     )
 
@@ -110,7 +110,7 @@ def _check_table(result: Attributions) -> TextTable:
         )
         for method in result.methods
     ]
-    return TextTable.from_rows(["method", "#deletion better", "#insertion better", "#redrawn"], rows)
+    return TextTable.from_rows(["method", "#deletion better", "#insertion better", "#randomized"], rows)
 
 
 def _map_table(result: Attributions) -> TextTable:
@@ -128,7 +128,7 @@ def _map_table(result: Attributions) -> TextTable:
         ]
         areas = (_mean_and_sd(image.random_deletion), _mean_and_sd(image.random_insertion))
         rows.append(("", "random orders", *areas, ""))
-    return TextTable.from_rows(["image", "method", "#deletion", "#insertion", "#redrawn"], rows)
+    return TextTable.from_rows(["image", "method", "#deletion", "#insertion", "#randomized"], rows)
 
 
 def _completeness_table(result: Attributions) -> TextTable:

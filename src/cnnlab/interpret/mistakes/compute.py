@@ -147,7 +147,7 @@ def inspect_mistakes(
     confident = candidates if per_pair is None else table.limit_pairs(candidates, per_pair)
     confident, uncertain = confident[:max_mistakes], table.uncertain_correct(NUM_UNCERTAIN)
     pixels: dict[int, Pixels] = {}
-    embedding, missing_reason = None, "they were not asked for"
+    embedding, missing_reason = None, "they were not requested"
     if images:
         context = RunContext.of(data, device, callbacks)
         try:
@@ -203,7 +203,7 @@ def _predictions(folder: RunFolder, split: str) -> Predictions:
         step = f"finish it: cnnlab train --resume {folder.path}"
         raise RunError("this run has not finished", where=where, next_step=step)
     if split == "test" and result.test is None and "test" in folder.data().splits:
-        step = f"when every choice is made: cnnlab test {folder.path}; until then look at the validation split"
+        step = f"when every choice is made: cnnlab test {folder.path}; until then inspect the validation split"
         raise RunError("the test split of this run has not been opened", where=where, next_step=step)
     predictions = folder.predictions(split)
     if predictions is None or not len(predictions.labels) or getattr(result, split) is None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cnnlab.records import LayerRecord
 
-# Rows behind which channel 0 is no longer channel 0 of their input.
+# Rows whose output channels are mixtures of their input channels.
 _MIXES_CHANNELS = ("conv", "depthwise", "dense")
 
 
@@ -53,7 +53,7 @@ def find_row(rows: Sequence[LayerRecord], name: str) -> LayerRecord | None:
 
 
 def _rows_before(rows: Sequence[LayerRecord], row: LayerRecord) -> Iterator[LayerRecord]:
-    """The rows on the way back to the image, up to the first that mixes channels."""
+    """The rows before this one, back to the first that mixes channels."""
     by_name = {each.name: each for each in rows}
     while len(row.inputs) == 1 and row.inputs[0] in by_name:
         row = by_name[row.inputs[0]]
@@ -81,7 +81,7 @@ class LayerFilters:
     """The weights of one layer, before and after training, both F×C×H×W.
 
     A convolution has F filters of C channels; a dense layer F units, whose weights are arranged as the C×H×W map that
-    was flattened in front of it, or with H = W = 1.
+    was flattened before it, or with H = W = 1.
 
     Attributes:
         layer: its name in the table.
@@ -107,7 +107,7 @@ class LayerFilters:
 
     @property
     def shows_before_and_after(self) -> bool:
-        """Whether the initial weights are drawn too; not those of a frozen layer that never changed."""
+        """Whether figures show the initial weights too; not those of a frozen layer that never changed."""
         return self.before is not None and not (self.frozen and np.array_equal(self.before, self.after))
 
     @property

@@ -19,8 +19,8 @@ FilterOrder = Literal["number", "norm"]
 SMALL_CHANGE = 0.01  # a relative change below this is hardly one
 DEAD_NORM = 0.01  # as a share of the median norm
 TWIN_COSINE = 0.99
-MAX_PAIRS = 20  # so many are listed; all are counted
-MIN_NUMBERS = 4  # filters of fewer numbers point the same way by chance
+MAX_PAIRS = 20  # listed; all are counted
+MIN_NUMBERS = 4  # filters of fewer weights are twins by chance
 MAX_PICTURES, MAX_KERNELS, MAX_ROWS = 64, 12, 256
 
 
@@ -33,10 +33,10 @@ class FilterMeasures:
         change: ‖after − before‖ / ‖before‖.
         cosine: of the angle between before and after.
         equal: whether every weight is bit for bit the initial one.
-        twin: whether another filter points the same way.
+        twin: whether it has a twin, a filter of almost the same direction.
         dead: filters that are almost 0.
         broken: filters with NaN or ±Inf, which count as 0 in the other measures; they are neither dead nor twins.
-        twins: pairs of filters that point the same way, the first 20.
+        twins: pairs of twins, the first 20.
         twins_in_all: the number of such pairs.
     """
 
@@ -102,7 +102,7 @@ def nan_to_zero(weights: Floats) -> Floats:
 
 
 def resolve_order(order: FilterOrder | None, filters: LayerFilters) -> FilterOrder:
-    """The order that was asked for, or by default norm for rows of kernels, else number.
+    """The requested order, or by default norm for rows of kernels, else number.
 
     Raises:
         UsageError: an unknown order.

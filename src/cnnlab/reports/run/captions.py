@@ -87,16 +87,16 @@ def disabled_warnings_text(recipe: Recipe) -> str:
 
 def loss_caption(epochs: Sequence[EpochRecord], result: RunResult) -> str:
     """Say when the validation loss was lowest, and how it went on."""
-    found = {curve.split: curve for curve in metric_curves(epochs, result, "loss")}
+    curves = {curve.split: curve for curve in metric_curves(epochs, result, "loss")}
     if result.status == "diverged":
         return "The loss stopped being a number; the lines end at the last points that were numbers."
-    validation = _finite(found.get("validation"))
+    validation = _finite(curves.get("validation"))
     if len(validation) < MIN_POINTS:
         return _too_short(validation, "loss")
     at, lowest = min(validation, key=lambda point: point[1])
     text = f"Validation loss is lowest at epoch {format_epoch(at)} ({lowest:#.3g})"
     end, last = validation[-1]
-    train = _finite(found.get("train"))
+    train = _finite(curves.get("train"))
     if at == end:
         return f"{text}, the last point: it was still falling when training ended."
     falls = bool(train) and train[-1][1] < min(value for epoch, value in train if epoch <= at or epoch == train[0][0])
@@ -107,8 +107,8 @@ def loss_caption(epochs: Sequence[EpochRecord], result: RunResult) -> str:
 
 def accuracy_caption(epochs: Sequence[EpochRecord], result: RunResult) -> str:
     """Say when the validation accuracy was highest, and the gap to the training images."""
-    found = {curve.split: curve for curve in metric_curves(epochs, result, "accuracy")}
-    validation = _finite(found.get("validation"))
+    curves = {curve.split: curve for curve in metric_curves(epochs, result, "accuracy")}
+    validation = _finite(curves.get("validation"))
     if len(validation) < MIN_POINTS:
         return _too_short(validation, "accuracy")
     at, highest = max(validation, key=lambda point: point[1])

@@ -42,10 +42,10 @@ def metric_curves(epochs: Sequence[EpochRecord], result: RunResult, measure: Mea
 
     Without a test curve, the final test figure is a single point at the selected epoch.
     """
-    found = [_metric_curve(split, epochs, measure) for split in _MARKERS]
-    if result.test is not None and found[-1].last is None:
-        found[-1] = MetricCurve("test", (result.selected_epoch,), (result.test.metric(measure),))
-    return tuple(curve for curve in found if curve.last is not None)
+    curves = [_metric_curve(split, epochs, measure) for split in _MARKERS]
+    if result.test is not None and curves[-1].last is None:
+        curves[-1] = MetricCurve("test", (result.selected_epoch,), (result.test.metric(measure),))
+    return tuple(curve for curve in curves if curve.last is not None)
 
 
 def curve_figure(epochs: Sequence[EpochRecord], result: RunResult, measure: Measure) -> Figure:

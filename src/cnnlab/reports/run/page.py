@@ -129,15 +129,15 @@ def _weights(view: RunView) -> tuple[Markup, str] | None:
 
 def _activations(view: RunView) -> tuple[str, list[tuple[Markup, str]], list[str]] | None:
     """Return the section of the example: its prediction, and each layer's maps with a caption."""
-    found = view.activations
-    if found is None or not found.layers:
+    activations = view.activations
+    if activations is None or not activations.layers:
         return None
     figures = []
-    for number, layer in enumerate(found.layers):
+    for number, layer in enumerate(activations.layers):
         caption = captions.activations_caption(layer)
-        figure = layer_figure(found, layer)
+        figure = layer_figure(activations, layer)
         figures.append((Markup(to_svg(figure, f"activations-{number}", f"Activations. {caption}")), caption))
-    return captions.example_caption(found), figures, reading_notes(found.layers)
+    return captions.example_caption(activations), figures, reading_notes(activations.layers)
 
 
 def _confusion(view: RunView) -> tuple[Markup, str] | None:

@@ -36,8 +36,7 @@ def sweep_figure(result: StudyResult, curve: SweepCurve) -> Figure:
     _draw_runs(upper, curve)
     for low, high in plateau_spans(curve):
         upper.axvspan(low, high, color=COLOURS["test"], alpha=0.14, linewidth=0)
-    doses, fitted = fitted_curve(curve)
-    upper.plot(doses, fitted, color=COLOURS["muted"], linewidth=1.4, linestyle=(0, (5, 3)))
+    upper.plot(*fitted_curve(curve), color=COLOURS["muted"], linewidth=1.4, linestyle=(0, (5, 3)))
     trained = sorted(
         (arm.sweep_value, arm.train.mean)
         for arm in result.arms
@@ -73,26 +72,26 @@ def set_sweep_axis(axes: Axes, values: Sequence[float]) -> None:
         axes.set_xlim(low - room, high + room)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_locator(FixedLocator(values, nbins=MAX_TICKS))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}".replace("-", "−")))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: study_text.format_value(value, 4)))
 
 
 def fitted_curve(curve: SweepCurve) -> tuple[Floats, Floats]:
     """Points of the fitted quadratic, between the outermost values that have runs; empty without a fit."""
-    doses = [dose for dose, sample in zip(curve.sweep_values, curve.samples, strict=True) if sample.n]
+    values = [value for value, sample in zip(curve.sweep_values, curve.samples, strict=True) if sample.n]
     if curve.coefficients is None:
         return np.empty(0), np.empty(0)
     spaced = np.geomspace if is_logarithmic(sorted(curve.sweep_values)) else np.linspace
-    points = spaced(min(doses), max(doses), 101)
+    points = spaced(min(values), max(values), 101)
     return points, np.polyval(curve.coefficients, points).astype(np.float64)
 
 
 def plateau_spans(curve: SweepCurve) -> list[tuple[float, float]]:
     """The values around each one of the plateau that are closer to it than to another value of the sweep."""
-    doses = np.sort(curve.sweep_values)
-    if logarithmic := is_logarithmic(doses.tolist()):
-        doses = np.log(doses)
-    middles = (doses[1:] + doses[:-1]) / 2
-    edges = np.array([2 * doses[0] - middles[0], *middles, 2 * doses[-1] - middles[-1]])
+    values = np.sort(curve.sweep_values)
+    if logarithmic := is_logarithmic(values.tolist()):
+        values = np.log(values)
+    middles = (values[1:] + values[:-1]) / 2
+    edges = np.array([2 * values[0] - middles[0], *middles, 2 * values[-1] - middles[-1]])
     if logarithmic:
         edges = np.exp(edges)
     ranks = np.argsort(np.argsort(curve.sweep_values))[list(curve.plateau)]
@@ -102,19 +101,18 @@ def plateau_spans(curve: SweepCurve) -> list[tuple[float, float]]:
 def _draw_runs(axes: Axes, curve: SweepCurve) -> None:
     """Draw the runs of each value, and beside them their mean and its interval."""
     spans = [interval for sample in curve.samples if (interval := sample.interval()) is not None]
-    axes.set_ylim(axis_limits([value for sample in curve.samples for value in sample.finite], spans))
+    axes.set_ylim(axis_limits([metric for sample in curve.samples for metric in sample.finite], spans))
     beside = offset_copy(axes.transData, axes.get_figure(root=True), x=-7, units="points")
-    for dose, sample in zip(curve.sweep_values, curve.samples, strict=True):
-        values = sample.finite
-        axes.plot([dose] * len(values), values, "o", color=COLOURS["validation"], markersize=5, alpha=0.6)
+    for value, sample in zip(curve.sweep_values, curve.samples, strict=True):
+        axes.plot([value] * sample.n, sample.finite, "o", color=COLOURS["validation"], markersize=5, alpha=0.6)
         if (interval := sample.interval()) is not None:
-            axes.plot([dose] * 2, interval, color=COLOURS["ink"], linewidth=2, transform=beside)
+            axes.plot([value] * 2, interval, color=COLOURS["ink"], linewidth=2, transform=beside)
         if sample.mean is not None:
-            axes.plot([dose], [sample.mean], "D", color=COLOURS["ink"], markersize=6, transform=beside)
+            axes.plot([value], [sample.mean], "D", color=COLOURS["ink"], markersize=6, transform=beside)
         if sample.failures:
             axes.annotate(
                 f"{sample.failures} failed",
-                (dose, 0.98),
+                (value, 0.98),
                 xycoords=axes.get_xaxis_transform(),
                 ha="center",
                 va="top",

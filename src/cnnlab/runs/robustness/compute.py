@@ -137,7 +137,7 @@ def corrupt_run(folder: RunFolder, corrupted: Cifar10C, settings: ShiftSettings)
     network, dataset = settings.open(folder)
     count = dataset.num_images("test") if "test" in dataset.splits else 0
     other = UsageError(
-        "this run's test images are not those of which CIFAR-10-C was made",
+        "CIFAR-10-C was made from other images than this run's test images",
         where=folder.name,
         received=f"{count:,} test images of {dataset.name}",
         allowed=f"CIFAR-10's {len(corrupted.labels):,} test images in their own order",

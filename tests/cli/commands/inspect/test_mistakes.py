@@ -57,7 +57,7 @@ def test_json_has_everything_and_no_picture_is_written(kept: Path, tmp_path: Pat
     assert (found["split"], found["images"], len(found["per_class"])) == ("validation", 9, 3)
     assert len(found["mistakes"]) == min(2, found["images"] - found["right"])
     assert found["calibration"]["before"]["width"]["limit"] > 0
-    assert found["without_images"] == "they were not asked for"
+    assert found["without_images"] == "they were not requested"
     assert "Written" not in done.stderr
     both = json.loads(mistakes(kept, "--json", "-o", tmp_path / "a.svg").stdout)
     assert both["map"]["images"] == 9

@@ -130,7 +130,7 @@ def _parse_filters(text: str) -> tuple[str, list[int] | None]:
     """Parse `conv1`, `conv1:3` or `conv1:3,7` into a layer and its filters.
 
     Raises:
-        UsageError: something else than numbers behind the colon.
+        UsageError: something other than numbers after the colon.
     """
     layer, colon, numbers = text.partition(":")
     if colon and not re.fullmatch(r"\d{1,9}(,\d{1,9})*", numbers, re.ASCII):

@@ -1,4 +1,4 @@
-"""`cnnlab inspect attribution`: which pixels speak for a class by several methods, with checks of each."""
+"""`cnnlab inspect attribution`: which pixels support a class, by several methods with checks of each."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def attribution(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option("--class", metavar="NAME|NUMBER", help="By name or number from 0; by default the predicted one."),
+        typer.Option(
+            "--class", metavar="NAME|NUMBER", help="The class, by name or number from 0; by default the predicted one."
+        ),
     ] = None,
     method: Annotated[
         list[str] | None,
@@ -59,7 +61,7 @@ def attribution(
     ] = None,
     stride: Annotated[int | None, typer.Option(help="The step of that square; by default half its side.")] = None,
     baseline: Annotated[
-        Literal["mean", "black", "blur"], typer.Option(help="The input that stands for no image.")
+        Literal["mean", "black", "blur"], typer.Option(help="The input that stands for the absence of an image.")
     ] = "mean",
     output: PictureFile = None,
     no_pictures: NoPictures = False,
@@ -70,10 +72,10 @@ def attribution(
     format_: Format = "text",
     debug: Debug = False,
 ) -> None:
-    """Show which pixels speak for a class by saliency, integrated gradients, occlusion and Grad-CAM, with checks.
+    """Show which pixels support a class by saliency, integrated gradients, occlusion and Grad-CAM, with checks.
 
     The checks: deletion and insertion against random orders of the pixels, the sum of integrated gradients, and the
-    correlation with maps of redrawn weights.
+    correlation with the maps of randomized weights.
     """
     output_format = choose_format(json, format_)
     path = None if no_pictures else check_figure_path(output, "attribution.png")

@@ -19,7 +19,7 @@ def register(group: typer.Typer) -> None:
 def mistakes(
     run: RunPath,
     split: Annotated[
-        SplitName, typer.Option("--split", "--part", help="The images; test only once it has been opened.")
+        SplitName, typer.Option("--split", "--part", help="The split; test only if it has been opened.")
     ] = SplitName.VALIDATION,
     most: Annotated[int, typer.Option(min=1, max=MAX_SHOWN, help="Mistakes in the gallery.")] = 24,
     pair: Annotated[
@@ -27,7 +27,8 @@ def mistakes(
         typer.Option(metavar="TRUE:PREDICTED", help="Only mistakes of this pair, as cat:dog.", show_default=False),
     ] = None,
     per_pair: Annotated[
-        int | None, typer.Option(min=1, help="At most so many mistakes of one pair of classes.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="The largest number of mistakes of one pair of classes.", show_default=False),
     ] = None,
     equal_mass: Annotated[
         bool, typer.Option("--equal-mass", help="Reliability diagram with equally many images in each bin.")
