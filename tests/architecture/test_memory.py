@@ -146,7 +146,7 @@ def test_prediction_holds_at_least_what_one_row_reads_and_writes(rows: list[str]
 @pytest.mark.parametrize(
     ("rows", "numbers"),
     [
-        (["residual([relu])", "flatten"], 3 * 216),  # the sum reads two maps and writes one
+        (["conv(3, 1)", "residual([relu])", "flatten"], 3 * 216),  # the sum reads two maps and writes one
         (["dropout2d(0.5)", "flatten"], 216),  # dropout is off, and flatten is a view
         (["dropout(0.5)", "flatten"], 216),
         (["relu", "flatten"], 2 * 216),

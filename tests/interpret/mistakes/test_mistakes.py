@@ -195,8 +195,8 @@ def test_a_temperature_is_fitted_on_validation_and_judged_elsewhere(own: RunFold
     cooled = softmax(2 * logits / other.after.temperature.value, axis=1)
     assert other.after.sureness.loss == pytest.approx(oracle.log_loss(labels, cooled), rel=1e-5)
     for each in (own_part, other):
-        assert each.before.width.beyond_chance
-        assert not each.after.sureness.width.beyond_chance
+        assert each.before.width.value > each.before.width.limit
+        assert each.after.sureness.width.value <= each.after.sureness.width.limit
 
 
 def test_one_pair_of_classes_is_asked_for(own: RunFolder) -> None:

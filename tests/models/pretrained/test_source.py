@@ -101,7 +101,7 @@ def test_a_run_goes_on_without_the_run_that_it_began_with(source: RunFolder, tra
     said: list[str] = []
     page = write_report(second, said.append).read_text(encoding="utf-8")
     assert "head.dense1" in page
-    assert "They are frozen, and the same before and after training." in page  # which needs nothing of that run
+    assert "Initial weights: the same, since the layer is frozen." in page  # which needs nothing of that run
     assert said == []
     picture = next(Path(second.recipe().data.source).glob("red/*.png"))
     (answer,) = predict(second, [picture], device="cpu")

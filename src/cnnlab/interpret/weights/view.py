@@ -70,7 +70,8 @@ def initial_weights_note(filters: LayerFilters) -> str:
     if filters.initial_weights == UNTRAINED:
         return ""
     if filters.before is None:
-        return f"Initial weights: not available: {filters.reason}."
+        known = "the same, since the layer is frozen" if filters.frozen else f"not available: {filters.reason}"
+        return f"Initial weights: {known}."
     loaded = f" and {shorten(filters.loaded, 80)}" if filters.loaded else ""
     if filters.initial_weights == CHECKED:
         return f"Initial weights: restored from the seed{loaded}; verified by the SHA-256 in the run."
