@@ -31,7 +31,9 @@ def test_the_headline_names_the_kind_that_lowers_the_change_most() -> None:
     result = translation(CONV, layer("p1", 0.4, 0.2), layer("p2", 0.4, 0.3), layer("r", 0.4, 0.2, "relu"), dense)
     assert [(each.kind, each.layers) for each in result.kinds] == [("relu", 1), ("maxpool", 2), ("conv", 1)]
     assert [each.mean for each in result.kinds] == pytest.approx([0.5, math.sqrt(0.5 * 0.75), 1.1])
-    assert headline(result) == "At a shift of 1 px relu lowers the change most: to 0.50 of the change before it."
+    most = "At a shift of 1 px relu lowers the change most, to 0.50 of the change before it"
+    assert headline(result) == f"{most}; maxpool to 0.61."
+    assert headline(translation(CONV, layer("r", 0.4, 0.2, "relu"))) == f"{most}."
     assert headline(translation(CONV, layer("p", 0.4, 0.4))).endswith("no kind of layer lowers the change.")
     assert headline(translation(dense)).endswith("no kind of layer lowers the change.")
 

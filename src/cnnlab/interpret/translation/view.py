@@ -88,13 +88,15 @@ def _(result: TranslationSensitivity) -> dict[str, CaptionedFigure]:
 
 
 def headline(result: TranslationSensitivity) -> str:
-    """The kind of layer that lowers the change most."""
+    """The kind of layer that lowers the change most, and what pooling does."""
     if not result.changes[1]:
         return "This image is the same when it is moved, so it tells nothing of the layers."
     if not result.kinds or result.kinds[0].mean >= UNCHANGED:
         return f"At a shift of {result.shifts[1]} px no kind of layer lowers the change."
-    kind, mean, _ = result.kinds[0]
-    return f"At a shift of {result.shifts[1]} px {kind} lowers the change most: to {mean:.2f} of the change before it."
+    (first, mean, _), *others = result.kinds
+    text = f"At a shift of {result.shifts[1]} px {first} lowers the change most, to {mean:.2f} of the change before it"
+    pools = [f"{each.kind} to {each.mean:.2f}" for each in others if "pool" in each.kind]
+    return f"{'; '.join([text, *pools])}."
 
 
 def _change_table(result: TranslationSensitivity) -> TextTable:
