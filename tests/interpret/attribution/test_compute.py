@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -30,6 +31,7 @@ from cnnlab.interpret.loaded_model import LoadedModel
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
 from cnnlab.models.network_plan import plan_network
+from cnnlab.render.plots import to_svg
 from cnnlab.torch_rng import fork_rng
 
 SIDE, CORNER = 16, (slice(0, 4), slice(12, 16))
@@ -140,7 +142,10 @@ def test_json_and_tables_have_the_numbers(subject: LoadedModel, held_out: tuple[
     text = result.document().to_markdown()
     assert f"| {occlusion.deletion.auc:.4f} | {occlusion.insertion.auc:.4f} |" in text
     assert "Completeness" not in text
-    assert list(result.figures()) == ["attribution", "curves"]
+    figures = result.figures()
+    assert list(figures) == ["attribution", "curves"]
+    for each in figures.values():  # a text without a colour of the palette is black, also on a dark page
+        assert re.findall(r"<text(?![^>]*fill: ?var)[^>]*>", to_svg(each.figure, "figure", each.description)) == []
     assert "image/svg+xml" in result._repr_html_()
 
 

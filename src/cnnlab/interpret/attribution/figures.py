@@ -58,7 +58,13 @@ def curves_figure(result: Attributions) -> Figure:
         figure.text(LEFT / WIDTH, top, shorten(_heading(image), 100), style, parse_math=False)
     handles, labels = axes.get_legend_handles_labels()
     anchor = (0, 1 - 30 / height)
-    style = {"fontsize": SMALL, "frameon": False, "columnspacing": 1.2, "handlelength": 1.2}
+    style = {
+        "fontsize": SMALL,
+        "labelcolor": COLOURS["ink"],
+        "frameon": False,
+        "columnspacing": 1.2,
+        "handlelength": 1.2,
+    }
     figure.legend(handles, labels, loc="upper left", bbox_to_anchor=anchor, ncols=len(labels), **style)
     return figure
 

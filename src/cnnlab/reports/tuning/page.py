@@ -62,7 +62,7 @@ def _key_facts(result: TuningResult) -> list[Fact]:
 def _pictures(result: TuningResult) -> Iterator[Picture]:
     if not result.trials:
         return
-    metric = text.metric_name(result.metric)
+    metric = text.metric_name(result.metric).capitalize()
     yield captioned_svg(history_figure(result), "history", f"{metric} of each trial; the line is the best so far.")
     slices = f"{metric} against each parameter; the other parameters differ between the dots, too."
     yield captioned_svg(slice_figure(result), "slices", slices)
