@@ -5,9 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
+from operator import index
+from typing import Any, TypeAlias
 
+from cnnlab.errors import UsageError
+from cnnlab.render.formatting import shorten
+
+# One number for both dimensions, or (vertical, horizontal).
+SizeOrPair: TypeAlias = int | tuple[int, int]
+# More than any image has, and few enough to go through pixel by pixel.
+MAX_SIZE = 65_536
 # (times, plus, over): a size n becomes ⌊(times·n + plus) / over⌋.
 FloorStep = tuple[int, int, int]
+
+
+def validated_size(name: str, value: Any, also: str = "") -> SizeOrPair:
+    """One whole number of pixels, or two (vertical, horizontal), from 0 on for a padding and from 1 on otherwise.
+
+    Args:
+        also: what else the caller accepts, for the message.
+
+    Raises:
+        UsageError: something else.
+    """
+    lowest = 0 if "padding" in name else 1
+    items = value if isinstance(value, list | tuple) else (value,)
+    try:
+        numbers = [lowest - 1 if isinstance(item, bool) else index(item) for item in items]
+    except TypeError:
+        numbers = []
+    if len(numbers) not in (1, 2) or not lowest <= min(numbers) <= max(numbers) <= MAX_SIZE:
+        raise UsageError(
+            f"{name.replace('_', ' ')} must be a whole number, or two",
+            where=name,
+            received=shorten(str(value)),
+            allowed=f"{lowest} to {MAX_SIZE:,}: one for both dimensions, or (vertical, horizontal){also}",
+        )
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
 @dataclass(frozen=True)

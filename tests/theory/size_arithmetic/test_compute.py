@@ -56,20 +56,20 @@ def test_exercise_that_does_not_fit() -> None:
     answer = solve_output(32, 5, padding=2, stride=2, channels=3, filters=32)
     (axis,) = answer.axes
     assert (answer.size, answer.exact, answer.fits, axis.left_over) == (16, "33/2", False, 1)
-    assert (axis.unseen, axis.unseen_padding) == ((), ((33, 33),))
+    assert axis.uncovered == ((33, 33),)
     tables = dict(answer.document().tables)
-    (row,) = tables["Covered by no window, counted from 0; left over: after the last window"].rows
-    assert row == ("rows and columns", "none", "33", "1")
+    coverage = tables["Covered by no window, counted from 0 (others are padding); left over: after the last window"]
+    assert coverage.rows == (("33", "1"),)
     assert ("kernel", "32", "4", "2", "2", "17") in tables["The nearest that fit exactly"].rows
 
 
 def test_long_lists_are_shortened_in_tables_only() -> None:
     gaps = solve_output(32, 1, stride=3)
-    assert len(gaps.axes[0].unseen) == 11
+    assert len(gaps.axes[0].uncovered) == 11
     (coverage, *_) = (table for _, table in gaps.document().tables)
-    assert coverage.rows[0][1] == "1 to 2, 4 to 5, 7 to 8, 10 to 11, … (21)"
+    assert coverage.rows[0][0] == "1 to 2, 4 to 5, 7 to 8, 10 to 11, … (21)"
     kernels = solve_kernel(100, 4, stride=25)
-    ((_, values),) = [table for table in kernels.document().tables if table[0].startswith("every kernel")]
+    ((_, values),) = [table for table in kernels.document().tables if table[0].startswith("Every kernel")]
     assert len(kernels.axes[0].answers) == 25
     assert (len(values.rows), values.rows[-1]) == (13, ("… 25", "13 more", ""))
 

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import floor
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from cnnlab.errors import UsageError
+from cnnlab.theory.output_size import MAX_SIZE, SizeOrPair, validated_size
 from cnnlab.theory.size_arithmetic.result import (
     Axis,
-    AxisOutput,
-    AxisSolution,
+    AxisResult,
     NearbySetting,
     OutputSizeResult,
-    SizeOrPair,
-    SizeQuery,
     SizeSolution,
     SolverValue,
 )
-from cnnlab.theory.size_arithmetic.window import MAX_SIZE, SizeSolver, Unknown, Window, runs
+from cnnlab.theory.size_arithmetic.window import SizeSolver, Unknown, Window, runs
+
+
+class WindowOptions(TypedDict, total=False):
+    """Options of every window.
+
+    Attributes:
+        dilation: distance between neighbouring pixels of a window, 1 by default.
+        pool: a pool, whose padding is half its kernel at most, and whose stride is its kernel by default.
+        ceil: round up, as torch's pools can.
+        transposed: a transposed convolution.
+        output_padding: rows added at the end of a transposed convolution's output, fewer than its stride or dilation.
+    """
+
+    dilation: SizeOrPair
+    pool: bool
+    ceil: bool
+    transposed: bool
+    output_padding: SizeOrPair
 
 
 def solve_output(
@@ -26,13 +43,9 @@ def solve_output(
     *,
     stride: SizeOrPair | None = None,
     padding: SizeOrPair = 0,
-    dilation: SizeOrPair = 1,
-    pool: bool = False,
-    ceil: bool = False,
-    transposed: bool = False,
-    output_padding: SizeOrPair = 0,
     channels: int | None = None,
     filters: int | None = None,
+    **options: Unpack[WindowOptions],
 ) -> OutputSizeResult:
     """Compute the output size of a sliding window, as the formula has it and as torch rounds it.
 
@@ -43,13 +56,9 @@ def solve_output(
         kernel: of the window.
         stride: 1 by default; a pool's is its kernel.
         padding: on each side.
-        dilation: distance between neighbouring pixels of a window.
-        pool: a pool, whose padding is half its kernel at most.
-        ceil: round up, as torch's pools can.
-        transposed: a transposed convolution.
-        output_padding: rows added at the end of a transposed convolution's output, fewer than its stride or dilation.
         channels: of the image; with it the result has the output's shape and, with `filters`, the parameters.
         filters: of a convolution.
+        **options: `dilation`, `pool`, `ceil`, `transposed`, `output_padding`, as in `WindowOptions`.
 
     Raises:
         UsageError: a quantity out of its range, some that do not go together, or a window larger than its image.
@@ -58,19 +67,26 @@ def solve_output(
     >>> result.size, result.exact, result.fits
     (16, '33/2', False)
     """
-    given = {"size": size, "kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-    kind = {"pool": pool, "ceil": ceil, "transposed": transposed, "output_padding": output_padding}
-    query = _validated_query("output", channels=channels, filters=filters, **given, **kind)
-    for axis in query.axes:
-        _check_output(query.window(axis))
-    axes = tuple(_axis_output(query.window(axis), axis) for axis in query.axes)
+    _check_counts(channels, filters, options.get("pool", False))
+    solvers = _solvers("output", size=size, kernel=kernel, stride=stride, padding=padding, **options)
+    for solver in solvers.values():
+        _check_output(solver.window)
+    axes = tuple(_axis_result(axis, solver) for axis, solver in solvers.items())
+    shape = weights = None
+    if channels is not None:
+        shape = (filters or channels, axes[0].value or 0, axes[-1].value or 0)
+        weights = (filters or 0) * channels * axes[0].window.kernel * axes[-1].window.kernel
     return OutputSizeResult(
-        size=_merged([axis.size for axis in axes]),
-        exact=_merged([axis.exact for axis in axes]),
-        fits=all(axis.fits for axis in axes),
-        question=query,
+        size=_merged([item.value for item in axes]),
+        exact=_merged([item.exact for item in axes]),
+        fits=all(item.fits for item in axes),
+        shape=shape,
+        weights=weights,
+        biases=None if weights is None else filters or 0,
+        parameters=None if weights is None else weights + (filters or 0),
+        channels=channels,
+        filters=filters,
         axes=axes,
-        **_shape_and_parameters(query, axes, channels, filters),
     )
 
 
@@ -80,11 +96,7 @@ def solve_padding(
     *,
     stride: SizeOrPair | None = None,
     output: SizeOrPair | None = None,
-    dilation: SizeOrPair = 1,
-    pool: bool = False,
-    ceil: bool = False,
-    transposed: bool = False,
-    output_padding: SizeOrPair = 0,
+    **options: Unpack[WindowOptions],
 ) -> SizeSolution:
     """Solve for the padding on each side that gives `output`, by default the image's own size.
 
@@ -93,9 +105,8 @@ def solve_padding(
     >>> solve_padding(32, kernel=7).padding
     3
     """
-    given = {"size": size, "kernel": kernel, "stride": stride, "dilation": dilation}
-    kind = {"pool": pool, "ceil": ceil, "transposed": transposed, "output_padding": output_padding}
-    return _solution("padding", output=size if output is None else output, **given, **kind)
+    output = size if output is None else output
+    return _solution("padding", size=size, kernel=kernel, stride=stride, output=output, **options)
 
 
 def solve_kernel(
@@ -104,11 +115,7 @@ def solve_kernel(
     *,
     stride: SizeOrPair | None = None,
     padding: SizeOrPair = 0,
-    dilation: SizeOrPair = 1,
-    pool: bool = False,
-    ceil: bool = False,
-    transposed: bool = False,
-    output_padding: SizeOrPair = 0,
+    **options: Unpack[WindowOptions],
 ) -> SizeSolution:
     """Solve for the kernel that gives `output`; a pool's stride is that kernel by default.
 
@@ -117,9 +124,7 @@ def solve_kernel(
     >>> solve_kernel(512, 508).kernel
     5
     """
-    given = {"size": size, "output": output, "stride": stride, "padding": padding, "dilation": dilation}
-    kind = {"pool": pool, "ceil": ceil, "transposed": transposed, "output_padding": output_padding}
-    return _solution("kernel", **given, **kind)
+    return _solution("kernel", size=size, stride=stride, padding=padding, output=output, **options)
 
 
 def solve_stride(
@@ -128,11 +133,7 @@ def solve_stride(
     kernel: SizeOrPair,
     *,
     padding: SizeOrPair = 0,
-    dilation: SizeOrPair = 1,
-    pool: bool = False,
-    ceil: bool = False,
-    transposed: bool = False,
-    output_padding: SizeOrPair = 0,
+    **options: Unpack[WindowOptions],
 ) -> SizeSolution:
     """Solve for the stride that gives `output`.
 
@@ -141,80 +142,63 @@ def solve_stride(
     >>> solve_stride(32, 16, kernel=4, padding=1).stride
     2
     """
-    given = {"size": size, "output": output, "kernel": kernel, "padding": padding, "dilation": dilation}
-    kind = {"pool": pool, "ceil": ceil, "transposed": transposed, "output_padding": output_padding}
-    return _solution("stride", **given, **kind)
+    return _solution("stride", size=size, kernel=kernel, padding=padding, output=output, **options)
 
 
-def _axis_output(window: Window, axis: Axis) -> AxisOutput:
-    uncovered = window.uncovered()
-    inner = runs(pixel for pixel in uncovered if 0 <= pixel < window.num_pixels)
-    outer = runs(pixel for pixel in uncovered if not 0 <= pixel < window.num_pixels)
-    return AxisOutput(
-        axis=axis,
-        exact=str(window.exact),
-        size=window.output or 0,
-        fits=window.fits,
-        left_over=window.left_over,
-        unseen=runs(window.cut_off()) if window.transposed else inner,
-        unseen_padding=() if window.transposed else outer,
-        empty=inner if window.transposed else (),
-        nearest=() if window.fits else _nearest(SizeSolver(window, "output")),
-    )
-
-
-def _shape_and_parameters(
-    query: SizeQuery, axes: tuple[AxisOutput, ...], channels: int | None, filters: int | None
-) -> dict[str, Any]:
-    if channels is None:
-        return {}
-    shape = (filters or channels, axes[0].size, axes[-1].size)
-    if filters is None:
-        return {"channels": channels, "shape": shape, "weights": 0, "biases": 0, "parameters": 0}
-    weights = filters * channels * query.window(query.axes[0]).kernel * query.window(query.axes[-1]).kernel
-    counts = {"weights": weights, "biases": filters, "parameters": weights + filters}
-    return {"channels": channels, "filters": filters, "shape": shape, **counts}
-
-
-def _solution(unknown: Unknown, **given: Any) -> SizeSolution:
-    query = _validated_query(unknown, **given)
-    axes = tuple(_axis_solution(query.solver(axis, unknown), axis) for axis in query.axes)
-    values = {name: getattr(query, name) for name in ("padding", "kernel", "stride")}
-    values[unknown] = _merged([axis.value for axis in axes])
-    if query.tied:
-        values["stride"] = values["kernel"]
+def _solution(unknown: Unknown, *, size: SizeOrPair, output: SizeOrPair, **given: Any) -> SizeSolution:
+    solvers = _solvers(unknown, size=size, output=output, **given)
+    axes = tuple(_axis_result(axis, solver) for axis, solver in solvers.items())
+    values = {name: given.get(name) for name in ("padding", "kernel", "stride")}
+    values[unknown] = _merged([item.value for item in axes])
+    if values["stride"] is None and unknown != "stride":
+        values["stride"] = values["kernel"] if given.get("pool") else 1
     return SizeSolution(
         unknown=unknown,
-        size=query.size,
-        output=query.output,
-        exact=_merged([axis.exact for axis in axes]),
-        fits=all(axis.fits for axis in axes),
-        question=query,
-        axes=axes,
+        size=size,
+        output=output,
         **values,
+        exact=_merged([item.exact for item in axes]),
+        fits=all(item.fits for item in axes),
+        axes=axes,
     )
 
 
-def _axis_solution(solver: SizeSolver, axis: Axis) -> AxisSolution:
+def _axis_result(axis: Axis, solver: SizeSolver) -> AxisResult:
+    formula, exact = solver.formula()
     windows = [(value, solver.with_value(value)) for value in solver.values()]
-    answers = [SolverValue(value=value, fits=window.fits, left_over=window.left_over) for value, window in windows]
-    best = next((answer for answer in answers if answer.fits), answers[0] if answers else None)
-    fits = best is not None and best.fits
-    exact = solver.exact
+    value, window = next((pair for pair in windows if pair[1].fits), windows[0] if windows else (None, solver.window))
+    fits = value is not None and window.fits
     unequal = None
     # An odd total is divided as torch's padding='same' divides it: one more at the end.
-    plain = not (solver.window.pool or solver.window.transposed)
+    plain = not (window.pool or window.transposed)
     if solver.unknown == "padding" and plain and exact is not None and exact.denominator > 1 and exact > 0:
         unequal = (floor(exact), floor(exact) + 1)
-    return AxisSolution(
+    return AxisResult(
         axis=axis,
-        value=best.value if best else None,
+        window=window,
+        formula=formula,
+        numbers="" if exact is None else f"{solver.substituted()} = {format_fraction(exact)}",
         exact=None if exact is None else str(exact),
+        value=value,
         fits=fits,
-        answers=tuple(answers),
+        left_over=window.left_over if windows else 0,
+        uncovered=runs(window.uncovered()) if windows else (),
+        answers=tuple(SolverValue(value=value, fits=one.fits, left_over=one.left_over) for value, one in windows),
         unequal=unequal,
         nearest=() if fits else _nearest(solver),
     )
+
+
+def format_fraction(value: Fraction) -> str:
+    """A fraction with its decimals; a whole number as it is.
+
+    >>> format_fraction(Fraction(33, 2)), format_fraction(Fraction(95, 3))
+    ('33/2 = 16.5', '95/3 ≈ 31.67')
+    """
+    decimals = f"{round(float(value), 2):g}"
+    equal = "=" if Fraction(decimals) == value else "≈"
+    text = str(value) if value.denominator == 1 else f"{value} {equal} {decimals}"
+    return text.replace("-", "−")
 
 
 def _nearest(solver: SizeSolver) -> tuple[NearbySetting, ...]:
@@ -230,20 +214,16 @@ def _merged(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else tuple(values)
 
 
-def _validated_query(
-    unknown: Unknown, *, channels: int | None = None, filters: int | None = None, **given: Any
-) -> SizeQuery:
-    """The question, with the stride's default.
+def _solvers(
+    unknown: Unknown, *, pool: bool = False, ceil: bool = False, transposed: bool = False, **given: Any
+) -> dict[Axis, SizeSolver]:
+    """The question along each dimension that differs, with the stride's default.
 
     Raises:
         UsageError: a quantity out of its range, or some that do not go together.
     """
-    pool, ceil, transposed = (bool(given.pop(name)) for name in ("pool", "ceil", "transposed"))
-    sizes = {name: _validated_size(name, value) for name, value in given.items() if value is not None}
-    for name, count in (("channels", channels), ("filters", filters)):
-        if count is not None:
-            _validated_size(name, count)
-    output_padding = sizes["output_padding"] not in (0, (0, 0))
+    sizes = {name: validated_size(name, value) for name, value in given.items() if value is not None}
+    output_padding = sizes.get("output_padding", 0) not in (0, (0, 0))
     rules = [
         (pool and transposed, "a pool is not transposed", "keep one of them"),
         (
@@ -256,37 +236,34 @@ def _validated_query(
             "only transposed convolutions have output padding",
             "leave it out, or add transposed",
         ),
-        (pool and filters is not None, "a pool has no filters: it keeps the channels", "leave the filters out"),
-        (
-            not pool and (channels is None) != (filters is None),
-            "the parameters of a convolution need channels and filters",
-            "give both, or neither",
-        ),
     ]
     for broken, message, next_step in rules:
         if broken:
             raise UsageError(message, next_step=next_step)
     tied = unknown == "kernel" and pool and "stride" not in sizes
-    if unknown != "stride" and not tied and "stride" not in sizes:
-        sizes["stride"] = sizes["kernel"] if pool else 1
-    query = SizeQuery(**sizes, pool=pool, ceil=ceil, transposed=transposed, tied=tied)
-    for axis in query.axes:
-        _check_paddings(query.window(axis), unknown)
-    return query
+    # The unknown has its smallest value, which does not count.
+    sizes = {"kernel": 1, "padding": 0, "stride": sizes.get("kernel", 1) if pool else 1, **sizes}
+    solvers = {}
+    axes: tuple[Axis, ...] = (
+        ("rows", "columns") if any(isinstance(size, tuple) for size in sizes.values()) else ("both",)
+    )
+    for number, axis in enumerate(axes):
+        along = {name: size[number] if isinstance(size, tuple) else size for name, size in sizes.items()}
+        output = along.pop("output", 0)
+        window = Window(**along, pool=pool, ceil=ceil, transposed=transposed)
+        _check_paddings(window, unknown)
+        solvers[axis] = SizeSolver(window, unknown, output, tied)
+    return solvers
 
 
-def _validated_size(name: str, value: Any) -> SizeOrPair:
-    numbers = tuple(value) if isinstance(value, list | tuple) else (value,)
-    lowest = 0 if "padding" in name else 1
-    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
-    if not whole or len(numbers) not in (1, 2) or not lowest <= min(numbers) <= max(numbers) <= MAX_SIZE:
-        raise UsageError(
-            f"{name.replace('_', ' ')} must be a whole number, or two",
-            where=name,
-            received=str(value),
-            allowed=f"{lowest} to {MAX_SIZE:,}: one for both dimensions, or (vertical, horizontal)",
-        )
-    return numbers if len(numbers) == 2 else numbers[0]
+def _check_counts(channels: int | None, filters: int | None, pool: bool) -> None:
+    for name, count in (("channels", channels), ("filters", filters)):
+        if count is not None:
+            validated_size(name, count)
+    if pool and filters is not None:
+        raise UsageError("a pool has no filters: it keeps the channels", next_step="leave the filters out")
+    if not pool and (channels is None) != (filters is None):
+        raise UsageError("the parameters of a convolution need channels and filters", next_step="give both, or neither")
 
 
 def _check_paddings(window: Window, unknown: Unknown) -> None:

@@ -1,20 +1,19 @@
-"""A window that slides along one dimension: its output size, the pixels it covers, and one quantity from the others."""
+"""A window that slides along one dimension, and one of its quantities from the others."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
 from typing import Any, Literal
 
-from cnnlab.theory.output_size import output_size
+from cnnlab.theory.output_size import MAX_SIZE, output_size
 
 Unknown = Literal["output", "padding", "kernel", "stride"]
 Change = Literal["output", "size", "kernel", "stride", "padding", "output_padding"]
 
-# More than any image has, and few enough to go through pixel by pixel.
-MAX_SIZE = 65_536
 # How far a quantity is changed in search of one that fits.
 MAX_DISTANCE = 1000
 
@@ -36,6 +35,11 @@ class Window:
     ceil: bool = False
     transposed: bool = False
     output_padding: int = 0
+
+    @property
+    def kind(self) -> str:
+        """The layer's kind in words."""
+        return "pool" if self.pool else "transposed convolution" if self.transposed else "convolution"
 
     @property
     def extent(self) -> int:
@@ -102,16 +106,6 @@ class Window:
             covered[first : first + self.extent : self.dilation] = b"\x01" * self.kernel
         return [pixel - self.padding for pixel in range(end) if not covered[pixel]]
 
-    def cut_off(self) -> list[int]:
-        """The windows that cover padding only."""
-        firsts = [number * self.stride - self.padding for number in range(self.num_windows)]
-        return [
-            number
-            for number, first in enumerate(firsts)
-            # The first pixel after the padding at the start, against the end of the window and of the image.
-            if max(first, first % self.dilation) >= min(first + self.extent, self.num_pixels)
-        ]
-
 
 def runs(positions: Iterable[int]) -> tuple[tuple[int, int], ...]:
     """The first and last of each run of neighbours among rising positions.
@@ -141,37 +135,63 @@ class SizeSolver:
     output: int = 0
     tied: bool = False
 
-    @property
-    def exact(self) -> Fraction | None:
-        """The value by the formula solved for the unknown; None where every value gives the same output."""
+    def formula(self) -> tuple[str, Fraction | None]:
+        """The formula solved for the unknown, and its value; None where every value gives the same output.
+
+        W is the image's size, F the kernel's, S the stride, P the padding on each side, D the dilation, A the output
+        padding, O the output's size.
+        """
         window = self.window
+        dilated = window.dilation > 1
+        extent = "(D·(F − 1) + 1)" if dilated else "F"
         if self.unknown == "output":
-            return window.exact
-        # A transposed convolution follows the same formula with input and output exchanged.
-        size, output = (
-            (self.output - window.output_padding, window.size) if window.transposed else (window.size, self.output)
-        )
+            if window.transposed:
+                return f"O = (W − 1)·S − 2·P + {extent}{' + A' if window.output_padding else ''}", window.exact
+            return f"O = (W − {extent} + 2·P) / S + 1", window.exact
+        size, output, w, o = window.size, self.output, "W", "O"
+        if window.transposed:  # the same formula with input and output exchanged
+            size, output, w, o = self.output - window.output_padding, window.size, "O", "W"
+            w = "(O − A)" if window.output_padding else "O"
         padded = size + 2 * window.padding
         if self.unknown == "padding":
-            return Fraction((output - 1) * window.stride + window.extent - size, 2)
+            value = Fraction((output - 1) * window.stride + window.extent - size, 2)
+            if size == output and not window.transposed:
+                return f"P = ((S − 1)·W − S + {extent}) / 2", value
+            return f"P = (({o} − 1)·S + {extent} − {w}) / 2", value
         if self.unknown == "stride":
-            return Fraction(padded - window.extent, output - 1) if output > 1 else None
+            value = Fraction(padded - window.extent, output - 1) if output > 1 else None
+            return f"S = ({w} + 2·P − {extent}) / ({o} − 1)", value
         if self.tied:
-            return Fraction(padded + window.dilation - 1, output - 1 + window.dilation)
-        return Fraction(padded - (output - 1) * window.stride - 1, window.dilation) + 1
+            value = Fraction(padded + window.dilation - 1, output - 1 + window.dilation)
+            return f"F = ({w} + 2·P + D − 1) / ({o} − 1 + D)" if dilated else f"F = ({w} + 2·P) / {o}", value
+        value = Fraction(padded - (output - 1) * window.stride - 1, window.dilation) + 1
+        above = f"{w} + 2·P − ({o} − 1)·S"
+        return f"F = ({above} + D − 1) / D" if dilated else f"F = {above}", value
+
+    def substituted(self) -> str:
+        """The formula with its numbers put in."""
+        window = self.window
+        values = (window.size, window.kernel, window.stride, window.padding, window.dilation, window.output_padding)
+        numbers = dict(zip("WFSPDAO", (*values, self.output), strict=True))
+        symbol, expression = self.formula()[0].split(" = ")
+        return f"{symbol} = " + re.sub("[WFSPDAO]", lambda letter: str(numbers[letter[0]]), expression)
 
     def with_value(self, value: int) -> Window:
         """The window with a value for the unknown."""
+        if self.unknown == "output":
+            return self.window
         window = _changed(self.window, self.unknown, value)
         return replace(window, stride=value) if self.tied else window
 
     def values(self) -> list[int]:
         """Every value with which torch gives the wanted output; kernels and strides up to the padded size."""
         window = self.window
+        if self.unknown == "output":
+            return [] if window.output is None else [window.output]
         candidates = range(1, (self.output if window.transposed else window.size) + 2 * window.padding + 1)
         if self.unknown == "padding":
             # Rounding accounts for less than a stride.
-            exact = floor(self.exact or 0)
+            exact = floor(self.formula()[1] or 0)
             candidates = range(max(exact - window.stride, 0), min(exact + window.stride, MAX_SIZE) + 1)
         return [value for value in candidates if self.with_value(value).output == self.output]
 
@@ -202,7 +222,8 @@ class SizeSolver:
         if self.unknown == "output":
             return changed.window if changed.window.fits else None
         lowest = 0 if self.unknown == "padding" else 1
-        exact = changed.exact if changed.exact is not None else Fraction(lowest)
+        exact = changed.formula()[1]
+        exact = Fraction(lowest) if exact is None else exact
         if exact.denominator > 1 or not lowest <= exact <= MAX_SIZE:
             return None
         window = changed.with_value(int(exact))

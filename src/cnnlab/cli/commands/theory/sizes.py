@@ -79,8 +79,8 @@ def _command(unknown: str) -> Any:
 
 
 def _solve_and_show(unknown: str, given: dict[str, Any]) -> None:
+    from cnnlab.theory.output_size import MAX_SIZE
     from cnnlab.theory.size_arithmetic import compute
-    from cnnlab.theory.size_arithmetic.window import MAX_SIZE
 
     output_format = choose_format(given.pop("json"), given.pop("format_"))
     quantities = {name: value for name, value in given.items() if value is not None and name != "debug"}
