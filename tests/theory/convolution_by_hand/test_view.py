@@ -79,8 +79,8 @@ def test_the_picture_shows_the_step() -> None:
     texts, rectangles = _drawn(FOUND.at(1, 2).svg())
     assert "True convolution: y[1, 2]" in texts
     assert f"y[1, 2] = {FOUND.step_at(1, 2).text}" in " ".join(texts)
-    start = texts.index("kernel, flipped") + 1  # its column numbers and row numbers, then its weights row by row
-    assert texts[start + 6 : start + 15] == ["1", "0", "-1", "2", "0", "-2", "1", "0", "-1"]
+    start = texts.index("kernel, flipped") + 1  # its column numbers, then each row's number and weights
+    assert texts[start + 3 : start + 15] == ["0", "1", "0", "-1", "1", "2", "0", "-2", "2", "1", "0", "-1"]
     tinted = [rectangle.get("style", "") for rectangle in rectangles if "opacity: 0.22" in rectangle.get("style", "")]
     counts = {name: sum(name in style for style in tinted) for name in ("--train", "--validation", "--test")}
     # Nine pixels, nine weights; nine products and the output's element.

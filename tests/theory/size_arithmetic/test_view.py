@@ -19,8 +19,9 @@ def test_sheets_work_out_what_they_say(window: Window, unknown: str) -> None:
     assume(window.output is not None)
     answer = _asked(window, unknown)
     for line in answer.document().lines:
-        text = line if isinstance(line, str) else line.text
-        parts = text.split(" = ")
+        if isinstance(line, str):
+            continue
+        text, parts = line.text, line.text.split(" = ")
         if not re.search(r"\d", parts[1]) or re.search(r"[A-Z]", parts[1]) or len(parts) < 3 or "less" in text:
             continue
         worked, value = (part.split(" ≈ ")[0].replace("−", "-").replace("·", "*") for part in parts[1:3])

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, cast
 
 import numpy as np
 
 from cnnlab.errors import UsageError, comma_separated, did_you_mean
-from cnnlab.render.formatting import format_shape, pluralize
-from cnnlab.theory.convolution_by_hand.inputs import Exact, exact_array, size_pair
+from cnnlab.render.formatting import format_shape, pluralize, shorten
 from cnnlab.theory.convolution_by_hand.result import (
     Convolution,
     ConvolutionStep,
@@ -23,12 +23,15 @@ from cnnlab.theory.convolution_by_hand.result import (
     Product,
     format_factor,
 )
-from cnnlab.theory.output_size import output_size
+from cnnlab.theory.output_size import output_size, validated_size
 
 # All products are kept and shown; more are no work for a hand.
 _MAX_PRODUCTS, _MAX_PIXELS = 100_000, 100_000
+# Keeps every product and sum far within the range of a float.
+_MAX_MAGNITUDE = 1e100
 # The padding modes, by numpy's names.
 _PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge"}
+_SHAPES = {0: "a number", 1: "a list of numbers", 2: "H×W", 3: "C×H×W", 4: "F×C×H×W"}
 
 
 def convolve(
@@ -70,40 +73,38 @@ def convolve(
     >>> result.step_at(0, 1).text
     '1·2 + 10·3 = 32'
     """
-    pixels = exact_array(image, "image", (2, 3))
-    weights = exact_array(kernel, "kernel", (2, 3, 4))
+    pixels, weights = _exact_array(image, "image", (2, 3)), _exact_array(kernel, "kernel", (2, 3, 4))
     channels, kernels = pixels[(None,) * (3 - pixels.ndim)], weights[(None,) * (4 - weights.ndim)]
-    biases = None if bias is None else exact_array(bias, "bias", (0, 1)).reshape(-1)
-    step, gap = size_pair(stride, "stride", 1), size_pair(dilation, "dilation", 1)
-    around = "same" if isinstance(padding, str) and padding == "same" else size_pair(padding, "padding", 0)
+    biases = None if bias is None else _exact_array(bias, "bias", (0, 1)).reshape(-1)
+    step, gap = _pair("stride", stride), _pair("dilation", dilation)
+    around = "same" if isinstance(padding, str) and padding == "same" else _pair("padding", padding)
     _check_options(channels, kernels, biases, step, around, padding_mode)
     margins = _margins(around, kernels.shape[2:], gap)
-    high, wide = _output_size(channels.shape, kernels.shape, step, gap, margins, padding_mode)
+    size = _output_size(channels.shape, kernels.shape, step, gap, margins, padding_mode)
     padded = np.pad(channels, ((0, 0), *margins), mode=_PAD_MODES[padding_mode])  # type: ignore[call-overload]
     used = kernels[..., ::-1, ::-1] if flip else kernels
     steps = []
-    for number, row, column in np.ndindex(len(kernels), high, wide):
+    for number, row, column in np.ndindex(len(kernels), *size):
         top, left = row * step[0], column * step[1]
         window = padded[:, top :: gap[0], left :: gap[1]][:, : kernels.shape[2], : kernels.shape[3]]
-        constant = 0 if biases is None else biases[number]
-        total = _number((window * used[number]).sum() + constant)
-        products = _products(
-            window, kernels[number], (top - margins[0][0], left - margins[1][0]), gap, channels.shape, flip
-        )
+        corner = (top - margins[0][0], left - margins[1][0])
+        products = _products(window, kernels[number], corner, gap, channels.shape[1:], flip)
+        constant = None if biases is None else _number(biases[number])
         terms = [product.text for product in products]
-        terms += [] if biases is None else [f"{format_factor(_number(constant))} (bias)"]
+        terms += [] if constant is None else [f"{format_factor(constant)} (bias)"]
+        total = _number((window * used[number]).sum() + (0 if biases is None else biases[number]))
         steps.append(
             ConvolutionStep(
                 kernel=number,
                 row=row,
                 column=column,
                 products=products,
-                bias=None if biases is None else _number(constant),
+                bias=constant,
                 sum=total,
                 text=f"{' + '.join(terms)} = {total}",
             )
         )
-    sums = np.array([one.sum for one in steps], dtype=object).reshape(len(kernels), high, wide).tolist()
+    sums = np.array([one.sum for one in steps], dtype=object).reshape(len(kernels), *size).tolist()
     return Convolution(
         operation="true convolution" if flip else "cross-correlation",
         flip=flip,
@@ -121,14 +122,12 @@ def convolve(
     )
 
 
-def _products(
-    window: Any, kernel: Any, corner: Pair, dilation: Pair, image: tuple[int, ...], flip: bool
-) -> tuple[Product, ...]:
+def _products(window: Any, kernel: Any, corner: Pair, dilation: Pair, image: Pair, flip: bool) -> tuple[Product, ...]:
     """The products of a window, C×H×W, with a kernel as written.
 
     Args:
         corner: row and column of the window's first pixel, from the image's first.
-        image: C×H×W of the image without padding.
+        image: height and width without padding.
     """
     high, wide = kernel.shape[1:]
     products = []
@@ -141,7 +140,7 @@ def _products(
                 channel=channel,
                 row=row,
                 column=column,
-                padding=not (0 <= row < image[1] and 0 <= column < image[2]),
+                padding=not (0 <= row < image[0] and 0 <= column < image[1]),
                 pixel=_number(pixel),
                 weight_row=weight_row,
                 weight_column=weight_column,
@@ -152,13 +151,42 @@ def _products(
     return tuple(products)
 
 
-def _number(value: Exact) -> Number:
+def _exact_array(value: Any, where: str, dimensions: tuple[int, ...]) -> Any:
+    """An array of fractions; a float is the decimal that it is written as, so that 0.1 is a tenth.
+
+    Raises:
+        UsageError: another number of dimensions, rows of different lengths, or values that are no finite numbers.
+    """
+    array = np.array(value.tolist() if hasattr(value, "tolist") else value, dtype=object)
+    if array.ndim not in dimensions or not array.size or not all(map(_is_finite_number, array.flat)):
+        raise UsageError(
+            "this is not a grid of numbers",
+            where=where,
+            received=shorten(repr(value)),
+            allowed=f"{' or '.join(_SHAPES[number] for number in dimensions)}, rows of one length, of finite numbers "
+            "from -1e100 to 1e100",
+            next_step="write rows of numbers, as in [[1, 2], [3, 4]]",
+        )
+    return np.vectorize(lambda number: Fraction(str(number)), otypes=[object])(array)
+
+
+def _is_finite_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float | Fraction | np.number) and not isinstance(value, bool)
+    return is_number and abs(value) <= _MAX_MAGNITUDE  # NaN is not
+
+
+def _number(value: Fraction) -> Number:
     """An exact number as Python's own, to the 17 digits that a float has; a whole one has no point."""
     return int(value) if value.denominator == 1 else float(value)
 
 
 def _numbers(array: Any) -> Any:
     return np.vectorize(_number, otypes=[object])(array).tolist()
+
+
+def _pair(name: str, value: Any) -> Pair:
+    size = validated_size(name, value, "; or 'same'" if name == "padding" else "")
+    return size if isinstance(size, tuple) else (size, size)
 
 
 def _margins(padding: Pair | str, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
@@ -215,12 +243,12 @@ def _output_size(
     Raises:
         UsageError: the kernel does not fit, the padding reflects more than there is, or it is too much to keep.
     """
-    for (front, behind), size in zip(margins, image[1:], strict=True):
-        if padding_mode == "reflect" and max(front, behind) >= size:
+    for margin, size in zip(margins, image[1:], strict=True):
+        if padding_mode == "reflect" and max(margin) >= size:
             raise UsageError(
                 "reflected padding must be smaller than the image",
                 where="padding",
-                received=f"{max(front, behind)} for {pluralize(size, 'pixel')}",
+                received=f"{max(margin)} for {pluralize(size, 'pixel')}",
                 allowed=f"up to {size - 1}",
                 next_step="pad less, or use the mode 'replicate'",
             )

@@ -6,18 +6,18 @@ from typing import Any
 
 from cnnlab.render.pages import page_templates
 from cnnlab.theory.convolution_by_hand.result import Convolution, ConvolutionStep, Number
-from cnnlab.theory.convolution_by_hand.view import definition, step_name, title
+from cnnlab.theory.convolution_by_hand.view import OPERATIONS, step_name, title
 
 
 def render_page(result: Convolution) -> str:
     """The page as HTML, which loads nothing from elsewhere; `#step=7` in its address opens the 7th step."""
     templates = page_templates("cnnlab.theory.convolution_by_hand")
-    sentence, formula = definition(result)
+    sentence, formula = OPERATIONS[result.flip]
     return templates.get_template("convolution.html.jinja").render(
         result=result,
         title=title(result),
         sentence=sentence,
-        formula=formula,
+        formula=formula.text,
         short=_short,
         steps=[_step_data(result, step) for step in result.steps],
     )
@@ -25,7 +25,7 @@ def render_page(result: Convolution) -> str:
 
 def step_number(result: Convolution, step: ConvolutionStep) -> int:
     """A step's number on the page, from 1: kernel by kernel, row by row."""
-    high, wide = len(result.outputs[0]), len(result.outputs[0][0])
+    high, wide = result.output_size
     return (step.kernel * high + step.row) * wide + step.column + 1
 
 

@@ -89,6 +89,19 @@ class Convolution(Result):
         return self.output if self.several else [self.output]  # type: ignore[list-item,return-value]
 
     @property
+    def image_size(self) -> Pair:
+        """Height and width, without padding."""
+        return len(self.image[0]), len(self.image[0][0])
+
+    @property
+    def kernel_size(self) -> Pair:
+        return len(self.kernels[0][0]), len(self.kernels[0][0][0])
+
+    @property
+    def output_size(self) -> Pair:
+        return len(self.outputs[0]), len(self.outputs[0][0])
+
+    @property
     def used_kernels(self) -> list[list[NumberGrid]]:
         """The kernels as they lie on the image: flipped in both directions for a true convolution."""
         if not self.flip:
@@ -104,7 +117,7 @@ class Convolution(Result):
         for step in self.steps:
             if (step.kernel, step.row, step.column) == (kernel, row, column):
                 return step
-        count, high, wide = len(self.outputs), len(self.outputs[0]), len(self.outputs[0][0])
+        count, (high, wide) = len(self.outputs), self.output_size
         raise UsageError(
             "the output has no such element",
             where="at",

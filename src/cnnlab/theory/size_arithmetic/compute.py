@@ -14,7 +14,6 @@ from cnnlab.theory.size_arithmetic.result import (
     NearbySetting,
     OutputSizeResult,
     SizeSolution,
-    SolverValue,
 )
 from cnnlab.theory.size_arithmetic.window import SizeSolver, Unknown, Window, runs
 
@@ -183,7 +182,7 @@ def _axis_result(axis: Axis, solver: SizeSolver) -> AxisResult:
         fits=fits,
         left_over=window.left_over if windows else 0,
         uncovered=runs(window.uncovered()) if windows else (),
-        answers=tuple(SolverValue(value=value, fits=one.fits, left_over=one.left_over) for value, one in windows),
+        answers=tuple(value for value, _ in windows),
         unequal=unequal,
         nearest=() if fits else _nearest(solver),
     )

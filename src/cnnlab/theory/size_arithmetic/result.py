@@ -30,14 +30,6 @@ class NearbySetting(Record):
     output_padding: int = 0
 
 
-class SolverValue(Record):
-    """A value that gives the wanted output; `left_over` as in `AxisResult`."""
-
-    value: int
-    fits: bool
-    left_over: int
-
-
 class AxisResult(Record):
     """The unknown along one dimension.
 
@@ -67,7 +59,7 @@ class AxisResult(Record):
     fits: bool
     left_over: int = 0
     uncovered: tuple[Run, ...] = ()
-    answers: tuple[SolverValue, ...] = ()
+    answers: tuple[int, ...] = ()
     unequal: tuple[int, int] | None = None
     nearest: tuple[NearbySetting, ...] = ()
 

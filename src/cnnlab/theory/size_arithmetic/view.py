@@ -14,10 +14,10 @@ from cnnlab.render.result import document, svg
 from cnnlab.render.svg import NORMAL, SMALL, SvgDrawing
 from cnnlab.render.tables import TextTable
 from cnnlab.theory.size_arithmetic.result import AxisResult, OutputSizeResult, SizeSolution
-from cnnlab.theory.size_arithmetic.window import Window
+from cnnlab.theory.size_arithmetic.window import Window, runs
 
-# A table shows so many values and runs of pixels; the JSON has all.
-_MAX_VALUES, _MAX_RUNS = 12, 4
+# So many runs of neighbouring numbers are shown; the JSON has all.
+_MAX_RUNS = 4
 
 
 @document.register
@@ -46,27 +46,22 @@ def _(result: OutputSizeResult) -> Document:
 
 @document.register
 def _(result: SizeSolution) -> Document:
-    values = []
-    for item in result.axes:
-        rows = [(str(one.value), "yes" if one.fits else "no", str(one.left_over)) for one in item.answers]
-        if len(rows) > _MAX_VALUES:
-            rows[_MAX_VALUES:] = [(f"… {rows[-1][0]}", f"{len(rows) - _MAX_VALUES:,} more", "")]
-        values += [(_dimension(item), *row) for row in rows if len(rows) > 1]
-    titles = ("dimension", f"#{result.unknown}", "fits exactly", "#left over")
+    unknown = result.unknown
+    answers = [
+        f"{_prefix(item)}with a {unknown} of {_runs(runs(item.answers))} torch gives this output"
+        for item in result.axes
+        if len(item.answers) > 1
+    ]
     notes = [
         f"{_prefix(item)}padding {item.unequal[0]} before and {item.unequal[1]} after fits, as padding='same' in torch."
         for item in result.axes
         if item.unequal
     ]
-    sizes = f"{_sizes(result.size)} → {_sizes(result.output)}"
+    title = f"{unknown.capitalize()} of a {result.axes[0].window.kind}, {_sizes(result.size)} → {_sizes(result.output)}"
     return Document(
-        f"{result.unknown.capitalize()} of a {result.axes[0].window.kind}, {sizes}: "
-        + _sizes(getattr(result, result.unknown)),
-        _formulas(result),
-        (
-            *_table(f"Every {result.unknown} that gives this output in torch", titles, values),
-            *_nearest_table(result.axes),
-        ),
+        f"{title}: {_sizes(getattr(result, unknown))}",
+        (*_formulas(result), *answers),
+        tuple(_nearest_table(result.axes)),
         tuple(notes),
     )
 
@@ -121,7 +116,7 @@ def _table(title: str, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def _runs(spans: Sequence[tuple[int, int]]) -> str:
-    """Runs of pixels: `30 to 31`, `1, 3, 5, 7, … (16)`, `none`."""
+    """Runs of numbers: `30 to 31`, `1, 3, 5, 7, … (16)`, `none`."""
     texts = [str(first) if first == last else f"{first} to {last}" for first, last in spans[:_MAX_RUNS]]
     if len(spans) > _MAX_RUNS:
         texts.append(f"… ({sum(last - first + 1 for first, last in spans):,})")

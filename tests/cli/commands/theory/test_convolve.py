@@ -90,7 +90,7 @@ WRONG = [
     (["--at", "3,0"], ["at: the output has no such element", "rows 0 to 2, columns 0 to 4"]),
     (["--at", "one"], ["--at: this takes a row and a column", "write it as in --at 3,4"]),
     (["--of", "2"], ["--of: --of chooses a kernel for --at", "add --at 0,0 --of 2"]),
-    (["--padding", "valid"], ["--padding: this takes one whole number", "0 to 100,000:", "HEIGHTxWIDTH; or same"]),
+    (["--padding", "valid"], ["--padding: this takes one whole number", "0 to 65,536:", "HEIGHTxWIDTH; or same"]),
     (
         ["--image", "[[1,2],[3,4]"],
         ["--image: this is not JSON: Expecting ',' delimiter: line 1 column 13", "[[1, 2], [3, 4]]"],

@@ -59,6 +59,7 @@ def convolve(
 ) -> None:
     """A convolution by hand: every output element with its products and their sum."""
     from cnnlab.theory.convolution_by_hand import compute
+    from cnnlab.theory.output_size import MAX_SIZE
 
     output_format = choose_format(json, format_)
     element = read_position(at, "--at")
@@ -68,9 +69,9 @@ def convolve(
         _parse_numbers("--image", image),
         _parse_numbers("--kernel", kernel),
         bias=_parse_numbers("--bias", bias) if bias else None,
-        stride=read_sizes(stride, "--stride"),
-        padding="same" if padding == "same" else read_sizes(padding, "--padding", least=0, also="same"),
-        dilation=read_sizes(dilation, "--dilation"),
+        stride=read_sizes(stride, "--stride", most=MAX_SIZE),
+        padding="same" if padding == "same" else read_sizes(padding, "--padding", least=0, most=MAX_SIZE, also="same"),
+        dilation=read_sizes(dilation, "--dilation", most=MAX_SIZE),
         padding_mode=padding_mode,
         flip=not cross_correlation,
     )
