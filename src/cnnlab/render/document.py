@@ -40,12 +40,38 @@ _TEX = {
 }
 
 
+_FORMULA_SIGNS = {
+    "·": r" \cdot ",
+    "−": "-",
+    "≈": r"\approx",
+    "⌊": r"\left\lfloor ",
+    "⌋": r" \right\rfloor",
+    "⌈": r"\left\lceil ",
+    "⌉": r" \right\rceil",
+}
+
+
 @dataclass(frozen=True)
 class Formula:
     """A formula as text and as LaTeX."""
 
     text: str
     latex: str
+
+    @classmethod
+    def from_text(cls, text: str) -> Formula:
+        r"""Make a formula of arithmetic with one-letter names and words, and one fraction `(…) / x` at most.
+
+        >>> Formula.from_text("rows: O = (32 − 5) / 2 + 1 = 29/2").latex
+        '\\text{rows:} O = \\frac{32 - 5}{2} + 1 = \\frac{29}{2}'
+        """
+        latex = re.sub(r"[a-z][a-z ]+[a-z]:?", lambda words: rf"\text{{{words[0]}}}", text)
+        latex = re.sub(r"(\d+)/(\d+)", r"\\frac{\1}{\2}", latex).replace(",", "{,}")
+        # The numerator is all between the first "(" and the ")" before " / ".
+        latex = re.sub(
+            r"\((.*)\) / (?:\(([^)]*)\)|(\w+))", lambda found: rf"\frac{{{found[1]}}}{{{found[2] or found[3]}}}", latex
+        )
+        return cls(text, "".join(_FORMULA_SIGNS.get(letter, letter) for letter in latex))
 
 
 TitledTable = tuple[str, TextTable]

@@ -15,8 +15,6 @@ from cnnlab.render.formatting import shorten
 SizeOrPair: TypeAlias = int | tuple[int, int]
 # More than any image has, and few enough to go through pixel by pixel.
 MAX_SIZE = 65_536
-# (times, plus, over): a size n becomes ⌊(times·n + plus) / over⌋.
-FloorStep = tuple[int, int, int]
 
 
 def validated_size(name: str, value: Any, also: str = "") -> SizeOrPair:
@@ -80,13 +78,15 @@ def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilat
 
 @dataclass(frozen=True)
 class SizeExpression:
-    """The size of a map as a function of A, the size of the image: A − 4, or ⌊(A + 1)/2⌋. The default is A itself.
+    """The size of a map as a function of A, the size of the image: ⌊(multiplier·A + offset)/divisor⌋, A by default.
 
     Rounding down twice is rounding down once, ⌊(⌊(A + a)/s⌋ + b)/t⌋ = ⌊(A + a + s·b)/(s·t)⌋ (R. Graham, D. Knuth,
-    O. Patashnik: Concrete mathematics, equation 3.11), so one step is enough until a rounded size is enlarged.
+    O. Patashnik: Concrete mathematics, equation 3.11), so this holds until a rounded size is enlarged.
     """
 
-    steps: tuple[FloorStep, ...] = ((1, 0, 1),)
+    multiplier: int = 1
+    offset: int = 0
+    divisor: int = 1
 
     def after_window(self, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> SizeExpression:
         """The size after a sliding window; `padding` counts both sides together, as in `output_size`.
@@ -94,11 +94,16 @@ class SizeExpression:
         >>> SizeExpression().after_window(5).after_window(3).text()
         'A − 6'
         """
-        return self._with_step((1, padding - dilation * (kernel - 1) - 1 + stride, stride))
+        offset = self.offset + (padding - dilation * (kernel - 1) - 1 + stride) * self.divisor
+        divisor = self.divisor * stride
+        common = gcd(self.multiplier, divisor)
+        return SizeExpression(self.multiplier // common, offset // common, divisor // common)
 
-    def after_upsample(self, scale: int) -> SizeExpression:
-        """The size after enlarging by `scale`."""
-        return self._with_step((scale, 0, 1))
+    def after_upsample(self, scale: int) -> SizeExpression | None:
+        """The size after enlarging by `scale`; None for a rounded size, of which there is no such function."""
+        if self.divisor > 1:
+            return None
+        return SizeExpression(self.multiplier * scale, self.offset * scale)
 
     @classmethod
     def fixed(cls, size: int) -> SizeExpression:
@@ -107,7 +112,7 @@ class SizeExpression:
         >>> SizeExpression.fixed(7).text()
         '7'
         """
-        return cls(((0, size, 1),))
+        return cls(0, size)
 
     def size(self, side: int) -> int:
         """The size for an image of `side` pixels; below 1 where a window does not fit.
@@ -115,9 +120,7 @@ class SizeExpression:
         >>> SizeExpression().after_window(3, stride=2).size(9)
         4
         """
-        for times, plus, over in self.steps:
-            side = (times * side + plus) // over
-        return side
+        return (self.multiplier * side + self.offset) // self.divisor
 
     def text(self, letter: str = "A") -> str:
         """The expression as text.
@@ -125,34 +128,11 @@ class SizeExpression:
         >>> SizeExpression().after_window(5).after_window(2, stride=2).text()
         '⌊(A − 4)/2⌋'
         """
-        inner = letter
-        for times, plus, over in self.steps:
-            inner = _step_text(inner, times, plus, over)
-        return inner
-
-    def _with_step(self, step: FloorStep) -> SizeExpression:
-        *front, (times, plus, over) = self.steps
-        more, add, by = step
-        if more == 1:
-            return SizeExpression((*front, _reduced_step(times, plus + add * over, over * by)))
-        if over == 1:
-            return SizeExpression((*front, _reduced_step(more * times, more * plus + add, by)))
-        return SizeExpression((*self.steps, _reduced_step(*step)))
-
-
-def _reduced_step(multiplier: int, offset: int, divisor: int) -> FloorStep:
-    """Reduce a step: ⌊(g·m·n + a)/(g·d)⌋ = ⌊(m·n + ⌊a/g⌋)/d⌋."""
-    common = gcd(multiplier, divisor)
-    return multiplier // common, offset // common, divisor // common
-
-
-def _step_text(inner: str, multiplier: int, offset: int, divisor: int) -> str:
-    if multiplier == 0:
-        return str(offset // divisor)
-    if multiplier != 1:
-        inner = f"{multiplier}{inner}" if inner.isalpha() else f"{multiplier}·{inner}"
-    if offset:
-        inner = f"{inner} {'+' if offset > 0 else '−'} {abs(offset)}"
-    if divisor == 1:
-        return inner
-    return f"⌊{f'({inner})' if offset else inner}/{divisor}⌋"
+        if self.multiplier == 0:
+            return str(self.offset)
+        inner = letter if self.multiplier == 1 else f"{self.multiplier}{letter}"
+        if self.offset:
+            inner = f"{inner} {'+' if self.offset > 0 else '−'} {abs(self.offset)}"
+        if self.divisor == 1:
+            return inner
+        return f"⌊{f'({inner})' if self.offset else inner}/{self.divisor}⌋"

@@ -86,7 +86,7 @@ def test_fractions_are_told_as_text() -> None:
     message = json.loads(found.to_json())
     assert (message["jump"], found.jump) == ("1/2", (Fraction(1, 2), Fraction(1, 2)))
     assert message["layers"][0]["first_centre"] == "1/2"
-    assert message["rule"] == "4·⌊A/2⌋"
+    assert message["rule"] is None  # a rounded size that is enlarged
 
 
 WINDOW = st.tuples(st.integers(1, 4), st.integers(1, 2), st.integers(0, 2), st.integers(1, 2))
@@ -160,8 +160,10 @@ def test_rules_give_the_sizes_of_any_image_that_fits(rows: list[str]) -> None:
     for side in (130, 131, 132, 147):
         large = receptive_field(*rows, size=side, channels=1)
         for one, other in zip(small.layers, large.layers, strict=True):
+            if one.rule is None:  # enlarged after rounding
+                continue
             # What holds at one size holds at all: eval what is written.
-            text = one.rule[0].replace("⌊", "int(").replace("⌋", ")").replace("−", "-").replace("·", "*")
+            text = one.rule[0].replace("⌊", "int(").replace("⌋", ")").replace("−", "-")
             for digit in "0123456789":
                 text = text.replace(f"{digit}A", f"{digit}*A")
             assert other.output[1] == eval(text.replace("/", "//"), {"A": side})

@@ -161,13 +161,13 @@ def _size_rules(tracer: SpanTracer) -> dict[str, SizeRules | None]:
         before = rules[tracer.widest_input(row)]
         if before is not None and len(row.output) == 3:
             high, wide = (_next_rule(layer, axis, before[axis]) for axis in (0, 1))
-            if (high.size(tracer.image[1]), wide.size(tracer.image[2])) == tracer.map_size(name):
+            if high and wide and (high.size(tracer.image[1]), wide.size(tracer.image[2])) == tracer.map_size(name):
                 rules[name] = high, wide
     return rules
 
 
-def _next_rule(layer: Layer | None, axis: int, before: SizeExpression) -> SizeExpression:
-    """A side after a layer; a row that is no layer keeps it."""
+def _next_rule(layer: Layer | None, axis: int, before: SizeExpression) -> SizeExpression | None:
+    """A side after a layer, which a row that is no layer keeps; None for a rounded size that is enlarged."""
     if isinstance(layer, Upsample):
         return before.after_upsample(layer.scale)
     if isinstance(layer, AdaptivePool):

@@ -33,14 +33,16 @@ def _(result: ReceptiveFields) -> Document:
     if result.spans:
         node = f"({result.node[0]}, {result.node[1]})" if result.node and result.size_given else f"of {result.layer}"
         tables.append((f"seen by node {node}", _span_table(result)))
-    notes: tuple[str, ...] = ()
+    notes: list[str] = []
     if any(row.kind in ("layernorm", "groupnorm") for row in result.layers):
-        notes = ("The means that layernorm and groupnorm take over whole maps are left out, as is usual.",)
+        notes.append("The means that layernorm and groupnorm take over whole maps are left out, as is usual.")
+    if not result.size_given and any(row.kind == "upsample" and row.rule is None for row in result.layers):
+        notes.append("A rounded size that is enlarged has no formula here: give the image's size.")
     return Document(
         f"{result.title}: {heading}" if result.title else heading[0].upper() + heading[1:],
         (_RECURRENCE, *_worked_sums(result)),
         tuple(tables),
-        notes,
+        tuple(notes),
     )
 
 
@@ -109,10 +111,7 @@ def _worked_sums(result: ReceptiveFields) -> list[Formula]:
         for (size, jump), equal in groupby(terms):
             count = len(list(equal))
             parts.append(f"{f'{count}·' if count > 1 else ''}({size} − 1)·{jump}")
-        text = f"{' + '.join(parts)} = {total}"
-        latex_name = name.replace("r (", r"r_{\mathrm{").replace(")", "}}")
-        latex = f"{latex_name} = {text}".replace("·", r" \cdot ").replace("−", "-")
-        formulas.append(Formula(f"{name} = {text}", latex))
+        formulas.append(Formula.from_text(f"{name} = {' + '.join(parts)} = {total}"))
     return formulas
 
 
@@ -208,11 +207,12 @@ def _maps(result: ReceptiveFields) -> list[_Map]:
         rows, columns = views.get(name, ((0, sides[0] - 1), (0, sides[1] - 1)))
         is_node = name == result.layer and result.node is not None
         view = format_shape((rows[1] - rows[0] + 1, columns[1] - columns[0] + 1))
-        rule = layer.rule if layer and layer.output is None else None
+        rule = layer.rule if layer else None
+        size = format_shape(sides) if result.size_given else rule_text(rule) if rule else ""
         labels = (
             shorten(name, 22),
             shorten(layer.text, 22) if layer else "",
-            (rule_text(rule) if rule else format_shape(sides)) if layer else image,
+            image if layer is None else size,
             "one node" if is_node else f"sees {view}",
         )
         maps.append(_Map(labels, sides, rows, columns, is_node))

@@ -82,11 +82,7 @@ def _size_formula(result: Convolution, axis: int) -> Formula:
     name, (front, behind) = ("height", "width")[axis], result.margins[axis]
     kernel, stride, output = result.kernel_size[axis], result.stride[axis], result.output_size[axis]
     above = f"{result.image_size[axis]} + {front} + {behind} − {result.dilation[axis]}·({kernel} − 1) − 1"
-    latex_above = above.replace("−", "-").replace("·", r" \cdot ")
-    return Formula(
-        f"output {name} = ⌊({above}) / {stride}⌋ + 1 = {output}",
-        rf"\text{{output {name}}} = \left\lfloor \frac{{{latex_above}}}{{{stride}}} \right\rfloor + 1 = {output}",
-    )
+    return Formula.from_text(f"output {name} = ⌊({above}) / {stride}⌋ + 1 = {output}")
 
 
 def _step_formula(result: Convolution, step: ConvolutionStep) -> Formula:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil, floor
@@ -29,7 +28,7 @@ def _(result: OutputSizeResult) -> Document:
         kernel = f"{result.axes[0].window.kernel}·{result.axes[-1].window.kernel}"
         counts = f"{result.weights:,} + {result.biases:,} = {result.parameters:,}"
         product = f"{result.filters}·{result.channels}·{kernel} + {result.filters}"
-        lines.append(_formula(f"parameters = {product} = {counts}"))
+        lines.append(Formula.from_text(f"parameters = {product} = {counts}"))
     uncovered = [
         (_dimension(item), _runs(item.uncovered), str(item.left_over))
         for item in result.axes
@@ -69,7 +68,7 @@ def _(result: SizeSolution) -> Document:
 def _formulas(result: OutputSizeResult | SizeSolution) -> tuple[Formula, ...]:
     """The formula solved for the unknown, then with the numbers of each dimension."""
     numbers = [f"{_prefix(item)}{item.numbers}" for item in result.axes if item.numbers]
-    return tuple(map(_formula, (result.axes[0].formula, *numbers)))
+    return tuple(map(Formula.from_text, (result.axes[0].formula, *numbers)))
 
 
 def _rounding(item: AxisResult) -> Formula:
@@ -78,20 +77,7 @@ def _rounding(item: AxisResult) -> Formula:
     text = f"{_prefix(item)}{left}{exact}{right} = {whole}"
     if whole != item.value:
         text += f", less 1 that begins after the image = {item.value}"
-    return _formula(text)
-
-
-def _formula(text: str) -> Formula:
-    """A formula with its LaTeX, in which words are set as words."""
-    latex = re.sub(r"[a-z][a-z ]+[a-z]:?", lambda words: rf"\text{{{words[0]}}}", text)
-    latex = re.sub(r"(\d+)/(\d+)", r"\\frac{\1}{\2}", latex).replace(",", "{,}")
-    # The formula's own fraction: its numerator is all between the first "(" and the ")" before " / ".
-    latex = re.sub(
-        r"\((.*)\) / (?:\(([^)]*)\)|(\w+))", lambda found: rf"\frac{{{found[1]}}}{{{found[2] or found[3]}}}", latex
-    )
-    signs = {"·": r" \cdot ", "−": "-", "≈": r"\approx", "⌊": r"\lfloor ", "⌋": r" \rfloor"}
-    signs |= {"⌈": r"\lceil ", "⌉": r" \rceil"}
-    return Formula(text, "".join(signs.get(letter, letter) for letter in latex))
+    return Formula.from_text(text)
 
 
 def _nearest_table(axes: Sequence[AxisResult]) -> list[TitledTable]:
@@ -173,7 +159,7 @@ def _draw_windows(drawing: SvgDrawing, window: Window, lanes: int, top: float) -
     end = max(window.num_pixels + window.padding, window.pixels(window.num_windows - 1)[-1] + 1)
     start = max(-window.padding, end - _MAX_CELLS)
     uncovered = set(window.uncovered())
-    cell = {"width": 0.9 * _CELL, "height": 0.85 * _ROW}
+    cell = 0.9 * _CELL, 0.85 * _ROW
     size = 9.0 if window.num_pixels < 1000 else 6.5
 
     def left(pixel: int) -> float:
@@ -185,8 +171,8 @@ def _draw_windows(drawing: SvgDrawing, window: Window, lanes: int, top: float) -
     for pixel in range(start, window.num_pixels + window.padding):
         inner = 0 <= pixel < window.num_pixels
         colour = "validation" if pixel in uncovered else "train" if inner else "muted"
-        drawing.rectangle(left(pixel), top, **cell, fill=colour, opacity=0.3)
-        drawing.rectangle(left(pixel), top, **cell, stroke=colour)
+        drawing.rectangle(left(pixel), top, *cell, fill=colour, opacity=0.3)
+        drawing.rectangle(left(pixel), top, *cell, stroke=colour)
         if inner:
             number(pixel, top - 4, pixel, "muted")
     for step in range(window.num_windows):
@@ -196,5 +182,5 @@ def _draw_windows(drawing: SvgDrawing, window: Window, lanes: int, top: float) -
             middle = y + 0.42 * _ROW
             drawing.line([(left(pixels[0]), middle), (left(pixels[-1]), middle)], stroke="train", thickness=1.5)
             for pixel in pixels:
-                drawing.rectangle(left(pixel), y, **cell, fill="train")
+                drawing.rectangle(left(pixel), y, *cell, fill="train")
             number(pixels[0], middle + 3, step, "paper")

@@ -159,8 +159,8 @@ class SizeSolver:
                 return f"P = ((S − 1)·W − S + {extent}) / 2", value
             return f"P = (({o} − 1)·S + {extent} − {w}) / 2", value
         if self.unknown == "stride":
-            value = Fraction(padded - window.extent, output - 1) if output > 1 else None
-            return f"S = ({w} + 2·P − {extent}) / ({o} − 1)", value
+            text = f"S = ({w} + 2·P − {extent}) / ({o} − 1)"
+            return text, Fraction(padded - window.extent, output - 1) if output > 1 else None
         if self.tied:
             value = Fraction(padded + window.dilation - 1, output - 1 + window.dilation)
             return f"F = ({w} + 2·P + D − 1) / ({o} − 1 + D)" if dilated else f"F = ({w} + 2·P) / {o}", value
