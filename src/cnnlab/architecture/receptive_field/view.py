@@ -6,18 +6,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import groupby
 from math import sqrt
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from cnnlab.architecture.receptive_field.result import IMAGE_NAME, LayerField, ReceptiveFields
 from cnnlab.render.document import Document, Formula
 from cnnlab.render.formatting import format_count, format_shape, shorten
-from cnnlab.render.result import document, figures
+from cnnlab.render.result import document, svg
+from cnnlab.render.svg import NORMAL, SMALL, Point, SvgDrawing, text_width
 from cnnlab.render.tables import TextTable
-
-if TYPE_CHECKING:
-    from cnnlab.render.plots import CaptionedFigure
 
 _RECURRENCE = Formula(
     "r = r' + (k − 1)·j',   j = j'·s   (k: window, s: stride, r' and j': of the map before; at first r = j = 1)",
@@ -127,8 +123,8 @@ def _terms(windows: Sequence[LayerField], axis: int) -> list[tuple[int, Fraction
 
 # More maps than these would be too small; of more, some in between are left out.
 _MAX_MAPS = 8
-# The side of each map's square in the figure, in points, and the room for its labels below.
-_SIDE, _LABELS = 160.0, 60.0
+# The side of each map's square, the room above for the title and below for labels, and a line of text, in pixels.
+_SIDE, _TOP, _LABELS, _LINE = 160.0, 30.0, 60.0, 14.0
 # How many times the largest map goes into its square: a view may go beyond its map, into the padding.
 _ROOM = 1.5
 # Nodes of larger maps are not drawn one by one.
@@ -136,47 +132,48 @@ _MAX_NODES = 40
 _LEGEND = "shaded: what one node sees; outside of a map it sees padding"
 
 
-@figures.register(ReceptiveFields)
-def _(result: ReceptiveFields) -> dict[str, CaptionedFigure]:
+@svg.register
+def _(result: ReceptiveFields) -> str:
     """The maps from the image to one node, with the view of that node on each."""
-    from matplotlib.patches import ConnectionPatch, Rectangle
-
-    from cnnlab.render.plots import COLOURS, SMALL, CaptionedFigure, new_captioned_figure
-
     maps = _maps(result)
     largest = max(max(each.sides) for each in maps)
     heading = _headline(result)
     heading = heading[0].upper() + heading[1:]
-    figure, bottom = new_captioned_figure(len(maps) * _SIDE, _SIDE + _LABELS, heading, [_LEGEND])
-    unit = 1 / (72 * figure.get_figheight())
-    before = None
-    for number, each in enumerate(maps):
-        axes = figure.add_axes((number / len(maps), (bottom + _LABELS) * unit, 1 / len(maps), _SIDE * unit))
-        axes.set_axis_off()
-        (high, wide), colour = each.sides, COLOURS["test" if each.is_node else "validation"]
-        # A map of half the side is drawn smaller by a third, so that small ones stay legible.
-        reach = _ROOM * sqrt(max(each.sides) * largest) / 2
-        axes.set(xlim=(wide / 2 - reach, wide / 2 + reach), ylim=(high / 2 + reach, high / 2 - reach))
-        if max(each.sides) <= _MAX_NODES:
-            axes.hlines(range(high), 0, wide, COLOURS["line"], linewidth=0.8, zorder=0)
-            axes.vlines(range(wide), 0, high, COLOURS["line"], linewidth=0.8, zorder=0)
-        axes.add_patch(Rectangle((0, 0), wide, high, fill=False, edgecolor=COLOURS["muted"]))
-        # A view that goes far beyond its map is cut off.
-        most = 0.94 * reach
-        left, right = np.clip((each.columns[0], each.columns[1] + 1), wide / 2 - most, wide / 2 + most)
-        rows = np.clip((each.rows[0], each.rows[1] + 1), high / 2 - most, high / 2 + most)
-        view = (left, rows[0]), right - left, rows[1] - rows[0]
-        axes.add_patch(Rectangle(*view, facecolor=colour, alpha=0.4))
-        axes.add_patch(Rectangle(*view, fill=False, edgecolor=colour, linewidth=1.5))
-        if before is not None:
-            for start, row in zip(before[1], rows, strict=True):
-                ends = start, (left, row), before[0].transData, axes.transData
-                figure.add_artist(ConnectionPatch(*ends, color=COLOURS["validation"]))
-        before = axes, [(right, row) for row in rows]
-        place = (number + 0.5) / len(maps), (bottom + _LABELS) * unit
-        figure.text(*place, "\n".join(each.labels), ha="center", va="top", fontsize=SMALL, color=COLOURS["ink"])
     description = "; ".join(", ".join(filter(None, each.labels)) for each in maps)
-    return {"views": CaptionedFigure(figure, f"{heading}: {description}.")}
+    bottom = _TOP + _SIDE + _LABELS + 2 * _LINE
+    width = max(len(maps) * _SIDE, *(text_width(text, NORMAL + 2) for text in (heading, _LEGEND)))
+    drawing = SvgDrawing(width, bottom + _LINE, "views", f"{heading}: {description}.")
+    drawing.text(_LINE, 20, heading, size=NORMAL + 1, bold=True)
+    drawing.text(_LINE, bottom, _LEGEND, size=SMALL, colour="muted")
+    before: list[Point] = []
+    for number, each in enumerate(maps):
+        x, y, (high, wide) = (number + 0.5) * _SIDE, _TOP + _SIDE / 2, each.sides
+        # A map of half the side is drawn smaller by a third, so that small ones stay legible.
+        node = _SIDE / (_ROOM * sqrt(max(each.sides) * largest))
+        left, top = x - wide * node / 2, y - high * node / 2
+        if max(each.sides) <= _MAX_NODES:
+            for row in range(1, high):
+                drawing.line([(left, top + row * node), (left + wide * node, top + row * node)], stroke="line")
+            for column in range(1, wide):
+                drawing.line([(left + column * node, top), (left + column * node, top + high * node)], stroke="line")
+        drawing.rectangle(left, top, wide * node, high * node, stroke="muted")
+        columns, rows = _view_edges(each.columns, left, node, x), _view_edges(each.rows, top, node, y)
+        view = columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0]
+        colour = "test" if each.is_node else "validation"
+        drawing.rectangle(*view, fill=colour, opacity=0.4)
+        drawing.rectangle(*view, stroke=colour, thickness=1.5)
+        for start, row in zip(before, rows, strict=False):
+            drawing.line([start, (columns[0], row)], stroke="validation")
+        before = [(columns[1], row) for row in rows]
+        for line, label in enumerate(each.labels, 1):
+            drawing.text(x, _TOP + _SIDE + line * _LINE, label, size=SMALL, anchor="middle")
+    return drawing.to_svg(standalone=True)
+
+
+def _view_edges(nodes: tuple[int, int], start: float, node: float, middle: float) -> tuple[float, float]:
+    """Where a view begins and ends in its map's square; one that goes far beyond its map is cut off."""
+    low, high = middle - 0.47 * _SIDE, middle + 0.47 * _SIDE
+    return max(low, start + nodes[0] * node), min(high, start + (nodes[1] + 1) * node)
 
 
 class _Map(NamedTuple):
