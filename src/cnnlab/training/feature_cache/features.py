@@ -29,13 +29,13 @@ from cnnlab.data.decoding.cache import Array, CachedArray, features_dir, get_or_
 from cnnlab.data.loader import Batch, ImageLoader, Loader, full_range, max_eval_batch_size
 from cnnlab.data.sources.base import Indices, Labels, Split
 from cnnlab.errors import CnnlabError, RunError
-from cnnlab.models.model_split import ModelSplit
+from cnnlab.models.model_split import frozen_tensors
 from cnnlab.models.pretrained.transfer import TransferModel, max_resize
 from cnnlab.render.formatting import format_bytes
 from cnnlab.training.feature_cache.plan import CachePlan
 
 # Raised whenever the same trunk and images would give other numbers.
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 KEY_DIGITS = 40
 # Convolutions on CPUs are up to 1.5 times as fast in this format, and never slower.
 _MEMORY_FORMATS = {"cpu": torch.channels_last}
@@ -120,7 +120,7 @@ class FeatureExtractor:
         self.network = network
         self.dataset = dataset
         self._progress = progress
-        self._weights_digest = _trunk_digest(self.model_split, network)
+        self._weights_digest = _weights_digest(network)
 
     def cached_features(self, split: Split, images: ImageLoader, views: FlippedViews) -> CachedFeatures:
         """The features of a split.
@@ -225,10 +225,10 @@ def _library_versions() -> Iterator[str]:
             yield f"{name} {importlib.metadata.version(name)}"
 
 
-def _trunk_digest(model_split: ModelSplit, network: TransferModel) -> str:
-    """The SHA-256 digest in hex of the trunk's tensors with their names and shapes."""
+def _weights_digest(network: TransferModel) -> str:
+    """The SHA-256 digest in hex of the frozen tensors with their names and shapes."""
     digest = hashlib.sha256()
-    for name, tensor in model_split.named_trunk_tensors(network):
+    for name, tensor in frozen_tensors(network):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
