@@ -161,7 +161,7 @@ def _describe_initial_weights(
         RunError: the run that it is from can't be read.
     """
     from cnnlab.models.pretrained.source import backbone_pretrained_config
-    from cnnlab.models.pretrained.weights import locate_weights
+    from cnnlab.models.pretrained.weights import find_weights
 
     model, backbone = recipe.model, recipe.model.backbone
     assert backbone is not None
@@ -172,14 +172,14 @@ def _describe_initial_weights(
     is_theirs = recipe.data.normalize == (pretrained_config.mean, pretrained_config.std)
     weights, located = "", None
     if backbone.weights != "none" and isinstance(backbone, LibraryBackbone):
-        located = locate_weights(backbone.name, backbone.weights)
+        located = find_weights(backbone.name, backbone.weights)
         weights = located.label
     elif backbone.weights != "none" and not isinstance(backbone, LibraryBackbone):
         weights = f"the trained weights of run {PurePath(backbone.path).name}"
     return InitialWeights(
         backbone=format_backbone(backbone),
         weights=weights,
-        file=located.path if located is not None else "",
+        file=str(located.path) if located is not None else "",
         at_hand=located is None or located.is_local,
         megabytes=located.megabytes if located is not None else None,
         features=last.name,

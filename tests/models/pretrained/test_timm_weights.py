@@ -194,7 +194,7 @@ def test_a_file_that_was_changed_or_cut_is_found(hub: Path, state: State) -> Non
         f"{link}: this is not the published file: its checksum begins with {found.sha256}"
     )
     link.resolve().write_bytes(content[:1000])
-    with pytest.raises(RunError, match=r"safetensors: this file is damaged(?s:.*)delete it"):
+    with pytest.raises(RunError, match=r"safetensors: this is no file of weights, or it is damaged(?s:.*)delete it"):
         _find()
 
 

@@ -17,7 +17,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.context import RunContext
 from cnnlab.errors import SpecError
 from cnnlab.models.network_plan import plan_run_network
-from cnnlab.models.pretrained.weights import locate_weights
+from cnnlab.models.pretrained.weights import find_weights
 from cnnlab.records import FeatureCacheRecord, LayerRecord, LayerTable, WeightLoadReport
 from cnnlab.reports.architecture.layer_table import layer_table
 from cnnlab.reports.architecture.pretraining import (
@@ -128,19 +128,20 @@ def test_what_it_begins_with_is_told_and_nothing_is_downloaded(resnet: Descripti
 
 def test_a_file_is_at_hand_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    place = locate_weights("resnet18", "imagenet")
+    place = find_weights("resnet18", "imagenet")
     assert (place.is_local, place.label) == (False, "IMAGENET1K_V1 of torchvision's resnet18")
-    path = Path(place.path)
+    path = place.path
     assert path.is_relative_to(tmp_path)
     assert not path.parent.exists()
     path.parent.mkdir(parents=True)
     path.write_bytes(b"")
-    assert locate_weights("resnet18", "IMAGENET1K_V1").is_local
+    assert find_weights("resnet18", "IMAGENET1K_V1").is_local
     mine = tmp_path / "mine.pth"
     found = describe(on_cifar({"backbone": f"resnet18(weights='{mine}')", "resize": "own"})).initial_weights
     assert dict(initial_weights_facts(found))["file"] == f"{mine}, not here yet"
     mine.write_bytes(b"x" * 2_000_000)
-    assert locate_weights("resnet18", str(mine))[1:] == (str(mine), True, 2.0)
+    own = find_weights("resnet18", str(mine))
+    assert (own.path, own.is_local, own.megabytes) == (mine, True, 2.0)
 
 
 @pytest.mark.parametrize(

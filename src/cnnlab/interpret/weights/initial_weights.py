@@ -13,7 +13,7 @@ from cnnlab.context import NO_CALLBACKS
 from cnnlab.errors import CnnlabError, RunError
 from cnnlab.interpret.weights.filters import CHECKED, LOST, MISMATCH, UNCHECKED, InitialWeightsStatus
 from cnnlab.models.network_plan import plan_run_network
-from cnnlab.models.pretrained.weights import locate_weights
+from cnnlab.models.pretrained.weights import find_weights
 from cnnlab.runs.initial_weights import state_digest
 from cnnlab.storage.run_folder import RunFolder
 
@@ -74,7 +74,7 @@ def _rebuild(folder: RunFolder) -> tuple[nn.Module | None, str]:
     plan, recorded, backbone = plan_run_network(folder), folder.loaded_weights(), folder.recipe().model.backbone
     if plan.load_weights is None or recorded is None:
         return random_initial_network(folder), ""
-    if isinstance(backbone, LibraryBackbone) and not locate_weights(backbone.name, backbone.weights).is_local:
+    if isinstance(backbone, LibraryBackbone) and not find_weights(backbone.name, backbone.weights).is_local:
         return None, "they are not on this machine"
     try:
         network, loaded = plan.initialize(folder.recipe().train.seed, NO_CALLBACKS.log)

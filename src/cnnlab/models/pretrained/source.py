@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -19,17 +17,17 @@ from cnnlab.context import LogFn
 from cnnlab.errors import RunError, SpecError
 from cnnlab.models.pretrained import architectures
 from cnnlab.models.pretrained.loading import set_published_attributes
-from cnnlab.models.pretrained.weight_files import file_sha256
+from cnnlab.models.pretrained.weight_files import LocalFile, file_sha256
 from cnnlab.models.pretrained.weights import (
     PretrainedConfig,
     PretrainedWeights,
+    find_weights,
     load_pretrained_weights,
-    locate_weights,
     pretrained_config,
 )
 from cnnlab.render.formatting import pluralize
 from cnnlab.settings import is_offline
-from cnnlab.storage.checkpoints import load_weights
+from cnnlab.storage.checkpoints import load_weights, read_index_or_none
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder
 
 _RECORD_FILES = ("recipe.toml", "data.json")
@@ -89,7 +87,7 @@ def prefetch_weights(backbone: Backbone | None, log: LogFn) -> None:
     """
     if not isinstance(backbone, LibraryBackbone) or backbone.weights == "none":
         return
-    if not locate_weights(backbone.name, backbone.weights).is_local:
+    if not find_weights(backbone.name, backbone.weights).is_local:
         load_pretrained_weights(backbone.name, backbone.weights, download=not is_offline(), log=log)
 
 
@@ -173,22 +171,16 @@ def backbone_fingerprint(backbone: Backbone, saved_backbone: Path | None = None)
         folder = backbone_run(backbone, saved_backbone)
         weights = _trained_sha256(folder) if backbone.weights == "trained" and saved_backbone is None else ""
         return f"{format_backbone(change_backbone(backbone, path=''))} {_structure_digest(folder)} {weights}"
-    path = Path(backbone.weights).expanduser()
-    if not path.is_file():
-        return f"{format_backbone(backbone)} {_unpublished_digest(backbone)}".rstrip()
-    return f"{format_backbone(change_backbone(backbone, weights=path.name))} {_sha256(path)}"
-
-
-def _unpublished_digest(backbone: LibraryBackbone) -> str:
-    """The digest of a local file with the name of published weights and other content; "" otherwise."""
     if backbone.weights == "none":
-        return ""
-    weights = locate_weights(backbone.name, backbone.weights)
-    digits = re.search(r"-([0-9a-f]{8,})\.", Path(weights.path).name)
-    if not weights.is_local or digits is None:
-        return ""
-    digest = _sha256(Path(weights.path))
-    return "" if digest.startswith(digits[1]) else digest
+        return format_backbone(backbone)
+    file = find_weights(backbone.name, backbone.weights)
+    if not file.is_local:
+        return format_backbone(backbone)
+    digest = file_sha256(file.path)
+    if isinstance(file, LocalFile):
+        return f"{format_backbone(change_backbone(backbone, weights=file.label))} {digest}"
+    is_published = digest.startswith(file.sha256_prefix)  # what has a published name may have other content
+    return format_backbone(backbone) if is_published else f"{format_backbone(backbone)} {digest}"
 
 
 def _structure_digest(folder: RunFolder) -> str:
@@ -268,36 +260,26 @@ def _run_source(
 
 
 def _trained_weights(folder: RunFolder, log: LogFn) -> PretrainedWeights:
+    tensors, saved = load_weights(folder.path, "best", log, _selected_epoch(folder))
+    return PretrainedWeights(tensors, f"run {folder.name}", str(folder.path / saved.file), saved.sha256, None, ())
+
+
+def _trained_sha256(folder: RunFolder) -> str:
+    """The SHA-256 that a run has recorded of its weights; they are compared with it when they are loaded."""
+    epoch, index = _selected_epoch(folder), read_index_or_none(folder.path, "best")
+    for saved in (index.newest, index.before) if index is not None else ():
+        if saved is not None and saved.epoch == epoch:
+            return saved.sha256
+    raise RunError(
+        "the run that the backbone is from has lost its weights", where=str(folder.path), next_step="train it again"
+    )
+
+
+def _selected_epoch(folder: RunFolder) -> float:
+    """The epoch of the weights of a finished run."""
     result = folder.result()
     if result is None or result.status == "diverged":
         state = "has not finished" if result is None else "diverged"
         step = f"finish it: cnnlab train --resume {folder.path}" if result is None else "choose another run"
         raise RunError(f"the run that the backbone is from {state}", where=str(folder.path), next_step=step)
-    tensors, saved = load_weights(folder.path, "best", log, result.selected_epoch)
-    return PretrainedWeights(tensors, f"run {folder.name}", str(folder.path / saved.file), saved.sha256, None, ())
-
-
-def _trained_sha256(folder: RunFolder) -> str:
-    """The SHA-256 of a run's weights, read again only when they change."""
-    files = [path for path in (*sorted(folder.path.glob("best*")), folder.path / "result.json") if path.is_file()]
-    return _read_trained_sha256(folder.path, tuple(map(_stamp, files)))
-
-
-@lru_cache(maxsize=64)
-def _read_trained_sha256(path: Path, _stamps: object) -> str:
-    return _trained_weights(RunFolder(path), lambda _: None).sha256
-
-
-def _sha256(path: Path) -> str:
-    """The SHA-256 of a file, read again only when it changes."""
-    return _read_sha256(path.resolve(), _stamp(path))
-
-
-@lru_cache(maxsize=64)
-def _read_sha256(path: Path, _stamp: object) -> str:
-    return file_sha256(path)
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    about = path.stat()
-    return about.st_size, about.st_mtime_ns, about.st_ino
+    return result.selected_epoch

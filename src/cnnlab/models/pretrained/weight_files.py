@@ -1,6 +1,6 @@
-"""Files of weights that libraries publish: where they are kept, and how they are downloaded.
+"""Files of weights: a person's own, and those that libraries publish, which are downloaded.
 
-They are kept where the libraries keep them, in TORCH_HOME or in HF_HOME, so that every program has them once.
+Published files are kept where the libraries keep them, in TORCH_HOME or in HF_HOME.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib
 import re
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,17 +25,42 @@ _LOCAL_FILE_HINT = "or give the weights as a file: weights='FILE'"
 
 
 @dataclass(frozen=True)
+class LocalFile:
+    """A person's own file, of which nothing is published."""
+
+    path: Path
+    next_step: str = ""
+    sha256_prefix: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.path.name
+
+    @property
+    def is_local(self) -> bool:
+        return self.path.is_file()
+
+    @property
+    def megabytes(self) -> float | None:
+        return _megabytes(self.path)
+
+    def fetch(self, *, download: bool, log: LogFn) -> Path:  # noqa: ARG002
+        """The path of the file; whoever reads it finds out whether it is there."""
+        return self.path
+
+
+@dataclass(frozen=True)
 class UrlFile:
     """A file with an address, kept in TORCH_HOME.
 
     Attributes:
         label: what it is, in words: "IMAGENET1K_V1 of torchvision's resnet18".
-        megabytes: its size in 10⁶ bytes, None where the library doesn't say.
+        published_megabytes: its size in 10⁶ bytes, None where the library doesn't say.
     """
 
     label: str
     url: str
-    megabytes: float | None = None
+    published_megabytes: float | None = None
 
     @property
     def path(self) -> Path:
@@ -44,6 +70,11 @@ class UrlFile:
     @property
     def is_local(self) -> bool:
         return self.path.is_file()
+
+    @property
+    def megabytes(self) -> float | None:
+        """Its size in 10⁶ bytes, None where it is not known before a download."""
+        return self.published_megabytes or _megabytes(self.path)
 
     @property
     def next_step(self) -> str:
@@ -89,7 +120,7 @@ class UrlFile:
         )
 
     def _size_text(self) -> str:
-        return "" if self.megabytes is None else f" ({self.megabytes:.1f} MB)"
+        return "" if self.published_megabytes is None else f" ({self.published_megabytes:.1f} MB)"
 
 
 @dataclass(frozen=True)
@@ -104,7 +135,6 @@ class HubFile:
     repository: str
     revision: str | None
     filenames: tuple[str, ...]
-    megabytes: float | None = None
 
     @property
     def path(self) -> Path:
@@ -114,6 +144,10 @@ class HubFile:
     @property
     def is_local(self) -> bool:
         return self._cached() is not None
+
+    @property
+    def megabytes(self) -> float | None:
+        return _megabytes(self.path)
 
     @property
     def next_step(self) -> str:
@@ -164,13 +198,23 @@ class HubFile:
         )
 
 
-WeightsFile = UrlFile | HubFile
+WeightsFile = LocalFile | UrlFile | HubFile
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in 64 hexadecimal digits."""
+    """The SHA-256 of a file, in 64 hexadecimal digits; it is read again only when it changes."""
+    about = path.stat()
+    return _read_sha256(path.resolve(), about.st_size, about.st_mtime_ns, about.st_ino)
+
+
+@lru_cache(maxsize=64)
+def _read_sha256(path: Path, *_changes_with: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _megabytes(path: Path) -> float | None:
+    return path.stat().st_size / 1e6 if path.is_file() else None
 
 
 def _missing_error(label: str, where: str, received: str, next_step: str) -> DownloadError:

@@ -19,7 +19,7 @@ from cnnlab.context import LogFn
 from cnnlab.errors import RunError, SpecError, comma_separated, did_you_mean
 from cnnlab.models.pretrained.architectures import default_input_size, list_models
 from cnnlab.models.pretrained.tensor_files import read_tensors
-from cnnlab.models.pretrained.weight_files import HubFile, UrlFile, WeightsFile, file_sha256
+from cnnlab.models.pretrained.weight_files import HubFile, LocalFile, UrlFile, WeightsFile, file_sha256
 from cnnlab.torch_rng import fork_rng
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
@@ -67,18 +67,6 @@ class PretrainedWeights:
     sha256: str
     published: bool | None
     warnings: tuple[str, ...] = ()
-
-
-class WeightsLocation(NamedTuple):
-    """Where weights are kept, or will be: `label` names them, `path` is the file's, or the store's folder.
-
-    `megabytes` is the file's size in 10⁶ bytes, None where it is not known before a download.
-    """
-
-    label: str
-    path: str
-    is_local: bool
-    megabytes: float | None = None
 
 
 def is_weights_file(weights: str) -> bool:
@@ -144,8 +132,8 @@ def weights_label(name: str, weights: str) -> str:
     return _timm_tag(name, weights)
 
 
-def locate_weights(name: str, weights: str) -> WeightsLocation:
-    """Where these weights are, or will be when they are downloaded; nothing is opened or downloaded.
+def find_weights(name: str, weights: str) -> WeightsFile:
+    """The file of these weights, here or to be downloaded; nothing is opened or downloaded.
 
     Args:
         name: a network of torchvision or timm.
@@ -154,11 +142,24 @@ def locate_weights(name: str, weights: str) -> WeightsLocation:
     Raises:
         SpecError: as `weights_label`.
     """
+    assert weights != "none"
     if is_weights_file(weights):
-        path = Path(weights).expanduser()
-        return WeightsLocation(path.name, weights, path.is_file(), _file_megabytes(path))
-    file = _published_file(name, weights)
-    return WeightsLocation(file.label, str(file.path), file.is_local, file.megabytes or _file_megabytes(file.path))
+        default_input_size(name)  # an unknown network is an error
+        return LocalFile(Path(weights).expanduser())
+    if name in list_models():
+        member = _torchvision_member(name, weights)
+        size = member.meta.get("_file_size")
+        # torchvision counts in 2²⁰ bytes.
+        megabytes = None if size is None else size * 2**20 / 1e6
+        return UrlFile(f"{member.name} of torchvision's {name}", member.url, megabytes)
+    architecture, tag = _split_timm_name(name)[0], _timm_tag(name, weights)
+    config = _timm_configs(architecture)[tag]
+    label = f"{tag} of timm's {architecture}"
+    if not config.hf_hub_id:
+        return UrlFile(label, config.url)
+    repository, _, revision = config.hf_hub_id.partition("@")
+    filenames = (config.hf_hub_filename,) if config.hf_hub_filename else _HUB_FILENAMES
+    return HubFile(label, repository, revision or None, filenames)
 
 
 def load_pretrained_weights(name: str, weights: str, *, download: bool = True, log: LogFn) -> PretrainedWeights:
@@ -176,16 +177,17 @@ def load_pretrained_weights(name: str, weights: str, *, download: bool = True, l
             to put it.
         RunError: the file is damaged, or not one of tensors.
     """
-    assert weights != "none"
-    if is_weights_file(weights):
-        return _load_own_file(name, Path(weights).expanduser())
-    file = _published_file(name, weights)
+    file = find_weights(name, weights)
     path = file.fetch(download=download, log=log)
     try:
         tensors = read_tensors(path)
     except RunError as error:
-        raise RunError(replace(error.problems[0], next_step=file.next_step)) from None
-    tensors = _rename_keys(tensors) if name in list_models() else _remap_to_timm_keys(name, weights, tensors, path)
+        problem = error.problems[0]
+        raise RunError(replace(problem, next_step=file.next_step or problem.next_step)) from None
+    if name in list_models():
+        tensors = _rename_keys(tensors)
+    elif not isinstance(file, LocalFile):
+        tensors = _remap_to_timm_keys(name, weights, tensors, path)
     loaded = PretrainedWeights(tensors, file.label, str(path), file_sha256(path), None)
     expected = file.sha256_prefix
     if not expected or loaded.sha256.startswith(expected):
@@ -195,31 +197,6 @@ def load_pretrained_weights(name: str, weights: str, *, download: bool = True, l
         f"not with {expected}. It is used as it is"
     )
     return replace(loaded, published=False, warnings=(warning,))
-
-
-def _load_own_file(name: str, path: Path) -> PretrainedWeights:
-    default_input_size(name)  # an unknown network is an error
-    tensors = read_tensors(path)
-    if name in list_models():
-        tensors = _rename_keys(tensors)
-    return PretrainedWeights(tensors, path.name, str(path), file_sha256(path), None)
-
-
-def _published_file(name: str, weights: str) -> WeightsFile:
-    if name in list_models():
-        return _torchvision_file(name, _torchvision_member(name, weights))
-    architecture, tag = _split_timm_name(name)[0], _timm_tag(name, weights)
-    config = _timm_configs(architecture)[tag]
-    label = f"{tag} of timm's {architecture}"
-    if not config.hf_hub_id:
-        return UrlFile(label, config.url)
-    repository, _, revision = config.hf_hub_id.partition("@")
-    filenames = (config.hf_hub_filename,) if config.hf_hub_filename else _HUB_FILENAMES
-    return HubFile(label, repository, revision or None, filenames)
-
-
-def _file_megabytes(path: Path) -> float | None:
-    return path.stat().st_size / 1e6 if path.is_file() else None
 
 
 def _supported_interpolation(value: str) -> Interpolation:
@@ -247,13 +224,6 @@ def _torchvision_member(name: str, weights: str) -> Any:
 def _fits_input_size(name: str, member: Any) -> bool:
     """Whether these weights are for the network as it is made here: a vision transformer is made for one size."""
     return bool(member.meta["min_size"][0] <= default_input_size(name)[1])
-
-
-def _torchvision_file(name: str, member: Any) -> UrlFile:
-    size = member.meta.get("_file_size")
-    # torchvision counts in 2²⁰ bytes.
-    megabytes = None if size is None else size * 2**20 / 1e6
-    return UrlFile(f"{member.name} of torchvision's {name}", member.url, megabytes)
 
 
 def _rename_keys(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
