@@ -157,7 +157,6 @@ def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], 
         ({"mix": "mixup(0.4)"}, "mixup mixes images before the frozen part"),
         ({"trainable": "rows(['conv1'])"}, "nothing frozen stands before backbone.conv1, which trains"),
         ({"cache": "never"}, "says so"),
-        ({"augment": ["flip", "vertical_flip"], "epochs": 2}, "passes over the images instead of"),
     ],
 )
 def test_where_features_are_not_kept_the_reason_is_said(

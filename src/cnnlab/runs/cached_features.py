@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import torch
@@ -97,12 +98,12 @@ def build_training_inputs(
     if cache_plan.model_split is None:
         return TrainingInputs(train, validation, record=FeatureCacheRecord(cached=False, reason=cache_plan.reason))
     with process_group.main_process_first():
+        began = time.perf_counter()
         extractor = FeatureExtractor(cache_plan, network, dataset, progress)
-        trained = extractor.cached_features("train", train, cache_plan.views)
-        splits = [trained]
-        if validation is not None:
-            splits.append(extractor.cached_features("validation", validation, FlippedViews()))
-    seconds = sum(split.seconds for split in splits)
+        features = extractor.loader("train", train, cache_plan.views)
+        held_out = extractor.loader("validation", validation, FlippedViews()) if validation is not None else None
+        seconds = time.perf_counter() - began
+    arrays = [*features.cached, *(held_out.cached if held_out is not None else ())]
     record = FeatureCacheRecord(
         cached=True,
         reason=cache_plan.reason,
@@ -112,10 +113,10 @@ def build_training_inputs(
         dtype=cache_plan.dtype,
         bytes=cache_plan.size_bytes,
         exact=cache_plan.exact,
-        seconds=seconds or None,
-        files=tuple(name for split in splits for name in split.files),
+        seconds=seconds if any(array.created for array in arrays) else None,
+        files=tuple(array.name for array in arrays if array.name),
     )
-    return TrainingInputs(trained.loader, splits[1].loader if len(splits) > 1 else None, cache_plan.model_split, record)
+    return TrainingInputs(features, held_out, cache_plan.model_split, record)
 
 
 def tail_and_features(cache_plan: CachePlan | None, network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:

@@ -15,7 +15,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.context import no_op
 from cnnlab.data.augmentation.views import FlippedViews
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.decoding.cache import features_dir, storage_dtype
+from cnnlab.data.decoding.cache import CachedArray, features_dir, storage_dtype
 from cnnlab.data.loader import ImageLoader
 from cnnlab.models.network_plan import plan_network
 from cnnlab.models.pretrained.transfer import TransferModel
@@ -30,7 +30,14 @@ FLIP = read_augmentations(["flip"])
 def feature_loader(count: int = 21, **options: Any) -> FeatureLoader:
     """Image n has the number n in its plain view and 100 + n in its mirrored one, and the label n."""
     arrays = [np.arange(count, dtype=np.float32)[:, None] + 100 * view for view in range(2)]
-    return FeatureLoader(arrays, np.arange(count), FlippedViews(FLIP), CPU, eval_batch_size=8, **options)
+    return FeatureLoader(
+        [CachedArray(array, "", created=True) for array in arrays],
+        np.arange(count),
+        FlippedViews(FLIP),
+        CPU,
+        eval_batch_size=8,
+        **options,
+    )
 
 
 def test_the_order_and_the_draws_are_those_of_the_images() -> None:
@@ -64,7 +71,9 @@ def test_the_bits_of_bf16_are_floats_again() -> None:
     numbers = torch.randn(5, 2, 3, 3, generator=torch.Generator().manual_seed(0))
     bits = numbers.to(torch.bfloat16).view(torch.int16).numpy()
     assert bits.dtype == storage_dtype("bf16")
-    made = FeatureLoader([bits], np.arange(5), FlippedViews(), CPU, 8, memory_format="channels_last")
+    made = FeatureLoader(
+        [CachedArray(bits, "", created=True)], np.arange(5), FlippedViews(), CPU, 8, memory_format="channels_last"
+    )
     ((found, _),) = made.eval_batches()
     assert found.dtype == torch.float32
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -114,10 +123,8 @@ def images_of(dataset: Dataset, part: Any = "train", **changes: Any) -> ImageLoa
 
 def file_of(dataset: Dataset, network: TransferModel, choice: CachePlan, part: Any = "train", **changes: Any) -> str:
     """The file of the plain view."""
-    found = FeatureExtractor(choice, network, dataset, no_op).cached_features(
-        part, images_of(dataset, part, **changes), FlippedViews()
-    )
-    return found.files[0]
+    images = images_of(dataset, part, **changes)
+    return FeatureExtractor(choice, network, dataset, no_op).loader(part, images, FlippedViews()).cached[0].name
 
 
 @pytest.mark.full
@@ -146,7 +153,7 @@ def test_every_view_has_a_file_and_flips_share_the_plain_one(made: Callable[...,
     _, dataset, network, choice = made()
     trunk = FeatureExtractor(choice, network, dataset, no_op)
     names = [
-        trunk.cached_features("train", images_of(dataset), views).files
+        [view.name for view in trunk.loader("train", images_of(dataset), views).cached]
         for views in (FlippedViews(), FlippedViews(FLIP))
     ]
     assert [len(each) for each in names] == [1, 2]
@@ -167,11 +174,7 @@ def test_features_are_those_of_eval_mode_and_the_network_stays_as_it_is(made: Ca
     network.train()
     modes = [module.training for module in network.modules()]
     strides = [parameter.stride() for parameter in network.parameters()]
-    found = (
-        FeatureExtractor(choice, network, dataset, no_op)
-        .cached_features("train", images_of(dataset), FlippedViews(FLIP))
-        .loader
-    )
+    found = FeatureExtractor(choice, network, dataset, no_op).loader("train", images_of(dataset), FlippedViews(FLIP))
     assert [module.training for module in network.modules()] == modes
     assert [parameter.stride() for parameter in network.parameters()] == strides
     (pictures, _), (features, _) = (next(one.eval_batches()) for one in (images_of(dataset), found))
@@ -180,34 +183,11 @@ def test_features_are_those_of_eval_mode_and_the_network_stays_as_it_is(made: Ca
     with torch.no_grad():
         logits = choice.model_split.trainable_tail(network).eval()(features)
         torch.testing.assert_close(logits, network(pictures), rtol=1e-4, atol=1e-5)
-    mirrored = torch.from_numpy(np.array(found.arrays[1]))
+    mirrored = torch.from_numpy(np.array(found.cached[1].array))
     torch.testing.assert_close(
         mirrored, choice.model_split.extract_features(network, pictures.flip(3)), rtol=1e-4, atol=1e-5
     )
     assert not torch.allclose(mirrored, features, rtol=1e-2)
-
-
-@pytest.mark.full
-@pytest.mark.parametrize(
-    ("fields", "kept"),
-    [
-        ({"epochs": 1}, True),  # the final figures need a second pass
-        ({"epochs": 2, "augment": ["flip", "vertical_flip"]}, False),
-        ({"epochs": 4, "augment": ["flip", "vertical_flip"]}, True),
-        ({"epochs": 9, "augment": ["flip", "vertical_flip"], "budget": "images(27)"}, False),
-        ({"epochs": 9, "augment": ["flip", "vertical_flip"], "budget": "images(200)"}, True),
-    ],
-)
-def test_features_are_kept_where_that_saves_passes(
-    recipe: Callable[..., Recipe], made: Callable[..., Made], fields: dict[str, Any], kept: bool
-) -> None:
-    own, dataset, network, _ = made()
-    images, _ = next(images_of(dataset).eval_batches(3))
-    other = Recipe.from_tables({**recipe(**fields).to_tables(), "model": own.to_tables()["model"]})
-    choice = plan_feature_cache(other, network, images, (27, 9))
-    assert (choice.model_split is not None) == kept, choice.reason
-    begun = plan_feature_cache(other, network, images, (27, 9), resuming=True)
-    assert begun.model_split is not None
 
 
 def test_what_may_be_removed_is_room(made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ import hashlib
 import importlib.metadata
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,22 +45,20 @@ class FeatureLoader(Loader):
     """The features of one split of the data, of one view of each image or of several.
 
     Args:
-        arrays: for each view the features of all images, 32-bit floats or the bits of bf16; may be memory maps.
+        cached: for each view the features of all images, 32-bit floats or the bits of bf16.
         views: selects the view of each image in an epoch.
         eval_batch_size: the number of images in a batch of evaluation.
-        keep_alive: objects that must live as long as the arrays are read.
     """
 
-    arrays: Sequence[Array]
+    cached: Sequence[CachedArray]
     labels: Labels
     views: FlippedViews
     device: torch.device
     eval_batch_size: int
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
-    keep_alive: Sequence[object] = ()
 
     def __post_init__(self) -> None:
-        self._store = ArrayStore(self.arrays, self.device)
+        self._store = ArrayStore([view.array for view in self.cached], self.device)
         self._labels = torch.from_numpy(np.array(self.labels)).to(self.device)
 
     def train_batches(
@@ -86,7 +83,7 @@ class FeatureLoader(Loader):
     def _batches(self, order: Indices, views: Indices, sizes: Sequence[int]) -> Iterator[Batch]:
         images = self._image_indices(order)
         chunks = torch.split(torch.from_numpy(images).to(self.device), list(sizes))
-        batches = self._store.batches(views * len(self.arrays[0]) + images, sizes)
+        batches = self._store.batches(views * len(self.labels) + images, sizes)
         for rows, chunk in zip(batches, chunks, strict=True):
             yield self._as_floats(rows), self._labels.index_select(0, chunk)
 
@@ -95,15 +92,6 @@ class FeatureLoader(Loader):
         if found.dim() == 4 and self.memory_format == "channels_last":
             return found.contiguous(memory_format=torch.channels_last)
         return found
-
-
-@dataclass(frozen=True)
-class CachedFeatures:
-    """The features of one split: a loader, the files that it reads, and the seconds spent on computing missing ones."""
-
-    loader: FeatureLoader
-    files: tuple[str, ...]
-    seconds: float
 
 
 class FeatureExtractor:
@@ -122,26 +110,16 @@ class FeatureExtractor:
         self._progress = progress
         self._weights_digest = _weights_digest(network)
 
-    def cached_features(self, split: Split, images: ImageLoader, views: FlippedViews) -> CachedFeatures:
+    def loader(self, split: Split, images: ImageLoader, views: FlippedViews) -> FeatureLoader:
         """The features of a split.
 
         Args:
             images: that split's images.
         """
-        began = time.perf_counter()
         images = images.with_input_size(max_resize(self.network))
         cached = [self._cached_view(split, images, views, number) for number in range(len(views.names))]
-        loader = FeatureLoader(
-            [one.array for one in cached],
-            images.labels,
-            views,
-            images.device,
-            self._eval_batch_size(images),
-            images.memory_format,
-            cached,
-        )
-        seconds = time.perf_counter() - began if any(one.created for one in cached) else 0.0
-        return CachedFeatures(loader, tuple(one.name for one in cached if one.name), seconds)
+        batch_size = self._eval_batch_size(images)
+        return FeatureLoader(cached, images.labels, views, images.device, batch_size, images.memory_format)
 
     def _eval_batch_size(self, images: ImageLoader) -> int:
         """How many features are evaluated at a time: as their own size allows.
@@ -177,24 +155,20 @@ class FeatureExtractor:
             return CachedArray(features, "", created=True)
 
     def _write_features(self, images: ImageLoader, views: FlippedViews, number: int, target: Array) -> None:
-        start, total = 0, len(images)
+        """Compute the features of all images of a view, batch by batch."""
         what = f"features of the frozen part, view {number + 1} of {len(views.names)}"
-        for rows in self._iter_features(images, views, number):
-            target[start : start + len(rows)] = rows
-            start += len(rows)
-            self._progress(what, start, total, "images")
-
-    def _iter_features(self, images: ImageLoader, views: FlippedViews, number: int) -> Iterator[Array]:
-        """The features of all images of a view, batch by batch, as they are stored."""
         was_training, layout = self.network.training, _MEMORY_FORMATS.get(images.device.type, torch.contiguous_format)
         own = torch.channels_last if images.memory_format == "channels_last" else torch.contiguous_format
         self.network.eval().to(memory_format=layout)
+        start = 0
         try:
             for batch in views.view_batches(number, images):
                 rows = self.model_split.extract_features(self.network, batch.contiguous(memory_format=layout)).float()
                 if self.plan.dtype == "bf16":
                     rows = rows.to(torch.bfloat16).view(torch.int16)
-                yield rows.cpu().numpy()
+                target[start : start + len(rows)] = rows.cpu().numpy()
+                start += len(rows)
+                self._progress(what, start, len(images), "images")
         finally:
             self.network.train(was_training).to(memory_format=own)
 

@@ -10,19 +10,15 @@ from torch import Tensor, nn
 
 from cnnlab.config import backbones
 from cnnlab.config.image_changes import NoMixing
-from cnnlab.config.recipe import Recipe, Train
-from cnnlab.config.stopping import ImageBudget
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.augmentation.views import FlippedViews, only_flips
-from cnnlab.data.decoding.cache import MAX_CACHE_BYTES, cache_size, features_dir, free_disk_bytes
+from cnnlab.data.decoding.cache import MAX_CACHE_BYTES, cache_size, features_dir, free_disk_bytes, storage_dtype
 from cnnlab.errors import SpecError
 from cnnlab.models.model_split import ModelSplit, split_frozen
 from cnnlab.render.formatting import format_bytes
 
 # Of the free disk, features may take so much.
 MAX_DISK_SHARE = 0.5
-# Cached features are worth computing where they save so much of the passes through the frozen trunk.
-MIN_SAVED_SHARE = 0.1
-_BYTES = {"fp32": 4, "bf16": 2}
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ def plan_feature_cache(
     Args:
         images: a few, normalised, where the network lies.
         split_sizes: how many images there are to train on, and to validate on.
-        resuming: the training began with cached features: whether that pays was decided then.
+        resuming: the training began with cached features: that there is room was decided then.
     """
     train, augment = recipe.train, recipe.data.augment
     if isinstance(train.cache, backbones.NoCache):
@@ -72,29 +68,10 @@ def plan_feature_cache(
         return CachePlan(reason=error.problems[0].what)
     views, dtype = FlippedViews(augment), train.cache.dtype
     rows = len(views.names) * split_sizes[0] + split_sizes[1]
-    size_bytes = rows * math.prod(model_split.feature_shape) * _BYTES[dtype]
-    if not resuming and (reason := _not_worthwhile(train, views, split_sizes) or _no_room(size_bytes)):
-        return CachePlan(reason=reason)
-    return CachePlan(model_split, views, dtype, size_bytes, "features are rounded to bf16" if dtype == "bf16" else "")
-
-
-def _not_worthwhile(train: Train, views: FlippedViews, split_sizes: tuple[int, int]) -> str:
-    """The reason where most passes through the frozen trunk would be made all the same."""
-    trained, validated = split_sizes
-    epochs: float = train.epochs
-    if isinstance(train.budget, ImageBudget):
-        epochs = min(epochs, train.budget.count / trained)
-    final = trained + validated
-    without = epochs * (trained + validated * train.validations_per_epoch) + final
-    cached = trained * len(views.names) + validated + (0 if train.cache.dtype == "fp32" else final)
-    if cached <= (1 - MIN_SAVED_SHARE) * without:
-        return ""
-    return f"{cached / final:.3g} passes over the images instead of {without / final:.3g} would not be worth it"
-
-
-def _no_room(size_bytes: int) -> str:
+    size_bytes = rows * math.prod(model_split.feature_shape) * storage_dtype(dtype).itemsize
     # What the folder holds makes room, or is these very features.
     room = min(MAX_CACHE_BYTES, int(MAX_DISK_SHARE * free_disk_bytes()) + cache_size(features_dir()))
-    if size_bytes <= room:
-        return ""
-    return f"the features take {format_bytes(size_bytes)}, and there is room for {format_bytes(room)}"
+    if size_bytes > room and not resuming:
+        needed = f"the features take {format_bytes(size_bytes)}, and there is room for {format_bytes(room)}"
+        return CachePlan(reason=needed)
+    return CachePlan(model_split, views, dtype, size_bytes, "features are rounded to bf16" if dtype == "bf16" else "")
