@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +181,7 @@ def test_a_file_without_a_part_that_stays_frozen_is_refused(tmp_path: Path) -> N
 
 def test_a_network_is_looked_at_once(transferring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is asked for again is there, the same as if it were planned anew; anything else is another network."""
-    monkeypatch.setattr(network_plan, "_plan_cache", OrderedDict())
+    monkeypatch.setattr(network_plan, "_plan_cache", {})
     monkeypatch.setattr(network_plan, "MAX_CACHED_PLANS", 3)
 
     def planned(trainable: str = "all", classes: int = 3, **model: Any) -> Any:

@@ -5,7 +5,6 @@ table → rows → network          backbone → its size → its cut → featur
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,13 @@ from cnnlab.errors import RunError, SpecError
 from cnnlab.models.build import build
 from cnnlab.models.init import init_weights
 from cnnlab.models.pretrained.loading import load_state_dict_report, report_lines
-from cnnlab.models.pretrained.source import BackboneSource, backbone_records, find_backbone_source, require_channels
+from cnnlab.models.pretrained.source import (
+    BackboneSource,
+    NetworkFactory,
+    backbone_records,
+    find_backbone_source,
+    require_channels,
+)
 from cnnlab.models.pretrained.tensor_files import abbreviate
 from cnnlab.models.pretrained.transfer import Resize, TransferModel, row_of_module, stateful_modules
 from cnnlab.models.pretrained.truncate import CutPoint, find_classifier_layer, find_cut_point, make_stem_small, prune
@@ -34,8 +39,6 @@ from cnnlab.render.formatting import format_shape
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder
 from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
-# Takes a seed and a device; on "meta" a network has shapes only.
-NetworkFactory = Callable[[int, str], nn.Module]
 # Tracing a large network takes seconds, and a study plans the same one for each run.
 MAX_CACHED_PLANS = 16
 
@@ -101,41 +104,7 @@ def plan_run_network(folder: RunFolder) -> NetworkPlan:
     return plan_network(folder.recipe().model, shape, len(data.classes), folder.path / BACKBONE_FOLDER)
 
 
-@dataclass(frozen=True)
-class _TransferParts:
-    """How a backbone and a head are put together; found on meta tensors, and repeated for each network.
-
-    Attributes:
-        input_size: (H, W) of the backbone's input.
-        cut_point: where the backbone is cut.
-        stem: the backbone's modules in their order, where its stem is made small; `reinitialized` are those with
-            new weights.
-        full_shapes: the shapes of all tensors of the whole backbone, by name.
-        trace: the backbone up to its cut.
-    """
-
-    model: Model
-    source: BackboneSource
-    shape: Shape
-    input_size: Shape
-    cut_point: CutPoint
-    stem: tuple[str, ...]
-    reinitialized: tuple[str, ...]
-    full_shapes: dict[str, Shape]
-    trace: ExecutionTrace
-    head: Trace
-
-    def network(self, seed: int, device: str) -> TransferModel:
-        backbone = _full_backbone(self.source, self.stem, seed, device)
-        prune(backbone, self.trace.executed_modules, self.trace.used_tensors)
-        head = _build_trace(self.head, self.model, seed, device)
-        network = TransferModel(_resize(self.model, self.shape, self.input_size), backbone, self.cut_point, head)
-        if self.source.load_pretrained is None and self.model.init != "default" and device != "meta":
-            init_weights(network, self.model.init, seed)  # the default is the library's own
-        return network.eval()
-
-
-_plan_cache: OrderedDict[str, NetworkPlan] = OrderedDict()
+_plan_cache: dict[str, NetworkPlan] = {}
 
 
 def _cached_plan(model: Model, shape: Shape, classes: int, saved_backbone: Path | None) -> NetworkPlan:
@@ -143,32 +112,48 @@ def _cached_plan(model: Model, shape: Shape, classes: int, saved_backbone: Path 
     assert model.backbone is not None
     key = repr((model, tuple(shape), classes, backbone_records(model.backbone, saved_backbone)))
     if key not in _plan_cache:
-        _plan_cache[key] = _plan_transfer(
-            model, shape, classes, find_backbone_source(model.backbone, plan_run_network, saved_backbone)
-        )
-    _plan_cache.move_to_end(key)
-    while len(_plan_cache) > MAX_CACHED_PLANS:
-        _plan_cache.popitem(last=False)
+        source = find_backbone_source(model.backbone, lambda folder: plan_run_network(folder).build, saved_backbone)
+        plan = _plan_transfer(model, shape, classes, source)
+        if len(_plan_cache) >= MAX_CACHED_PLANS:
+            _plan_cache.clear()
+        _plan_cache[key] = plan
     return _plan_cache[key]
 
 
 def _plan_transfer(model: Model, shape: Shape, classes: int, source: BackboneSource) -> NetworkPlan:
+    """Find on meta tensors how a backbone and a head are put together; `build` repeats it for each network."""
     require_channels(shape[0], source.pretrained_config)
-    parts = _transfer_parts(model, shape, classes, source)
-    network = parts.network(0, "meta")
+    image_shape = _backbone_input(model, shape, source)
+    whole = source.build(0, "meta")
+    stem = trace_execution(whole, image_shape).executed_modules if source.small_stem else ()
+    reinitialized = (make_stem_small(whole, stem),) if source.small_stem else ()
+    full_shapes = {name: tuple(tensor.shape) for name, tensor in whole.state_dict().items()}
+    cut_point = _find_cut_point(model, source, whole, image_shape)
+    used = _trace_to_cut(whole, cut_point, image_shape)
+    if model.head[:1] != ("flatten",):
+        _require_channels_first(used.output_shape, image_shape, cut_point)
+    head_trace = model.trace_head(used.output_shape, classes)
+
+    def build_untrained(seed: int, device: str) -> TransferModel:
+        backbone = _full_backbone(source, stem, seed, device)
+        prune(backbone, used.executed_modules, used.used_tensors)
+        head = _build_trace(head_trace, model, seed, device)
+        network = TransferModel(_resize(model, shape, image_shape[1:]), backbone, cut_point, head)
+        if source.load_pretrained is None and model.init != "default" and device != "meta":
+            init_weights(network, model.init, seed)  # the default is the library's own
+        return network.eval()
+
+    network = build_untrained(0, "meta")
     rows, execution = trace_rows_and_execution(network, _as_image_shape(shape))
-    unfreeze_at, order = _unfreeze_epochs(model, network, rows, parts), execution.executed_modules
+    unfreeze_at, order = _unfreeze_epochs(model, network, rows, reinitialized), execution.executed_modules
+    network.set_unfreeze_schedule(unfreeze_at, order)
     stateful = stateful_modules(network)
     layers = tuple(row.model_copy(update=_training_flags(row, stateful, unfreeze_at)) for row in rows)
-    network.set_unfreeze_schedule(unfreeze_at, order)
-    trainable = sum(
-        parameter.numel()
-        for name, parameter in network.named_parameters()
-        if unfreeze_epoch(network, name.rpartition(".")[0]) is not None
-    )
+    parameters = {name: parameter.numel() for name, parameter in network.named_parameters()}
+    trainable = [name for name in parameters if unfreeze_epoch(network, name.rpartition(".")[0]) is not None]
 
     def make(seed: int, device: str) -> nn.Module:
-        made = parts.network(seed, device)
+        made = build_untrained(seed, device)
         made.set_unfreeze_schedule(unfreeze_at, order)
         set_epoch(made, 0)
         return made
@@ -177,63 +162,28 @@ def _plan_transfer(model: Model, shape: Shape, classes: int, source: BackboneSou
         assert isinstance(network, TransferModel)
         assert source.load_pretrained is not None
         weights = source.load_pretrained(log)
-        report = load_state_dict_report(network.backbone, weights, parts.full_shapes, parts.reinitialized)
+        report = load_state_dict_report(network.backbone, weights, full_shapes, reinitialized)
         _require_frozen(report, unfreeze_at)
         for line in (*(f"! {warning}" for warning in weights.warnings), *report_lines(report)):
             log(line)
         return report
 
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return NetworkPlan(shape, layers, parameters, trainable, make, None if source.load_pretrained is None else load)
-
-
-def _transfer_parts(model: Model, shape: Shape, classes: int, source: BackboneSource) -> _TransferParts:
-    keeps_size = model.resize == "own" or (model.resize is None and source.small_stem)
-    target = model.resize if isinstance(model.resize, tuple) else source.pretrained_config.shape[1:]
-    input_size = shape[1:] if keeps_size else target
-    image_shape = _as_image_shape((shape[0], *input_size))
-    backbone = source.build(0, "meta")
-    stem: tuple[str, ...] = ()
-    reinitialized: tuple[str, ...] = ()
-    if source.small_stem:
-        stem = trace_execution(backbone, image_shape).executed_modules
-        reinitialized = (make_stem_small(backbone, stem),)
-    full_shapes = {name: tuple(tensor.shape) for name, tensor in backbone.state_dict().items()}
-    cut_point = _find_cut_point(model, source, backbone, image_shape)
-    trace = trace_execution(TransferModel(None, backbone, cut_point, nn.Identity()), image_shape)
-    if cut_point.module and not cut_point.before and f"backbone.{cut_point.module}" not in trace.executed_modules:
-        step = "cut after a layer in the table of 'cnnlab describe', without a cut"
-        raise SpecError("this layer does not run", where="model.cut", received=cut_point.module, next_step=step)
-    within = [name.removeprefix("backbone.") for name in trace.executed_modules if name.startswith("backbone.")]
-    if cut_point.before:  # it does not run; the modules that contain it stay
-        within = [*(name for name in within if name != cut_point.module), cut_point.module.rpartition(".")[0]]
-    used = frozenset(name.removeprefix("backbone.") for name in trace.used_tensors)
-    if model.head[:1] != ("flatten",):
-        _require_channels_first(trace.output_shape, image_shape, cut_point)
-    trace = ExecutionTrace(trace.output_shape, tuple(within), used)
-    return _TransferParts(
-        model,
-        source,
+    return NetworkPlan(
         shape,
-        input_size,
-        cut_point,
-        stem,
-        reinitialized,
-        full_shapes,
-        trace,
-        model.trace_head(trace.output_shape, classes),
+        layers,
+        sum(parameters.values()),
+        sum(parameters[name] for name in trainable),
+        make,
+        None if source.load_pretrained is None else load,
     )
 
 
-def _require_channels_first(features: Shape, image: Shape, cut_point: CutPoint) -> None:
-    """Refuse maps whose channels come last, as in some transformers: a head would take them for rows."""
-    if len(features) == 3 and image[1] == image[2] and features[0] == features[1] != features[2]:
-        raise SpecError(
-            f"the features are {format_shape(features)} maps with the channels last, and a head needs them first",
-            where="model.cut",
-            received=cut_point.module or "the backbone's end",
-            next_step='cut after a later layer that moves them to the front, or begin the head with "flatten"',
-        )
+def _backbone_input(model: Model, shape: Shape, source: BackboneSource) -> tuple[int, int, int]:
+    """(C, H, W) of the images that the backbone takes."""
+    if model.resize == "own" or (model.resize is None and source.small_stem):
+        return _as_image_shape(shape)
+    size = model.resize if isinstance(model.resize, tuple) else source.pretrained_config.shape[1:]
+    return _as_image_shape((shape[0], *size))
 
 
 def _find_cut_point(
@@ -246,6 +196,30 @@ def _find_cut_point(
     return CutPoint(
         find_classifier_layer(trace_network(backbone, image_shape), dict(backbone.named_modules())), before=True
     )
+
+
+def _trace_to_cut(backbone: nn.Module, cut_point: CutPoint, image_shape: tuple[int, int, int]) -> ExecutionTrace:
+    """Trace a backbone up to its cut; the names are the backbone's own."""
+    trace = trace_execution(TransferModel(None, backbone, cut_point, nn.Identity()), image_shape)
+    within = [name.removeprefix("backbone.") for name in trace.executed_modules if name.startswith("backbone.")]
+    if cut_point.before:  # it does not run; the modules that contain it stay
+        within = [*(name for name in within if name != cut_point.module), cut_point.module.rpartition(".")[0]]
+    elif cut_point.module and cut_point.module not in within:
+        step = "cut after a layer in the table of 'cnnlab describe', without a cut"
+        raise SpecError("this layer does not run", where="model.cut", received=cut_point.module, next_step=step)
+    used = frozenset(name.removeprefix("backbone.") for name in trace.used_tensors)
+    return ExecutionTrace(trace.output_shape, tuple(within), used)
+
+
+def _require_channels_first(features: Shape, image: Shape, cut_point: CutPoint) -> None:
+    """Refuse maps whose channels come last, as in some transformers: a head would take them for rows."""
+    if len(features) == 3 and image[1] == image[2] and features[0] == features[1] != features[2]:
+        raise SpecError(
+            f"the features are {format_shape(features)} maps with the channels last, and a head needs them first",
+            where="model.cut",
+            received=cut_point.module or "the backbone's end",
+            next_step='cut after a later layer that moves them to the front, or begin the head with "flatten"',
+        )
 
 
 def _full_backbone(source: BackboneSource, stem: Sequence[str], seed: int, device: str) -> nn.Module:
@@ -272,14 +246,14 @@ def _resize(model: Model, shape: Shape, size: Shape) -> Resize | None:
 
 
 def _unfreeze_epochs(
-    model: Model, network: TransferModel, rows: Sequence[LayerRecord], parts: _TransferParts
+    model: Model, network: TransferModel, rows: Sequence[LayerRecord], reinitialized: Sequence[str]
 ) -> dict[str, int]:
     """The epoch from which on each module trains; modules with new weights train from the start."""
     named = stateful_modules(network.backbone)
     convs = [row.name.removeprefix("backbone.") for row in rows if row.kind in ("conv", "depthwise")]
     epochs = unfreeze_epochs(model.trainable, named, [name for name in convs if name in named])
     found = {f"backbone.{name}".rstrip("."): epoch for name, epoch in epochs.items()}
-    found |= {f"backbone.{name}": 0 for name in parts.reinitialized}
+    found |= {f"backbone.{name}": 0 for name in reinitialized}
     return found | {f"head.{name}": 0 for name in stateful_modules(network.head)}
 
 

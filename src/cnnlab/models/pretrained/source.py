@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from torch import nn
 
@@ -31,13 +30,8 @@ from cnnlab.storage.checkpoints import load_weights, read_index_or_none
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder
 
 _RECORD_FILES = ("recipe.toml", "data.json")
-
-
-class BuildableNetwork(Protocol):
-    """A network of `models.network_plan`, which imports this module."""
-
-    @property
-    def build(self) -> Callable[[int, str], nn.Module]: ...
+# Takes a seed and a device; on "meta" a network has shapes only.
+NetworkFactory = Callable[[int, str], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -54,19 +48,19 @@ class BackboneSource:
     """
 
     pretrained_config: PretrainedConfig
-    build: Callable[[int, str], nn.Module]
+    build: NetworkFactory
     load_pretrained: Callable[[LogFn], PretrainedWeights] | None
     small_stem: bool = False
     ends_with_features: bool = False
 
 
 def find_backbone_source(
-    backbone: Backbone, plan: Callable[[RunFolder], BuildableNetwork], saved_backbone: Path | None = None
+    backbone: Backbone, network_of: Callable[[RunFolder], NetworkFactory], saved_backbone: Path | None = None
 ) -> BackboneSource:
     """The source that a recipe names; no weights are loaded.
 
     Args:
-        plan: plans the network of a run.
+        network_of: a function that makes the network of a run.
         saved_backbone: the copied records of the run that its backbone is from.
 
     Raises:
@@ -74,7 +68,7 @@ def find_backbone_source(
         RunError: the run can't be read.
     """
     if isinstance(backbone, RunBackbone):
-        return _run_source(backbone, plan, saved_backbone)
+        return _run_source(backbone, network_of, saved_backbone)
     return _library_source(backbone)
 
 
@@ -245,12 +239,12 @@ def _library_source(backbone: LibraryBackbone) -> BackboneSource:
 
 
 def _run_source(
-    backbone: RunBackbone, plan: Callable[[RunFolder], BuildableNetwork], saved_backbone: Path | None
+    backbone: RunBackbone, network_of: Callable[[RunFolder], NetworkFactory], saved_backbone: Path | None
 ) -> BackboneSource:
-    planned = plan(backbone_run(backbone, saved_backbone))
+    build = network_of(backbone_run(backbone, saved_backbone))
 
     def make(seed: int, device: str) -> nn.Module:
-        return planned.build(seed, device).eval()
+        return build(seed, device).eval()
 
     def find(log: LogFn) -> PretrainedWeights:
         return _trained_weights(RunFolder.open(newest_run_path(backbone.path)), log)
