@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 from collections.abc import Callable, Collection, Mapping
 
 import pytest
@@ -16,7 +15,7 @@ from torchvision.models import WeightsEnum, get_model, get_model_builder, get_mo
 from cnnlab.errors import RunError
 from cnnlab.models.pretrained import architectures
 from cnnlab.models.pretrained.architectures import create_model, list_models
-from cnnlab.models.pretrained.loading import load_state_dict_report, report_lines, set_published_attributes
+from cnnlab.models.pretrained.loading import load_state_dict_report, report_lines
 from cnnlab.models.pretrained.weights import PretrainedWeights, weights_label
 from cnnlab.records import WeightLoadReport
 from cnnlab.torch_rng import fork_rng
@@ -207,14 +206,6 @@ def test_every_tensor_is_counted_once(own: set[str], whole: set[str], given_: se
     assert record.loaded + len(record.behind) + len(record.ignored) + len(given_ & fresh) == len(given_)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
-def test_timms_network_of_the_same_name_stays_as_it_is() -> None:
-    made = create_model("timm/inception_v3")
-    before = _plain(made)
-    set_published_attributes(made, "timm/inception_v3")
-    assert _plain(made) == before
-
-
 @pytest.mark.parametrize(
     "family", ["googlenet", "resnet", *(pytest.param(name, marks=pytest.mark.full) for name in FAMILIES)]
 )
@@ -226,10 +217,7 @@ def test_nothing_else_is_set_beside_published_tensors(family: str, monkeypatch: 
     name = max(own, key=lambda name: get_model_weights(name).DEFAULT.meta["num_params"])
     with fork_rng(), architectures._MetaParameterMode():
         theirs = _plain(get_model(name, weights=weights_label(name, "imagenet")).eval())
-    ours = create_model(name)
-    before = _plain(ours)
-    set_published_attributes(ours, name)
-    after = _plain(ours)
+    before, after = _plain(create_model(name)), _plain(create_model(name, for_weights=True))
     assert {key: after.get(key) for key in theirs} == theirs
     assert (after != before) == (name in SET)
 

@@ -21,19 +21,25 @@ from torch.overrides import TorchFunctionMode
 from cnnlab.errors import SpecError, did_you_mean
 from cnnlab.torch_rng import fork_rng, manual_seed_torch
 
-# They warn unless the argument is given: its default is to change.
-_NEEDS_INIT_WEIGHTS = ("googlenet", "inception_v3")
+# They warn unless `init_weights` is given, whose default is to change; with published weights they replace ImageNet's
+# normalisation by their own.
+_INCEPTIONS = ("googlenet", "inception_v3")
 _TIMM_PREFIX = "timm/"
 
 
 def list_models() -> tuple[str, ...]:
     """The classification networks of torchvision, sorted. Those of timm are called `timm/NAME`."""
-    models = _torchvision()
+    models = torchvision_models()
     return tuple(models.list_models(module=models))
 
 
 def create_model(
-    name: str, num_classes: int | None = None, *, device: str | torch.device = "meta", seed: int = 0
+    name: str,
+    num_classes: int | None = None,
+    *,
+    device: str | torch.device = "meta",
+    seed: int = 0,
+    for_weights: bool = False,
 ) -> nn.Module:
     """A network with fresh weights, in eval mode: N×C×H×W images to N×K logits.
 
@@ -45,6 +51,7 @@ def create_model(
         num_classes: K; by default the library's own number, 1000 for most.
         device: where the weights are made; "meta" makes none.
         seed: of the weights, which each library initialises in its own way.
+        for_weights: whether pretrained weights will be loaded, for which two networks change their input.
 
     Raises:
         SpecError: an unknown name, or a network that can't have this number of classes.
@@ -52,7 +59,10 @@ def create_model(
     if num_classes is not None and num_classes < 1:
         raise SpecError("a network needs at least one class", received=str(num_classes), allowed="classes from 1")
     has_numbers = torch.device(device).type != "meta"
-    make = _model_factory(name, num_classes, init_weights=has_numbers)
+    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    if name in _INCEPTIONS:
+        options |= {"init_weights": has_numbers, "transform_input": for_weights}
+    make = _model_factory(name, options)
     with fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' own, about coming defaults
         manual_seed_torch(seed, "init")
@@ -73,10 +83,10 @@ def default_input_size(name: str) -> tuple[int, int, int]:
     """
     if name in list_models():
         # Some have weights for larger images too, which not all of these networks take.
-        size = min(weights.transforms.keywords["crop_size"] for weights in _torchvision().get_model_weights(name))
+        size = min(weights.transforms.keywords["crop_size"] for weights in torchvision_models().get_model_weights(name))
         return (3, size, size)
     inner = _timm_name(name)
-    config = _timm().get_pretrained_cfg(inner)
+    config = timm_library().get_pretrained_cfg(inner)
     channels, height, width = (3, 224, 224) if config is None else config.input_size
     return (channels, height, width)
 
@@ -91,9 +101,9 @@ def default_num_classes(name: str) -> int:
         SpecError: an unknown name.
     """
     if name in list_models():
-        return len(_torchvision().get_model_weights(name).DEFAULT.meta["categories"])
+        return len(torchvision_models().get_model_weights(name).DEFAULT.meta["categories"])
     inner = _timm_name(name)
-    config = _timm().get_pretrained_cfg(inner)
+    config = timm_library().get_pretrained_cfg(inner)
     return 1000 if config is None else int(config.num_classes)
 
 
@@ -107,30 +117,29 @@ class _MetaParameterMode(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _model_factory(name: str, num_classes: int | None, init_weights: bool) -> Callable[[], Any]:
-    """A function that makes the network; `init_weights` is whether its weights need numbers."""
-    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+def _model_factory(name: str, options: dict[str, Any]) -> Callable[[], Any]:
+    """A function that makes the network."""
     if name in list_models():
-        if name in _NEEDS_INIT_WEIGHTS:
-            options["init_weights"] = init_weights
-        return partial(_torchvision().get_model, name, weights=None, **options)
+        return partial(torchvision_models().get_model, name, weights=None, **options)
     inner = _timm_name(name)
-    return partial(_timm().create_model, inner, pretrained=False, **options)
+    return partial(timm_library().create_model, inner, pretrained=False, **options)
 
 
 def _timm_name(name: str) -> str:
     """timm's own name for a network; a SpecError where timm is not installed or does not know it."""
     inner = name.removeprefix(_TIMM_PREFIX)
-    if importlib.util.find_spec("timm") is None or not _timm().is_model(inner):
+    if importlib.util.find_spec("timm") is None or not timm_library().is_model(inner):
         raise _unknown_model(name)
     return inner
 
 
-def _torchvision() -> Any:
+def torchvision_models() -> Any:
+    """The module `torchvision.models`, imported when it is needed."""
     return importlib.import_module("torchvision.models")
 
 
-def _timm() -> Any:
+def timm_library() -> Any:
+    """The package timm, imported when it is needed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module("timm")
@@ -142,7 +151,7 @@ def _unknown_model(name: str) -> SpecError:
         install = "for the networks of timm: pip install 'cnnlab[timm]'"
     else:
         allowed, install = "a classification network of torchvision, or timm/NAME", ""
-        known = (*list_models(), *(f"{_TIMM_PREFIX}{timm_name}" for timm_name in _timm().list_models()))
+        known = (*list_models(), *(f"{_TIMM_PREFIX}{timm_name}" for timm_name in timm_library().list_models()))
     return SpecError(
         f"there is no network '{name}'",
         received=name,

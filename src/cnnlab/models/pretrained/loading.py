@@ -14,8 +14,6 @@ from cnnlab.models.pretrained.weights import PretrainedWeights
 from cnnlab.records import WeightLoadReport
 from cnnlab.render.formatting import format_count, pluralize, shorten
 
-# Attributes that the libraries set with the weights: these networks replace ImageNet's normalisation by their own.
-_ATTRIBUTES_SET_WITH_WEIGHTS = {"googlenet": ("transform_input", True), "inception_v3": ("transform_input", True)}
 # The fraction of a file's tensors that may be unexpected: a head of another name is, but no blocks of another network.
 MAX_UNEXPECTED_SHARE = 0.1
 # Batch norm's count of its batches, which files from before torch 0.4.1 lack, and which changes no output.
@@ -81,19 +79,6 @@ def report_lines(report: WeightLoadReport) -> list[str]:
     return lines + [
         f"! {label}: {note} ({format_count(len(names))}): {abbreviate(names)}" for note, names in notes.items() if names
     ]
-
-
-def set_published_attributes(network: nn.Module, name: str) -> None:
-    """Set the attributes that its library sets with its published weights: `transform_input`.
-
-    Args:
-        network: the network, or what is left of it in front of a cut; changed in place.
-        name: its name in `cnnlab.models.pretrained.architectures`.
-    """
-    if name in _ATTRIBUTES_SET_WITH_WEIGHTS:
-        attribute, value = _ATTRIBUTES_SET_WITH_WEIGHTS[name]
-        assert hasattr(network, attribute)
-        setattr(network, attribute, value)
 
 
 def _check_weights(

@@ -15,7 +15,6 @@ from cnnlab.config.backbones import Backbone, LibraryBackbone, RunBackbone, chan
 from cnnlab.context import LogFn
 from cnnlab.errors import RunError, SpecError
 from cnnlab.models.pretrained import architectures
-from cnnlab.models.pretrained.loading import set_published_attributes
 from cnnlab.models.pretrained.weight_files import LocalFile, file_sha256
 from cnnlab.models.pretrained.weights import (
     PretrainedConfig,
@@ -221,10 +220,7 @@ def _library_source(backbone: LibraryBackbone) -> BackboneSource:
     is_pretrained = weights != "none"
 
     def make(seed: int, device: str) -> nn.Module:
-        network = architectures.create_model(name, device=device, seed=seed)
-        if is_pretrained:
-            set_published_attributes(network, name)
-        return network
+        return architectures.create_model(name, device=device, seed=seed, for_weights=is_pretrained)
 
     def find(log: LogFn) -> PretrainedWeights:
         return load_pretrained_weights(name, weights, download=not is_offline(), log=log)

@@ -5,7 +5,6 @@ Every file is checked against what was published: torch does this for what it do
 
 from __future__ import annotations
 
-import importlib
 import re
 import warnings as python_warnings
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from cnnlab.context import LogFn
 from cnnlab.errors import RunError, SpecError, comma_separated, did_you_mean
-from cnnlab.models.pretrained.architectures import default_input_size, list_models
+from cnnlab.models.pretrained.architectures import default_input_size, list_models, timm_library, torchvision_models
 from cnnlab.models.pretrained.tensor_files import read_tensors
 from cnnlab.models.pretrained.weight_files import HubFile, LocalFile, UrlFile, WeightsFile, file_sha256
 from cnnlab.torch_rng import fork_rng
@@ -100,7 +99,7 @@ def pretrained_config(name: str, weights: str = "imagenet") -> PretrainedConfig:
     if is_published:
         config = configs[_timm_tag(name, weights)]
     else:
-        config = configs.get(tag) if tag else _timm().get_pretrained_cfg(architecture)
+        config = configs.get(tag) if tag else timm_library().get_pretrained_cfg(architecture)
     if config is None:
         return PretrainedConfig(default_input_size(name), _IMAGENET_MEAN, _IMAGENET_STD, "bilinear")
     channels, height, width = config.input_size
@@ -204,13 +203,9 @@ def _supported_interpolation(value: str) -> Interpolation:
     return cast(Interpolation, value) if value in ("nearest", "bilinear", "bicubic") else "bicubic"
 
 
-def _torchvision_weights(name: str) -> Any:
-    return importlib.import_module("torchvision.models").get_model_weights(name)
-
-
 def _torchvision_member(name: str, weights: str) -> Any:
     """The member of torchvision's enum."""
-    enum = _torchvision_weights(name)
+    enum = torchvision_models().get_model_weights(name)
     allowed = [member.name for member in enum if _fits_input_size(name, member)]
     if weights == "imagenet":
         return enum["IMAGENET1K_V1" if "IMAGENET1K_V1" in allowed else allowed[0]]
@@ -247,7 +242,7 @@ def _timm_tag(name: str, weights: str) -> str:
             allowed="weights='none', or a file",
             next_step="choose a network that has them: timm.list_pretrained() names them",
         )
-    default = own_tag or str(_timm().get_pretrained_cfg(architecture).tag)
+    default = own_tag or str(timm_library().get_pretrained_cfg(architecture).tag)
     wanted = default if weights == "imagenet" else weights
     allowed = [tag for tag in published if own_tag in ("", tag)]
     if wanted in allowed:
@@ -261,7 +256,7 @@ def _split_timm_name(name: str) -> tuple[str, str]:
     architecture, _, tag = inner.partition(".")
     default_input_size(f"timm/{architecture}" if tag else name)  # an unknown network is an error
     # Some names are old ones, of an architecture with a tag.
-    architecture, _, tag = (_timm().models.get_deprecated_models().get(inner) or inner).partition(".")
+    architecture, _, tag = (timm_library().models.get_deprecated_models().get(inner) or inner).partition(".")
     tags = _timm_configs(architecture)
     if tag and tag not in tags:
         raise _unknown_weights(tag, f"timm's {architecture}", tags)
@@ -280,7 +275,7 @@ def _unknown_weights(weights: str, network: str, published: Iterable[str]) -> Sp
 
 def _timm_configs(architecture: str) -> dict[str, Any]:
     """timm's `PretrainedCfg` by tag."""
-    configs = _timm().models.get_arch_pretrained_cfgs(architecture)
+    configs = timm_library().models.get_arch_pretrained_cfgs(architecture)
     return {full.partition(".")[2]: config for full, config in configs.items()}
 
 
@@ -290,7 +285,7 @@ def _remap_to_timm_keys(name: str, weights: str, tensors: dict[str, Tensor], fil
     try:
         with fork_rng(), python_warnings.catch_warnings():
             python_warnings.simplefilter("ignore")
-            model = _timm().create_model(full, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors})
+            model = timm_library().create_model(full, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors})
     except (RuntimeError, KeyError, ValueError, AttributeError) as error:
         raise RunError(
             f"timm can't fill '{full}' with these weights",
@@ -299,9 +294,3 @@ def _remap_to_timm_keys(name: str, weights: str, tensors: dict[str, Tensor], fil
             next_step="delete the file: it will be downloaded again",
         ) from None
     return {key: tensor.detach() for key, tensor in model.state_dict().items()}
-
-
-def _timm() -> Any:
-    with python_warnings.catch_warnings():
-        python_warnings.simplefilter("ignore")
-        return importlib.import_module("timm")
