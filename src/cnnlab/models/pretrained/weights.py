@@ -94,12 +94,7 @@ def pretrained_config(name: str, weights: str = "imagenet") -> PretrainedConfig:
         return PretrainedConfig(
             (3, size, size), tuple(preset.mean), tuple(preset.std), _supported_interpolation(interpolation)
         )
-    architecture, tag = _split_timm_name(name)
-    configs = _timm_configs(architecture)
-    if is_published:
-        config = configs[_timm_tag(name, weights)]
-    else:
-        config = configs.get(tag) if tag else timm_library().get_pretrained_cfg(architecture)
+    config = _timm_weights(name, weights).config
     if config is None:
         return PretrainedConfig(default_input_size(name), _IMAGENET_MEAN, _IMAGENET_STD, "bilinear")
     channels, height, width = config.input_size
@@ -128,7 +123,7 @@ def weights_label(name: str, weights: str) -> str:
         return weights
     if name in list_models():
         return str(_torchvision_member(name, weights).name)
-    return _timm_tag(name, weights)
+    return _timm_weights(name, weights).tag
 
 
 def find_weights(name: str, weights: str) -> WeightsFile:
@@ -151,8 +146,7 @@ def find_weights(name: str, weights: str) -> WeightsFile:
         # torchvision counts in 2²⁰ bytes.
         megabytes = None if size is None else size * 2**20 / 1e6
         return UrlFile(f"{member.name} of torchvision's {name}", member.url, megabytes)
-    architecture, tag = _split_timm_name(name)[0], _timm_tag(name, weights)
-    config = _timm_configs(architecture)[tag]
+    architecture, tag, config = _timm_weights(name, weights)
     label = f"{tag} of timm's {architecture}"
     if not config.hf_hub_id:
         return UrlFile(label, config.url)
@@ -231,10 +225,32 @@ def _rename_keys(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _timm_tag(name: str, weights: str) -> str:
-    """timm's tag of these weights: "a1_in1k"; 'imagenet' is the tag in the network's name, or else timm's choice."""
-    architecture, own_tag = _split_timm_name(name)
-    published = [tag for tag, config in _timm_configs(architecture).items() if config.has_weights]
+class _TimmWeights(NamedTuple):
+    """Weights of timm: `tag` is like "a1_in1k", and `config` timm's `PretrainedCfg`, None where it has none."""
+
+    architecture: str
+    tag: str
+    config: Any
+
+
+def _timm_weights(name: str, weights: str) -> _TimmWeights:
+    """The weights of a network of timm; 'imagenet' is the tag in the network's name, or else timm's choice.
+
+    For 'none' and a file, the configuration is that of 'imagenet', and the tag may be empty.
+    """
+    inner = name.removeprefix("timm/")
+    architecture, _, tag = inner.partition(".")
+    default_input_size(f"timm/{architecture}" if tag else name)  # an unknown network is an error
+    # Some names are old ones, of an architecture with a tag.
+    architecture, _, own_tag = (timm_library().models.get_deprecated_models().get(inner) or inner).partition(".")
+    registered = timm_library().models.get_arch_pretrained_cfgs(architecture)
+    configs = {full.partition(".")[2]: config for full, config in registered.items()}
+    if own_tag and own_tag not in configs:
+        raise _unknown_weights(own_tag, f"timm's {architecture}", configs)
+    default = configs[own_tag] if own_tag else timm_library().get_pretrained_cfg(architecture)
+    if weights == "none" or is_weights_file(weights):
+        return _TimmWeights(architecture, own_tag, default)
+    published = [tag for tag, config in configs.items() if config.has_weights]
     if not published:
         raise SpecError(
             f"timm publishes no weights of '{architecture}'",
@@ -242,25 +258,11 @@ def _timm_tag(name: str, weights: str) -> str:
             allowed="weights='none', or a file",
             next_step="choose a network that has them: timm.list_pretrained() names them",
         )
-    default = own_tag or str(timm_library().get_pretrained_cfg(architecture).tag)
-    wanted = default if weights == "imagenet" else weights
+    wanted = (own_tag or str(default.tag)) if weights == "imagenet" else weights
     allowed = [tag for tag in published if own_tag in ("", tag)]
-    if wanted in allowed:
-        return wanted
-    raise _unknown_weights(wanted, f"timm's {architecture}" + (f".{own_tag}" if own_tag else ""), allowed)
-
-
-def _split_timm_name(name: str) -> tuple[str, str]:
-    """The architecture and the tag that the name gives, "" for none; an unknown one is an error."""
-    inner = name.removeprefix("timm/")
-    architecture, _, tag = inner.partition(".")
-    default_input_size(f"timm/{architecture}" if tag else name)  # an unknown network is an error
-    # Some names are old ones, of an architecture with a tag.
-    architecture, _, tag = (timm_library().models.get_deprecated_models().get(inner) or inner).partition(".")
-    tags = _timm_configs(architecture)
-    if tag and tag not in tags:
-        raise _unknown_weights(tag, f"timm's {architecture}", tags)
-    return architecture, tag
+    if wanted not in allowed:
+        raise _unknown_weights(wanted, f"timm's {architecture}" + (f".{own_tag}" if own_tag else ""), allowed)
+    return _TimmWeights(architecture, wanted, configs[wanted])
 
 
 def _unknown_weights(weights: str, network: str, published: Iterable[str]) -> SpecError:
@@ -273,15 +275,10 @@ def _unknown_weights(weights: str, network: str, published: Iterable[str]) -> Sp
     )
 
 
-def _timm_configs(architecture: str) -> dict[str, Any]:
-    """timm's `PretrainedCfg` by tag."""
-    configs = timm_library().models.get_arch_pretrained_cfgs(architecture)
-    return {full.partition(".")[2]: config for full, config in configs.items()}
-
-
 def _remap_to_timm_keys(name: str, weights: str, tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
     """The same tensors under the names of the network, as timm maps them; a RunError where they are another's."""
-    full = f"{_split_timm_name(name)[0]}.{_timm_tag(name, weights)}"
+    found = _timm_weights(name, weights)
+    full = f"{found.architecture}.{found.tag}"
     try:
         with fork_rng(), python_warnings.catch_warnings():
             python_warnings.simplefilter("ignore")
