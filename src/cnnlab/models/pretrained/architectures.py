@@ -81,14 +81,7 @@ def default_input_size(name: str) -> tuple[int, int, int]:
     Raises:
         SpecError: an unknown name.
     """
-    if name in list_models():
-        # Some have weights for larger images too, which not all of these networks take.
-        size = min(weights.transforms.keywords["crop_size"] for weights in torchvision_models().get_model_weights(name))
-        return (3, size, size)
-    inner = _timm_name(name)
-    config = timm_library().get_pretrained_cfg(inner)
-    channels, height, width = (3, 224, 224) if config is None else config.input_size
-    return (channels, height, width)
+    return _defaults(name)[0]
 
 
 def default_num_classes(name: str) -> int:
@@ -100,11 +93,22 @@ def default_num_classes(name: str) -> int:
     Raises:
         SpecError: an unknown name.
     """
+    return _defaults(name)[1]
+
+
+def _defaults(name: str) -> tuple[tuple[int, int, int], int]:
+    """The shape of a network's images, and the number of its classes."""
     if name in list_models():
-        return len(torchvision_models().get_model_weights(name).DEFAULT.meta["categories"])
+        weights = torchvision_models().get_model_weights(name)
+        # Some have weights for larger images too, which not all of these networks take.
+        size = min(member.transforms.keywords["crop_size"] for member in weights)
+        return (3, size, size), len(weights.DEFAULT.meta["categories"])
     inner = _timm_name(name)
     config = timm_library().get_pretrained_cfg(inner)
-    return 1000 if config is None else int(config.num_classes)
+    if config is None:
+        return (3, 224, 224), 1000
+    channels, height, width = config.input_size
+    return (channels, height, width), int(config.num_classes)
 
 
 class _MetaParameterMode(TorchFunctionMode):

@@ -114,10 +114,8 @@ class UrlFile:
         return _missing_error(self.label, str(self.path), received, self._manual_step())
 
     def _manual_step(self) -> str:
-        return (
-            f"where there is a network, download {self.url}{self._size_text()}, and put it at {self.path}; "
-            f"{_LOCAL_FILE_HINT}"
-        )
+        step = f"where there is a network, download {self.url}{self._size_text()}, and put it at {self.path}"
+        return f"{step}; {_LOCAL_FILE_HINT}"
 
     def _size_text(self) -> str:
         return "" if self.published_megabytes is None else f" ({self.published_megabytes:.1f} MB)"
@@ -189,13 +187,9 @@ class HubFile:
         return Path(importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE)
 
     def _missing_error(self, received: str) -> DownloadError:
-        return _missing_error(self.label, self.repository, received, self._manual_step())
-
-    def _manual_step(self) -> str:
-        return (
-            f"where there is a network, `hf download {self.repository} {self.filenames[0]}`, and copy what it leaves "
-            f"in HF_HOME to {self._store()}; {_LOCAL_FILE_HINT}"
-        )
+        download = f"where there is a network, `hf download {self.repository} {self.filenames[0]}`"
+        step = f"{download}, and copy what it leaves in HF_HOME to {self._store()}; {_LOCAL_FILE_HINT}"
+        return _missing_error(self.label, self.repository, received, step)
 
 
 WeightsFile = LocalFile | UrlFile | HubFile
