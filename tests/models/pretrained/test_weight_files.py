@@ -14,27 +14,27 @@ from typing import Any
 import pytest
 
 from cnnlab.errors import DownloadError
-from cnnlab.models.pretrained.weight_files import UrlFile
+from cnnlab.models.pretrained.weight_files import WeightsFile, url_file
 
 pytestmark = pytest.mark.usefixtures("asked", "torch_store")
 CONTENT = bytes(range(256)) * 1000
 
 
-def _served(folder: Path, content: bytes = CONTENT, digest: str = "") -> UrlFile:
+def _served(folder: Path, content: bytes = CONTENT, digest: str = "") -> WeightsFile:
     digest = digest or hashlib.sha256(CONTENT).hexdigest()[:10]
     path = folder / f"net0.5_top1_67.8-{digest}.pth"
     path.write_bytes(content)
-    return UrlFile("V1 of a net", path.as_uri(), 0.256)
+    return url_file("V1 of a net", path.as_uri(), 0.256)
 
 
-def _fetch(published: UrlFile, say: Callable[[str], None] = lambda _: None) -> Path:
+def _fetch(published: WeightsFile, say: Callable[[str], None] = lambda _: None) -> Path:
     return published.fetch(download=True, log=say)
 
 
 def test_a_file_comes_whole_to_where_torch_looks_for_it(tmp_path: Path, torch_store: Path, capfd: Any) -> None:
     published, said = _served(tmp_path), list[str]()
     path = _fetch(published, said.append)
-    assert path == published.path == torch_store / Path(published.url).name
+    assert path == published.path == torch_store / path.name
     assert path.read_bytes() == CONTENT
     assert list(torch_store.iterdir()) == [path]
     assert said == [f"downloading {path.name} (0.3 MB) to {torch_store}"]
@@ -59,7 +59,8 @@ def test_another_file_is_not_kept(tmp_path: Path, torch_store: Path) -> None:
 
 def test_digits_that_are_a_checksum_are_told_from_others() -> None:
     def digits(name: str) -> str:
-        return UrlFile("", f"https://x.invalid/{name}").sha256_prefix
+        file = url_file("", f"https://x.invalid/{name}")
+        return file.sha256_prefix(file.path)
 
     assert digits("mnasnet0.5_top1_67.823-3ffadce67e.pth") == "3ffadce67e"
     assert digits("IN1K-vit.h.14-300e.pth.tar") == ""
@@ -74,7 +75,7 @@ def test_digits_that_are_a_checksum_are_told_from_others() -> None:
     ],
 )
 def test_what_a_server_answers_is_said(server: str, torch_store: Path, file: str, words: str) -> None:
-    published = UrlFile("V1 of a net", f"{server}/{file}")
+    published = url_file("V1 of a net", f"{server}/{file}")
     with pytest.raises(DownloadError, match=rf"V1 of a net are not at hand\n  received: 127\.0\.0\.1:\d+: {words}"):
         _fetch(published)
     assert list(torch_store.iterdir()) == []

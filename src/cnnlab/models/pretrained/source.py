@@ -15,7 +15,7 @@ from cnnlab.config.backbones import Backbone, LibraryBackbone, RunBackbone, chan
 from cnnlab.context import LogFn
 from cnnlab.errors import RunError, SpecError
 from cnnlab.models.pretrained import architectures
-from cnnlab.models.pretrained.weight_files import LocalFile, file_sha256
+from cnnlab.models.pretrained.weight_files import file_sha256
 from cnnlab.models.pretrained.weights import (
     PretrainedConfig,
     PretrainedWeights,
@@ -170,9 +170,9 @@ def backbone_fingerprint(backbone: Backbone, saved_backbone: Path | None = None)
     if not file.is_local:
         return format_backbone(backbone)
     digest = file_sha256(file.path)
-    if isinstance(file, LocalFile):
+    if file.is_own:
         return f"{format_backbone(change_backbone(backbone, weights=file.label))} {digest}"
-    is_published = digest.startswith(file.sha256_prefix)  # what has a published name may have other content
+    is_published = digest.startswith(file.sha256_prefix(file.path))  # what has a published name may have other content
     return format_backbone(backbone) if is_published else f"{format_backbone(backbone)} {digest}"
 
 

@@ -18,7 +18,7 @@ from cnnlab.context import LogFn
 from cnnlab.errors import RunError, SpecError, comma_separated, did_you_mean
 from cnnlab.models.pretrained.architectures import default_input_size, list_models, timm_library, torchvision_models
 from cnnlab.models.pretrained.tensor_files import read_tensors
-from cnnlab.models.pretrained.weight_files import HubFile, LocalFile, UrlFile, WeightsFile, file_sha256
+from cnnlab.models.pretrained.weight_files import WeightsFile, file_sha256, hub_file, own_file, url_file
 from cnnlab.torch_rng import fork_rng
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
@@ -139,20 +139,20 @@ def find_weights(name: str, weights: str) -> WeightsFile:
     assert weights != "none"
     if is_weights_file(weights):
         default_input_size(name)  # an unknown network is an error
-        return LocalFile(Path(weights).expanduser())
+        return own_file(Path(weights).expanduser())
     if name in list_models():
         member = _torchvision_member(name, weights)
         size = member.meta.get("_file_size")
         # torchvision counts in 2²⁰ bytes.
         megabytes = None if size is None else size * 2**20 / 1e6
-        return UrlFile(f"{member.name} of torchvision's {name}", member.url, megabytes)
+        return url_file(f"{member.name} of torchvision's {name}", member.url, megabytes)
     architecture, tag, config = _timm_weights(name, weights)
     label = f"{tag} of timm's {architecture}"
     if not config.hf_hub_id:
-        return UrlFile(label, config.url)
+        return url_file(label, config.url)
     repository, _, revision = config.hf_hub_id.partition("@")
     filenames = (config.hf_hub_filename,) if config.hf_hub_filename else _HUB_FILENAMES
-    return HubFile(label, repository, revision or None, filenames)
+    return hub_file(label, repository, revision or None, filenames)
 
 
 def load_pretrained_weights(name: str, weights: str, *, download: bool = True, log: LogFn) -> PretrainedWeights:
@@ -175,14 +175,16 @@ def load_pretrained_weights(name: str, weights: str, *, download: bool = True, l
     try:
         tensors = read_tensors(path)
     except RunError as error:
-        problem = error.problems[0]
-        raise RunError(replace(problem, next_step=file.next_step or problem.next_step)) from None
+        if file.is_own:
+            raise
+        step = f"delete it: it will be downloaded again; or, {file.manual_step}"
+        raise RunError(replace(error.problems[0], next_step=step)) from None
     if name in list_models():
         tensors = _rename_keys(tensors)
-    elif not isinstance(file, LocalFile):
+    elif not file.is_own:
         tensors = _remap_to_timm_keys(name, weights, tensors, path)
     loaded = PretrainedWeights(tensors, file.label, str(path), file_sha256(path), None)
-    expected = file.sha256_prefix
+    expected = file.sha256_prefix(path)
     if not expected or loaded.sha256.startswith(expected):
         return replace(loaded, published=True if expected else None)
     warning = (
