@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from cnnlab.errors import SpecError
 from cnnlab.render.formatting import format_shape
@@ -182,3 +182,14 @@ def macs_formula(weight: Shape, positions: Shape) -> str:
     '5·5·3·32 × 28·28'
     """
     return parameter_formula([weight]) + (f" × {'·'.join(map(str, positions))}" if positions else "")
+
+
+def field_columns(fields: ReceptiveFieldPair | None) -> dict[str, Any]:
+    """The fields of a `LayerRecord` about a receptive field; None is the whole image."""
+    if fields is None:
+        return {"receptive_field": None, "jump": None, "first_centre": None}
+    return {
+        "receptive_field": tuple(field.size for field in fields),
+        "jump": tuple(str(field.jump) for field in fields),
+        "first_centre": tuple(str(field.first_centre) for field in fields),
+    }

@@ -10,7 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from cnnlab.architecture.layer import Layer, ParameterShapes, ReceptiveFieldPair, Shape, macs_formula, parameter_formula
+from cnnlab.architecture.layer import (
+    Layer,
+    ParameterShapes,
+    ReceptiveFieldPair,
+    Shape,
+    field_columns,
+    macs_formula,
+    parameter_formula,
+)
 from cnnlab.architecture.layers import LayerRow, Repeat, Residual, layer_arguments, row_names
 from cnnlab.errors import Problem, SpecError
 from cnnlab.records import LayerRecord
@@ -222,7 +230,6 @@ def _records(rows: Sequence[TracedLayer], inputs: tuple[str, ...]) -> list[Layer
 
 
 def _record(row: TracedLayer, inputs: tuple[str, ...]) -> LayerRecord:
-    views = row.receptive_field
     return LayerRecord(
         name=row.name,
         kind=row.layer.kind,
@@ -235,9 +242,7 @@ def _record(row: TracedLayer, inputs: tuple[str, ...]) -> LayerRecord:
         macs=row.macs,
         macs_formula=macs_formula(max(row.parameter_shapes.values(), key=prod), row.output[1:]) if row.macs else "",
         activations=prod(row.output),
-        receptive_field=None if views is None else (views[0].size, views[1].size),
-        jump=None if views is None else (str(views[0].jump), str(views[1].jump)),
-        first_centre=None if views is None else (str(views[0].first_centre), str(views[1].first_centre)),
+        **field_columns(row.receptive_field),
         inputs=inputs,
     )
 

@@ -6,7 +6,7 @@ table → rows → network          backbone → its size → its cut → featur
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -32,7 +32,7 @@ from cnnlab.models.pretrained.source import (
 from cnnlab.models.pretrained.tensor_files import abbreviate
 from cnnlab.models.pretrained.transfer import Resize, TransferModel, row_of_module, stateful_modules
 from cnnlab.models.pretrained.truncate import CutPoint, find_classifier_layer, find_cut_point, make_stem_small, prune
-from cnnlab.models.tracing.trace import ExecutionTrace, trace_execution, trace_network, trace_rows_and_execution
+from cnnlab.models.tracing.trace import ExecutionTrace, trace_execution, trace_network
 from cnnlab.models.train_mode import set_epoch, unfreeze_epoch
 from cnnlab.records import LayerRecord, WeightLoadReport
 from cnnlab.render.formatting import format_shape
@@ -144,8 +144,9 @@ def _plan_transfer(model: Model, shape: Shape, classes: int, source: BackboneSou
         return network.eval()
 
     network = build_untrained(0, "meta")
-    rows, execution = trace_rows_and_execution(network, _as_image_shape(shape))
-    unfreeze_at, order = _unfreeze_epochs(model, network, rows, reinitialized), execution.executed_modules
+    execution = trace_execution(network, _as_image_shape(shape))
+    rows, order = execution.rows, execution.executed_modules
+    unfreeze_at = _unfreeze_epochs(model, network, rows, reinitialized)
     network.set_unfreeze_schedule(unfreeze_at, order)
     stateful = stateful_modules(network)
     layers = tuple(row.model_copy(update=_training_flags(row, stateful, unfreeze_at)) for row in rows)
@@ -208,7 +209,7 @@ def _trace_to_cut(backbone: nn.Module, cut_point: CutPoint, image_shape: tuple[i
         step = "cut after a layer in the table of 'cnnlab describe', without a cut"
         raise SpecError("this layer does not run", where="model.cut", received=cut_point.module, next_step=step)
     used = frozenset(name.removeprefix("backbone.") for name in trace.used_tensors)
-    return ExecutionTrace(trace.output_shape, tuple(within), used)
+    return replace(trace, executed_modules=tuple(within), used_tensors=used)
 
 
 def _require_channels_first(features: Shape, image: Shape, cut_point: CutPoint) -> None:

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from cnnlab.architecture.layer import Shape
-from cnnlab.architecture.layers import LayerRow, layer_arguments
-from cnnlab.models.tracing.function_call import (
-    FunctionCall,
-    fold_padding,
-    layer_from_call,
-    weight_macs,
-    weight_macs_formula,
-)
-from cnnlab.models.tracing.propagate import (
-    IMAGE_FIELD,
-    WHOLE_IMAGE,
-    TensorField,
-    function_group,
-    is_rearrangement,
-    propagate,
-)
+from cnnlab.architecture.layer import Layer, Shape
+from cnnlab.models.blocks import SameConv2d
+from cnnlab.models.tracing.function_call import FunctionCall, layer_from_call
+from cnnlab.models.tracing.propagate import IMAGE_FIELD, TensorField, function_group, is_rearrangement, propagate
 
 # They join tensors, and so have a row, although each number stays as it is.
 _CONCATENATIONS = ("concatenate", "stack")
@@ -37,6 +24,7 @@ class ModuleCall:
     """One call of a module. A leaf contains no other modules."""
 
     name: str
+    module: nn.Module
     is_leaf: bool
 
 
@@ -45,36 +33,38 @@ class TracedOp:
     """A call that may become a row of the table.
 
     Attributes:
+        layer: the layer of a table that it is; None where there is none.
         parameters: the names of its parameters.
         inputs: the indices of the ops whose outputs it reads.
-        is_rearrangement: whether it only moves numbers.
-        is_omitted: whether another row includes it, as a convolution does its padding.
+        field: what its output sees of the image; None: all of it.
     """
 
     call: FunctionCall
+    layer: Layer | None
     module: ModuleCall
-    kind: str
-    text: str
-    arguments: dict[str, Any]
+    parameters: tuple[str, ...]
+    inputs: tuple[int, ...]
     input: Shape
     output: Shape
-    parameters: tuple[str, ...]
-    macs: int
-    macs_formula: str
-    field: TensorField
-    inputs: tuple[int, ...]
-    is_rearrangement: bool
-    is_omitted: bool = False
+    field: TensorField | None
+
+    @property
+    def is_rearrangement(self) -> bool:
+        """Whether it only moves numbers."""
+        return is_rearrangement(self.call.name) and self.call.kind not in ("flatten", *_CONCATENATIONS)
 
 
 @dataclass(frozen=True)
 class _TensorOrigin:
-    """The origin of a tensor: its field (None: it does not depend on the image), the ops and parameters that it is
-    computed from, and whether it is a weight that was normalised."""
+    """The ops and parameters that a tensor is computed from, and what it sees of the image.
 
-    field: TensorField | None
+    `is_constant` is False of a tensor that depends on the image, `weightnorm` True of a weight that was normalised.
+    """
+
     op_indices: tuple[int, ...] = ()
     parameters: tuple[str, ...] = ()
+    field: TensorField | None = None
+    is_constant: bool = False
     weightnorm: bool = False
 
 
@@ -103,24 +93,24 @@ class TracingMode(TorchFunctionMode):
         self.has_unknown_origin = False
         self._origin_by_tensor: MutableMapping[Tensor, _TensorOrigin] = WeakIdKeyDictionary()
         for tensor, name in constants:
-            self._origin_by_tensor[tensor] = _TensorOrigin(None, parameters=(name,) if name else ())
-        self._origin_by_tensor[image] = _TensorOrigin(IMAGE_FIELD)
+            self._origin_by_tensor[tensor] = _TensorOrigin(parameters=(name,) if name else (), is_constant=True)
+        self._origin_by_tensor[image] = _TensorOrigin(field=IMAGE_FIELD)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         self.is_recording = True
-        name = getattr(func, "__name__", "")
-        if name == "__setitem__":
-            self._record_write(args[0], self._origins((args, kwargs)))
+        inputs = collect_tensors((args, kwargs or {}))
+        if getattr(func, "__name__", "") == "__setitem__":
+            self._record_write(args[0], inputs)
         elif outputs := collect_tensors(result):
-            self._record_call(FunctionCall.from_function(func, args, kwargs), outputs)
+            self._record_call(FunctionCall.from_function(func, args, kwargs or {}, outputs), inputs)
         self.is_recording = False
         return result
 
     def enter_module(self, module: nn.Module, name: str) -> None:
         """Called when a module begins."""
         inner = [child for child, _ in module.named_children() if child != "parametrizations"]
-        self.module_stack.append(ModuleCall(name, is_leaf=not inner))
+        self.module_stack.append(ModuleCall(name, module, is_leaf=not inner))
         self.executed_modules.append(name)
 
     def exit_module(self, arguments: Any, result: Any) -> None:
@@ -130,14 +120,12 @@ class TracingMode(TorchFunctionMode):
         for tensor in collect_tensors(result):
             if tensor not in self._origin_by_tensor:
                 self.has_unknown_origin = True
-                self._origin_by_tensor[tensor] = _TensorOrigin(
-                    WHOLE_IMAGE, _op_indices(self._origins(arguments).values())
-                )
+                self._origin_by_tensor[tensor] = _TensorOrigin(self._ops_before(collect_tensors(arguments)))
 
     def finish(self, returned: Any) -> None:
         """Find the ops that the returned tensors depend on."""
         self.network_output = returned
-        waiting = list(_op_indices(self._origins(returned).values()))
+        waiting = list(self._ops_before(collect_tensors(returned)))
         while waiting:
             number = waiting.pop()
             if number not in self.contributing:
@@ -146,96 +134,62 @@ class TracingMode(TorchFunctionMode):
         if self.has_unknown_origin or not self.contributing:
             self.contributing = set(range(len(self.ops)))
 
-    def _origins(self, value: Any) -> dict[int, _TensorOrigin]:
-        """The origins of all tensors in a value, by their id; an unknown one may depend on the whole image."""
-        found = collect_tensors(value)
-        self.has_unknown_origin = self.has_unknown_origin or any(
-            tensor not in self._origin_by_tensor for tensor in found
-        )
-        origins = {id(tensor): self._origin_by_tensor.get(tensor, _TensorOrigin(WHOLE_IMAGE)) for tensor in found}
-        self.touched_parameters |= {name for origin in origins.values() for name in origin.parameters}
-        return origins
+    def _origin(self, tensor: Tensor) -> _TensorOrigin:
+        """The origin of a tensor; an unknown one may depend on the whole image."""
+        self.has_unknown_origin |= tensor not in self._origin_by_tensor
+        origin = self._origin_by_tensor.get(tensor, _TensorOrigin())
+        self.touched_parameters.update(origin.parameters)
+        return origin
 
-    def _record_write(self, written: Tensor, origins: dict[int, _TensorOrigin]) -> None:
+    def _ops_before(self, tensors: Iterable[Tensor]) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(number for tensor in tensors for number in self._origin(tensor).op_indices))
+
+    def _record_write(self, written: Tensor, sources: list[Tensor]) -> None:
         """Record that a part of a tensor was overwritten."""
-        if any(origin.field is not None for origin in origins.values()):
-            self._origin_by_tensor[written] = _TensorOrigin(WHOLE_IMAGE, _op_indices(origins.values()))
+        if not all(self._origin(tensor).is_constant for tensor in sources):
+            self._origin_by_tensor[written] = _TensorOrigin(self._ops_before([written, *sources]))
 
-    def _record_call(self, call: FunctionCall, outputs: list[Tensor]) -> None:
-        origins = self._origins((call.args, call.kwargs))
-        made_of = tuple(dict.fromkeys(name for origin in origins.values() for name in origin.parameters))
-        known = {key: origin.field for key, origin in origins.items() if origin.field is not None}
-        if not known or function_group(call.name) == "factory":
-            for output in outputs:
-                self._origin_by_tensor[output] = _TensorOrigin(None, (), made_of, "weight_norm" in call.name)
+    def _record_call(self, call: FunctionCall, inputs: list[Tensor]) -> None:
+        origins = [self._origin(tensor) for tensor in inputs]
+        parameters = tuple(dict.fromkeys(name for origin in origins for name in origin.parameters))
+        if all(origin.is_constant for origin in origins) or function_group(call.name) == "factory":
+            constant = _TensorOrigin((), parameters, is_constant=True, weightnorm="weight_norm" in call.name)
+            self._origin_by_tensor.update(dict.fromkeys(call.outputs, constant))
             return
-        fields = propagate(call, known, outputs)
-        sources = _op_indices(origins.values())
-        if self._needs_row(call, outputs[0]):
-            self.ops.append(self._make_op(call, origins, made_of, outputs[0], fields[0]))
+        layer = layer_from_call(call, weightnorm=any(origin.weightnorm for origin in origins))
+        variable = [(tensor, origin) for tensor, origin in zip(inputs, origins, strict=True) if not origin.is_constant]
+        fields = propagate(call, layer, [(tensor, origin.field) for tensor, origin in variable])
+        sources, margin = self._ops_before(inputs), self._pop_same_padding(call)
+        if self._needs_row(call):
+            before = _shape_without_batch(call, variable[0][0])
+            if margin is not None:
+                layer, before, sources = replace(cast("Any", layer), padding="same"), margin.input, margin.inputs
+            after = _shape_without_batch(call, call.output)
+            self.ops.append(TracedOp(call, layer, self.module_stack[-1], parameters, sources, before, after, fields[0]))
             sources = (len(self.ops) - 1,)
-        for output, field in zip(outputs, fields, strict=True):
-            self._origin_by_tensor[output] = _TensorOrigin(field, sources)
+        for output, field in zip(call.outputs, fields, strict=True):
+            self._origin_by_tensor[output] = _TensorOrigin(sources, field=field)
             whole = output._base
             if call.is_inplace and whole is not None:  # the tensor that it is a view of has changed, too
-                self._record_write(whole, {**self._origins(whole), id(output): self._origin_by_tensor[output]})
+                self._record_write(whole, [output])
 
-    def _needs_row(self, call: FunctionCall, output: Tensor) -> bool:
+    def _pop_same_padding(self, call: FunctionCall) -> TracedOp | None:
+        """The `pad` before the convolution of a `SameConv2d`; a table has one row for both."""
+        module = self.module_stack[-1]
+        if call.name == "conv2d" and isinstance(module.module, SameConv2d) and self.ops[-1:]:
+            return self.ops.pop() if self.ops[-1].module is module else None
+        return None
+
+    def _needs_row(self, call: FunctionCall) -> bool:
         if function_group(call.name) == "copy" or call.is_empty_pad:
             return False
         if call.kind in ("dropout", "dropout2d"):
             return bool(call.get("p", 0.5))
         return (
             not is_rearrangement(call.name)
-            or call.kind in _CONCATENATIONS
+            or call.kind in ("flatten", *_CONCATENATIONS)
             or self.module_stack[-1].is_leaf
-            or _is_flatten(call, output)
         )
-
-    def _make_op(
-        self,
-        call: FunctionCall,
-        origins: dict[int, _TensorOrigin],
-        parameters: tuple[str, ...],
-        output: Tensor,
-        field: TensorField,
-    ) -> TracedOp:
-        first = next(tensor for tensor in collect_tensors(call.args) if origins[id(tensor)].field is not None)
-        incoming, outgoing = _shape_without_batch(call, first), _shape_without_batch(call, output)
-        inputs = _op_indices(origins.values())
-        margin = self._preceding_pad(call, inputs)
-        padding = None
-        if margin is not None:
-            padding = fold_padding(call, margin.call)
-            margin.is_omitted = True
-            incoming, inputs = margin.input, margin.inputs
-        kind = "flatten" if _is_flatten(call, output) else "reshape" if call.name == "flatten" else call.kind
-        weightnorm = any(origin.weightnorm for origin in origins.values())
-        layer = layer_from_call(kind, call, padding=padding, weightnorm=weightnorm)
-        return TracedOp(
-            call=call,
-            module=self.module_stack[-1],
-            kind=kind,
-            text=str(LayerRow(layer)) if layer is not None else kind,
-            arguments=layer_arguments(layer) if layer is not None else {},
-            input=incoming,
-            output=outgoing,
-            parameters=parameters,
-            macs=weight_macs(call, output),
-            macs_formula=weight_macs_formula(call, outgoing),
-            field=field,
-            inputs=inputs,
-            is_rearrangement=is_rearrangement(call.name) and kind not in ("flatten", *_CONCATENATIONS),
-        )
-
-    def _preceding_pad(self, call: FunctionCall, inputs: tuple[int, ...]) -> TracedOp | None:
-        """The `pad` before a convolution in the same module, where a table writes both as one convolution."""
-        if len(inputs) != 1:
-            return None
-        margin = self.ops[inputs[0]]
-        if margin.call.name != "pad" or margin.module is not self.module_stack[-1]:
-            return None
-        return margin if fold_padding(call, margin.call) is not None else None
 
 
 def collect_tensors(value: Any) -> list[Tensor]:
@@ -246,20 +200,9 @@ def collect_tensors(value: Any) -> list[Tensor]:
     return [tensor for item in items for tensor in collect_tensors(item)]
 
 
-def _is_flatten(call: FunctionCall, output: Tensor) -> bool:
-    """Whether a map becomes a vector, also by `view` or `reshape`."""
-    if call.name == "flatten":
-        return output.ndim == 2
-    return call.name in ("view", "reshape") and output.ndim == 2 and call.args[0].ndim == 4 and len(output) == 1
-
-
 def _shape_without_batch(call: FunctionCall, tensor: Tensor) -> Shape:
     """The shape without N, unless N was moved to another axis; torch's attention has it second."""
     sizes = tuple(tensor.shape)
     if call.name == "multi_head_attention_forward" and sizes[1:2] == (1,):
         return (sizes[0], *sizes[2:])
     return sizes[1:] if sizes[:1] == (1,) else sizes
-
-
-def _op_indices(origins: Iterable[_TensorOrigin]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(number for origin in origins for number in origin.op_indices))

@@ -23,8 +23,7 @@ _KINDS = {
     "multi_head_attention_forward": "attention", "linear": "dense", "batch_norm": "batchnorm",
     "layer_norm": "layernorm", "group_norm": "groupnorm", "local_response_norm": "lrn", "max_pool2d": "maxpool",
     "max_pool2d_with_indices": "maxpool", "avg_pool2d": "avgpool", "adaptive_avg_pool2d": "adaptivepool",
-    "adaptive_max_pool2d": "adaptivepool", "interpolate": "upsample", "reshape": "reshape", "view": "reshape",
-    "permute": "permute", "transpose": "permute",
+    "adaptive_max_pool2d": "adaptivepool", "interpolate": "upsample", "transpose": "permute",
 }  # fmt: skip
 _ARGUMENT_NAMES = {
     "conv2d": "input weight bias stride padding dilation groups",
@@ -50,36 +49,46 @@ _ARGUMENT_NAMES = {
 _REDUCTION_ARGUMENTS = "input dim keepdim"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FunctionCall:
-    """One call. `name` is the function's, without underscores; `kind` is that of a layer where there is one."""
+    """One call with its outputs. `name` is the function's, without underscores."""
 
     name: str
-    function: Callable[..., Any]
+    is_inplace: bool
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    outputs: tuple[Tensor, ...]
 
     @classmethod
     def from_function(
-        cls, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None
+        cls, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], outputs: Sequence[Tensor]
     ) -> FunctionCall:
         """The call of a function, or of a tensor's property, such as `x.mT`."""
         name = getattr(function, "__name__", "operation")
         if name in ("__get__", "__set__"):
             name = getattr(getattr(function, "__self__", None), "__name__", name)
-        args, kwargs = tuple(args), dict(kwargs or {})
-        if not args and "input" in kwargs:
-            args = (kwargs.pop("input"),)
-        return cls(name.strip("_") or name, function, args, kwargs)
+        is_inplace = name.endswith("_") and not name.startswith("__")
+        kwargs = dict(kwargs)
+        args = tuple(args) if args or "input" not in kwargs else (kwargs.pop("input"),)
+        return cls(name.strip("_") or name, is_inplace, args, kwargs, tuple(outputs))
+
+    @property
+    def output(self) -> Tensor:
+        """The first output."""
+        return self.outputs[0]
 
     @property
     def kind(self) -> str:
+        """The name of the layer that does the same, where a table has one; otherwise the function's."""
         if self.name == "conv2d":
             return "depthwise" if 1 < self.get("groups", 1) == self.args[0].shape[-3] else "conv"
         if self.name == "hardtanh" and (self.get("min_val"), self.get("max_val")) == (0, 6):
             return "relu6"
-        if self.name in ("mean", "amax") and self.is_global_reduction:
+        if self.name in ("mean", "amax") and self.args and self.args[0].ndim == 4 and len(self.dims()) == 2:
             return "globalpool"
+        if self.name in ("flatten", "view", "reshape"):
+            from_map = self.name == "flatten" or (self.args[0].ndim == 4 and len(self.output) == 1)
+            return "flatten" if from_map and self.output.ndim == 2 else "reshape"
         return _KINDS.get(self.name, self.name)
 
     @property
@@ -88,18 +97,8 @@ class FunctionCall:
         return self.kwargs.get("weight", self.args[1] if len(self.args) > 1 else None)
 
     @property
-    def is_global_reduction(self) -> bool:
-        """Whether it reduces N×C×H×W images over H and W."""
-        return bool(self.args) and getattr(self.args[0], "ndim", 0) == 4 and len(self.dims()) == 2
-
-    @property
     def is_empty_pad(self) -> bool:
         return self.name == "pad" and not any(self.get("pad", ()))
-
-    @property
-    def is_inplace(self) -> bool:
-        name = getattr(self.function, "__name__", "")
-        return (name.endswith("_") and not name.startswith("__")) or name == "__setitem__"
 
     def get(self, argument: str, default: Any = None) -> Any:
         """An argument by its name, given by position or keyword."""
@@ -110,11 +109,10 @@ class FunctionCall:
         return self.args[index] if index < len(self.args) else default
 
     def dims(self) -> tuple[int, ...]:
-        """The axes of a reduction or a softmax, counted from 0."""
+        """The axes of a reduction, counted from 0."""
         count = self.args[0].ndim
         given = self.get("dim", self.kwargs.get("axis"))
-        every = given is None or isinstance(given, bool)  # `var(False)` gives no axis
-        chosen = range(count) if every else [given] if isinstance(given, int) else given
+        chosen = range(count) if given is None else [given] if isinstance(given, int) else given
         return tuple(axis % count for axis in chosen)
 
 
@@ -124,25 +122,14 @@ def pair(value: Any) -> Pair:
     return (int(items[0]), int(items[-1]))
 
 
-def padding_per_side(call: FunctionCall) -> tuple[Pair, Pair] | None:
-    """The rows before and after, and the columns, that a `pad` adds; None where it pads other axes, too."""
-    given = [int(number) for number in call.get("pad", ())]
-    if any(given[4:]) or len(given) % 2:
-        return None
-    given = [*given, 0, 0, 0, 0][:4]
-    return ((given[2], given[3]), (given[0], given[1]))
-
-
-def weight_macs(call: FunctionCall, output: Tensor) -> int:
+def weight_macs(call: FunctionCall) -> int:
     """Multiply-adds of weights for one image."""
-    if call.kind in ("conv", "depthwise", "conv1d", "conv3d"):
-        return output.numel() * int(prod(call.weight.shape[1:]))
     if call.name.startswith("conv_transpose"):
         return int(call.args[0].numel()) * int(prod(call.weight.shape[1:]))
-    if call.kind == "dense":
-        return output.numel() * int(call.args[0].shape[-1])
+    if call.name in ("conv1d", "conv2d", "conv3d", "linear"):
+        return call.output.numel() * int(prod(call.weight.shape[1:]))
     if call.name == "multi_head_attention_forward" and (weight := call.get("in_proj_weight")) is not None:
-        return int(call.args[0].numel()) * int(weight.shape[0]) + output.numel() * int(output.shape[-1])
+        return int(call.args[0].numel()) * int(weight.shape[0]) + call.output.numel() * int(call.output.shape[-1])
     return 0
 
 
@@ -155,44 +142,24 @@ def weight_macs_formula(call: FunctionCall, output: Shape) -> str:
 Arguments: TypeAlias = dict[str, Any]
 
 
-def layer_from_call(kind: str, call: FunctionCall, *, padding: Any = None, weightnorm: bool = False) -> Layer | None:
-    """The layer of this kind with the call's arguments; None if a table has none such.
+def layer_from_call(call: FunctionCall, *, weightnorm: bool) -> Layer | None:
+    """The layer of the call's kind and arguments; None if a table has none such.
 
     A pool that rounds up becomes one that rounds down, and a norm over channels the norm of its name: a table has no
     argument for the difference.
 
     Args:
-        kind: the name of a layer or of another operation.
-        padding: the padding of a convolution, where it is not the call's own (`fold_padding`).
         weightnorm: whether the weight is a length and a direction.
     """
-    if kind not in _LAYER_ARGUMENTS:
+    if call.kind not in _LAYER_ARGUMENTS:
         return None
     try:
-        arguments = _LAYER_ARGUMENTS[kind](call)
-        if padding is not None:
-            arguments["padding"] = padding
-        if weightnorm and kind in ("conv", "dense"):
+        arguments = _LAYER_ARGUMENTS[call.kind](call)
+        if weightnorm and call.kind in ("conv", "dense"):
             arguments["weightnorm"] = True
-        return layers.read(Call(kind, (), arguments))
+        return layers.read(Call(call.kind, (), arguments))
     except SpecError:  # a value that tables don't allow
         return None
-
-
-def fold_padding(call: FunctionCall, pad_call: FunctionCall) -> Any:
-    """The padding of a convolution with the `pad` before it; None where one argument can't express it."""
-    sides = padding_per_side(pad_call)
-    own = call.get("padding", 0)
-    if call.name != "conv2d" or sides is None or isinstance(own, str) or pad_call.get("mode", "constant") != "constant":
-        return None
-    if pad_call.get("value") not in (None, 0, 0.0):
-        return None
-    if all(before == behind >= 0 for before, behind in sides):
-        return tuple(before + margin for (before, _), margin in zip(sides, pair(own), strict=True))
-    kernel, dilation = pair(tuple(call.weight.shape[2:])), pair(call.get("dilation", 1))
-    margins = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
-    same = all(side == (margin // 2, margin - margin // 2) for side, margin in zip(sides, margins, strict=True))
-    return "same" if same and pair(own) == (0, 0) and pair(call.get("stride", 1)) == (1, 1) else None
 
 
 def _convolution(call: FunctionCall) -> Arguments:

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
-from cnnlab.architecture.layer import Shape, parameter_formula
+from cnnlab.architecture.layer import Shape, field_columns, parameter_formula
 from cnnlab.architecture.layer_table import name_prefixes
-from cnnlab.architecture.layers import layers
+from cnnlab.architecture.layers import LayerRow, layer_arguments, layers
 from cnnlab.errors import SpecError
 from cnnlab.models.pretrained import architectures
 from cnnlab.models.tracing.execution import ModuleCall, TracedOp, TracingMode
+from cnnlab.models.tracing.function_call import weight_macs, weight_macs_formula
 from cnnlab.models.train_mode import eval_mode
 from cnnlab.records import LayerRecord, LayerTable
 from cnnlab.render.formatting import format_shape
@@ -68,21 +69,22 @@ def trace_network(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Laye
         SpecError: the network raises an error, because images don't fit or by itself; or it can't be traced on meta
             tensors, as when its control flow depends on values, or a lazy layer has not run yet.
     """
-    tracing_mode, sizes = _run_traced(network, shape)
-    return _layer_records(tracing_mode.ops, tracing_mode.contributing, sizes)
+    return trace_execution(network, shape).rows
 
 
 @dataclass(frozen=True)
 class ExecutionTrace:
-    """A network's output shape, and the modules and tensors that the output depends on.
+    """A network's rows, its output shape, and the modules and tensors that the output depends on.
 
     Attributes:
-        output_shape: without N.
+        rows: see `trace_network`.
+        output_shape: without N; empty where several tensors come out.
         executed_modules: the modules that run, by name, in the order of their first calls, without those with weights
             whose results are not used.
         used_tensors: the names of the parameters and buffers that are used, or may be.
     """
 
+    rows: tuple[LayerRecord, ...]
     output_shape: Shape
     executed_modules: tuple[str, ...]
     used_tensors: frozenset[str]
@@ -90,33 +92,21 @@ class ExecutionTrace:
 
 def trace_execution(network: nn.Module, shape: tuple[int, int, int]) -> ExecutionTrace:
     """Run a network in eval mode on a meta image; arguments and errors as `trace_network`."""
-    return _execution_trace(network, *_run_traced(network, shape))
-
-
-def trace_rows_and_execution(
-    network: nn.Module, shape: tuple[int, int, int]
-) -> tuple[tuple[LayerRecord, ...], ExecutionTrace]:
-    """Return what `trace_network` and `trace_execution` return, from one run."""
     tracing_mode, sizes = _run_traced(network, shape)
-    execution = _execution_trace(network, tracing_mode, sizes)
-    return _layer_records(tracing_mode.ops, tracing_mode.contributing, sizes), execution
-
-
-def _execution_trace(network: nn.Module, tracing_mode: TracingMode, sizes: dict[str, Shape]) -> ExecutionTrace:
-    assert isinstance(tracing_mode.network_output, Tensor)
-    output = tuple(tracing_mode.network_output.shape[1:])
-    executed_modules = dict.fromkeys(tracing_mode.executed_modules)
+    rows = _layer_records(tracing_mode.ops, tracing_mode.contributing, sizes)
+    returned = tracing_mode.network_output
+    output = tuple(returned.shape[1:]) if isinstance(returned, Tensor) else ()
+    executed_modules = tuple(dict.fromkeys(tracing_mode.executed_modules))
     if tracing_mode.has_unknown_origin:
-        return ExecutionTrace(output, tuple(executed_modules), frozenset(sizes))
+        return ExecutionTrace(rows, output, executed_modules, frozenset(sizes))
     ops = [tracing_mode.ops[number] for number in tracing_mode.contributing]
     contributing = {op.module.name for op in ops} | {_parent_module(name) for op in ops for name in op.parameters}
-    working = _with_ancestors(contributing)
     parameters = {name for name, _ in network.named_parameters()}
     # Buffers may be used without a call of their module: tables of positions, as in rotary embeddings.
-    idle = _with_ancestors(_parent_module(name) for name in parameters) - working
+    idle = _with_ancestors(map(_parent_module, parameters)) - _with_ancestors(contributing)
     running = tuple(name for name in executed_modules if not idle & _with_ancestors([name]))
     used = {name for name in sizes if not idle & _with_ancestors([_parent_module(name)])}
-    return ExecutionTrace(output, running, frozenset(used - (parameters - tracing_mode.touched_parameters)))
+    return ExecutionTrace(rows, output, running, frozenset(used - (parameters - tracing_mode.touched_parameters)))
 
 
 def _parent_module(tensor: str) -> str:
@@ -242,9 +232,7 @@ def _layer_records(ops: Sequence[TracedOp], contributing: Set[int], sizes: dict[
     main = {max(numbers, key=lambda number: _main_op_key(ops[number], number)) for numbers in of_call.values()}
     for numbers in of_call.values():
         _merge_permutes(ops, numbers, main)
-    op_indices = [
-        number for number, op in enumerate(ops) if not op.is_omitted and (number in main or not op.is_rearrangement)
-    ]
+    op_indices = [number for number, op in enumerate(ops) if number in main or not op.is_rearrangement]
     names = _row_names(ops, op_indices, main)
     op_indices = [number for number in op_indices if number in contributing]
     sources, parameter_shapes = _input_rows(ops, names), _parameter_shapes(ops, op_indices, sizes)
@@ -255,7 +243,7 @@ def _layer_records(ops: Sequence[TracedOp], contributing: Set[int], sizes: dict[
 
 def _main_op_key(op: TracedOp, number: int) -> tuple[bool, bool, bool, int]:
     """The rank of a module's main op: it has weights, it is a layer, it computes, it is the last."""
-    return (bool(op.parameters) and not op.is_omitted, op.text != op.kind, not op.is_rearrangement, number)
+    return (bool(op.parameters), op.layer is not None, not op.is_rearrangement, number)
 
 
 def _merge_permutes(ops: Sequence[TracedOp], numbers: Sequence[int], main: set[int]) -> None:
@@ -273,8 +261,8 @@ def _row_names(ops: Sequence[TracedOp], op_indices: Sequence[int], main: set[int
         op = ops[number]
         module = op.module.name
         own = any(name.rpartition(".")[0] == module for name in op.parameters)
-        is_work = number in main and (op.module.is_leaf or (own and op.kind in _MAIN_KINDS))
-        name = module if is_work and module else f"{module}.{op.kind}".lstrip(".")
+        is_work = number in main and (op.module.is_leaf or (own and op.call.kind in _MAIN_KINDS))
+        name = module if is_work and module else f"{module}.{op.call.kind}".lstrip(".")
         times_seen[name] += 1
         names[number] = name if times_seen[name] == 1 else f"{name}#{times_seen[name]}"
     return names
@@ -302,28 +290,28 @@ def _parameter_shapes(
         counted |= fresh
         # Weights before biases, as a layer of a table has them.
         shapes = [sizes[key] for key in sorted(fresh, key=lambda key: (key.endswith("bias"), order[key]))]
-        if not op.macs and op.kind not in layers.kinds:  # the ones of a scale or a class token only make it fit
+        if (
+            not weight_macs(op.call) and op.call.kind not in layers.kinds
+        ):  # the ones of a scale or a class token only make it fit
             shapes = [tuple(size for size in shape if size > 1) for shape in shapes]
         found[number] = shapes
     return found
 
 
 def _layer_record(op: TracedOp, name: str, inputs: tuple[str, ...], parameter_shapes: Sequence[Shape]) -> LayerRecord:
-    fields = op.field.fields
+    layer, kind = op.layer, op.call.kind
     return LayerRecord(
         name=name,
-        kind=op.kind,
-        text=op.text,
-        arguments=op.arguments,
+        kind=kind,
+        text=kind if layer is None else str(LayerRow(layer)),
+        arguments={} if layer is None else layer_arguments(layer),
         input=op.input,
         output=op.output,
         parameters=sum(map(prod, parameter_shapes)),
         formula=parameter_formula(parameter_shapes),
-        macs=op.macs,
-        macs_formula=op.macs_formula,
+        macs=weight_macs(op.call),
+        macs_formula=weight_macs_formula(op.call, op.output),
         activations=prod(op.output),
-        receptive_field=None if fields is None else (fields[0].size, fields[1].size),
-        jump=None if fields is None else (str(fields[0].jump), str(fields[1].jump)),
-        first_centre=None if fields is None else (str(fields[0].first_centre), str(fields[1].first_centre)),
+        **field_columns(None if op.field is None else op.field.fields),
         inputs=inputs,
     )
