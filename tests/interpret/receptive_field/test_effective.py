@@ -179,10 +179,9 @@ def test_the_support_is_the_theoretical_view() -> None:
     found = _table(["conv(4, 5, padding=2)", "avgpool(2)", "conv(4, 3, padding=1)"], (3, 32, 32))
     field = effective_field(build(found), "conv2", (3, 32, 32), rows=found.records(), images=2)
     assert field.node == (8, 8)
-    assert (field.theoretical_size, field.support_size, field.padding_share) == ((10, 10), (10, 10), 0.0)
+    assert (field.theoretical_size, field.support_size) == ((10, 10), (10, 10))
     corner = effective_field(build(found), "conv2", (3, 32, 32), rows=found.records(), images=2, node=(0, 0))
     assert (corner.theoretical_size, corner.rows, corner.support_size) == ((10, 10), (-4, 5), (6, 6))
-    assert corner.padding_share == 1 - 36 / 100
 
 
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
@@ -227,12 +226,7 @@ def test_effective_sizes_by_hand() -> None:
     field = _field(gradient, (0, 8))
     assert field.effective_size == np.sqrt(2)
     assert field.support_size == (5, 6)
-    assert field.energy_size == 3
-    wide = np.ones((10, 10))
-    assert (_field(wide, (0, 9)).energy_size, _field(wide, (0, 9)).effective_size) == (10, 10.0)
-    assert _field(np.pad(np.ones((2, 2)), 4), (0, 9)).energy_size == 2
-    # Where the windows are not known, the middle is that of the gradient.
-    assert _field(np.pad(np.ones((3, 3)), ((0, 5), (2, 3)))).energy_size == 3
+    assert _field(np.ones((10, 10))).effective_size == 10
 
 
 def test_outlines_that_go_beyond_the_image_are_whole() -> None:
@@ -248,7 +242,7 @@ def test_outlines_that_go_beyond_the_image_are_whole() -> None:
 
 def test_a_node_that_nothing_changes_is_told() -> None:
     field = _field(np.zeros((4, 4)), (0, 3))
-    assert (field.support_size, field.effective_size, field.energy_size) == ((0, 0), 0.0, 0)
+    assert (field.support_size, field.effective_size) == ((0, 0), 0.0)
     told = EffectiveFields(fields=(field,))
     assert "No pixel changes this node: n" in told.document().to_markdown()
     assert "<svg" in told.svg()

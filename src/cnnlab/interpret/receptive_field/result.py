@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import InstanceOf, model_serializer
 
-from cnnlab.architecture.receptive_field.result import MapSpan
 from cnnlab.render.result import Result
 
 PixelRange: TypeAlias = tuple[int, int]
 # W. Luo, Y. Li, R. Urtasun, R. Zemel: Understanding the effective receptive field in deep convolutional neural
 # networks, NeurIPS 2016, section 4: a pixel belongs to it when its gradient is above 1 − 95.45 % of the centre's.
 LUO_THRESHOLD = 1 - 0.9545
-ENERGY_FRACTION = 0.95
 
 
 class EffectiveField(Result):
@@ -63,40 +60,6 @@ class EffectiveField(Result):
         largest = self.gradient.max()
         return float(np.sqrt((self.gradient > LUO_THRESHOLD * largest).sum())) if largest > 0 else 0.0
 
-    @property
-    def energy_size(self) -> int:
-        """Side of the smallest square around the centre that holds 95 % of the gradient; 0 without any."""
-        top, left = self.centre
-        rows, columns = np.indices(self.gradient.shape)
-        # Twice the distance: the centre may be between two pixels.
-        distance = np.maximum(np.abs(2 * rows - 2 * top), np.abs(2 * columns - 2 * left)).round().astype(int).ravel()
-        within = np.cumsum(np.bincount(distance, self.gradient.ravel()))
-        if within[-1] == 0:
-            return 0
-        return int(np.flatnonzero(within >= ENERGY_FRACTION * within[-1])[0]) + 1
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        """(row, column) of the middle of the theoretical field; where that is unknown, of the gradient."""
-        if self.rows is not None and self.columns is not None:
-            return (self.rows[0] + self.rows[1]) / 2, (self.columns[0] + self.columns[1]) / 2
-        total = self.gradient.sum()
-        if total == 0:
-            height, width = self.gradient.shape
-            return (height - 1) / 2, (width - 1) / 2
-        row, column = (float((np.indices(self.gradient.shape)[axis] * self.gradient).sum() / total) for axis in (0, 1))
-        return round(2 * row) / 2, round(2 * column) / 2
-
-    @property
-    def padding_share(self) -> float | None:
-        """The share of the theoretical field that is padding; None where that field is unknown."""
-        if self.rows is None or self.columns is None:
-            return None
-        size = self.theoretical_size or (1, 1)
-        span = MapSpan(name="input", size=size, rows=self.rows, columns=self.columns)
-        height, width = self.gradient.shape
-        return 1 - span.pixels_inside((height, width)) / prod(size)
-
     @model_serializer(when_used="json")
     def _json_fields(self) -> dict[str, Any]:
         """The numbers, and the gradient as rows of numbers, 1 for the largest."""
@@ -110,8 +73,6 @@ class EffectiveField(Result):
             "receptive_field": self.theoretical_size,
             "support": self.support_size,
             "effective_size": self.effective_size,
-            "held_95": self.energy_size,
-            "outside": self.padding_share,
             "gradient": [[float(f"{value:.4g}") for value in row] for row in scaled.tolist()],
         }
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cnnlab.interpret.receptive_field.result import EffectiveField, EffectiveFields
 from cnnlab.render.document import Document, Formula
-from cnnlab.render.formatting import MISSING, format_percent, format_shape, pluralize, shorten
+from cnnlab.render.formatting import MISSING, format_shape, pluralize, shorten
 from cnnlab.render.result import document, figures
 from cnnlab.render.tables import TextTable
 
@@ -22,29 +22,19 @@ _GRADIENT_FORMULA = Formula(
     r"g(p) = \mathrm{mean}_{x,\,\mathrm{channels}} \left| \frac{\partial \sum_c \pm y_c}{\partial x_p} \right|",
 )
 _DEFINITIONS = (
-    "Theoretical: by the layers' windows; padding: its share outside the image. Support: around all pixels with a "
-    "gradient. Effective: the side of a square with as many pixels as have more than 4.55 % of the largest gradient "
-    "(Luo et al., 2016). Holds 95 %: the square around the middle with so much of the gradient."
+    "Theoretical: by the layers' windows. Support: around all pixels with a gradient. Effective: the side of a square "
+    "with as many pixels as have more than 4.55 % of the largest gradient (Luo et al., 2016)."
 )
 
 
 @document.register
 def _(result: EffectiveFields) -> Document:
     first = result.fields[0]
-    rows = []
-    for field in result.fields:
-        theory, padding = field.theoretical_size, field.padding_share
-        rows.append(
-            (
-                field.network,
-                format_shape(theory) if theory else MISSING,
-                format_shape(field.support_size),
-                f"{field.effective_size:.1f}",
-                format_shape((field.energy_size, field.energy_size)),
-                MISSING if padding is None else format_percent(padding),
-            )
-        )
-    titles = ("network", "#theoretical", "#support", "#effective", "#holds 95 %", "#padding")
+    rows = [
+        (field.network, _theoretical(field), format_shape(field.support_size), f"{field.effective_size:.1f}")
+        for field in result.fields
+    ]
+    titles = ("network", "#theoretical", "#support", "#effective")
     notes = [f"Mean over {pluralize(first.images, 'image')} of normally distributed noise, in eval mode.", _DEFINITIONS]
     dead = [field.network for field in result.fields if not field.gradient.any()]
     if dead:
@@ -67,7 +57,7 @@ _SIDE, _GAP, _LABELS = 300.0, 40.0, 52.0
 _HEAT = (0.17, 0.55, 0.82)
 # How far the picture goes beyond the image and the outlines, as a share of their extent.
 _MARGIN = 0.05
-_LEGEND = "dashed: theoretical field; solid: holds 95 % of the gradient; shade: square root of the gradient"
+_LEGEND = "dashed: theoretical field; solid: square of the effective size; shade: square root of the gradient"
 
 
 @figures.register(EffectiveField)
@@ -93,10 +83,12 @@ def _(result: EffectiveFields) -> dict[str, CaptionedFigure]:
     return {"effective": CaptionedFigure(figure, f"{heading}. {description}.")}
 
 
+def _theoretical(field: EffectiveField) -> str:
+    return format_shape(field.theoretical_size) if field.theoretical_size else MISSING
+
+
 def _sizes(field: EffectiveField) -> str:
-    theory = format_shape(field.theoretical_size) if field.theoretical_size else MISSING
-    held = format_shape((field.energy_size, field.energy_size))
-    return f"theoretical: {theory}; holds 95 %: {held}; effective: {field.effective_size:.1f}"
+    return f"theoretical: {_theoretical(field)}; effective: {field.effective_size:.1f}"
 
 
 def _draw_field(axes: Axes, field: EffectiveField) -> None:
@@ -110,22 +102,24 @@ def _draw_field(axes: Axes, field: EffectiveField) -> None:
     heat[..., :3] = _HEAT
     heat[..., 3] = np.sqrt(field.gradient / max(field.gradient.max(), np.finfo(float).tiny))
     axes.imshow(heat, interpolation="none")
-    (row, column), side = field.centre, field.energy_size
-    outlines = [((-0.5, -0.5), width, height, "muted", "-", 1.0)]
-    outlines.append(((column - side / 2, row - side / 2), side, side, "validation", "-", 1.6))
+    outlines: list[tuple[tuple[float, float], float, float, str, str, float]] = [
+        ((-0.5, -0.5), width, height, "muted", "-", 1.0)
+    ]
     if field.rows is not None and field.columns is not None and field.theoretical_size is not None:
         high, wide = field.theoretical_size
-        outlines.append(((field.columns[0] - 0.5, field.rows[0] - 0.5), wide, high, "ink", "--", 1.6))
-    for corner, wide, high, colour, style, line in outlines:
-        axes.add_patch(
-            Rectangle(corner, wide, high, fill=False, edgecolor=COLOURS[colour], linestyle=style, linewidth=line)
-        )
-    # An outline that is far larger than the image would leave no room for it.
-    shown = [(*corner, wide, high) for corner, wide, high, *_ in outlines if max(wide, high) <= 3 * max(width, height)]
-    left, top = (min(outline[axis] for outline in shown) for axis in (0, 1))
-    right, foot = (max(outline[axis] + outline[axis + 2] for outline in shown) for axis in (0, 1))
-    room = _MARGIN * max(right - left, foot - top)
-    axes.set(xlim=(left - room, right + room), ylim=(foot + room, top - room))
+        side, middle = field.effective_size, (sum(field.columns) / 2, sum(field.rows) / 2)
+        outlines += [
+            ((middle[0] - side / 2, middle[1] - side / 2), side, side, "validation", "-", 1.6),
+            ((middle[0] - wide / 2, middle[1] - high / 2), wide, high, "ink", "--", 1.6),
+        ]
+    for corner, across, down, colour, style, line in outlines:
+        if max(across, down) <= 3 * max(width, height):  # a larger one would leave no room for the image
+            axes.add_patch(
+                Rectangle(corner, across, down, fill=False, edgecolor=COLOURS[colour], linestyle=style, linewidth=line)
+            )
+    axes.use_sticky_edges = False
+    axes.autoscale()
+    axes.margins(_MARGIN)
     axes.set_axis_off()
     axes.set_title(
         shorten(field.network, 40), loc="left", pad=20, fontsize=NORMAL, color=COLOURS["ink"], parse_math=False

@@ -89,7 +89,7 @@ def receptive(
             seed=seed,
             context=RunContext.of(data, device, Callbacks(log=log)),
         )
-        show_output(result, output_format, optional_columns=("support", "padding"))
+        show_output(result, output_format, optional_columns=("support",))
     else:
         from cnnlab.interpret.receptive_field.theoretical import target_receptive_fields
 
