@@ -74,23 +74,24 @@ class SpanTracer:
         return record.output[:2] in known and record.output[1:] not in known
 
     def spans(self, name: str, node: Pair) -> tuple[MapSpan, ...]:
-        """The view of a row's node on each earlier map, the nearest first and the image last."""
+        """The view of a row's node on each map of the widest path to it, the nearest first and the image last."""
         whole = self.rows[name].receptive_field is None
-        spans: dict[str, SpanPair | None] = {name: None if whole else ((node[0], node[0]), (node[1], node[1]))}
-        for row in self._ancestors(name):
-            for source, span in self._input_spans(row, spans[row.name]) if row.name in spans else ():
-                spans[source] = _hull(spans[source], span) if source in spans else span
-        del spans[name]
-        nearest = sorted(spans, key=lambda source: -1 if source == IMAGE_KEY else self.position[source], reverse=True)
+        span: SpanPair | None = ((node[0], node[0]), (node[1], node[1]))
         views = []
-        for source in nearest:
-            is_map = source == IMAGE_KEY or (len(self.rows[source].output) == 3 and self.rows[source].kind != "repeat")
-            span, sides = spans[source], self.map_size(source)
+        while name != IMAGE_KEY:
+            record = self.rows[name]
+            name = self.widest_input(record)
+            sides, back = self.map_size(name), self._span_maps(record)
+            if back is not None and span is not None:
+                span = back[0](span[0]), back[1](span[1])
+            else:
+                span = sides and ((0, sides[0] - 1), (0, sides[1] - 1))
+            is_map = name == IMAGE_KEY or (len(self.rows[name].output) == 3 and self.rows[name].kind != "repeat")
             if span is not None and is_map:
                 # A node that sees everything sees the maps without padding.
                 rows, columns = _clip(span, sides) if whole and sides else span
                 size = rows[1] - rows[0] + 1, columns[1] - columns[0] + 1
-                views.append(MapSpan(name=source or IMAGE_NAME, size=size, rows=rows, columns=columns))
+                views.append(MapSpan(name=name or IMAGE_NAME, size=size, rows=rows, columns=columns))
         return tuple(views)
 
     def widest_input(self, record: LayerRecord) -> str:
@@ -130,25 +131,6 @@ class SpanTracer:
             if known and record.jump is not None and len(record.output) == 3:
                 sizes.setdefault(record.jump, set()).add((record.output[1], record.output[2]))
         return sizes
-
-    def _ancestors(self, name: str) -> list[LayerRecord]:
-        """A row and all that it depends on, each after all that read it."""
-        names, waiting = {name}, [name]
-        while waiting:
-            fresh = set(self.rows[waiting.pop()].inputs) - names
-            names |= fresh
-            waiting += fresh
-        return [self.rows[row] for row in sorted(names, key=lambda row: -self.position[row])]
-
-    def _input_spans(self, record: LayerRecord, span: SpanPair | None) -> list[tuple[str, SpanPair | None]]:
-        back = self._span_maps(record)
-        sources = record.inputs or (IMAGE_KEY,)
-        if back is not None and span is not None:
-            view = back[0](span[0]), back[1](span[1])
-            # A gate that sees everything is left out, as in the receptive field.
-            return [(source, view) for source in sources if source == IMAGE_KEY or self.rows[source].receptive_field]
-        wholes = [(source, self.map_size(source)) for source in sources]
-        return [(source, sides and ((0, sides[0] - 1), (0, sides[1] - 1))) for source, sides in wholes]
 
     def _span_maps(self, record: LayerRecord) -> tuple[SpanMap, SpanMap] | None:
         """The view of a row's nodes one map back, along each axis; None for all of it."""
@@ -204,14 +186,6 @@ def _first_field(record: LayerRecord | None, axis: int) -> tuple[Fraction, Fract
     reach = Fraction(record.receptive_field[axis] - 1, 2)
     centre = Fraction(record.first_centre[axis])
     return centre - reach, centre + reach, Fraction(record.jump[axis])
-
-
-def _hull(one: SpanPair | None, other: SpanPair | None) -> SpanPair | None:
-    if one is None or other is None:
-        return one or other
-    (a, b), (c, d) = one
-    (e, f), (g, h) = other
-    return (min(a, e), max(b, f)), (min(c, g), max(d, h))
 
 
 def _clip(span: SpanPair, sides: Pair) -> SpanPair:
