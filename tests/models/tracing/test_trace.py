@@ -172,9 +172,17 @@ FOLLOWED: dict[str, tuple[Callable[..., Tensor], dict[str, nn.Module]]] = {
     "shuffled channels": (_shuffled, {}),
     "channels last": (_channels_last, {"dense": nn.Linear(4, 4)}),
     "spaced out": (lambda _, x: x[:, :, ::2, ::3], {}),
+    "a shortcut with zero channels": (
+        lambda m, x: functional.pad(m.narrow(x), (0, 0, 0, 0, 1, 1)) + x,
+        {"narrow": nn.Conv2d(4, 2, 3, padding=1)},
+    ),
     "padded on one side": (lambda _, x: functional.pad(x, (0, 1, 2, 0)), {}),
     "rounded up": (lambda _, x: functional.avg_pool2d(x, 3, 2, ceil_mode=True), {}),
     "halves": (lambda _, x: torch.cat([half * 2 for half in x.chunk(2, 1)], 1), {}),
+    "arguments by keyword": (
+        lambda _, x: torch.cat(tensors=(x, x), dim=1)[:, :4].transpose(dim0=2, dim1=3).transpose(2, dim1=3),
+        {},
+    ),
     "two paths": (lambda m, x: x + m.conv(x), {"conv": nn.Conv2d(4, 4, (5, 3), padding=(2, 1))}),
     "kept size": (lambda m, x: m.conv(x), {"conv": nn.Conv2d(4, 4, 5, padding="same", dilation=2)}),
     "in place": (lambda _, x: x.mul_(2).add_(1), {}),
@@ -186,24 +194,6 @@ def test_the_receptive_field_is_where_the_gradient_reaches(what: str) -> None:
     function, modules = FOLLOWED[what]
     module = nn.Sequential(nn.Conv2d(2, 4, 3, stride=2, padding=1), Function(function, **modules), nn.Conv2d(4, 2, 3))
     _holds_to_gradients(module, (2, 64, 68))
-
-
-class _Stages(nn.Module):
-    """A ResNet up to its second stage. Its maximum has one way for the gradient only; a mean has the same window."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        whole: Any = create_model("resnet18", device="cpu")
-        self.stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu, nn.AvgPool2d(3, 2, 1))
-        self.stages = nn.Sequential(whole.layer1, whole.layer2)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.stages(self.stem(images))  # type: ignore[no-any-return]
-
-
-@pytest.mark.full
-def test_a_resnet_sees_what_the_gradient_reaches() -> None:
-    assert _holds_to_gradients(_Stages(), (3, 160, 160)).receptive_field == (99, 99)
 
 
 def test_same_padding_with_strides_sees_what_the_gradient_reaches() -> None:

@@ -30,7 +30,7 @@ SizeRules: TypeAlias = tuple[SizeExpression, SizeExpression]
 def receptive_field(
     *layers: Any, size: int | Pair | None = None, channels: int = 3, layer: str = "", node: Pair | None = None
 ) -> ReceptiveFields:
-    """Compute every layer's receptive field, and the view of one node on each earlier map.
+    """Compute every layer's receptive field, and the view of one node on earlier maps.
 
     Args:
         layers: the table's rows, from the image on: texts such as "conv(32, 5)", or layers; `classes` is 10.

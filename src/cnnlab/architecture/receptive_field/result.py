@@ -73,14 +73,14 @@ class LayerField(Record):
 
 
 class ReceptiveFields(Result):
-    """The receptive field of every layer, and the view of one node on every earlier map.
+    """The receptive field of every layer, and the view of one node on earlier maps.
 
     Attributes:
         title: the network's name; "" for a table.
         image: (C, H, W); where it was not `size_given`, one that is large enough for a drawing.
         layer: the row that is traced back.
         node: (row, column) on its map; None where its nodes see the whole image.
-        spans: the node's view on each earlier map, the nearest first.
+        spans: the node's view on each map of the widest path to `layer`, the nearest first.
         layers: every row.
         windows: the rows that widen or move the view, on the widest path to `layer`.
         maps: (height, width) of each row's map.

@@ -1,8 +1,8 @@
-"""The view of one node of a layer on every earlier map, traced back through the records of a table or a network."""
+"""The view of one node of a layer on earlier maps, traced back through the records of a table or a network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -78,8 +78,7 @@ class SpanTracer:
         whole = self.rows[name].receptive_field is None
         span: SpanPair | None = ((node[0], node[0]), (node[1], node[1]))
         views = []
-        while name != IMAGE_KEY:
-            record = self.rows[name]
+        for record in self._path_to(name):
             name = self.widest_input(record)
             sides, back = self.map_size(name), self._span_maps(record)
             if back is not None and span is not None:
@@ -105,13 +104,14 @@ class SpanTracer:
 
     def windows_to(self, name: str) -> list[LayerRecord]:
         """The rows on the widest path from the image to a row that widen or move the view, in order."""
-        windows = []
+        path = [row for row in self._path_to(name) if row.receptive_field is not None and self.window(row) is not None]
+        return path[::-1]
+
+    def _path_to(self, name: str) -> Iterator[LayerRecord]:
+        """The rows on the widest path to a row, beginning with it."""
         while name != IMAGE_KEY:
-            record = self.rows[name]
-            if record.receptive_field is not None and self.window(record) is not None:
-                windows.append(record)
-            name = self.widest_input(record)
-        return windows[::-1]
+            yield self.rows[name]
+            name = self.widest_input(self.rows[name])
 
     def window(self, record: LayerRecord) -> Pair | None:
         """Rows and columns of its input that a node takes; None where it takes the node of its own position."""

@@ -290,9 +290,8 @@ def _parameter_shapes(
         counted |= fresh
         # Weights before biases, as a layer of a table has them.
         shapes = [sizes[key] for key in sorted(fresh, key=lambda key: (key.endswith("bias"), order[key]))]
-        if (
-            not weight_macs(op.call) and op.call.kind not in layers.kinds
-        ):  # the ones of a scale or a class token only make it fit
+        # The ones in the shape of a scale or a class token only make it fit.
+        if not weight_macs(op.call) and op.call.kind not in layers.kinds:
             shapes = [tuple(size for size in shape if size > 1) for shape in shapes]
         found[number] = shapes
     return found
