@@ -123,7 +123,7 @@ def test_a_frozen_backbone_is_bit_equal_and_drawn_once(
     shutil.rmtree(behind)
     lost = inspect_weights(folder.path)
     assert (lost.filters.initial_weights, lost.filters.before is None) == ("lost", True)
-    assert lost.document().lines[0].startswith("Initial weights: not available: ")
+    assert lost.document().lines[0] == "Initial weights: the same, since the layer is frozen."
 
 
 def test_units_of_a_perceptron_have_the_shape_of_its_image(

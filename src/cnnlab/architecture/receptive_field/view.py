@@ -162,9 +162,9 @@ def _(result: ReceptiveFields) -> str:
         colour = "test" if each.is_node else "validation"
         drawing.rectangle(*view, fill=colour, opacity=0.4)
         drawing.rectangle(*view, stroke=colour, thickness=1.5)
-        for start, row in zip(before, rows, strict=False):
-            drawing.line([start, (columns[0], row)], stroke="validation")
-        before = [(columns[1], row) for row in rows]
+        for start, edge in zip(before, rows, strict=False):
+            drawing.line([start, (columns[0], edge)], stroke="validation")
+        before = [(columns[1], edge) for edge in rows]
         for line, label in enumerate(each.labels, 1):
             drawing.text(x, _TOP + _SIDE + line * _LINE, label, size=SMALL, anchor="middle")
     return drawing.to_svg(standalone=True)
