@@ -16,7 +16,7 @@ from cnnlab.stats.power import detectable_difference, planning_sd, seeds_for_equ
 from cnnlab.stats.sample import Sample, pooled_sd
 from cnnlab.studies.analysis import CollectedResults
 from cnnlab.studies.plan import PlannedArm, StudyPlan
-from cnnlab.studies.result import ArmPlan, PlanSummary, Power, SeedsNeeded
+from cnnlab.studies.result import ArmPlan, PlanSummary, SeedsNeeded
 
 # The error to plan with where nothing is known of the arms: that of small networks on CIFAR-10.
 ASSUMED_ERROR = 0.25
@@ -60,7 +60,7 @@ def _arm_plan(arm: PlannedArm, collected: CollectedResults, ratio: float) -> Arm
         name=arm.name,
         seeds=len(arm.tasks),
         done=len(done),
-        seconds=fmean(done) if done else expected if isfinite(expected) else None,
+        seconds=fmean(done) if done else _finite(expected),
         same_as=arm.same_as,
     )
 
@@ -124,17 +124,10 @@ def plan_summary(
     k, n = max(len(own) - 1, 1), min(compared)
     n_b = next((arm.seeds for arm in own if arm.name == baseline), n)
     sd, reason = estimate_sd(metric, images, expected_accuracy, pilot or ())
+    rules: Any = {"alpha": alpha, "comparisons": k}
 
-    def table(value: Callable[..., float], *arguments: Any) -> Power:
-        """A value for two arms alone and for one of the family."""
-        if sd is None or None in arguments:
-            return Power(two_80=None, two_90=None, family_80=None, family_90=None)
-        cells = {
-            f"{name}_{100 * power:.0f}": value(sd, *arguments, power=power, alpha=alpha, comparisons=size)
-            for name, size in (("two", 1), ("family", k))
-            for power in (0.8, 0.9)
-        }
-        return Power(**{name: cell if isfinite(cell) else None for name, cell in cells.items()})
+    def seeds(plan: Callable[..., int], difference: float | None) -> int | None:
+        return None if sd is None or difference is None else plan(sd, difference, **rules)
 
     differences: tuple[float, ...] = ()
     if delta is not None:
@@ -150,7 +143,7 @@ def plan_summary(
         runs=sum(arm.seeds for arm in own),
         done=sum(min(arm.done, arm.seeds) for arm in own),
         to_do=sum(arm.to_do for arm in own),
-        seconds=seconds if isfinite(seconds) else None,
+        seconds=_finite(seconds),
         basis=basis,
         metric=metric,
         images=images,
@@ -161,11 +154,15 @@ def plan_summary(
         comparisons=k,
         seeds=n,
         baseline_seeds=n_b,
-        detectable=table(detectable_difference, n, n_b),
-        needed=tuple(SeedsNeeded(difference=each, seeds=table(seeds_to_detect, each)) for each in differences),
-        equal=table(seeds_for_equivalence, delta),
+        detectable=_finite(detectable_difference(sd, n, n_b, **rules)) if sd is not None else None,
+        needed=tuple(SeedsNeeded(difference=each, seeds=seeds(seeds_to_detect, each)) for each in differences),
+        equal=seeds(seeds_for_equivalence, delta),
         confirm=confirm,
     )
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
 
 
 def estimate_sd(

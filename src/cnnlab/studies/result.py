@@ -201,23 +201,11 @@ class ArmPlan(Record):
         return 0 if self.same_as else max(self.seeds - self.done, 0)
 
 
-class Power(Record):
-    """A value at a power of 80 % and of 90 %; None where it is unknown.
-
-    `two_80` and `two_90` are of two arms alone, at alpha; `family_80` and `family_90` of one arm of k, at alpha/k.
-    """
-
-    two_80: float | None
-    two_90: float | None
-    family_80: float | None
-    family_90: float | None
-
-
 class SeedsNeeded(Record):
-    """The seeds an arm that find a true difference, in the metric's units."""
+    """The seeds an arm that find a true difference, in the metric's units; None where the spread is not known."""
 
     difference: float
-    seeds: Power
+    seeds: int | None
 
 
 class PlanSummary(Result):
@@ -232,7 +220,8 @@ class PlanSummary(Result):
         sd: the assumed standard deviation between runs, in the metric's units; None: unknown. `sd_reason`: its source.
         comparisons: k, the size of the family: arms against the baseline, or values against the best.
         seeds, baseline_seeds: of the smallest arm, and of what it is compared with.
-        detectable: the smallest true difference that these seeds find.
+        detectable: the smallest true difference that these seeds find; this and what follows at a power of 80 % and a
+            level of alpha/k, None where it is not known.
         needed: the seeds for the study's smallest difference and for usual ones.
         equal: the seeds an arm that show equivalence within ±delta where there is no difference.
         confirm: the fresh seeds of the winner and the baseline in the confirmation; None: there is none.
@@ -256,9 +245,9 @@ class PlanSummary(Result):
     comparisons: int
     seeds: int
     baseline_seeds: int
-    detectable: Power
+    detectable: float | None
     needed: tuple[SeedsNeeded, ...]
-    equal: Power
+    equal: int | None
     confirm: int | None = None
 
     @property

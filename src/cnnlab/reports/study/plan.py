@@ -10,8 +10,9 @@ from cnnlab.render.formatting import MISSING, format_count, format_duration, plu
 from cnnlab.render.result import document
 from cnnlab.render.tables import TextTable
 from cnnlab.reports.study import text
+from cnnlab.stats.power import POWER
 from cnnlab.stats.sample import MIN_RUNS
-from cnnlab.studies.result import ArmPlan, PlanSummary, Power
+from cnnlab.studies.result import ArmPlan, PlanSummary
 
 MAX_CELL_LENGTH = 60
 
@@ -22,8 +23,7 @@ def plan_document(plan: PlanSummary) -> Document:
     lines = [shorten(plan.question, 400)] if plan.question else []
     tables = (
         ("Arms", _arm_table(plan)),
-        ("Smallest true difference that these seeds find", _detectable_table(plan)),
-        *([("Seeds an arm that are needed", _needed_table(plan))] if plan.needed or plan.delta is not None else []),
+        (f"Found in {100 * POWER:.0f} % of studies", _power_table(plan)),
     )
     return Document(f"Plan of study {shorten(plan.name)}", (*lines, _headline(plan)), tables, tuple(_notes(plan)))
 
@@ -59,34 +59,19 @@ def _remark(plan: PlanSummary, arm: ArmPlan) -> str:
     return "baseline" if arm.name == plan.baseline else ""
 
 
-def _detectable_table(plan: PlanSummary) -> TextTable:
-    heads = ("comparison", "#α", "#in 80 % of studies", "#in 90 % of studies")
-
-    def cells(*values: float | None) -> list[str]:
-        return [MISSING if value is None else text.format_amount(value, plan.metric) for value in values]
-
-    power, family = plan.detectable, plan.alpha / plan.comparisons
-    rows = [("two arms alone", f"{plan.alpha:.3g}", *cells(power.two_80, power.two_90))]
-    if plan.comparisons > 1:
-        rows.append((f"one of {plan.comparisons}, adjusted", f"{family:.3g}", *cells(power.family_80, power.family_90)))
-    return TextTable.from_rows(heads, rows)
-
-
-def _needed_table(plan: PlanSummary) -> TextTable:
-    several = plan.comparisons > 1
-    heads = ["to find", "#two arms, 80 %", "#two arms, 90 %"]
-    heads += [f"#one of {plan.comparisons}, 80 %", f"#one of {plan.comparisons}, 90 %"] if several else []
-    named = [
-        (f"a difference of {text.format_amount(each.difference, plan.metric)}", each.seeds) for each in plan.needed
-    ]
+def _power_table(plan: PlanSummary) -> TextTable:
+    smallest = MISSING if plan.detectable is None else text.format_amount(plan.detectable, plan.metric)
+    planned = f"{plan.seeds} against {plan.baseline_seeds}" if plan.seeds != plan.baseline_seeds else f"{plan.seeds}"
+    rows = [(f"a true difference of {smallest}", f"{planned}, as planned")]
+    found = [(f"a true difference of {text.format_amount(one.difference, plan.metric)}", one) for one in plan.needed]
+    rows += [(name, _count(one.seeds)) for name, one in found]
     if plan.delta is not None:
-        named += [(f"equality within {text.equivalence_band(plan.delta, plan.metric)}", plan.equal)]
-    return TextTable.from_rows(heads, ((name, *_seeds(power, several=several)) for name, power in named))
+        rows.append((f"equality within {text.equivalence_band(plan.delta, plan.metric)}", _count(plan.equal)))
+    return TextTable.from_rows(("what is found", "#seeds an arm"), rows)
 
 
-def _seeds(power: Power, *, several: bool) -> list[str]:
-    values = [power.two_80, power.two_90, *([power.family_80, power.family_90] if several else [])]
-    return [MISSING if value is None else format_count(value) for value in values]
+def _count(seeds: int | None) -> str:
+    return MISSING if seeds is None else format_count(seeds)
 
 
 def _notes(plan: PlanSummary) -> Iterator[str]:
