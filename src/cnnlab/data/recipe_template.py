@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median_low
-from typing import TypeAlias
 
 import numpy as np
-import tomli_w
 
 from cnnlab.data.sources.base import Split
 from cnnlab.data.sources.image_folder import ImageFolder
@@ -27,14 +25,9 @@ MAX_FILTERS = 256
 # On fewer images than this the accuracy of several epochs is often the same.
 MIN_VALIDATION_IMAGES = 200
 
-
-# Key, value and reason.
-Row: TypeAlias = tuple[str, object, str]
-
-PHOTO_BACKBONE_HINT = (
-    "# Photographs: a pretrained network may do better, in place of `layers` and of `size` above:",
-    "# backbone = \"resnet18(weights='imagenet')\"",
-)
+PHOTO_BACKBONE_HINT = """# Photographs: a pretrained network may do better, in place of `layers` and of `size` above:
+# backbone = "resnet18(weights='imagenet')"
+"""
 
 
 @dataclass(frozen=True)
@@ -72,64 +65,57 @@ def summarize_source(files: ImageFolder) -> SourceSummary:
 def recipe_template(summary: SourceSummary) -> str:
     """A recipe as TOML, each choice with its reason in a comment."""
     size, size_reason = _choose_size(summary.sizes)
-    split_rows, num_train = _split_rows(summary)
     splits = ", ".join(f"{count:,} in {split}" for split, count in summary.split_sizes.items())
-    augment = [f"crop(padding={max(1, round(min(size) / 12))})", "flip(0.5)"]
+    held_out, num_train = _held_out_lines(summary)
     colours = "every image is grey" if summary.channels == 1 else "there are colours"
-    data: list[Row] = [
-        ("source", summary.source, "a path, relative to where the command is run"),
-        *split_rows,
-        ("size", list(size), f"[height, width]: {size_reason}"),
-        ("channels", summary.channels, colours),
-        ("augment", augment, "shifts by up to 1/12; no flip for letters or digits"),
-    ]
-    sections = [
-        f"# A first recipe for {len(summary.per_class)} classes of images: {splits}.\n"
-        "# `cnnlab describe` shows its layers, `cnnlab train` trains it. Change what you like; --set tries a change.",
-        _table("data", data),
-        _model_section(size, summary),
-        _train_section(summary, num_train, has_validation=("validation", 0.0) not in [row[:2] for row in split_rows]),
-    ]
-    return "\n\n".join(sections) + "\n"
+    return f"""# A first recipe for {len(summary.per_class)} classes of images: {splits}.
+# `cnnlab describe` shows its layers, `cnnlab train` trains it. Change what you like; --set tries a change.
+
+[data]
+source = {json.dumps(summary.source, ensure_ascii=False)}  # a path, relative to where the command is run
+{held_out}size = {list(size)}  # [height, width]: {size_reason}
+channels = {summary.channels}  # {colours}
+augment = ["crop(padding={max(1, round(min(size) / 12))})", "flip(0.5)"]  # shifts by up to 1/12; no flip for letters
+
+{_model_section(size, summary)}
+{_train_section(summary, num_train, has_validation="validation = 0.0" not in held_out)}"""
 
 
-def _split_rows(summary: SourceSummary) -> tuple[list[Row], int]:
-    """The rows for splits that the source lacks, and how many images are left to train on."""
+def _held_out_lines(summary: SourceSummary) -> tuple[str, int]:
+    """The lines for splits that the source lacks, and how many images are left to train on."""
     few = summary.split_sizes["train"] < 2000
     reason = "few images: a smaller share would judge by chance" if few else "enough images to judge by"
     wanted: list[tuple[Split, float, str]] = [
         ("test", TEST_FRACTION, "the source has no test folder; the same images are held out for every seed"),
         ("validation", 0.15 if few else 0.1, f"held out of train, of each class alike; {reason}"),
     ]
-    rows: list[Row] = []
+    lines = ""
     counts = np.array(summary.per_class)
     for split, fraction, why in wanted:
         if split not in summary.split_sizes:
             held_out = held_out_counts(counts, fraction)
             counts = counts - held_out
-            spare = (fraction, why) if held_out.any() else (0.0, "no class has an image to spare for it: add images")
-            rows.insert(0, (split, *spare))
-    return rows, int(counts.sum())
+            if not held_out.any():
+                fraction, why = 0.0, "no class has an image to spare for it: add images"
+            lines += f"{split} = {fraction}  # {why}\n"
+    return lines, int(counts.sum())
 
 
 def _model_section(size: tuple[int, int], summary: SourceSummary) -> str:
     blocks = num_blocks(size)
     widths = [min(FIRST_FILTERS * 2**block, MAX_FILTERS) for block in range(blocks)]
-    rows = [f'    "conv({width}, 3, padding=1)", "batchnorm", "relu", "maxpool(2)",' for width in widths]
-    last = tuple(side // 2**blocks for side in size)
-    return "\n".join(
-        [
-            "[model]",
-            *(PHOTO_BACKBONE_HINT if summary.channels == 3 else ()),
-            f"# {blocks} halvings bring {size[0]}×{size[1]} to {last[0]}×{last[1]}; filters double as the maps shrink.",
-            "# Batch normalisation: fast learning from few images; dropout: less learning by heart.",
-            "layers = [",
-            *rows,
-            '    "flatten", "dropout(0.3)", "dense(128)", "relu",',
-            '    "dense(classes)",',
-            "]",
-        ]
-    )
+    rows = "".join(f'    "conv({width}, 3, padding=1)", "batchnorm", "relu", "maxpool(2)",\n' for width in widths)
+    height, width = (side // 2**blocks for side in size)
+    return f"""[model]
+{PHOTO_BACKBONE_HINT if summary.channels == 3 else ""}\
+# {blocks} halvings bring {size[0]}×{size[1]} to {height}×{width}; filters double as the maps shrink.
+# Batch normalisation: fast learning from few images; dropout: less learning by heart.
+layers = [
+{rows}\
+    "flatten", "dropout(0.3)", "dense(128)", "relu",
+    "dense(classes)",
+]
+"""
 
 
 def num_blocks(size: tuple[int, int]) -> int:
@@ -140,37 +126,20 @@ def num_blocks(size: tuple[int, int]) -> int:
 def _train_section(summary: SourceSummary, num_train: int, has_validation: bool) -> str:
     batch, epochs = (min(16, num_train), 60) if num_train < 1000 else (32, 40) if num_train < 5000 else (64, 20)
     small = "a small batch: many steps in spite of few images" if batch < 64 else "fast, and still many steps an epoch"
-    rows: list[Row] = [
-        ("epochs", epochs, f"about {epochs * math.ceil(num_train / batch):,} steps in all"),
-        ("batch_size", batch, small),
-        ("optimizer", "adamw(lr=1e-3)", "works without tuning"),
-        ("schedule", "cosine", "small steps at the end"),
-    ]
-    if has_validation:
-        rows.append(("weights", "best", "of the epoch that does best on the validation split"))
-        num_validation = summary.split_sizes.get("validation", summary.split_sizes["train"] - num_train)
-        if num_validation < MIN_VALIDATION_IMAGES:
-            reason = "so few images are often all right: their accuracy ties, their loss does not"
-            rows.append(("choose", "loss", reason))
-    else:
-        rows.append(("weights", "last", "there is no validation split to choose by"))
-    rows.append(("test", "end", "the test set is opened once, at the end"))
     smallest = min(summary.per_class)
     note = f"# The smallest class has {smallest} training images: look at balanced_accuracy too.\n"
-    return (note if smallest < 10 else "") + _table("train", rows)
-
-
-def _table(name: str, rows: Sequence[Row]) -> str:
-    lines = [_line(key, value) for key, value, _ in rows]
-    reasons = [reason for _, _, reason in rows]
-    width = min(44, max(map(len, lines)))
-    written = (f"{line:<{width}}  # {reason}" for line, reason in zip(lines, reasons, strict=True))
-    return "\n".join([f"[{name}]", *written])
-
-
-def _line(key: str, value: object) -> str:
-    # tomli_w writes a list in several lines.
-    return f"{key} = {json.dumps(value)}" if isinstance(value, list) else tomli_w.dumps({key: value}).strip()
+    choice = 'weights = "last"  # there is no validation split to choose by\n'
+    if has_validation:
+        choice = 'weights = "best"  # of the epoch that does best on the validation split\n'
+        if summary.split_sizes.get("validation", summary.split_sizes["train"] - num_train) < MIN_VALIDATION_IMAGES:
+            choice += 'choose = "loss"  # so few images are often all right: their accuracy ties, their loss does not\n'
+    return f"""{note if smallest < 10 else ""}[train]
+epochs = {epochs}  # about {epochs * math.ceil(num_train / batch):,} steps in all
+batch_size = {batch}  # {small}
+optimizer = "adamw(lr=1e-3)"  # works without tuning
+schedule = "cosine"  # small steps at the end
+{choice}test = "end"  # the test set is opened once, at the end
+"""
 
 
 def _choose_size(sizes: Mapping[tuple[int, int], int]) -> tuple[tuple[int, int], str]:
