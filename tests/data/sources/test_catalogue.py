@@ -32,7 +32,6 @@ from cnnlab.settings import is_offline
 @pytest.fixture(autouse=True)
 def online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CNNLAB_OFFLINE", raising=False)
-    monkeypatch.setattr("cnnlab.data.sources.download.ROUNDS", 1)
 
 
 def remote_files() -> list[RemoteFile]:

@@ -24,12 +24,6 @@ SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 SLOW = ("stalls", "silent")
 
 
-@pytest.fixture(autouse=True)
-def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "ROUNDS", 2)
-    monkeypatch.setattr(download, "PAUSE_S", 0)
-
-
 @dataclass
 class Server:
     address: str
@@ -194,12 +188,11 @@ def test_more_than_the_file_is_left_unread_and_a_redirect_followed(
     ],
 )
 def test_a_bad_mirror_is_left_for_the_next_and_named_when_alone(
-    server: Server, tmp_path: Path, bad: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, bad: str, reason: str
 ) -> None:
     timeout_s = 0.4 if bad in SLOW else None  # else a busy machine could make a good mirror look silent
     assert fetch(server.file(bad, "good"), tmp_path, timeout_s=timeout_s).read_bytes() == CONTENT
     (tmp_path / "data.bin").unlink()
-    monkeypatch.setattr(download, "ROUNDS", 1)
     with pytest.raises(DownloadError, match=rf"no mirror gave data\.bin(.|\n)*{bad}: {reason}") as raised:
         fetch(server.file(bad), tmp_path, timeout_s=timeout_s)
     message = raised.value.problems[0].next_step
@@ -224,12 +217,6 @@ def test_a_part_is_resumed_from_another_mirror_and_a_liar_costs_nothing(
     assert is_verified(tmp_path / "data.bin", SHA256)
 
 
-def test_rounds_resume_until_the_file_is_whole(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "ROUNDS", 3)
-    assert fetch(server.file("half"), tmp_path).read_bytes() == CONTENT
-    assert [asked for _, asked in server.requests] == ["", "bytes=150000-", "bytes=300000-"]
-
-
 def test_an_interrupted_download_goes_on_in_the_next_call(server: Server, tmp_path: Path) -> None:
     def interrupt(*report: Any) -> None:
         if report[1] > 100_000:
@@ -249,12 +236,6 @@ def test_a_part_of_another_file_is_begun_anew(server: Server, tmp_path: Path, pa
     (tmp_path / "data.bin.part").write_bytes(b"rubbish" * 1000)
     fetch(server.file(path, "good"), tmp_path)
     assert (tmp_path / "data.bin").read_bytes() == CONTENT
-
-
-def test_a_final_no_is_asked_once_and_a_passing_one_again(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError):
-        fetch(server.file("missing", "broken"), tmp_path)
-    assert server.paths == ["/missing", "/broken", "/broken"]
 
 
 def test_a_full_disk_is_said_before_anything_is_written(

@@ -13,8 +13,6 @@ import hashlib
 import http.client
 import os
 import shutil
-import socket
-import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -29,11 +27,8 @@ _CHUNK = 1 << 16
 _HEADERS = {"User-Agent": "cnnlab (urllib)", "Accept-Encoding": "identity"}
 
 
-# Seconds without a byte after which a mirror is left; without any response it isn't asked again.
+# Seconds without a byte after which a mirror is left.
 READ_TIMEOUT_S = 10.0
-# How often all mirrors are tried; one without the right file is tried once.
-ROUNDS = 3
-PAUSE_S = 2.0
 
 
 def fetch(file: RemoteFile, folder: Path, progress: ProgressCallback = no_op, timeout_s: float | None = None) -> Path:
@@ -91,11 +86,7 @@ def manual_download_text(file: RemoteFile, folder: Path) -> str:
 
 
 class _MirrorError(Exception):
-    """Why a mirror was left; `final` when asking it again is of no use."""
-
-    def __init__(self, reason: str, final: bool = False) -> None:
-        super().__init__(reason)
-        self.final = final
+    """Why a mirror was left."""
 
 
 @dataclass(frozen=True)
@@ -109,23 +100,17 @@ class _Download:
 
     def from_mirrors(self, folder: Path) -> None:
         reasons: dict[str, str] = {}
-        left = list(self.file.mirrors)
-        for turn in range(ROUNDS):
-            if turn and left:
-                time.sleep(PAUSE_S)
-            for url in list(left):
-                try:
-                    return self._from_mirror(url)
-                except _MirrorError as failed:
-                    reasons[url] = str(failed)
-                    if failed.final:
-                        left.remove(url)
+        for url in self.file.mirrors:
+            try:
+                return self._from_mirror(url)
+            except _MirrorError as failed:
+                reasons[url] = str(failed)
         raise DownloadError(
             f"no mirror gave {self.file.name}",
             where=str(folder),
             received="".join(f"\n    {url}: {reason}" for url, reason in reasons.items()),
             allowed=f"{self.file.size:,} bytes with {self.file.checksum}",
-            next_step=manual_download_text(self.file, folder),
+            next_step=f"try again, which goes on where it stopped; or {manual_download_text(self.file, folder)}",
         )
 
     def _from_mirror(self, url: str) -> None:
@@ -140,7 +125,7 @@ class _Download:
             return
         self.partial_file.truncate(0)
         if start == 0:
-            raise _MirrorError("sent another file (its checksum is wrong)", final=True)
+            raise _MirrorError("sent another file (its checksum is wrong)")
         # What was there before may have been the fault: this mirror gets a clean start.
         self._from_mirror(url)
 
@@ -150,10 +135,10 @@ class _Download:
         if response.status == http.client.PARTIAL_CONTENT:
             span = response.headers.get("Content-Range", "")
             if span != f"bytes {start}-{size - 1}/{size}":
-                raise _MirrorError(f"sent the range '{span}' of another file", final=True)
+                raise _MirrorError(f"sent the range '{span}' of another file")
             return
         if length not in (None, str(size)):
-            raise _MirrorError(f"offers another file, of {length} bytes", final=True)
+            raise _MirrorError(f"offers another file, of {length} bytes")
         self.partial_file.truncate(0)
 
     def _copy(self, response: Any) -> None:
@@ -174,9 +159,8 @@ def _open_url(url: str, start: int, timeout_s: float) -> Any:
         return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout_s)
     except urllib.error.HTTPError as refused:
         refused.close()
-        again = refused.code >= 500 or refused.code in (408, 429)
         reason = str(refused.reason).splitlines()[0] if refused.reason else ""
-        raise _MirrorError(f"answered {refused.code} {reason}", final=not again) from None
+        raise _MirrorError(f"answered {refused.code} {reason}") from None
     except (OSError, http.client.HTTPException) as failed:
         raise _mirror_error(failed, opening=True) from None
 
@@ -193,10 +177,9 @@ def _read_chunk(response: Any) -> bytes:
 def _mirror_error(error: Exception, opening: bool = False) -> _MirrorError:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, TimeoutError):
-        return _MirrorError("was silent too long", final=opening)
-    # A name that isn't found is nearly always a machine without a network: asking again would only keep it waiting.
+        return _MirrorError("was silent too long")
     words = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause) or type(cause).__name__
-    return _MirrorError(f"{'no connection' if opening else 'broke off'}: {words}", isinstance(cause, socket.gaierror))
+    return _MirrorError(f"{'no connection' if opening else 'broke off'}: {words}")
 
 
 def _file_length(file: IO[bytes]) -> int:
