@@ -219,7 +219,7 @@ def open_source(name: str, context: RunContext = LOCAL) -> DataSource:
     """
     if name in CATALOGUE:
         roots, progress = data_roots(context.data_root), context.callbacks.progress
-        return catalogue.open_catalogue(name, roots, download=context.download, progress=progress)
+        return catalogue.open_published(CATALOGUE[name], roots, download=context.download, progress=progress)
     return open_folder(find_files(name, context.data_root))
 
 

@@ -34,7 +34,7 @@ def test_a_download_that_fails_falls_back(tmp_path: Path, monkeypatch: pytest.Mo
         assert timeout_s == quickstart.TRIAL_S
         raise DownloadError("no mirror answered")
 
-    monkeypatch.setattr(catalogue, "open_catalogue", breaks)
+    monkeypatch.setattr(catalogue, "open_published", breaks)
     source, reason = choose_source(tmp_path, no_op)
     assert source == "shapes"
     assert reason.endswith("its download was given up: no mirror answered")
@@ -52,5 +52,5 @@ def test_a_slow_download_is_given_up_after_its_beginning(
         progress("downloading", 50, 100, "bytes")
         progress("downloading", 51, 100, "bytes")
 
-    monkeypatch.setattr(catalogue, "open_catalogue", begins)
+    monkeypatch.setattr(catalogue, "open_published", begins)
     assert choose_source(tmp_path, no_op)[0] == source

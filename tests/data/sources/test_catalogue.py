@@ -20,7 +20,6 @@ from PIL import Image
 from cnnlab.data.sources.catalogue import (
     dataset_info,
     find_local,
-    open_catalogue,
     open_published,
 )
 from cnnlab.data.sources.releases import CATALOGUE, DatasetInfo, RemoteFile
@@ -166,7 +165,7 @@ def test_fashion_mnist_is_not_taken_for_mnist(tmp_path: Path) -> None:
 
 
 def test_the_generated_set_needs_nothing(tmp_path: Path) -> None:
-    assert isinstance(open_catalogue("shapes", [tmp_path], download=False), ShapesSource)
+    assert isinstance(open_published(CATALOGUE["shapes"], [tmp_path], download=False), ShapesSource)
     assert find_local("shapes", [tmp_path]) is None
 
 
@@ -178,7 +177,7 @@ def test_offline_says_which_file_from_where_and_whereto(
         monkeypatch.setenv("CNNLAB_OFFLINE", "1")
         monkeypatch.setattr("socket.socket.connect", None)
     with pytest.raises(DownloadError, match="svhn is not at hand, and downloads are off") as raised:
-        open_catalogue("svhn", [tmp_path], download=offline)
+        open_published(CATALOGUE["svhn"], [tmp_path], download=offline)
     message = str(raised.value)
     for file in dataset_info("svhn").releases[0].downloads:
         assert all(words in message for words in (file.name, file.checksum.split(":")[1], *file.mirrors))

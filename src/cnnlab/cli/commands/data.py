@@ -87,12 +87,12 @@ def fetch(name: Name, data: DataFolder = None, json: Json = False, debug: Debug 
     """Download a data set of the catalogue, unless it is on disk, and verify its checksums."""
     from cnnlab.cli.output.console import log, progress_reporter, show_json
     from cnnlab.data.dataset import data_roots
-    from cnnlab.data.sources.catalogue import open_catalogue
+    from cnnlab.data.sources.catalogue import dataset_info, open_published
     from cnnlab.data.sources.published import PublishedSource
 
     roots = data_roots(data)
     with progress_reporter() as progress:
-        source = open_catalogue(name, roots, progress=progress)
+        source = open_published(dataset_info(name), roots, progress=progress)
     path, verified = (source.path, source.verify_checksums()) if isinstance(source, PublishedSource) else (None, ())
     if json:
         show_json({"name": name, "path": path and str(path), "classes": source.classes, "verified": verified})

@@ -56,7 +56,7 @@ def quickstart(
 def choose_source(data: Path | None, progress: ProgressCallback) -> tuple[str, str]:
     """Return CIFAR-10 if it is on disk or downloads quickly, else the generated shapes, and the reason."""
     from cnnlab.data.dataset import data_roots
-    from cnnlab.data.sources.catalogue import find_local, open_catalogue
+    from cnnlab.data.sources.catalogue import dataset_info, find_local, open_published
     from cnnlab.errors import DownloadError
     from cnnlab.settings import is_offline
 
@@ -67,7 +67,7 @@ def choose_source(data: Path | None, progress: ProgressCallback) -> tuple[str, s
     if is_offline():
         return "shapes", "CIFAR-10 is not on disk and CNNLAB_OFFLINE is set"
     try:
-        open_catalogue("cifar10", roots, progress=_stop_if_slow(progress), timeout_s=TRIAL_S)
+        open_published(dataset_info("cifar10"), roots, progress=_stop_if_slow(progress), timeout_s=TRIAL_S)
     except DownloadError as error:
         return "shapes", f"CIFAR-10 is not on disk, and its download was given up: {error.problems[0].what}"
     return "cifar10", "it could be downloaded"

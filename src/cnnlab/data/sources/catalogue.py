@@ -1,7 +1,7 @@
 """The data sets that are known by name: what they are, whether they are at hand, and how to get them.
 
 `dataset_info` needs no file, no network and no heavy import. A data folder is searched for whatever someone already
-has: unpacked folders, archives, torchvision's layout, or what `open_catalogue` downloaded before.
+has: unpacked folders, archives, torchvision's layout, or what `open_published` downloaded before.
 """
 
 from __future__ import annotations
@@ -40,29 +40,6 @@ def dataset_info(name: str) -> DatasetInfo:
     return CATALOGUE[name]
 
 
-def open_catalogue(
-    name: str,
-    roots: Sequence[Path],
-    *,
-    download: bool = True,
-    progress: ProgressCallback | None = None,
-    timeout_s: float | None = None,
-) -> DataSource:
-    """Open a data set by its name, from the data folders `roots`, or downloaded into the first of them.
-
-    Args:
-        download: whether it may be downloaded; with CNNLAB_OFFLINE=1 in the environment it never is.
-        progress: reports the download.
-        timeout_s: seconds without a byte after which a mirror is left; None: ten.
-
-    Raises:
-        SourceError: no data set has this name.
-        DownloadError: it is not at hand and can't or mustn't be downloaded; names the files, their
-            addresses, and where to put them.
-    """
-    return open_published(dataset_info(name), roots, download=download, progress=progress, timeout_s=timeout_s)
-
-
 def open_published(
     info: DatasetInfo,
     roots: Sequence[Path],
@@ -71,7 +48,17 @@ def open_published(
     progress: ProgressCallback | None = None,
     timeout_s: float | None = None,
 ) -> DataSource:
-    """As `open_catalogue`, for a data set of any `DatasetInfo`."""
+    """Open a data set from the data folders `roots`, or downloaded into the first of them.
+
+    Args:
+        download: whether it may be downloaded; with CNNLAB_OFFLINE=1 in the environment it never is.
+        progress: reports the download.
+        timeout_s: seconds without a byte after which a mirror is left; None: ten.
+
+    Raises:
+        DownloadError: it is not at hand and can't or mustn't be downloaded; names the files, their
+            addresses, and where to put them.
+    """
     from cnnlab.data.sources.published import PublishedSource
     from cnnlab.data.sources.shapes import ShapesSource
 
