@@ -5,7 +5,6 @@ D. Hendrycks, T. Dietterich: Benchmarking neural network robustness to common co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,48 +77,31 @@ def open_cifar10c(folder: Path) -> Cifar10C:
             next_step=f"unpack CIFAR-10-C.tar from {HOMEPAGE}, and name the folder",
         )
     labels = _open_array(folder / LABELS_FILE)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) % SEVERITIES or not len(labels):
-        raise _shape_error(folder / LABELS_FILE, labels, f"whole numbers, {SEVERITIES} severities of as many labels")
-    if labels.min() < 0 or labels.max() >= len(CLASSES):
-        raise SourceError(
-            "there are labels that CIFAR-10 does not have",
-            where=str(folder / LABELS_FILE),
-            received=f"{labels.min()} to {labels.max()}",
-            allowed=f"0 to {len(CLASSES) - 1}",
-        )
-    each = len(labels) // SEVERITIES
-    if not all(np.array_equal(labels[:each], part) for part in np.split(labels, SEVERITIES)):
-        raise _shape_error(folder / LABELS_FILE, labels, "the same labels for each severity")
-    names = tuple(_corruption_names(folder, (len(labels), 32, 32, 3)))
-    if not names:
+    each = len(labels) // SEVERITIES if labels.ndim == 1 and labels.dtype.kind in "iu" else 0
+    allowed = f"whole numbers from 0 to {len(CLASSES) - 1}, {SEVERITIES} times the same ones"
+    repeated = each > 0 and np.array_equal(labels, np.tile(labels[:each], SEVERITIES))
+    is_right = repeated and labels.min() >= 0 and labels.max() < len(CLASSES)
+    _check(folder / LABELS_FILE, labels, bool(is_right), allowed)
+    paths = [path for path in sorted(folder.glob("*.npy")) if path.name != LABELS_FILE]
+    if not paths:
         raise SourceError("there are labels here, and no images", where=str(folder), allowed="fog.npy and the like")
-    return Cifar10C(folder, names, labels[:each].astype(np.int64))
-
-
-def _corruption_names(folder: Path, shape: tuple[int, ...]) -> Iterator[str]:
-    for path in sorted(folder.glob("*.npy")):
-        if path.name == LABELS_FILE:
-            continue
-        array = _open_array(path)
-        if array.shape != shape or array.dtype != np.uint8:
-            raise _shape_error(path, array, f"{' × '.join(map(str, shape))} numbers of 8 bits")
-        yield path.stem
+    for path in paths:
+        array, shape = _open_array(path), (len(labels), 32, 32, 3)
+        is_right = array.shape == shape and array.dtype == np.uint8
+        _check(path, array, is_right, f"{' × '.join(map(str, shape))} numbers of 8 bits")
+    return Cifar10C(folder, tuple(path.stem for path in paths), labels[:each].astype(np.int64))
 
 
 def _open_array(path: Path) -> npt.NDArray[Any]:
     try:
-        array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-        reason = "" if isinstance(array, np.ndarray) else "an archive of arrays"
-        if reason:
-            array.close()
+        return np.asarray(np.lib.format.open_memmap(path, mode="r"))
     except (OSError, ValueError, EOFError) as error:
-        array, reason = None, str(error) or "it ends too early"
-    if array is None or reason:
         step = f"unpack it again from {HOMEPAGE}"
-        raise SourceError("this array can't be read", where=str(path), received=reason, next_step=step)
-    return np.asarray(array)
+        reason = str(error) or "it ends too early"
+        raise SourceError("this array can't be read", where=str(path), received=reason, next_step=step) from None
 
 
-def _shape_error(path: Path, array: npt.NDArray[Any], allowed: str) -> SourceError:
-    received = f"{' × '.join(map(str, array.shape))} of {array.dtype}"
-    return SourceError("this is no array of CIFAR-10-C", where=str(path), received=received, allowed=allowed)
+def _check(path: Path, array: npt.NDArray[Any], is_right: bool, allowed: str) -> None:
+    if not is_right:
+        values = f"{' × '.join(map(str, array.shape))} of {array.dtype}"
+        raise SourceError("this is no array of CIFAR-10-C", where=str(path), received=values, allowed=allowed)
