@@ -28,21 +28,25 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class CollectedResults:
-    """The finished runs of a study, and what failed."""
+    """The finished runs of a study by the id of their task, and what failed; read from the runs folder."""
 
-    def __init__(self, plan: StudyPlan, index: RunIndex, failures: Mapping[str, str]) -> None:
+    def __init__(self, plan: StudyPlan, index: RunIndex) -> None:
         self.plan, self.study, self.index = plan, plan.study, index
-        self.failures = dict(failures)
+        self.failures: dict[str, str] = {}
         self.finished_runs: dict[str, FinishedRun] = {}
-        self.collect(plan.arms)
+        self.collect(plan.tasks())
 
-    def collect(self, arms: Sequence[PlannedArm]) -> None:
-        """Read the finished runs of arms; a run that can't be read has failed."""
+    def collect(self, tasks: Iterable[StudyTask]) -> None:
+        """Read the finished runs of tasks; a run that can't be read has failed."""
         self.index.refresh()
-        for task in (task for arm in arms for task in arm.tasks):
+        for task in tasks:
             if (found := self.index.find_finished(task.id)) is not None:
                 self.finished_runs[task.id] = found
         self.failures |= self.index.damaged
+
+    def finished(self, tasks: Iterable[StudyTask]) -> list[FinishedRun]:
+        """The finished ones of these tasks' runs."""
+        return [self.finished_runs[task.id] for task in tasks if task.id in self.finished_runs]
 
     def seed_record(self, task: StudyTask, metric: str) -> SeedRecord:
         """The record of a task's run."""
@@ -92,18 +96,17 @@ class CollectedResults:
             return {}
         tables = {}
         for arm in arms:
-            runs = [self.finished_runs[task.id] for task in arm.tasks if task.id in self.finished_runs]
-            predictions = [found for run in runs if (found := run.folder.predictions(split)) is not None]
+            predictions = [
+                found for run in self.finished(arm.tasks) if (found := run.folder.predictions(split)) is not None
+            ]
             if predictions:
                 tables[arm.name] = np.array([each.correct() for each in predictions])
         return tables
 
     def _curve_record(self, arm: PlannedArm) -> CurveRecord | None:
         points: dict[float, list[float]] = defaultdict(list)
-        for task in arm.tasks:
-            if task.id not in self.finished_runs:
-                continue
-            for record in self.finished_runs[task.id].folder.epochs():
+        for run in self.finished(arm.tasks):
+            for record in run.folder.epochs():
                 if (value := metric_at(record, self.study)) is not None:
                     points[record.epoch].append(value)
         if not points:

@@ -9,14 +9,14 @@ from cnnlab.errors import CnnlabError
 from cnnlab.runs.final_evaluation import open_test
 from cnnlab.stats.sample import best_arm
 from cnnlab.storage.test_ledger import openings, record_opening
-from cnnlab.studies.analysis import CollectedResults, make_confirmation
+from cnnlab.studies.analysis import make_confirmation
 from cnnlab.studies.plan import StudyTask
 from cnnlab.studies.result import UNCONFIRMED, UNTESTED, Confirmation, StudyResult
 from cnnlab.studies.runner import StudyRunner, run_tasks
 from cnnlab.studies.tasks import exclusive
 
 
-def confirm_winner(runner: StudyRunner, collected: CollectedResults, result: StudyResult) -> Confirmation | None:
+def confirm_winner(runner: StudyRunner, result: StudyResult) -> Confirmation | None:
     """Confirm the arm with the best mean.
 
     None where there is nothing to confirm, or the confirmation can't be made; the reason is logged, and for the latter
@@ -44,10 +44,10 @@ def confirm_winner(runner: StudyRunner, collected: CollectedResults, result: Stu
         return None
     if failing:
         runner.context.callbacks.log(f"not eligible, since runs of them failed: {', '.join(failing)}")
-    return confirm(runner, collected, eligible[best].name)
+    return confirm(runner, eligible[best].name)
 
 
-def confirm(runner: StudyRunner, collected: CollectedResults, name: str) -> Confirmation | None:
+def confirm(runner: StudyRunner, name: str) -> Confirmation | None:
     """Run an arm and the baseline with fresh seeds, and open the test set once for all these runs; then compare.
 
     None where there is no test set, or a run failed or could not be evaluated; the reason is logged and kept in the
@@ -79,16 +79,16 @@ def confirm(runner: StudyRunner, collected: CollectedResults, name: str) -> Conf
             f"{UNTESTED}: {error.problems[0] if isinstance(error, CnnlabError) else error}".partition("\n")[0]
         )
         return None
-    collected.collect((winner, baseline))
-    return make_confirmation(collected, winner, baseline, len(openings(runner.context.runs, plan.test_set)))
+    runner.results.collect(tasks)
+    return make_confirmation(runner.results, winner, baseline, len(openings(runner.context.runs, plan.test_set)))
 
 
 def _open_test_sets(runner: StudyRunner, tasks: Sequence[StudyTask]) -> None:
     """Evaluate the runs on the test set: one opening, recorded in the ledger before the first image is read."""
-    context, plan = runner.context, runner.plan
-    runner.index.refresh()
-    found = [one for task in tasks if (one := runner.index.find_finished(task.id)) is not None]
-    shut = [one.folder for one in found if one.result.test is None and one.result.train is not None]
+    context, plan, results = runner.context, runner.plan, runner.results
+    results.collect(tasks)
+    finished = [run for run in results.finished(tasks) if run.result.train is not None]
+    shut = [run.folder for run in finished if run.result.test is None]
     if not shut:
         return
     record_opening(context.runs, f"study {plan.name}", plan.test_set, f"confirmation with {len(shut)} runs")

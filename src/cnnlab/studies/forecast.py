@@ -32,7 +32,7 @@ def forecast(plan: StudyPlan, index: RunIndex) -> PlanSummary:
     The time of a run and the spread between seeds are estimated from finished runs; without any, from the benchmarked
     speed and from published accuracies.
     """
-    study, collected = plan.study, CollectedResults(plan, index, {})
+    study, collected = plan.study, CollectedResults(plan, index)
     ratio = _time_ratio(plan, collected)
     pilot = [sample for arm in plan.arms if not arm.same_as and (sample := collected.arm_record(arm).sample).n]
     trial = f"each network timed on {plan.study_precision.device}, one run at a time"
@@ -54,7 +54,7 @@ def forecast(plan: StudyPlan, index: RunIndex) -> PlanSummary:
 
 
 def _arm_plan(arm: PlannedArm, collected: CollectedResults, ratio: float) -> ArmPlan:
-    done = [collected.finished_runs[task.id].result.seconds for task in arm.tasks if task.id in collected.finished_runs]
+    done = [run.result.seconds for run in collected.finished(arm.tasks)]
     expected = arm.tasks[0].seconds * ratio
     return ArmPlan(
         name=arm.name,

@@ -19,14 +19,14 @@ from cnnlab.stats.comparison import DecisionRules
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.storage.test_ledger import record_opening
-from cnnlab.studies.analysis import CollectedResults
 from cnnlab.studies.folder import SHIFTED
+from cnnlab.studies.plan import PlannedArm
 from cnnlab.studies.result import UNSHIFTED, StudyResult
 from cnnlab.studies.runner import StudyRunner
 from cnnlab.studies.tasks import exclusive
 
 
-def evaluate_under_shifts(runner: StudyRunner, collected: CollectedResults, result: StudyResult) -> StudyResult:
+def evaluate_under_shifts(runner: StudyRunner, result: StudyResult) -> StudyResult:
     """Evaluate the finished networks of all arms under the study's shifts, on the test split.
 
     Stored results are reused. One opening of the test set, for all other runs, is recorded first. On failure the result
@@ -34,7 +34,7 @@ def evaluate_under_shifts(runner: StudyRunner, collected: CollectedResults, resu
     """
     plan = runner.plan
     notes = tuple(note for note in result.notes if not note.startswith(UNSHIFTED))
-    groups = {arm.name: _finished_folders(collected, arm.name) for arm in plan.arms if not arm.same_as}
+    groups = {arm.name: _finished_folders(runner, arm) for arm in plan.arms if not arm.same_as}
     groups = {name: folders for name, folders in groups.items() if folders}
     if len(groups) == 2 and next(iter(groups)) == plan.study.baseline:
         # Of two groups the difference is the first minus the second, which is the baseline.
@@ -82,10 +82,8 @@ def _evaluate_groups(runner: StudyRunner, groups: Mapping[str, Sequence[RunFolde
     return shift_groups(groups, measure, DecisionRules(delta, study.alpha))
 
 
-def _finished_folders(collected: CollectedResults, name: str) -> list[RunFolder]:
-    tasks = next(arm.tasks for arm in collected.plan.arms if arm.name == name)
-    finished = [collected.finished_runs[task.id] for task in tasks if task.id in collected.finished_runs]
-    return [run.folder for run in finished if run.result.train is not None]
+def _finished_folders(runner: StudyRunner, arm: PlannedArm) -> list[RunFolder]:
+    return [run.folder for run in runner.results.finished(arm.tasks) if run.result.train is not None]
 
 
 def _cache_key(shifts: tuple[object, ...]) -> str:

@@ -12,7 +12,7 @@ from cnnlab.atomic_io import atomic_write
 from cnnlab.config.study import Study
 from cnnlab.context import LOCAL, RunContext
 from cnnlab.runs.index.run_index import RunIndex
-from cnnlab.studies.analysis import CollectedResults, analyse
+from cnnlab.studies.analysis import analyse
 from cnnlab.studies.claims import judge_study_claims
 from cnnlab.studies.confirmation import confirm_winner
 from cnnlab.studies.folder import make_folder, read_study_precision, study_folder, study_name
@@ -61,17 +61,16 @@ def execute_study(
     atomic_write(folder / "study.toml", study.to_toml().encode())
     atomic_write(folder / "precision.json", plan.study_precision.to_json(indent=2).encode())
     run_tasks(runner, plan.tasks())
-    collected = CollectedResults(plan, runner.index, runner.failures)
-    result = analyse(collected, budget_exhausted=runner.budget_exhausted)
+    result = analyse(runner.results, budget_exhausted=runner.budget_exhausted)
     notes = (*result.notes, *log.deviations(), *([f"{UNSHIFTED} yet"] if study.shifts else []))
     result = result.model_copy(update={"notes": notes, "declared": log.versions[0].digest})
     result = _write_result(runner, result)
     if study.confirm is not None:
-        confirmation = confirm_winner(runner, collected, result)
+        confirmation = confirm_winner(runner, result)
         notes = (*result.notes, runner.untested_reason) if runner.untested_reason else result.notes
         result = _write_result(runner, result.model_copy(update={"confirmation": confirmation, "notes": notes}))
     if study.shifts:
-        result = _write_result(runner, evaluate_under_shifts(runner, collected, result))
+        result = _write_result(runner, evaluate_under_shifts(runner, result))
     return result
 
 

@@ -19,7 +19,6 @@ from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import RunError
 from cnnlab.runs.index.run_index import RunIndex
 from cnnlab.stats.sample import MIN_RUNS_TO_RANK
-from cnnlab.studies.analysis import CollectedResults
 from cnnlab.studies.confirmation import confirm
 from cnnlab.studies.folder import make_folder, read_record, study_name
 from cnnlab.studies.plan import StudyPlan, make_plan
@@ -113,8 +112,9 @@ class _Stages:
         plan = self.tuning_plan.plan
         runner, arm = self._study_runner(plan), plan.arms[0]
         run_tasks(runner, arm.tasks)
-        collected = CollectedResults(plan, runner.index, runner.failures)
-        return _baseline_record([collected.seed_record(task, self.tuning_plan.search.metric) for task in arm.tasks])
+        return _baseline_record(
+            [runner.results.seed_record(task, self.tuning_plan.search.metric) for task in arm.tasks]
+        )
 
     def run_confirmation(self, result: TuningResult) -> tuple[Confirmation | None, str]:
         """Run the best trial and the baseline with fresh seeds, and evaluate them on the test set.
@@ -138,7 +138,7 @@ class _Stages:
             log(untested)
             return None, untested
         runner = self._study_runner(plan)
-        confirmation = confirm(runner, CollectedResults(plan, runner.index, runner.failures), arm)
+        confirmation = confirm(runner, arm)
         return confirmation, runner.untested_reason
 
     def _study_runner(self, plan: StudyPlan) -> StudyRunner:
