@@ -57,12 +57,17 @@ def minimal_axes(figure: Figure, left: float, bottom: float, width: float, heigh
     """Add axes with faint horizontal lines only; positions are in points from the lower left corner."""
     whole_width, whole_height = figure.get_size_inches() * POINTS_PER_INCH
     axes = figure.add_axes((left / whole_width, bottom / whole_height, width / whole_width, height / whole_height))
+    style_axes(axes)
+    return axes
+
+
+def style_axes(axes: Axes, grid: Literal["x", "y"] = "y") -> None:
+    """Leave of axes' lines only a faint grid."""
     axes.set_facecolor("none")
     axes.spines[:].set_visible(False)
-    axes.grid(axis="y", color=COLOURS["line"], linewidth=0.8)
+    axes.grid(axis=grid, color=COLOURS["line"], linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", length=0, labelsize=SMALL, labelcolor=COLOURS["muted"], pad=5)
-    return axes
 
 
 def new_canvas(figure: Figure, margin: float = 0.0) -> Axes:

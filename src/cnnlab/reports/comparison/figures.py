@@ -13,7 +13,7 @@ from cnnlab.render.plots import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, label_l
 from cnnlab.render.svg import text_width
 from cnnlab.reports.comparison.result import ComparedGroup, LossCurve
 from cnnlab.reports.run.figures import LOG_SCALE_RATIO
-from cnnlab.reports.study.figures import BOLD_WIDTH, seed_figure, write_title
+from cnnlab.reports.study.figures import seed_figure, write_title
 from cnnlab.reports.study.text import short_names
 from cnnlab.studies.result import StudyResult
 
@@ -25,11 +25,10 @@ TONES = ("train", "validation", "test", "other", "ink", "muted")
 
 def comparison_figure(study: StudyResult, groups: Sequence[ComparedGroup]) -> Figure:
     """Plot the runs and differences of a study, and below them the losses of its groups by epoch."""
-    figure = seed_figure(study)
     names = short_names([group.name for group in groups], MAX_NAME_LENGTH)
     curves = [(name, group.curves) for name, group in zip(names, groups, strict=True) if group.curves][: len(TONES)]
+    figure = seed_figure(study, below=CURVES_HEIGHT if curves else 0.0)
     if curves:
-        _extend(figure, CURVES_HEIGHT)
         _draw_losses(figure, curves)
     return figure
 
@@ -50,19 +49,10 @@ def draw_curves(axes: Axes, groups: Sequence[tuple[str, Sequence[LossCurve]]]) -
     label_line_ends(axes, ends)
 
 
-def _extend(figure: Figure, height: float) -> None:
-    """Add room of this height, in points, at the bottom of a figure."""
-    width, old = figure.get_size_inches() * POINTS_PER_INCH
-    for axes in figure.axes:
-        box = axes.get_position()
-        bottom = (box.y0 * old + height) / (old + height)
-        axes.set_position((box.x0, bottom, box.width, box.height * old / (old + height)))
-    figure.set_size_inches(width / POINTS_PER_INCH, (old + height) / POINTS_PER_INCH)
-
-
 def _draw_losses(figure: Figure, groups: Sequence[tuple[str, Sequence[LossCurve]]]) -> None:
     width = figure.get_size_inches()[0] * POINTS_PER_INCH
-    right = 20 + max(BOLD_WIDTH * text_width(name, NORMAL) for name, _ in groups)
+    # Bold letters are wider.
+    right = 20 + 1.15 * max(text_width(name, NORMAL) for name, _ in groups)
     axes = minimal_axes(figure, 44, 42, width - 44 - right, CURVES_HEIGHT - 42 - 64)
     draw_curves(axes, groups)
     axes.set_xlabel("epoch", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
@@ -70,7 +60,7 @@ def _draw_losses(figure: Figure, groups: Sequence[tuple[str, Sequence[LossCurve]
     several = any(curve.low != curve.high for _, curves in groups for curve in curves)
     seeds = "; mean over seeds, band: lowest to highest" if several else ""
     note = f"line: validation; dashed: training, running mean of the steps{seeds}"
-    write_title(axes, f"loss (cross-entropy, nats{log})", note, left=44)
+    write_title(axes, f"loss (cross-entropy, nats{log})", note)
 
 
 def _draw(axes: Axes, curve: LossCurve, colour: str) -> None:

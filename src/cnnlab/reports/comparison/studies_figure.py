@@ -11,19 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Transform, offset_copy
 
-from cnnlab.render.plots import COLOURS, SMALL, minimal_axes, new_figure
+from cnnlab.render.plots import COLOURS, SMALL, new_figure, style_axes
 from cnnlab.reports.study import text
-from cnnlab.reports.study.figures import axis_limits, names_width, row_axes, set_ticks, set_value_ticks
+from cnnlab.reports.study.figures import WIDTH, axis_limits, row_panels, set_value_ticks
 from cnnlab.reports.study.sweep_figure import set_sweep_axis
 from cnnlab.stats.sample import Sample
 from cnnlab.studies.result import StudyResult
 
-WIDTH, HEIGHT = 640.0, 360.0
-LEFT, FOOT = 48.0, 46.0
-HEAD, LINE = 36.0, 17.0
+HEIGHT = 420.0
 # Height of a row: so much for each study, and a gap. The values of sweeps are closer.
 MARK_HEIGHT, MARK_WIDTH, ROW_GAP = 15.0, 5.0, 12.0
-MAX_NAME_LENGTH, MAX_NAMES_WIDTH = 28, 216.0
+MAX_NAME_LENGTH = 28
 STYLES = (("train", "o"), ("validation", "s"), ("test", "^"), ("ink", "D"), ("muted", "v"))
 
 
@@ -50,17 +48,16 @@ def overlay_rows(results: Sequence[StudyResult]) -> list[OverlayRow]:
 
 def overlay_figure(results: Sequence[StudyResult]) -> Figure:
     """Plot from two to five studies of one kind, each with its own colour and marker, side by side at each arm."""
-    rows, head = overlay_rows(results), HEAD + LINE * len(results)
+    rows = overlay_rows(results)
     samples = [sample for row in rows for sample in row.samples.values()]
     intervals = [interval for sample in samples if (interval := sample.interval()) is not None]
     limits = axis_limits([value for sample in samples for value in sample.finite], intervals)
     is_sweep = results[0].curve is not None
-    figure, axes = _sweep_axes(results, rows, head) if is_sweep else _arm_axes(rows, head, len(results))
+    figure, axes = _sweep_axes(results, rows) if is_sweep else _arm_axes(rows, len(results))
     if is_sweep:
         axes.set_ylim(limits)
     else:
         axes.set_xlim(limits)
-        set_ticks(axes, axes.bbox.width)
     for study in range(len(results)):
         rank = study - (len(results) - 1) / 2
         offset = {"x": MARK_WIDTH * rank} if is_sweep else {"y": -MARK_HEIGHT * rank}
@@ -73,22 +70,21 @@ def overlay_figure(results: Sequence[StudyResult]) -> Figure:
     return figure
 
 
-def _arm_axes(rows: Sequence[OverlayRow], head: float, studies: int) -> tuple[Figure, Axes]:
+def _arm_axes(rows: Sequence[OverlayRow], studies: int) -> tuple[Figure, Axes]:
     """Axes with a row for each arm, named to the left."""
-    height = ROW_GAP + MARK_HEIGHT * studies
+    figure, (axes,) = row_panels([(len(rows), ROW_GAP + MARK_HEIGHT * studies)])
     names = text.short_names([row.name for row in rows], MAX_NAME_LENGTH)
-    left = names_width(names, MAX_NAMES_WIDTH)
-    figure = new_figure(WIDTH, head + height * len(rows) + FOOT)
-    axes = row_axes(figure, left, head, WIDTH - left - 8, len(rows), height)
     axes.set_yticks(range(len(rows)), names, color=COLOURS["ink"], parse_math=False)
     for number in range(1, len(rows)):
         axes.axhline(number - 0.5, color=COLOURS["line"], linewidth=0.8)
     return figure, axes
 
 
-def _sweep_axes(results: Sequence[StudyResult], rows: Sequence[OverlayRow], head: float) -> tuple[Figure, Axes]:
-    figure = new_figure(WIDTH, HEIGHT + head)
-    axes = minimal_axes(figure, LEFT, FOOT, WIDTH - LEFT - 12, HEIGHT - FOOT)
+def _sweep_axes(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> tuple[Figure, Axes]:
+    figure = new_figure(WIDTH, HEIGHT)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots()
+    style_axes(axes)
     set_sweep_axis(axes, [row.sweep_value for row in rows if row.sweep_value is not None])
     set_value_ticks(axes)
     axes.set_xlabel(text.sweep_key(results[0]), color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False)
@@ -127,7 +123,7 @@ def _add_legend(figure: Figure, results: Sequence[StudyResult]) -> None:
     ]
     title = f"{text.metric_name(results[0].metric)}: runs, means and 95 % intervals"
     legend = figure.legend(
-        handles=handles, title=title, loc="upper left", frameon=False, fontsize=SMALL, labelcolor="linecolor"
+        handles=handles, title=title, loc="outside upper left", frameon=False, fontsize=SMALL, labelcolor="linecolor"
     )
     legend.set_alignment("left")
     for label in legend.get_texts():

@@ -15,8 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cnnlab.config.stopping import is_fraction
 from cnnlab.render.formatting import shorten
-from cnnlab.render.plots import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, minimal_axes, new_figure
-from cnnlab.render.svg import text_width
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_figure, style_axes
 from cnnlab.reports.study import text as study_text
 from cnnlab.reports.study.text import comparisons
 from cnnlab.stats.comparison import Comparison, Judgement
@@ -30,19 +29,14 @@ VERDICT_COLOURS: dict[Judgement, str] = {
     "undecided": "muted",
     "no verdict": "muted",
 }
-# The width of bold letters relative to others, in most fonts.
-BOLD_WIDTH = 1.15
 # Round steps between ticks.
 TICK_STEPS = (1, 2, 2.5, 5, 10)
 WIDTH = 640.0
-# The column of verdicts.
-VERDICT_WIDTH = 106.0
-HEAD, FOOT, GAP = 48.0, 28.0, 16.0
-# The heights of rows with dots above a mean, and of rows with a single mark.
-SEED_ROW_HEIGHT, FOREST_ROW_HEIGHT = 34.0, 24.0
-# The diameter of a run's dot in points, and where in its row dots are spread, as shares of the row's height.
-DOT_SIZE, DOT_SPREAD = 5.4, (-0.22, 0.05)
-MAX_NAME_LENGTH, MAX_NAMES_WIDTH = 28, 216.0
+# The heights of rows with dots above a mean, and of rows with a single mark; and of a panel's titles and ticks.
+SEED_ROW_HEIGHT, FOREST_ROW_HEIGHT, PANEL_HEIGHT = 34.0, 24.0, 88.0
+# The dots of a row are spread over this share of its height, around a point above its middle.
+DOTS_ABOVE, DOT_SPREAD = 0.09, 0.13
+MAX_NAME_LENGTH = 28
 CURVES_HEIGHT, CURVES_LEFT, CURVES_HEAD, CURVES_FOOT = 360.0, 48.0, 62.0, 46.0
 
 
@@ -64,58 +58,48 @@ def axis_limits(points: Iterable[float], bounds: Iterable[tuple[float, float]]) 
     return low - pad, high + pad
 
 
-def row_axes(figure: Figure, left: float, top: float, width: float, rows: int, row: float) -> Axes:
-    """Axes for rows of one height (points), the first at the top; `top` is measured from the figure's upper edge.
+def row_panels(panels: Sequence[tuple[int, float]], below: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """A figure with panels of rows below each other; row number i has its middle at y = i, the first at the top.
 
-    Row number i has its middle at y = i.
+    Args:
+        panels: for each the number of its rows, and their height in points.
+        below: room below them, in points.
     """
-    height = figure.get_size_inches()[1] * POINTS_PER_INCH
-    axes = minimal_axes(figure, left, height - top - rows * row, width, rows * row)
-    axes.grid(False, axis="y")
-    axes.grid(True, axis="x", color=COLOURS["line"], linewidth=0.8)
-    axes.set_ylim(rows - 0.5, -0.5)
-    axes.set_yticks([])
-    return axes
-
-
-def set_ticks(axes: Axes, width: float, *, signs: bool = False) -> None:
-    """Set as many ticks as fit into the width; with `signs` their numbers have signs."""
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=max(2, int(width / 62)), steps=TICK_STEPS))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value, signs=signs)))
+    heights = [rows * height for rows, height in panels]
+    total = sum(heights) + PANEL_HEIGHT * len(heights) + below
+    figure = new_figure(WIDTH, total)
+    figure.set_layout_engine("constrained", rect=(0, below / total, 1, 1 - below / total))
+    columns = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for axes, (rows, _) in zip(columns, panels, strict=True):
+        style_axes(axes, grid="x")
+        axes.set_ylim(rows - 0.5, -0.5)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=TICK_STEPS))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: study_text.format_value(value)))
+    return figure, list(columns)
 
 
 def set_value_ticks(axes: Axes, nbins: int = 6) -> None:
     """Set round ticks for the values of a vertical axis."""
     axes.yaxis.set_major_locator(MaxNLocator(nbins=nbins, steps=TICK_STEPS))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: study_text.format_value(value)))
 
 
-def format_tick(value: float, *, signs: bool = False) -> str:
-    """A tick's number with a minus sign; with `signs` also with a plus sign."""
-    text = f"{abs(value):.6g}"
-    sign = "−" if value < 0 else "+" if signs and value > 0 else ""
-    return text if text == "0" else sign + text
-
-
-def names_width(names: Iterable[str], max_width: float) -> float:
-    """The width in points of a column of names."""
-    return min(max((BOLD_WIDTH * text_width(name, SMALL) for name in names), default=0.0) + 14, max_width)
-
-
-def write_title(axes: Axes, title: str, note: str, *, left: float = 0.0) -> None:
-    """Write a title above axes, and below it a note, both `left` points to the left of the axes' edge."""
+def write_title(axes: Axes, title: str, note: str = "") -> None:
+    """Write a title above axes, and below it a note, both at the figure's left edge."""
+    axes.set_title(" ", pad=30)  # room for both
     for line, height, style in ((title, 34, {"weight": "bold"}), (note, 17, {"color": COLOURS["muted"]})):
-        axes.annotate(
+        written = axes.annotate(
             line,
-            (0, 1),
-            xycoords="axes fraction",
-            xytext=(-left, height),
+            (3, 1),
+            xycoords=("figure points", "axes fraction"),
+            xytext=(0, height),
             textcoords="offset points",
             va="center",
             annotation_clip=False,
             parse_math=False,
             **{"color": COLOURS["ink"], "fontsize": NORMAL if "weight" in style else SMALL, **style},  # type: ignore[arg-type]
         )
+        written.set_in_layout(False)
 
 
 def missing_runs_text(sample: Sample) -> str:
@@ -134,23 +118,23 @@ def axis_difference(comparison: Comparison, metric: str) -> tuple[float | None, 
     return None if comparison.difference is None else scale * comparison.difference, interval
 
 
-def seed_figure(result: StudyResult) -> Figure:
-    """Every run a dot, with mean and 95 % interval of each arm; below, the differences to the baseline, best first."""
+def seed_figure(result: StudyResult, below: float = 0.0) -> Figure:
+    """Every run a dot, with mean and 95 % interval of each arm; below, the differences to the baseline, best first.
+
+    Args:
+        below: room below the figure, in points.
+    """
     arms, compared = [arm for arm in result.arms if not arm.same_as], comparisons(result)
-    upper = HEAD + SEED_ROW_HEIGHT * len(arms) + FOOT
-    figure = new_figure(WIDTH, upper + (GAP + HEAD + FOREST_ROW_HEIGHT * len(compared) + FOOT if compared else 0))
+    panels = [(len(arms), SEED_ROW_HEIGHT), *([(len(compared), FOREST_ROW_HEIGHT)] if compared else [])]
+    figure, (upper, *lower) = row_panels(panels, below)
     names = [arm.name for arm in arms]
     short = dict(zip(names, study_text.short_names(names, MAX_NAME_LENGTH), strict=True))
-    left = names_width(short.values(), MAX_NAMES_WIDTH)
-    width = WIDTH - left - VERDICT_WIDTH
-    axes = row_axes(figure, left, HEAD, width, len(arms), SEED_ROW_HEIGHT)
     note = "each dot is a run; the bar is the mean with its 95 % interval"
-    write_title(axes, study_text.metric_name(result.metric), note, left=left)
-    _draw_seeds(axes, arms, result.baseline)
-    _name_rows(axes, [short[arm.name] for arm in arms], [missing_runs_text(arm.sample) for arm in arms])
-    if compared:
-        axes = row_axes(figure, left, upper + GAP + HEAD, width, len(compared), FOREST_ROW_HEIGHT)
-        write_title(axes, *_difference_title(result), left=left)
+    write_title(upper, study_text.metric_name(result.metric), note)
+    _draw_seeds(upper, arms, result.baseline)
+    _name_rows(upper, [short[arm.name] for arm in arms], [missing_runs_text(arm.sample) for arm in arms])
+    for axes in lower:
+        write_title(axes, *_difference_title(result))
         _draw_differences(axes, result, compared)
         _name_rows(axes, [short[each.a] for each in compared], [each.verdict for each in compared])
     return figure
@@ -190,19 +174,10 @@ def _draw_seeds(axes: Axes, arms: Sequence[ArmRecord], baseline: str | None) -> 
     axes.set_xlim(axis_limits([value for arm in arms for value in arm.sample.finite], intervals))
     for row, arm in enumerate(arms):
         colour, values = COLOURS["muted" if arm.name == baseline else "train"], arm.sample.finite
-        # Dots that would overlap are spread in the order of the seeds, the first at the top.
-        heights = row + np.linspace(*DOT_SPREAD, len(values))
-        if not _do_dots_overlap(axes, values):
-            heights[:] = row + sum(DOT_SPREAD) / 2
-        axes.plot(values, heights, "o", color=colour, markersize=DOT_SIZE, markeredgewidth=0, alpha=0.75)
+        # Spread in the order of the seeds, the first at the top, so that equal values are seen.
+        heights = row - DOTS_ABOVE + DOT_SPREAD * np.linspace(-1, 1, len(values))
+        axes.plot(values, heights, "o", color=colour, markersize=5.4, markeredgewidth=0, alpha=0.75)
         _draw_bar(axes, arm.sample.mean, arm.sample.interval(), row + 0.2, "ink", "D")
-    set_ticks(axes, axes.bbox.width)
-
-
-def _do_dots_overlap(axes: Axes, values: Sequence[float]) -> bool:
-    """Whether dots at these values would overlap on a single line."""
-    low, high = axes.get_xlim()
-    return bool((np.diff(np.sort(values)) * axes.bbox.width < DOT_SIZE * (high - low)).any())
 
 
 def _draw_bar(
@@ -225,7 +200,8 @@ def _draw_differences(axes: Axes, result: StudyResult, compared: Sequence[Compar
     for row, (each, (difference, interval)) in enumerate(zip(compared, marks, strict=True)):
         marker = "s" if each.verdict == "practically equal" else "o"
         _draw_bar(axes, difference, interval, row, VERDICT_COLOURS[each.verdict], marker)
-    set_ticks(axes, axes.bbox.width, signs=True)
+    signed = FuncFormatter(lambda value, _: ("+" if value > 0 else "") + study_text.format_value(value))
+    axes.xaxis.set_major_formatter(signed)
 
 
 def arm_colours(result: StudyResult) -> dict[str, str]:
@@ -273,7 +249,7 @@ def learning_figure(result: StudyResult) -> Figure:
     set_value_ticks(axes)
     axes.set_xlabel("epoch", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
     title = f"{study_text.metric_name(result.metric)} against the epoch"
-    write_title(axes, title, "", left=CURVES_LEFT)
+    write_title(axes, title)
     add_legend(axes, list(handles.values())[::-1], list(handles)[::-1])
     return figure
 

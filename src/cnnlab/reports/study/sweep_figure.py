@@ -50,7 +50,7 @@ def sweep_figure(result: StudyResult, curve: SweepCurve) -> Figure:
     set_value_ticks(lower, nbins=3)
     note = "dot: a run; diamond: mean, 95 % interval; dashed: fitted quadratic; shaded: plateau"
     key = study_text.sweep_key(result)
-    write_title(upper, f"{study_text.metric_name(result.metric)} against {key}", note, left=LEFT)
+    write_title(upper, f"{study_text.metric_name(result.metric)} against {key}", note)
     lower.set_title("the same on training images", loc="left", fontsize=SMALL, color=COLOURS["muted"], pad=4)
     lower.set_xlabel(key, color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False)
     return figure

@@ -70,7 +70,7 @@ def p_value_cell(p: float) -> str:
 
 def format_value(value: float, digits: int = 6) -> str:
     """A number with so many significant digits and a minus sign: `−0.5`."""
-    return f"{value:.{digits}g}".replace("-", "−")
+    return f"{value + 0.0:.{digits}g}".replace("-", "−")
 
 
 def level_text(share: float) -> str:

@@ -43,7 +43,7 @@ def history_figure(result: TuningResult) -> Figure:
     axes.set_xlim(-0.5, max(last, 1) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     axes.set_xlabel("trial", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
-    write_title(axes, f"{text.metric_name(result.metric)} of each trial", "", left=LEFT)
+    write_title(axes, f"{text.metric_name(result.metric)} of each trial")
     add_legend(axes, *axes.get_legend_handles_labels())
     return figure
 
@@ -61,7 +61,7 @@ def slice_figure(result: TuningResult) -> Figure:
         label += f", importance {format_percent(shares[parameter.name])}" if parameter.name in shares else ""
         axes.set_xlabel(label, color=COLOURS["ink"], fontsize=SMALL, labelpad=6, parse_math=False)
         if not number:
-            write_title(axes, f"{text.metric_name(result.metric)} against each parameter", "", left=LEFT)
+            write_title(axes, f"{text.metric_name(result.metric)} against each parameter")
             add_legend(axes, *axes.get_legend_handles_labels())
     return figure
 
