@@ -1,4 +1,9 @@
-"""The files of a folder or of an archive: listed, and read without unpacking. No torch."""
+"""The files of a folder or of an archive: listed, and read without unpacking. No torch.
+
+A reader's `list_files` gives all files and folders; a SourceError where an archive is damaged, or is refused: it holds
+links or unsafe paths, or exceeds the limits. `read` gives (position in `entries`; content, path, or why there is none),
+in any order.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import IO, NamedTuple, TypeAlias
 
 from cnnlab.data.decoding.images import MAX_BYTES, ImageFault
 from cnnlab.data.sources.class_folders import FileEntry, FileListing, SourceIssue, file_stamp, is_ignored
@@ -43,25 +48,6 @@ _DAMAGE = (
     RuntimeError,
     KeyError,
 )
-
-
-class FileReader(Protocol):
-    """Lists and reads the files of a folder or an archive."""
-
-    @property
-    def path(self) -> Path: ...
-
-    def list_files(self) -> FileListing:
-        """All files and folders.
-
-        Raises:
-            SourceError: an archive is damaged, or is refused: it holds links or unsafe paths, or exceeds the limits.
-        """
-        ...
-
-    def read(self, entries: Sequence[FileEntry]) -> Iterator[tuple[int, bytes | Path | ImageFault]]:
-        """(position in `entries`; content, path, or why there is none), in any order."""
-        ...
 
 
 def expand_home(path: str | Path) -> Path:
@@ -201,6 +187,9 @@ class TarReader:
                     yield position, _read_member(member.size, partial(archive.extractfile, member))
                 if not wanted:
                     return
+
+
+FileReader: TypeAlias = FolderReader | ZipReader | TarReader
 
 
 def _open_tar(path: Path) -> tarfile.TarFile:

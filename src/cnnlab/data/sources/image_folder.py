@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -51,21 +51,15 @@ class HeaderStats:
     examples: Mapping[tuple[int, int], str]
 
     @classmethod
-    def from_files(cls, files: Mapping[tuple[int, int], Sequence[str]], channels: int = 3) -> Self:
-        """The stats of all images' paths by (height, width)."""
-        sizes = sorted(files, key=lambda size: -len(files[size]))
-        return cls(channels, {size: len(files[size]) for size in sizes}, {size: min(files[size]) for size in sizes})
-
-    def to_dict(self) -> dict[str, Any]:
-        """The stats as values that JSON has."""
-        rows = [[*size, count, self.examples[size]] for size, count in self.sizes.items()]
-        return {"channels": self.channels, "sizes": rows}
+    def from_rows(cls, channels: int, rows: Iterable[tuple[int, int, int, str]]) -> Self:
+        """The stats of (height, width, number of images, path of one)."""
+        known = sorted(rows, key=lambda row: -row[2])
+        return cls(channels, {row[:2]: row[2] for row in known}, {row[:2]: row[3] for row in known})
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The stats that `to_dict` wrote."""
-        rows = [((height, width), count, file) for height, width, count, file in values["sizes"]]
-        return cls(values["channels"], {row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows})
+    def from_files(cls, files: Mapping[tuple[int, int], Sequence[str]], channels: int = 3) -> Self:
+        """The stats of all images' paths by (height, width)."""
+        return cls.from_rows(channels, ((*size, len(paths), min(paths)) for size, paths in files.items()))
 
     def format_sizes(self) -> str:
         """The sizes with their counts, each with a file that has it.
@@ -184,8 +178,14 @@ class ImageFolder:
     def scan_headers(self) -> HeaderStats:
         """The channels and sizes of every image outside the test split, from the headers; cached."""
         entries = [entry for split in self.splits if split != "test" for entry in self.layout.entries[split]]
-        key = f"{digest_entries(entries)[:40]}-headers-d{DECODER_VERSION}"
-        return HeaderStats.from_dict(cached_json(key, lambda: self._read_headers(entries).to_dict()))
+
+        def read() -> dict[str, Any]:
+            stats = self._read_headers(entries)
+            rows = [(*size, count, stats.examples[size]) for size, count in stats.sizes.items()]
+            return {"channels": stats.channels, "sizes": rows}
+
+        saved = cached_json(f"{digest_entries(entries)[:40]}-headers-d{DECODER_VERSION}", read)
+        return HeaderStats.from_rows(saved["channels"], map(tuple, saved["sizes"]))
 
     def sample_headers(self) -> HeaderStats:
         """The same of a few training images, spread over the split."""
