@@ -56,6 +56,9 @@ docs: setup-dev ## the tables of docs/recipes.md and docs/studies.md, the output
 	@$(BIN)/python docs/consoles.py
 	@$(BIN)/python docs/reference.py
 
+pictures: setup-dev ## docs/pictures: terminals and drawings, and the reports of a run and of studies: make pictures RUN=… STUDIES=…
+	@$(BIN)/python docs/pictures.py $(RUN) $(STUDIES)
+
 RUNS ?= runs
 results: setup-dev ## the tables of docs/results.md, from a folder of runs: make results RUNS=FOLDER
 	@$(BIN)/python docs/results.py $(RUNS)
@@ -68,4 +71,4 @@ clean: ## remove the virtual environment and caches
 
 # Two set-ups at once would clear each other's .venv.
 .NOTPARALLEL:
-.PHONY: help setup setup-dev quickstart test test-full slow check fix bench docs results lock clean
+.PHONY: help setup setup-dev quickstart test test-full slow check fix bench docs pictures results lock clean
