@@ -49,10 +49,9 @@ def test_size_and_jump_are_those_of_the_pixels_reached(windows: list[tuple], nod
 
 
 @given(STEPS, st.integers(0, 7))
-def test_the_trail_has_the_first_and_last_node_of_every_map(steps: list[tuple], node: int) -> None:
-    field = _followed(steps)
-    reached = [_reached(node, steps[len(steps) - back :]) for back in range(len(steps) + 1)]
-    assert field.trace_back(node) == [(min(nodes), max(nodes)) for nodes in reached]
+def test_the_view_is_from_the_first_to_the_last_pixel_reached(steps: list[tuple], node: int) -> None:
+    reached = _reached(node, steps)
+    assert _followed(steps).view(node) == (min(reached), max(reached))
 
 
 @given(STEPS)

@@ -36,7 +36,7 @@ class ReceptiveField1d:
         """How many pixels a node sees; where nodes differ, the most."""
         if self._phases == 1:
             return int(self._growth)
-        views = (self.trace_back(node)[-1] for node in range(min(self._phases, MAX_PHASES)))
+        views = (self.view(node) for node in range(min(self._phases, MAX_PHASES)))
         return max(last - first + 1 for first, last in views)
 
     @cached_property
@@ -44,19 +44,18 @@ class ReceptiveField1d:
         """The middle of the first node's view, in pixels from the middle of the first pixel; padding is below 0."""
         if self._phases == 1:  # all nodes are alike
             return self._start + (self._growth - 1) / 2
-        return Fraction(sum(self.trace_back(0)[-1]), 2)
+        return Fraction(sum(self.view(0)), 2)
 
-    def trace_back(self, node: int) -> list[NodeRange]:
-        """The view of one node on each map, as its first and last node: its own map first, the input last.
+    def view(self, node: int) -> NodeRange:
+        """The first and last pixel of the input that a node sees; below 0 in the padding.
 
-        >>> ReceptiveField1d().after_window(5).after_window(3).trace_back(0)
-        [(0, 0), (0, 2), (0, 6)]
+        >>> ReceptiveField1d().after_window(5).after_window(3).view(0)
+        (0, 6)
         """
-        spans, at = [(node, node)], self
+        span, at = (node, node), self
         while at._previous is not None:
-            spans.append(at._step(spans[-1]))
-            at = at._previous
-        return spans
+            span, at = at._step(span), at._previous
+        return span
 
     def input_range(self, span: NodeRange) -> NodeRange:
         """The view of a span of nodes on the input of the last layer, as its first and last node.

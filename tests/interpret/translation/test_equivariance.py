@@ -41,7 +41,7 @@ def seen_whole(result: Trace, row: int, shift: int) -> int:
     _, high, wide = result.rows[row].output
 
     def inside(axis: int, node: int, by: int) -> bool:
-        first, last = fields[axis].trace_back(node)[-1]
+        first, last = fields[axis].view(node)
         return first >= 0 and last + by < SIZE
 
     rows = sum(inside(0, node, 0) for node in range(high))
