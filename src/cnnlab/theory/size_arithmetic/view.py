@@ -160,7 +160,7 @@ def _draw_windows(drawing: SvgDrawing, window: Window, lanes: int, top: float) -
     start = max(-window.padding, end - _MAX_CELLS)
     uncovered = set(window.uncovered())
     cell = 0.9 * _CELL, 0.85 * _ROW
-    size = 9.0 if window.num_pixels < 1000 else 6.5
+    size = min(9.0, 28 / len(str(window.num_pixels)))
 
     def left(pixel: int) -> float:
         return _EDGE + (pixel - start) * _CELL
