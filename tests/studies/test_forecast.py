@@ -64,10 +64,3 @@ def test_runs_that_were_made_tell_how_long_the_others_take(study: Studies, lab: 
     assert found.seconds is not None
     assert isclose(found.seconds, sum(sum(seconds) for seconds in taken.values()), rel_tol=1e-9)
     assert "the 4 runs made already" in found.basis
-
-
-def test_a_published_accuracy_is_planned_with(study: Studies, lab: Any) -> None:
-    claims = [{"arm": "slow", "published": {"validation_accuracy": 0.9}}]
-    known = study(metric="validation_accuracy", claims=claims)
-    found = forecast(make_plan(known, "colours", RunContext(device="cpu")), RunIndex(lab.runs))
-    assert found.sd == pytest.approx((0.1 / (2 * found.images)) ** 0.5)

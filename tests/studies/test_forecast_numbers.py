@@ -29,9 +29,9 @@ def plan(given=None, **fields):
 
 @pytest.mark.parametrize("sd", SEEDS)
 def test_the_table_of_seeds_is_reproduced(sd):
-    # An error whose √(err/2N) is this σ, at 5,000 images.
-    found = plan(expected_accuracy=1 - (sd / 100) ** 2 * 10_000)
-    assert found.sd == pytest.approx(sd / 100)
+    # As many images as give this σ by √(err/2N).
+    found = plan(images=round(ASSUMED_ERROR / 2 / (sd / 100) ** 2))
+    assert found.sd == pytest.approx(sd / 100, rel=1e-4)
     table = tuple(each.seeds for each in found.needed)
     assert [each.difference for each in found.needed] == [0.002, 0.003, 0.005, 0.01]
     assert table == SEEDS[sd]
@@ -41,13 +41,13 @@ def test_the_table_of_seeds_is_reproduced(sd):
 def test_what_is_found_is_found_so_often(count, seeds, first):
     given = arms(count, seeds)
     given[0] = ArmPlan(name="arm 0", seeds=first)
-    found = plan(given, expected_accuracy=0.75)
+    found = plan(given)
     assert (found.comparisons, found.seeds, found.baseline_seeds) == (count - 1, seeds, first)
     assert found.detectable == detectable_difference(found.sd, seeds, first, comparisons=count - 1)
 
 
 def test_a_family_asks_for_more_seeds():
-    found, alone = plan(arms(7, 10), expected_accuracy=0.75), plan(expected_accuracy=0.75)
+    found, alone = plan(arms(7, 10)), plan()
     assert found.equal > alone.equal
     assert all(one.seeds > other.seeds for one, other in zip(found.needed, alone.needed, strict=True))
 
@@ -79,9 +79,6 @@ def test_the_spread_says_where_it_comes_from():
     assumed = plan()
     assert assumed.sd == pytest.approx(np.sqrt(ASSUMED_ERROR / 10_000))
     assert "25 % (an assumed error) and N = 5,000 images" in assumed.sd_reason
-    expected = plan(expected_accuracy=0.9, images=10_000)
-    assert expected.sd == pytest.approx(np.sqrt(0.1 / 20_000))
-    assert "10 % (the expected error)" in expected.sd_reason
     runs = [np.array([0.70, 0.72, 0.71]), np.array([0.74, 0.76]), np.array([0.8])]
     pilot = [Sample(name="", values=tuple(each)) for each in runs]
     wide = plan(pilot=pilot)

@@ -9,7 +9,6 @@ from statistics import fmean
 from typing import Any
 
 from cnnlab.config.stopping import is_fraction
-from cnnlab.config.study import Study
 from cnnlab.render.formatting import pluralize
 from cnnlab.runs.index.run_index import RunIndex
 from cnnlab.stats.power import detectable_difference, planning_sd, seeds_for_equivalence, seeds_to_detect
@@ -30,63 +29,36 @@ def forecast(plan: StudyPlan, index: RunIndex) -> PlanSummary:
     """Summarize the plan of a study that is to run, or to continue.
 
     The time of a run and the spread between seeds are estimated from finished runs; without any, from the benchmarked
-    speed and from published accuracies.
+    speed and from an assumed error.
     """
     study, collected = plan.study, CollectedResults(plan, index)
-    ratio = _time_ratio(plan, collected)
     pilot = [sample for arm in plan.arms if not arm.same_as and (sample := collected.arm_record(arm).sample).n]
     trial = f"each network timed on {plan.study_precision.device}, one run at a time"
     runs_text = f"the {len(collected.finished_runs)} runs made already, and each network timed"
     return plan_summary(
         plan.name,
-        [_arm_plan(arm, collected, ratio) for arm in plan.arms],
+        [_arm_plan(arm, collected) for arm in plan.arms],
         metric=study.metric,
         images=plan.images,
         delta=study.smallest_difference,
         alpha=study.alpha,
         baseline=study.baseline,
         question=study.question,
-        expected_accuracy=None if pilot else _published_accuracy(study),
         pilot=pilot,
         basis=runs_text if collected.finished_runs else trial,
         confirm=study.confirm,
     )
 
 
-def _arm_plan(arm: PlannedArm, collected: CollectedResults, ratio: float) -> ArmPlan:
+def _arm_plan(arm: PlannedArm, collected: CollectedResults) -> ArmPlan:
     done = [run.result.seconds for run in collected.finished(arm.tasks)]
-    expected = arm.tasks[0].seconds * ratio
     return ArmPlan(
         name=arm.name,
         seeds=len(arm.tasks),
         done=len(done),
-        seconds=fmean(done) if done else _finite(expected),
+        seconds=fmean(done) if done else _finite(arm.tasks[0].seconds),
         same_as=arm.same_as,
     )
-
-
-def _time_ratio(plan: StudyPlan, collected: CollectedResults) -> float:
-    """How much longer the finished runs took than their benchmarks estimated."""
-    pairs = [
-        (collected.finished_runs[task.id].result.seconds, task.seconds)
-        for arm in plan.arms
-        for task in arm.tasks
-        if task.id in collected.finished_runs and isfinite(task.seconds) and task.seconds
-    ]
-    return sum(took for took, _ in pairs) / sum(estimated for _, estimated in pairs) if pairs else 1.0
-
-
-def _published_accuracy(study: Study) -> float | None:
-    """The published accuracy of the arms, or of the base: on the study's split, else on the test split."""
-    if not study.rules.accuracy:
-        return None
-    for name in (study.metric, f"test_{study.split_metric}"):
-        claims = [claim for claim in study.claims if claim.kind == "numeric" and claim.metric == name]
-        claims += [study.base.claims[name]] if name in study.base.claims else []
-        published = [float(claim.published) for claim in claims]
-        if published:
-            return fmean(published)
-    return None
 
 
 def plan_summary(
@@ -99,7 +71,6 @@ def plan_summary(
     alpha: float = 0.05,
     baseline: str | None = None,
     question: str = "",
-    expected_accuracy: float | None = None,
     pilot: Sequence[Sample] | None = None,
     basis: str = "",
     confirm: int | None = None,
@@ -111,7 +82,6 @@ def plan_summary(
         metric: part_figure, such as validation_accuracy.
         delta: the smallest difference of interest, in the metric's units; None: none was given for a loss.
         baseline: the arm that the others are compared with; None for values, which are compared with the best.
-        expected_accuracy: of a typical arm, a fraction; None: that of the pilot, or else an assumption.
         pilot: metrics of earlier runs, one sample an arm; their spread counts where it is larger than √(err/2N).
         basis: where the seconds come from.
         confirm: the fresh seeds of a second stage.
@@ -123,7 +93,7 @@ def plan_summary(
     compared = [arm.seeds for arm in own if arm.name != baseline] or [own[0].seeds]
     k, n = max(len(own) - 1, 1), min(compared)
     n_b = next((arm.seeds for arm in own if arm.name == baseline), n)
-    sd, reason = estimate_sd(metric, images, expected_accuracy, pilot or ())
+    sd, reason = estimate_sd(metric, images, pilot or ())
     rules: Any = {"alpha": alpha, "comparisons": k}
 
     def seeds(plan: Callable[..., int], difference: float | None) -> int | None:
@@ -165,9 +135,7 @@ def _finite(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
-def estimate_sd(
-    metric: str, images: int, expected_accuracy: float | None, pilot: Sequence[Sample]
-) -> tuple[float | None, str]:
+def estimate_sd(metric: str, images: int, pilot: Sequence[Sample]) -> tuple[float | None, str]:
     """The standard deviation between runs to plan with, and how it was estimated."""
     pooled = pooled_sd(pilot)
     pilot_text = f"the pooled standard deviation of {pluralize(sum(sample.n for sample in pilot), 'finished run')}"
@@ -175,12 +143,9 @@ def estimate_sd(
         reason = "unknown: for a loss it is estimated from finished runs only" if pooled is None else pilot_text
         return pooled, f"σ: {reason}."
     means = [sample.mean for sample in pilot if sample.mean is not None]
-    if expected_accuracy is not None:
-        error, why = 1 - expected_accuracy, "the expected error"
-    elif means:
+    error, why = ASSUMED_ERROR, "an assumed error"
+    if means:
         error, why = 1 - fmean(means), "the error of finished runs"
-    else:
-        error, why = ASSUMED_ERROR, "an assumed error"
     sd = planning_sd(error, images, pooled)
     reason = f"σ = {100 * sd:.2g} points, from √(err/2N) with {100 * error:.3g} % ({why}) and N = {images:,} images"
     return sd, f"{reason}; or {pilot_text}, which is larger." if sd == pooled else f"{reason}."
