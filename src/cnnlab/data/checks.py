@@ -35,23 +35,14 @@ class SplitCount(Record):
     per_class: dict[str, int]
 
 
-class SourceProblem(Record):
-    """A problem of a source; with a `fatal` one it can't be trained on."""
-
-    kind: str
-    file: str
-    message: str
-    fatal: bool = False
-
-
 class SourceReport(Record):
-    """The contents of a source, and its problems."""
+    """The contents of a source, and its problems; with a fatal one it can't be trained on."""
 
     source: str
     images: int
     classes: tuple[str, ...]
     splits: dict[str, SplitCount]
-    problems: tuple[SourceProblem, ...]
+    problems: tuple[SourceIssue, ...]
 
 
 @dataclass(frozen=True)
@@ -98,13 +89,12 @@ def _build_report(source: DataSource, images: list[_ScannedImage], issues: list[
         *_size_issues(images),
         *_duplicate_issues(images, source.classes),
     ]
-    problems = (SourceProblem(kind=f.kind, file=f.file, message=f.message, fatal=f.fatal) for f in all_issues)
     return SourceReport(
         source=source.name,
         images=sum(count.images for count in splits.values()),
         classes=source.classes,
         splits={str(split): count for split, count in splits.items()},
-        problems=tuple(sorted(problems, key=lambda problem: not problem.fatal)),
+        problems=tuple(sorted(all_issues, key=lambda issue: not issue.fatal)),
     )
 
 

@@ -177,13 +177,10 @@ def cached_json(key: str, compute: Callable[[], dict[str, Any]]) -> dict[str, An
     """
     path = cache_dir() / "facts" / f"{key}.json"
     with suppress(OSError, ValueError):
-        text, _, checksum = path.read_text().rpartition("\n")
-        if checksum == f"{zlib.crc32(text.encode()):08x}":
-            return dict(json.loads(text))
+        return dict(json.loads(path.read_bytes()))
     value = compute()
-    text = json.dumps(value)
     with suppress(CnnlabError), _atomic_file(path) as new:
-        new.write_text(f"{text}\n{zlib.crc32(text.encode()):08x}")
+        new.write_text(json.dumps(value))
     return value
 
 

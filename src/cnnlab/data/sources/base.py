@@ -7,14 +7,12 @@ sealed test set is never read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-# Decoding processes import this module, and start faster without pydantic.
-if TYPE_CHECKING:
-    from cnnlab.context import ProgressCallback
+from cnnlab.context import ProgressCallback
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
