@@ -80,7 +80,7 @@ def test_the_seed_changes_validation_but_never_the_test_set(opened):
     validation = [data.image_names("validation") for data in found]
     assert validation[0] == validation[1] != validation[2]
     assert found[0].split_hash == found[1].split_hash != found[2].split_hash
-    assert found[0].split_hash == split_hash({split: indices for split, (_, indices) in found[0].indices.items()})
+    assert found[0].split_hash == split_hash({split: found[0].source_indices(split)[1] for split in found[0].splits})
 
 
 def test_chosen_classes_in_their_order(parted):

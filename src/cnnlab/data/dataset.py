@@ -22,7 +22,7 @@ from cnnlab.data.sources.base import DataSource, ImageSpec, Indices, Labels, Pix
 from cnnlab.data.sources.file_readers import expand_home
 from cnnlab.data.sources.image_folder import ImageFolder, open_folder
 from cnnlab.data.sources.releases import CATALOGUE
-from cnnlab.data.splits import SplitIndices, assign_splits, remap_labels
+from cnnlab.data.splits import SplitSource, assign_splits, needs_test_labels, remap_labels, split_hash
 from cnnlab.errors import SourceError, comma_separated, did_you_mean
 from cnnlab.settings import cache_dir
 
@@ -54,15 +54,15 @@ class Dataset:
         name: the source's.
         classes: the class names; a label is an index into them.
         image_spec: how images are decoded.
-        indices: for each split that holds images, the source's split and the images' indices in it, sorted. The test
-            images of a catalogue's data set that is narrowed to some classes are determined when they are asked for.
+        indices: for each split that holds images, the source's split and the images' indices in it, sorted. None for
+            the test images of a catalogue's data set that is narrowed to some classes, until they are asked for.
         given_stats: mean and std as the recipe gives them; None where the training images decide.
     """
 
     name: str
     classes: tuple[str, ...]
     image_spec: ImageSpec
-    indices: SplitIndices
+    indices: dict[Split, SplitSource | None]
     given_stats: tuple[tuple[float, ...], tuple[float, ...]] | None
     source: DataSource = field(repr=False)
     progress: ProgressCallback = field(default=no_op, repr=False)
@@ -76,8 +76,26 @@ class Dataset:
 
     @property
     def split_hash(self) -> str:
-        """SHA-256 in hex over all splits' indices; no test file is opened for it (see `SplitIndices.split_hash`)."""
-        return self.indices.split_hash()
+        """SHA-256 in hex over all splits' indices; the same before and after the test images are asked for.
+
+        A fixed source's own test split that is narrowed to some classes counts by what decides it instead: its size
+        and the names of the classes, sorted.
+        """
+        entries = {}
+        for split in self.splits:
+            if split == "test" and needs_test_labels(self.source, self.classes):
+                entries[f"test of {sorted(self.classes)}"] = np.array([self.source.num_images("test")])
+            else:
+                entries[str(split)] = self.source_indices(split)[1]
+        return split_hash(entries)
+
+    def source_indices(self, split: Split) -> SplitSource:
+        """The source's split that holds a split's images, and their sorted indices there; may open a test file."""
+        chosen = self.indices[split]
+        if chosen is None:
+            labels = remap_labels(self.source, self.classes, split)
+            chosen = self.indices[split] = (split, np.flatnonzero(labels >= 0))
+        return chosen
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -91,16 +109,16 @@ class Dataset:
 
     def num_images(self, split: Split) -> int:
         """The number of images of a split; 0 for one that does not exist."""
-        return len(self.indices[split][1]) if split in self.indices else 0
+        return len(self.source_indices(split)[1]) if split in self.indices else 0
 
     def labels(self, split: Split) -> Labels:
         """A label for each image of a split; shape N."""
-        source_split, indices = self.indices[split]
+        source_split, indices = self.source_indices(split)
         return remap_labels(self.source, self.classes, source_split)[indices]
 
     def image_names(self, split: Split) -> list[str]:
         """A name for each image of a split."""
-        source_split, indices = self.indices[split]
+        source_split, indices = self.source_indices(split)
         names = self.source.image_names(source_split)
         return [names[index] for index in indices]
 
@@ -129,7 +147,7 @@ class Dataset:
         if self._has_fixed_test:
             images = [f"{self.source.name}/test"]
         else:
-            images = sorted(self.source.image_ids(*self.indices["test"]))
+            images = sorted(self.source.image_ids(*self.source_indices("test")))
         return hashlib.sha256(json.dumps([sorted(self.classes), images]).encode()).hexdigest()[:24]
 
     @cached_property
@@ -148,7 +166,7 @@ class Dataset:
         return self.source.is_fixed and "test" in self.source.splits
 
     def _decode(self, split: Split) -> Pixels:
-        source_split, indices = self.indices[split]
+        source_split, indices = self.source_indices(split)
         whole = None if split == "test" else self._non_test_indices(source_split)
         if whole is None or len(whole) * math.prod(self.image_spec.shape) > MAX_SHARED_BYTES:
             return self.source.pixels(source_split, indices, self.image_spec, self.progress)
@@ -164,7 +182,7 @@ class Dataset:
         everything = np.arange(self.source.num_images(source_split))
         if "test" not in self.indices or "test" in self.source.splits:
             return everything
-        return np.setdiff1d(everything, self.indices["test"][1], assume_unique=True)
+        return np.setdiff1d(everything, self.source_indices("test")[1], assume_unique=True)
 
     @cached_property
     def _computed_stats(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

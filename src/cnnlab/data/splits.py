@@ -7,7 +7,7 @@ test set's own file: they are read only when the test images are asked for.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -23,51 +23,16 @@ TEST_SEED = 0
 SplitSource: TypeAlias = tuple[Split, Indices]
 
 
-class SplitIndices(Mapping[Split, SplitSource]):
-    """For each split that holds images: the source's split that they are in, and their sorted indices there."""
-
-    def __init__(
-        self, source: DataSource, classes: tuple[str, ...], assigned: Mapping[Split, SplitSource | None]
-    ) -> None:
-        """A split that is None in `assigned` is the source's own; its images are determined when they are asked for."""
-        self._source = source
-        self._classes = classes
-        self._assigned = dict(assigned)
-
-    def __getitem__(self, split: Split) -> SplitSource:
-        chosen = self._assigned[split]
-        if chosen is None:
-            labels = remap_labels(self._source, self._classes, split)
-            chosen = self._assigned[split] = (split, np.flatnonzero(labels >= 0))
-        return chosen
-
-    def __iter__(self) -> Iterator[Split]:
-        return (split for split in SPLITS if split in self._assigned)
-
-    def __len__(self) -> int:
-        return len(self._assigned)
-
-    def __contains__(self, split: object) -> bool:
-        return split in self._assigned
-
-    def split_hash(self) -> str:
-        """SHA-256 in hex over all splits' indices; the same before and after the test images are asked for.
-
-        A fixed source's own test split that is narrowed to some classes counts by what decides it instead: its size
-        and the names of the classes, sorted.
-        """
-        return split_hash(dict(self._hash_entry(split) for split in self))
-
-    def _hash_entry(self, split: Split) -> tuple[str, Indices]:
-        if split == "test" and needs_test_labels(self._source, self._classes):
-            return f"test of {sorted(self._classes)}", np.array([self._source.num_images("test")])
-        return split, self[split][1]
-
-
-def assign_splits(data: Data, source: DataSource, classes: tuple[str, ...], seed: int) -> SplitIndices:
+def assign_splits(
+    data: Data, source: DataSource, classes: tuple[str, ...], seed: int
+) -> dict[Split, SplitSource | None]:
     """The source's own splits, and fractions of its train split for those that it lacks.
 
     Classes are identified by the source's numbers, so that the order of `classes` changes no split.
+
+    Returns:
+        For each split that holds images, the source's split and the sorted indices there; None for the source's own
+        test split where labels must be read for them.
     """
     assigned: dict[Split, SplitSource | None] = {}
     for split in source.splits:
@@ -90,8 +55,11 @@ def assign_splits(data: Data, source: DataSource, classes: tuple[str, ...], seed
     if data.limit is not None:
         train = train[stratified_subset(labels[train], data.limit, seed, "limit")]
     assigned["train"] = ("train", train)
-    not_empty = {split: chosen for split, chosen in assigned.items() if chosen is None or len(chosen[1])}
-    return SplitIndices(source, classes, not_empty)
+    return {split: assigned[split] for split in SPLITS if split in assigned and _may_hold_images(assigned[split])}
+
+
+def _may_hold_images(chosen: SplitSource | None) -> bool:
+    return chosen is None or len(chosen[1]) > 0
 
 
 def remap_labels(source: DataSource, classes: tuple[str, ...], split: Split) -> Labels:

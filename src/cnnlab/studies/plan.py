@@ -213,7 +213,7 @@ def _check_images(study: Study, datasets: Sequence[Dataset]) -> None:
             raise SpecError(what, where=where, next_step="set data.validation")
         if study.split == "train":
             continue
-        source_part, indices = dataset.indices[study.split]
+        source_part, indices = dataset.source_indices(study.split)
         images = hashlib.sha256(repr((dataset.classes, source_part, indices.tolist())).encode()).hexdigest()
         tested = dataset.test_set_id() if "test" in dataset.splits else ""
         seen.setdefault(f"{dataset.content_digest} {images} {tested}", arm.name)

@@ -272,7 +272,7 @@ def test_what_a_sealed_run_asks_for_opens_no_test_file(sealed: Path, classes: tu
     assert len(found.split_hash) == len(found.content_digest) == 64
     assert len(found.test_set_id()) == 24
     if classes is None:  # then the size of the test part is the catalogue's
-        want = {split: found.indices[split][1] for split in found.splits}
+        want = {split: found.source_indices(split)[1] for split in found.splits}
         assert (found.num_images("test"), want["test"].tolist()) == (3, [0, 1, 2])
         assert found.split_hash == split_hash(want)
     with pytest.raises(AssertionError, match="the test file was opened"):

@@ -174,7 +174,7 @@ class FeatureExtractor:
 
     def _cache_key(self, split: Split, images: ImageLoader, view: str) -> str:
         dataset = self.dataset
-        source_part, indices = dataset.indices[split]
+        source_part, indices = dataset.source_indices(split)
         facts = [
             CACHE_VERSION,
             torch.__version__,
