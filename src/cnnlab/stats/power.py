@@ -83,14 +83,14 @@ def detectable_difference(
     if sd == 0:
         return 0.0
     level = family_level(alpha, comparisons, n, other)
-    seen = observed_variances(n, other, other / (n + other))
+    nodes, scale, freedom = observed_variances(n, other, other / (n + other))
     spreads, weights = _sd_quadrature(inf, n + other - 2)
-    critical = np.outer(-stdtrit(seen.degrees_of_freedom, level / 2) * seen.scale, spreads)
+    critical = np.outer(-stdtrit(freedom, level / 2) * scale, spreads)
 
     def lacking_power(difference: float) -> float:
         """The wanted power less the power at this difference, in units of sd."""
         shift = difference / sqrt(1 / n + 1 / other)
-        return power - float(seen.weights @ (ndtr(shift - critical) + ndtr(-shift - critical)) @ weights)
+        return power - float(nodes @ (ndtr(shift - critical) + ndtr(-shift - critical)) @ weights)
 
     high = 1.0
     while lacking_power(high) > 0:

@@ -124,25 +124,19 @@ def family_level(alpha: float, comparisons: int, n_a: int, n_b: int) -> float:
     return level if comparisons == 1 or min(n_a, n_b) < MIN_RUNS else nominal_level(level, n_a, n_b)
 
 
-class ObservedVariances(NamedTuple):
-    """Quadrature over A's share of the observed variances, for two arms with known true variances.
+def observed_variances(n_a: int, n_b: int, true_share: Numbers | float) -> tuple[Numbers, Numbers, Numbers]:
+    """Quadrature over A's share of the observed variances, for n_a and n_b runs with known true variances.
 
     That share is beta distributed and independent of the sum of the variances. Given the share, the degrees of freedom
-    are fixed, and the test's t is Student's t with n_a + n_b − 2 degrees of freedom over `scale`. So a rejection rate
+    are fixed, and the test's t is Student's t with n_a + n_b − 2 degrees of freedom over a scale. So a rejection rate
     is a weighted sum.
 
-    Attributes:
-        weights: of the nodes (Gauss–Jacobi); they sum to one.
-        scale, degrees_of_freedom: at each node, the last dimension.
+    Args:
+        true_share: A's share of the true squared standard error of the difference.
+
+    Returns:
+        (weights, scale, degrees_of_freedom) at the nodes (Gauss–Jacobi), the last dimension; the weights sum to one.
     """
-
-    weights: Numbers
-    scale: Numbers
-    degrees_of_freedom: Numbers
-
-
-def observed_variances(n_a: int, n_b: int, true_share: Numbers | float) -> ObservedVariances:
-    """The quadrature for n_a and n_b runs, given A's share of the true squared standard error of the difference."""
     # With more runs the result hardly changes, and the weights overflow.
     f_a, f_b = min(n_a, MAX_RUNS) - 1, min(n_b, MAX_RUNS) - 1
     nodes, weights = roots_jacobi(32, f_b / 2 - 1, f_a / 2 - 1)
@@ -150,7 +144,7 @@ def observed_variances(n_a: int, n_b: int, true_share: Numbers | float) -> Obser
     of_a, of_b = true_share * share / f_a, (1 - true_share) * (1 - share) / f_b
     both = of_a + of_b
     freedom = both**2 / (of_a**2 / f_a + of_b**2 / f_b)
-    return ObservedVariances(weights / weights.sum(), np.sqrt(both * (f_a + f_b)), freedom)
+    return weights / weights.sum(), np.sqrt(both * (f_a + f_b)), freedom
 
 
 def _capped_counts(n_a: int, n_b: int) -> tuple[int, int]:
