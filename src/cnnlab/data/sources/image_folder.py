@@ -126,6 +126,7 @@ class ImageFolder:
     name: str
     reader: FileReader
     layout: ClassFolders
+    is_fixed: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -134,10 +135,6 @@ class ImageFolder:
     @property
     def splits(self) -> tuple[Split, ...]:
         return self.layout.splits
-
-    @property
-    def is_fixed(self) -> bool:
-        return False
 
     def num_images(self, split: Split) -> int:
         return len(self.layout.entries[split])

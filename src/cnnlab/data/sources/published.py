@@ -46,6 +46,7 @@ class PublishedSource:
     info: DatasetInfo
     release: Release
     path: Path
+    is_fixed: bool = True
     _decoded: dict[Split, Decoded] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -59,10 +60,6 @@ class PublishedSource:
     @property
     def splits(self) -> tuple[Split, ...]:
         return tuple(self.info.split_sizes)
-
-    @property
-    def is_fixed(self) -> bool:
-        return True
 
     def native_spec(self) -> ImageSpec:
         return ImageSpec(self.info.channels, self.info.height, self.info.width)
