@@ -105,7 +105,8 @@ def judged(
     """Whether A against B ends in one of the verdicts."""
 
     def study(draws: Draws) -> bool:
-        return compare(arm(draws, n, gain, spread), arm(draws, n_b, 0.0, spread_b), delta=DELTA).verdict in verdicts
+        a, b = arm(draws, n, gain, spread), arm(draws, n_b, 0.0, spread_b)
+        return compare(a, b, DecisionRules(DELTA)).verdict in verdicts
 
     return study
 
