@@ -33,7 +33,7 @@ class Problem:
     next_step: str = ""
 
     def with_prefix(self, prefix: str) -> Problem:
-        """Return the same problem with `prefix` in front of `where`."""
+        """Return the same problem with `prefix` before `where`."""
         return replace(self, where=join_location(prefix, self.where))
 
     def __str__(self) -> str:

@@ -256,7 +256,7 @@ class WeightLoadReport(Record):
         published: whether the file has the checksum that its library publishes; None where none is published.
         missing: tensors of the backbone that the file lacks, which are initialized at random.
         ignored: tensors of the file that the network lacks.
-        behind: tensors of the file for the layers behind the cut.
+        behind: tensors of the file for the layers after the cut.
     """
 
     source: str

@@ -24,12 +24,12 @@ def test_it_looks_at_everything_and_keeps_nothing(tmp_path: Path) -> None:
     findings = found(tmp_path / "new" / "runs")
     assert list(findings) == [
         "cnnlab", "torch", "torchvision", "processor", "vector unit", "accelerator", "precision trials", "cache folder",
-        "runs folder", "data at hand", "downloads",
+        "runs folder", "data on disk", "downloads",
     ]  # fmt: skip
     assert findings["torch"].value == torch.__version__
     assert platform.python_version() in findings["cnnlab"].value
     assert findings["downloads"].value == "off (CNNLAB_OFFLINE)"
-    assert findings["data at hand"].value.startswith("shapes (built in)")
+    assert findings["data on disk"].value.startswith("shapes (built in)")
     assert all(bool(finding.next_step) != finding.ok for finding in findings.values())
     assert list(tmp_path.iterdir()) == []
 
@@ -45,7 +45,7 @@ def test_trials_of_precision_are_told_and_forgotten_where_asked(
         os.utime(tmp_path / "cache" / "precision" / name, (1_000_000_000 - number * 10**8,) * 2)
     assert found(tmp_path)["precision trials"].value.startswith("2 kept, the oldest of 1998-07-")
     [finding] = [each for each in run_doctor(tmp_path, retune=True).findings if each.name == "precision trials"]
-    assert finding.value.startswith("none kept: 2 forgotten")
+    assert finding.value.startswith("none kept: 2 deleted")
     assert list((tmp_path / "cache" / "precision").iterdir()) == []
 
 

@@ -69,7 +69,7 @@ def test_only_spaces_with_an_end_of_values_are_for_a_grid() -> None:
         ("integer(0, 8, log=true)", "begin at 1 and have no step"),
         ("choice(1, 1)", "values, each once"),
         ("choice(1, true)", "values, each once"),
-        ("choice(none, 1)", "none of them is none"),
+        ("choice(none, 1)", "and not none"),
         (3, "this is no search space"),
     ],
 )

@@ -232,7 +232,7 @@ def test_where_nothing_is_frozen_in_front_there_is_no_trunk() -> None:
         made = of(means(), ["backbone.0"], begins=begins)
         with pytest.raises(SpecError, match=r"nothing frozen stands before backbone.0, which trains"):
             split_frozen(made, images(3))
-    with pytest.raises(SpecError, match=r"(?s)train.cache: .* has no backbone.*computed anew"):
+    with pytest.raises(SpecError, match=r"(?s)train.cache: .* has no backbone.*computed for every batch"):
         split_frozen(nn.Linear(2, 2), images(3))
 
 

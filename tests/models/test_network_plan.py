@@ -71,7 +71,7 @@ def test_a_file_of_weights_fills_the_backbone_and_says_so(tmp_path: Path) -> Non
     assert loaded.loaded == len(kept)
     assert all(torch.equal(made[name], library[name.removeprefix("backbone.")]) for name in kept)
     assert made["backbone.conv1.weight"].shape == (64, 3, 3, 3)
-    assert said[0].startswith(f"own.safetensors: {loaded.loaded} tensors loaded, {len(loaded.behind)} behind the cut")
+    assert said[0].startswith(f"own.safetensors: {loaded.loaded} tensors loaded, {len(loaded.behind)} after the cut")
 
 
 def test_a_row_says_whether_it_is_frozen_and_when_it_is_unfrozen() -> None:

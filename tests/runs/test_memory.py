@@ -18,7 +18,7 @@ def test_what_torch_says_of_the_cpus_memory_is_understood() -> None:
 @pytest.mark.parametrize(
     ("error", "what"),
     [
-        (MemoryError(), "nothing more can be had"),
+        (MemoryError(), "no more can be allocated"),
         (torch.OutOfMemoryError("CUDA out of memory."), "CUDA out of memory."),
         (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), "MPS backend out of memory (MPS allocated"),
     ],

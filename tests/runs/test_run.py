@@ -291,7 +291,7 @@ def test_final_figures_of_older_weights_say_so(improving: RunFolder) -> None:
     (improving.path / "result.json").unlink()
     said: list[str] = []
     result = resume_run(improving.path, RunContext(callbacks=Callbacks(log=said.append))).result()
-    assert said[0] == "going on from the end of epoch 3"
+    assert said[0] == "continuing from the end of epoch 3"
     assert said[1].endswith(f"the checkpoint before it ({before['file']}) is used")
     assert (result.selected_epoch, result.epochs) == (before["epoch"], 3) == (2, 3)
     assert open_test(improving.path).test == result.test

@@ -124,7 +124,7 @@ def test_a_diverged_arm_stays_in_the_tables(study: Studies, lab: Any) -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (MemoryError(), "the memory is full: nothing more can be had"),
+        (MemoryError(), "the memory is full: no more can be allocated"),
         pytest.param(
             RuntimeError("DefaultCPUAllocator: can't allocate memory"), "the memory is full: ", marks=pytest.mark.full
         ),

@@ -1,1 +1,1 @@
-"""The use cases behind `cnnlab` and its commands."""
+"""The use cases of `cnnlab` and of its commands."""

@@ -52,7 +52,7 @@ def describe(
     Raises:
         SpecError: the recipe has mistakes, or there is no such network.
         SourceError: the recipe's data can't be looked at.
-        DownloadError: its images are not at hand and can't be had.
+        DownloadError: its images are not on disk and can't be downloaded.
         RunError: the run that the recipe's backbone is from can't be read.
         UsageError: overrides for what is no recipe's file, images of a backbone, or a number below 1.
 

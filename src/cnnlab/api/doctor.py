@@ -91,12 +91,10 @@ def _check_devices() -> Iterator[DoctorCheck]:
 def _check_precision_benchmarks(num_deleted: int) -> DoctorCheck:
     """The benchmarks by which precision and memory format were chosen."""
     cached = cached_benchmarks()
-    value = (
-        f"none kept: {num_deleted} forgotten, and made anew when they are next needed" if num_deleted else "none kept"
-    )
+    value = f"none kept: {num_deleted} deleted, measured again when next needed" if num_deleted else "none kept"
     if cached:
         oldest = time.strftime("%Y-%m-%d", time.localtime(cached[0].stat().st_mtime))
-        value = f"{len(cached)} kept, the oldest of {oldest}; --retune has them made anew"
+        value = f"{len(cached)} kept, the oldest of {oldest}; --retune deletes them, so that they are measured again"
     return DoctorCheck(name="precision trials", value=value)
 
 
@@ -123,5 +121,5 @@ def _check_data(data: Path | None) -> Iterator[DoctorCheck]:
         yield DoctorCheck(name="data folder", value=value, ok=False, next_step=problem.next_step)
         roots = ()
     on_disk = [name for name in CATALOGUE if find_local(name, roots) is not None]
-    yield DoctorCheck(name="data at hand", value=", ".join(["shapes (built in)", *on_disk]))
+    yield DoctorCheck(name="data on disk", value=", ".join(["shapes (built in)", *on_disk]))
     yield DoctorCheck(name="downloads", value="off (CNNLAB_OFFLINE)" if is_offline() else "on")

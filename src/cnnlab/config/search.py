@@ -33,7 +33,7 @@ FIXED_KEYS = {
     "data.classes": "trials are compared on the same images",
     "data.validation": "trials are compared on the same images",
     "data.test": "trials are compared on the same images",
-    "data.split_seed": "trials are compared on the same images; vary_split = true splits anew for each seed",
+    "data.split_seed": "trials are compared on the same images; vary_split = true splits them again for each seed",
     "train.seed": "every trial runs with the same seeds: seeds = 3",
     "train.test": "the test set is sealed until the winner is confirmed: confirm = 5",
 }
@@ -105,7 +105,7 @@ class Search(Question):
     def sample(self, suggest: SuggestFn) -> ParameterValues:
         """Sample values for one trial, of each parameter that it needs, in the order of the file.
 
-        A name that only some options of a choice use is asked for where one of them is chosen.
+        A name that only some options of a choice use is sampled where one of them is chosen.
         """
         values = {key: suggest(key, space) for key, space in self.search.items() if "." in key}
         while missing := [name for name in self._active_names(values) if name not in values]:

@@ -193,7 +193,7 @@ def _check_options(value: Any) -> tuple[Value, ...]:
     found = tuple(value) if isinstance(value, list | tuple) else ()
     kept = {option if _is_scalar(option) else format_value(option) for option in found if option is not None}
     if not 1 <= len(found) <= MAX_OPTIONS or len(kept) < len(found):
-        raise value_error("values, each once, as in choice(16, 32, 64) or choice('relu', 'gelu'); none of them is none")
+        raise value_error("values, each once, as in choice(16, 32, 64) or choice('relu', 'gelu'), and not none")
     return found
 
 

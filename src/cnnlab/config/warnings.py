@@ -10,7 +10,7 @@ from cnnlab.config.image_changes import horizontal_flips
 from cnnlab.config.recipe import Recipe
 from cnnlab.records import LayerRecord, LayerTable, WarningRecord
 
-# A rate is warned about where it is so many times above or below the typical ones.
+# A rate is warned about where it is this many times above or below the typical ones.
 LR_TOLERANCE = 10
 
 checks = WarningChecks()

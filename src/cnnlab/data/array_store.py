@@ -39,7 +39,7 @@ class ArrayStore:
     Args:
         arrays: each N×...; all of one shape and dtype; may be memory maps.
         resident: whether they are kept on the device; None: if they fit the budget for that kind of device.
-        num_workers: threads that read ahead when rows are streamed; with 0 each batch is read when it is asked for.
+        num_workers: threads that read ahead when rows are streamed; with 0 each batch is read when it is used.
     """
 
     arrays: Sequence[npt.NDArray[Any]]

@@ -66,7 +66,7 @@ def check_source(name: str, context: RunContext = LOCAL) -> SourceReport:
 
     Raises:
         SourceError: nothing is found by this name, or an archive is unsafe to read.
-        DownloadError: a catalogue's data set is not at hand and can't be downloaded.
+        DownloadError: a catalogue's data set is not on disk and can't be downloaded.
     """
     progress = context.callbacks.progress
     if name in CATALOGUE:

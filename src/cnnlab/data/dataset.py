@@ -1,6 +1,6 @@
 """The data of a recipe: a source, split and limited, with its statistics. No torch.
 
-Nothing is decoded before it is asked for, and a test split that nobody asks for is never read.
+Nothing is decoded before it is used, and a test split that is not used is never read.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Dataset:
     source: DataSource = field(repr=False)
     progress: ProgressCallback = field(default=no_op, repr=False)
     _pixel_cache: dict[Split, Pixels] = field(default_factory=dict, repr=False, compare=False)
-    # A source's split that was decoded for one split and is kept until the other one that it holds is asked for.
+    # A source's split that was decoded for one split and is kept until the other one that it holds is used.
     _source_pixel_cache: dict[Split, Pixels] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -217,7 +217,7 @@ def open_dataset(data: Data, seed: int, context: RunContext = LOCAL) -> Dataset:
 
     Raises:
         SourceError: the source does not exist, or does not fit the section.
-        DownloadError: a catalogue's data set is not at hand and can't be downloaded.
+        DownloadError: a catalogue's data set is not on disk and can't be downloaded.
     """
     source = open_source(data.source, context)
     classes = _selected_classes(data, source.classes)
@@ -233,7 +233,7 @@ def open_source(name: str, context: RunContext = LOCAL) -> DataSource:
 
     Raises:
         SourceError: it is neither; suggests the nearest catalogue name.
-        DownloadError: a catalogue's data set is not at hand and can't be downloaded.
+        DownloadError: a catalogue's data set is not on disk and can't be downloaded.
     """
     if name in CATALOGUE:
         roots, progress = data_roots(context.data_root), context.callbacks.progress

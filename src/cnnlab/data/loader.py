@@ -22,8 +22,8 @@ from cnnlab.randomness import generator
 MemoryFormat: TypeAlias = Literal["contiguous", "channels_last"]
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
-# A batch in evaluation has about so many pixels, since a network's maps grow with them: 500 images of 32×32, 10 of
-# 224×224; and never more than 500 images. A CUDA device takes so many for each 8 GiB of its total memory (not of its
+# A batch in evaluation has about this many pixels, since a network's maps grow with them: 500 images of 32×32, 10 of
+# 224×224; and never more than 500 images. A CUDA device takes this many for each 8 GiB of its total memory (not of its
 # free memory, so that a resumed run rounds as before). On CPUs larger batches are no faster (resnet18 at 224×224, one
 # thread: 12.8 images/s in batches of 10, 11.4 in batches of 64).
 EVAL_BATCH_PIXELS = 500 * 32 * 32
@@ -136,7 +136,7 @@ class ImageLoader(Loader):
         labels: N class indices.
         mean, std: per channel, of pixels scaled to 0–1.
         resident: whether the images are kept on the device; None: if they fit the budget for that kind of device.
-        num_workers: threads that read ahead when the data is streamed; with 0 each batch is read when it is asked for.
+        num_workers: threads that read ahead when the data is streamed; with 0 each batch is read when it is used.
     """
 
     pixels: Pixels

@@ -17,7 +17,7 @@ from cnnlab.data.splits import TEST_FRACTION, held_out_counts
 
 # Larger images cost much and help little in a network this small.
 MAX_IMAGE_SIDE = 128
-# The last maps are about this wide: enough to keep positions, small enough for the dense layer behind them.
+# The last maps are about this wide: enough to keep positions, small enough for the dense layer after them.
 LAST_MAP_SIDE = 5
 MAX_BLOCKS = 5
 FIRST_FILTERS = 32

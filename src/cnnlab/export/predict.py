@@ -94,7 +94,10 @@ def _expand_paths(images: Iterable[Path]) -> Iterator[FileOrFault]:
         named = (file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
         found = sorted(file for file in named if not is_ignored(file.relative_to(path).as_posix()))
         if not found:
-            yield path, ImageFault("no image", f"this folder holds none of {', '.join(sorted(EXTENSIONS))}")
+            yield (
+                path,
+                ImageFault("no image", f"this folder has no {', '.join(sorted(EXTENSIONS))}"),
+            )
         yield from ((file, None) for file in found)
 
 

@@ -194,4 +194,5 @@ def _input_of(network: nn.Module, module: str, images: Tensor) -> Tensor:
 
 
 def _cannot_split(what: str) -> SpecError:
-    return SpecError(what, where="train.cache", next_step="leave train.cache out: the frozen part is computed anew")
+    step = "leave train.cache out: the frozen part is computed for every batch"
+    return SpecError(what, where="train.cache", next_step=step)

@@ -67,7 +67,7 @@ class NetworkPlan:
         """The network as its training begins, with pretrained weights where the recipe names them.
 
         Raises:
-            CnnlabError: the weights can't be had, or are not of this network.
+            CnnlabError: the weights can't be loaded, or are not of this network.
         """
         network = self.build(seed, "cpu")
         return network, self.load_weights(network, log) if self.load_weights is not None else None

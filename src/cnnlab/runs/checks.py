@@ -98,7 +98,7 @@ def check_same_data(folder: RunFolder, dataset: Dataset) -> None:
             raise RunError(
                 f"the data has changed since this run began: {name} was {was}, and is {now}",
                 where=str(folder.path),
-                next_step="bring the old data back, or train the recipe anew",
+                next_step="bring the old data back, or train the recipe again",
             )
 
 
@@ -133,7 +133,7 @@ def explain_out_of_memory(batch_size: int, folder: Path | None = None, command: 
         recipe = str(folder / "recipe.toml") if folder else "RECIPE"
         smaller = f"cnnlab {command} {recipe} --set train.batch_size={batch_size // 2}"
         raise RunError(
-            f"the memory is full: {str(error).partition(chr(10))[0] or 'nothing more can be had'}",
+            f"the memory is full: {str(error).partition(chr(10))[0] or 'no more can be allocated'}",
             where=str(folder or "train.batch_size"),
             received=f"batches of {batch_size}",
             next_step=f"{smaller}, or a smaller network" if batch_size > 1 else "take a smaller network",

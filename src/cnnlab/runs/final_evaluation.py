@@ -163,7 +163,7 @@ def open_split(
         purpose: of an opening, for the ledger.
 
     Raises:
-        UsageError: the data has no such split, or the test split is asked for without a run.
+        UsageError: the data has no such split, or the test split is opened without a run.
     """
     known = next((name for name in dataset.splits if name == split), None)
     if known is None:

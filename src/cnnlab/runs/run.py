@@ -106,7 +106,8 @@ def resume_run(path: Path, context: RunContext = LOCAL, *, dataset_factory: Data
             restore_training_state(folder.path, training, callbacks.log, is_main=group.is_main)
             if group.is_main:
                 folder.truncate_after(training.epoch)
-            callbacks.log(f"going on from the end of epoch {training.epoch}" if training.epoch else "beginning anew")
+            start = f"continuing from the end of epoch {training.epoch}" if training.epoch else "starting again"
+            callbacks.log(start)
             _train(folder, setup, training, setup.training_inputs(callbacks.progress), callbacks)
     return folder
 

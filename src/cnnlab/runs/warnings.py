@@ -29,7 +29,7 @@ from cnnlab.storage.run_folder import RunFolder
 from cnnlab.torch_rng import fork_rng, manual_seed_torch
 from cnnlab.training.precision import FP32
 
-# The mean over so many images is known to a few hundredths of a nat.
+# The mean over this many images is known to a few hundredths of a nat.
 INITIAL_LOSS_IMAGES = 256
 # Relative to the loss of guessing. In the recipes of this repository the default, orthogonal and dirac give 1.0 to 1.4,
 # xavier up to 1.6 and kaiming 1.3 to 2.8.

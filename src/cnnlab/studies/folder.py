@@ -73,7 +73,7 @@ def read_record(kind: type[ResultT], folder: Path, command: str) -> ResultT:
         raise RunError(f"there is no result of cnnlab {command} here", where=str(folder), next_step=step) from None
     except ValidationError as error:
         what = f"result.json is damaged: {first_validation_error(error)}"
-        step = "run the command again: it reads the runs anew"
+        step = "run the command again: it reads the runs"
         raise RunError(what, where=str(path), next_step=step) from None
 
 

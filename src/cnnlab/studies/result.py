@@ -160,7 +160,7 @@ class StudyResult(Result):
 
     @property
     def is_untested(self) -> bool:
-        """Whether a confirmation, or an evaluation under shifts, that was asked for could not be made."""
+        """Whether a confirmation, or an evaluation under shifts, that was requested could not be made."""
         return any(note.startswith((UNCONFIRMED, UNTESTED, UNSHIFTED)) for note in self.notes)
 
     def arm(self, name: str) -> ArmRecord:

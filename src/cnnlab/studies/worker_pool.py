@@ -48,7 +48,7 @@ START_METHOD = "spawn"
 # How often a run is polled that another process makes.
 POLL_INTERVAL_S = 0.5
 PROGRESS_INTERVAL_S = 0.2
-# A job whose process ends is retried so many times: the machine's memory may have been full for a moment.
+# A job whose process ends is retried this many times: the machine's memory may have been full for a moment.
 MAX_RETRIES = 1
 SHUTDOWN_TIMEOUT_S = 5
 

@@ -42,7 +42,7 @@ MAX_DEATHS = 3
 class SearchJob:
     """All that a process needs to run a trial of a search; it can be sent to another process.
 
-    `search` is as it was asked for; `resolved_search` names the precision and the backbone of all runs.
+    `search` is as it was given; `resolved_search` names the precision and the backbone of all runs.
     """
 
     search: Search

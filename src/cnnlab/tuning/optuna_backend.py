@@ -25,7 +25,7 @@ from cnnlab.tuning.result import ImportanceRecord
 if TYPE_CHECKING:
     import optuna
 
-# Importance compares the best tenth with the others, or so many trials where that is more.
+# Importance compares the best tenth with the others, or this many trials where that is more.
 MIN_BEST_TRIALS, BEST_SHARE = 5, 0.1
 # Optuna starts with random samples; a short search has fewer such trials than its ten.
 RANDOM_TRIALS, RANDOM_SHARE = 10, 3

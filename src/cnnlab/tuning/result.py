@@ -103,7 +103,7 @@ class TuningResult(Result):
     Attributes:
         metric: SPLIT_METRIC, such as validation_accuracy.
         seeds: runs in a trial.
-        wanted: the number of trials that were asked for; `trials` has those that were started.
+        wanted: the number of requested trials; `trials` has those that were started.
         best: the finished trial with the best value; chosen from `chosen_from` finished trials.
         confirmation: the best trial against the baseline with fresh seeds, on the test set.
         importance: empty where there are too few finished trials.
@@ -142,7 +142,7 @@ class TuningResult(Result):
 
     @property
     def is_untested(self) -> bool:
-        """Whether the confirmation that was asked for could not be made."""
+        """Whether the requested confirmation could not be made."""
         return any(note.startswith((UNCONFIRMED, UNTESTED)) for note in self.notes)
 
     def with_status(self, status: TrialStatus) -> tuple[TrialRecord, ...]:

@@ -120,7 +120,7 @@ class _Stages:
         """Run the best trial and the baseline with fresh seeds, and evaluate them on the test set.
 
         Returns:
-            The confirmation, or None, and why it could not be made although it was asked for; else empty.
+            The confirmation, or None, and why it could not be made although it was requested; else empty.
         """
         search, best, log = self.tuning_plan.search, result.best, self.context.callbacks.log
         if not search.confirm or best is None or best.value is None or not result.complete:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 MUTABLE_FIELDS = frozenset(
     ("question", "trials", "sampler", "pruner", "budget", "seed", "confirm", "smallest_difference", "alpha")
 )
-# A trial whose process dies is retried so many times: the machine's memory may have been full for a moment.
+# A trial whose process dies is retried this many times: the machine's memory may have been full for a moment.
 MAX_RETRIES = 2
 # A trial is marked when its heartbeat has begun. One without the mark died before that, or is of an earlier version.
 UNMARKED_TIMEOUT_S = 60

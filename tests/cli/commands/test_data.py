@@ -55,7 +55,7 @@ def test_fetch_of_what_is_generated_and_of_what_can_not_be_had(tmp_path):
     assert json.loads(call("data", "fetch", "shapes", "--json").stdout)["path"] is None
     failed = call("data", "fetch", "cifar10", "--data", tmp_path)
     assert failed.exit_code == 1
-    assert "cifar10 is not at hand, and downloads are off" in failed.stderr
+    assert "cifar10 is not on disk, and downloads are off" in failed.stderr
 
 
 def test_fetch_says_what_it_compared(tmp_path, monkeypatch):

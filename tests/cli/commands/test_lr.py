@@ -83,7 +83,7 @@ def test_the_picture_is_written_and_nothing_else(
     ("words", "told"),
     [
         (["--from", "1", "--to", "0.1"], "--from, --to: these can't be learning rates\n  received: 1 to 0.1"),
-        (["--steps", "9"], "--steps: so many steps make no curve\n  received: 9\n  allowed:  10 to 10,000"),
+        (["--steps", "9"], "--steps: this number of steps makes no curve\n  received: 9\n  allowed:  10 to 10,000"),
         (["--json", "--format=markdown"], "the output has one format"),
         (["--svg", "rates.png"], "--svg: this is no name for an SVG picture"),
         (["--svg", "no/such/rates.svg"], "--svg: the folder of this file does not exist"),

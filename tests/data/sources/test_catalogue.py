@@ -176,7 +176,7 @@ def test_offline_says_which_file_from_where_and_whereto(
     if offline:
         monkeypatch.setenv("CNNLAB_OFFLINE", "1")
         monkeypatch.setattr("socket.socket.connect", None)
-    with pytest.raises(DownloadError, match="svhn is not at hand, and downloads are off") as raised:
+    with pytest.raises(DownloadError, match="svhn is not on disk, and downloads are off") as raised:
         open_published(CATALOGUE["svhn"], [tmp_path], download=offline)
     message = str(raised.value)
     for file in dataset_info("svhn").releases[0].downloads:

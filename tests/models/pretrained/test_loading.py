@@ -115,7 +115,7 @@ def test_what_is_told_of_a_file() -> None:
         source="run 3", file="", sha256="", published=None, loaded=1, missing=("a",), ignored=("b",), behind=("c",)
     )
     assert report_lines(record) == [
-        "run 3: 1 tensor loaded, 1 behind the cut left out",
+        "run 3: 1 tensor loaded, 1 after the cut left out",
         "! run 3: missing in the file, random at first (1): a",
         "! run 3: not of this network, ignored (1): b",
     ]

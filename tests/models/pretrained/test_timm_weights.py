@@ -210,7 +210,7 @@ def test_a_file_of_another_network_is_told(hub: Path, state: State) -> None:
 def test_what_is_not_at_hand_is_told_with_what_is_needed_to_get_it(hub: Path, download: bool, reason: str) -> None:
     said: list[str] = []
     with pytest.raises(
-        DownloadError, match=rf"r160_in1k of timm's test_convnext are not at hand\n.*{reason}"
+        DownloadError, match=rf"r160_in1k of timm's test_convnext are not on disk\n.*{reason}"
     ) as caught:
         load_pretrained_weights(NAME, "imagenet", download=download, log=said.append)
     needed = (f"`hf download {REPOSITORY} model.safetensors`", str(hub), "weights='FILE'")
@@ -220,7 +220,7 @@ def test_what_is_not_at_hand_is_told_with_what_is_needed_to_get_it(hub: Path, do
 
 def test_weights_with_an_address_only_are_kept_where_torch_keeps_them(torch_store: Path) -> None:
     path = torch_store / "seresnet18-4bb0ce65.pth"
-    words = rf"{path}: the weights in1k of timm's legacy_seresnet18 are not at hand(?s:.*)download https://github\.com/"
+    words = rf"{path}: the weights in1k of timm's legacy_seresnet18 are not on disk(?s:.*)download https://github\.com/"
     with pytest.raises(DownloadError, match=rf"{words}.*/{path.name}, and put it at {path}"):
         _find("timm/legacy_seresnet18")
     state = dict(create_model("timm/legacy_seresnet18", device="cpu", seed=1).state_dict())

@@ -52,7 +52,7 @@ def test_on_a_terminal_there_is_a_progress_bar(tmp_path: Path, monkeypatch: pyte
 
 def test_another_file_is_not_kept(tmp_path: Path, torch_store: Path) -> None:
     published = _served(tmp_path, CONTENT[:-1])
-    with pytest.raises(DownloadError, match=r"V1 of a net are not at hand\n  received: .*invalid hash"):
+    with pytest.raises(DownloadError, match=r"V1 of a net are not on disk\n  received: .*invalid hash"):
         _fetch(published)
     assert list(torch_store.iterdir()) == []
 
@@ -76,7 +76,7 @@ def test_digits_that_are_a_checksum_are_told_from_others() -> None:
 )
 def test_what_a_server_answers_is_said(server: str, torch_store: Path, file: str, words: str) -> None:
     published = url_file("V1 of a net", f"{server}/{file}")
-    with pytest.raises(DownloadError, match=rf"V1 of a net are not at hand\n  received: 127\.0\.0\.1:\d+: {words}"):
+    with pytest.raises(DownloadError, match=rf"V1 of a net are not on disk\n  received: 127\.0\.0\.1:\d+: {words}"):
         _fetch(published)
     assert list(torch_store.iterdir()) == []
 
@@ -84,7 +84,7 @@ def test_what_a_server_answers_is_said(server: str, torch_store: Path, file: str
 def test_a_store_that_cannot_be_written_is_said(tmp_path: Path, torch_store: Path) -> None:
     torch_store.rmdir()
     torch_store.write_text("a file where the folder should be")
-    with pytest.raises(DownloadError, match=r"not at hand\n  received: .*File exists"):
+    with pytest.raises(DownloadError, match=r"not on disk\n  received: .*File exists"):
         _fetch(_served(tmp_path))
 
 

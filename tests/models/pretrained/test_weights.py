@@ -213,7 +213,7 @@ def test_a_whole_file_that_is_not_the_published_one_is_used_and_said(publish: Pu
 
 def test_without_a_network_it_is_the_same_with_the_reason(torch_store: Path, asked: list[str]) -> None:
     said: list[str] = []
-    with pytest.raises(DownloadError, match=r"(?s)not at hand.*download\.pytorch\.org: .*Name or"):
+    with pytest.raises(DownloadError, match=r"(?s)not on disk.*download\.pytorch\.org: .*Name or"):
         load_pretrained_weights("resnet18", "imagenet", log=said.append)
     assert asked == ["download.pytorch.org"]
     assert said == [f"downloading resnet18-f37072fd.pth (46.8 MB) to {torch_store}"]

@@ -206,7 +206,7 @@ def test_a_run_tells_what_it_began_with(recipe: Callable[..., Recipe], trunk: Ru
     assert facts["file"].startswith(Path(folder.loaded_weights().file).name)
     assert facts["file"].endswith(f"SHA-256 {folder.loaded_weights().sha256}")
     assert str(weights.parent) not in facts["file"]
-    assert facts["tensors"] == "7 loaded; 2 behind the cut left out"
+    assert facts["tensors"] == "7 loaded; 2 after the cut left out"
     plan = plan_run_network(folder)
     own = sum(each.parameters for each in plan.layers)
     assert facts["trained"].startswith(f"{own} of {own} parameters: head.dense1; backbone.batchnorm1 after 1 epoch; ")
@@ -230,7 +230,7 @@ def test_a_page_says_whether_the_file_is_the_published_one(published: bool | Non
     facts = dict(loaded_weights_facts(on_cifar(RESNET), table, loaded))
     assert facts["file"] == f"w.pth, SHA-256 {'ab' * 32}{words}"
     assert facts["tensors"] == (
-        "3 loaded; 2 missing in the file, random at first (a, b); 1 of the file not used (c); 1 behind the cut left out"
+        "3 loaded; 2 missing in the file, random at first (a, b); 1 of the file not used (c); 1 after the cut left out"
     )
     assert (facts["trained"], facts["frozen"]) == ("8 of 16 parameters: head.b", "8 parameters: backbone.a")
     assert dict(loaded_weights_facts(on_cifar(RESNET), table, None))["weights"] == "none: all began at random"

@@ -37,7 +37,7 @@ def test_a_ladder_rises_in_equal_ratios_between_its_ends() -> None:
         ((1.0, 1e-6, 100), "--from, --to: these can't be learning rates\n  received: 1 to 1e-06\n  allowed:  finite"),
         ((0.0, 1.0, 100), "--from, --to: these can't be learning rates\n  received: 0 to 1"),
         ((-1.0, 0.0, 3), "2 problems"),
-        ((1e-6, 1.0, 9), "--steps: so many steps make no curve\n  received: 9\n  allowed:  10 to 10,000"),
+        ((1e-6, 1.0, 9), "--steps: this number of steps makes no curve\n  received: 9\n  allowed:  10 to 10,000"),
     ],
 )
 def test_wrong_rates_and_steps_are_usage_errors(arguments: tuple[float, float, int], message: str) -> None:

@@ -1,6 +1,6 @@
 """Arrays that take long to make, kept on disk and found again by name: decoded images and features. No torch.
 
-A file is a NumPy array (.npy) with a checksum behind it. It is written under another name and then renamed, so that a
+A file is a NumPy array (.npy) followed by a checksum. It is written under another name and then renamed, so that a
 reader sees a whole file or none, and of several processes that want the same one, one makes it. Where a folder grows
 beyond its limit, the files that were not used for longest are removed; never those in use.
 """
@@ -191,7 +191,7 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
 
 
 def _preallocate(file: IO[bytes], length: int) -> None:
-    """Allocate so many bytes of the disk: a process whose memory map meets a full disk is killed.
+    """Allocate this many bytes of the disk: a process whose memory map meets a full disk is killed.
 
     Raises:
         OSError: there is not so much room.
@@ -241,7 +241,7 @@ def _unwritable_error(path: Path, received: str) -> CnnlabError:
 
 
 def evict(folder: Path, max_bytes: int) -> None:
-    """Remove the arrays of a folder that were not used for longest, until its files have at most so many bytes.
+    """Remove the arrays of a folder that were not used for longest, until its files have at most this many bytes.
 
     What is in use or being written stays and counts; what a killed process left half written is removed.
     """

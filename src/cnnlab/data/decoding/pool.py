@@ -29,10 +29,10 @@ MIN_FILES_FOR_WORKERS = 3000
 MIN_BYTES_FOR_WORKERS = 32 * 2**20
 MAX_WORKERS = 16
 
-# A worker gets at most so many files or bytes at a time: with fewer, handing them over takes longer than the work.
+# A worker gets at most this many files or bytes at a time: with fewer, handing them over takes longer than the work.
 CHUNK_FILES = 512
 CHUNK_BYTES = 4 * 2**20
-# Each worker gets at least so many chunks, so that all end at about the same time.
+# Each worker gets at least this many chunks, so that all end at about the same time.
 CHUNKS_PER_WORKER = 8
 # So many chunks a worker are read ahead.
 CHUNKS_AHEAD = 4
@@ -155,7 +155,7 @@ def _run_in_workers(task: ImageTask, chunks: Iterator[Chunk], num_workers: int) 
         first = next(iter(pending.values()))[0]
         raise CnnlabError(
             "a process that decodes images died",
-            where=f"at {first.name} or a file behind it",
+            where=f"at {first.name} or a file after it",
             received=str(error),
             next_step="see that there is memory left, then try again",
         ) from None

@@ -1,4 +1,4 @@
-"""The data sets that are known by name: what they are, whether they are at hand, and how to get them.
+"""The data sets that are known by name: what they are, whether they are on disk, and how to get them.
 
 `dataset_info` needs no file, no network and no heavy import. A data folder is searched for whatever someone already
 has: unpacked folders, archives, torchvision's layout, or what `open_published` downloaded before.
@@ -56,7 +56,7 @@ def open_published(
         timeout_s: seconds without a byte after which a mirror is left; None: ten.
 
     Raises:
-        DownloadError: it is not at hand and can't or mustn't be downloaded; names the files, their
+        DownloadError: it is not on disk and can't or may not be downloaded; names the files, their
             addresses, and where to put them.
     """
     from cnnlab.data.sources.published import PublishedSource
@@ -100,7 +100,7 @@ def _required_files(release: Release) -> tuple[RemoteFile, ...]:
 
 
 def _download(info: DatasetInfo, root: Path, progress: ProgressCallback | None, timeout_s: float | None) -> None:
-    """Download the first release that can be had into the data set's own folder."""
+    """Download the first release that can be downloaded into the data set's own folder."""
     from cnnlab.context import no_op
     from cnnlab.data.sources.download import fetch
 
@@ -122,7 +122,7 @@ def _offline_error(info: DatasetInfo, roots: Sequence[Path]) -> DownloadError:
     names = [file.name for release in info.releases for file in _required_files(release)]
     names += [release.folders[0] for release in info.releases]
     return DownloadError(
-        f"{info.name} is not at hand, and downloads are off",
+        f"{info.name} is not on disk, and downloads are off",
         where=", ".join(map(str, roots)),
         received="CNNLAB_OFFLINE is set" if is_offline() else "a call without download",
         allowed=f"{', '.join(names)}, in one of these folders",

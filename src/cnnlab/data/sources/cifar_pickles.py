@@ -68,7 +68,7 @@ def _check_opcodes(data: bytes) -> None:
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name not in allowed:
             raise _UnexpectedContentError(f"the opcode {opcode.name}")
-        # The unpickler allocates memory for so many entries.
+        # The unpickler allocates memory for this many entries.
         if opcode.name == "LONG_BINPUT" and (argument is None or argument > len(data)):
             raise _UnexpectedContentError(f"memo index {argument} in {len(data)} bytes")
 

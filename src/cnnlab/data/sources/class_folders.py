@@ -113,7 +113,7 @@ def find_class_folders(files: FileListing) -> ClassFolders:
     images = [entry for entry in entries if entry.path.lower().endswith(EXTENSIONS)]
     others = [sanitize(entry.path) for entry in entries if not entry.path.lower().endswith(EXTENSIONS)]
     issues = [*files.issues, *_name_issues([*folders, *(image.path for image in images)])]
-    issues += [SourceIssue("not an image", path, "its ending is none of an image") for path in others]
+    issues += [SourceIssue("not an image", path, "its suffix is not that of an image file") for path in others]
     images = [image for image in images if _is_text(image.path)]
     folders = {folder for folder in folders if _is_text(folder)}
     scheme = _find_scheme([entry.path for entry in images], folders)
@@ -228,7 +228,7 @@ def _assign_images(images: Sequence[FileEntry], scheme: _FolderScheme) -> tuple[
     for image in sorted(images, key=lambda image: image.path):
         split, name = scheme.locate(image.path)
         if split is None:
-            message = f"its top folder is none of {', '.join(SPLIT_FOLDERS)}"
+            message = f"its top folder is not one of {', '.join(SPLIT_FOLDERS)}"
             issues.append(SourceIssue("outside the splits", image.path, message))
         elif not name:
             issues.append(SourceIssue("outside the classes", image.path, "it is in no class folder"))

@@ -1,4 +1,4 @@
-"""A published data set that is at hand, read from its unpacked files or from its archive.
+"""A published data set on disk, read from its unpacked files or from its archive.
 
 An archive is checked against its checksum and read as a stream, and of its members only those with the expected names
 and sizes. The decoded images and labels of a split are cached until one of its files changes.
@@ -80,7 +80,7 @@ class PublishedSource:
         return [f"{split}[{index}]" for index in range(self.num_images(split))]
 
     def verify_checksums(self) -> tuple[str, ...]:
-        """The names of the files at hand that have a published checksum; all are read and compared.
+        """The names of the files on disk that have a published checksum; all are read and compared.
 
         Raises:
             SourceError: one has another checksum.
@@ -207,7 +207,7 @@ def _require_checksum(file: RemoteFile, path: Path) -> None:
 
 
 def _stream_members(path: Path, members: set[str], max_bytes: int) -> Iterator[NamedBytes]:
-    """The members of these names, in the archive's order; nothing is read behind the last of them."""
+    """The members of these names, in the archive's order; nothing is read after the last of them."""
     left = set(members)
     with tarfile.open(path, "r|gz", bufsize=2**20) as tar:
         for member in tar:

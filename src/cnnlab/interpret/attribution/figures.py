@@ -23,7 +23,7 @@ COLOUR = {
 }
 # A few pixels tower above all others: the colour is full from here on.
 SATURATION_PERCENTILE = 99.0
-# The range of the grey image behind a map.
+# The range of the grey image under a map.
 LIGHTEST, DARKEST = 1.0, 0.55
 WIDTH = 720
 HEAD, ROW, AXES_HEIGHT = 60, 168, 112

@@ -49,7 +49,7 @@ class LayerTranslation(Record):
         before, after: relative change of the layer's input and output at each of `TranslationSensitivity.shifts`; None
             where the activations of the unmoved image are all zero.
         map: (height, width) of the output; None where it is no feature map.
-        period: multiples of so many pixels are whole steps on this map and on all earlier maps.
+        period: multiples of this many pixels are whole steps on this map and on all earlier maps.
         moves: comparisons of the map with the moved map, one for each shift that leaves nodes to compare.
     """
 

@@ -31,7 +31,7 @@ def load_state_dict_report(
     Args:
         backbone: the network up to its cut, under its library's own names.
         weights: the tensors.
-        full_shapes: names and shapes of all tensors of the whole network: those that the backbone lacks are behind the
+        full_shapes: names and shapes of all tensors of the whole network: those that the backbone lacks are after the
             cut.
         reinitialized: modules or tensors of the backbone that are trained from scratch. They are neither expected nor
             loaded nor counted.
@@ -73,7 +73,7 @@ def report_lines(report: WeightLoadReport) -> list[str]:
     ['x.pth: 3 tensors loaded', '! x.pth: missing in the file, random at first (1): a']
     """
     label = Path(report.file).name if report.file else report.source
-    behind = f", {format_count(len(report.behind))} behind the cut left out" if report.behind else ""
+    behind = f", {format_count(len(report.behind))} after the cut left out" if report.behind else ""
     lines = [f"{label}: {pluralize(report.loaded, 'tensor')} loaded{behind}"]
     notes = {"missing in the file, random at first": report.missing, "not of this network, ignored": report.ignored}
     return lines + [
@@ -106,7 +106,7 @@ def _check_weights(
         # A file of a larger network, whose first blocks fit by name and shape.
         what = f"{another}: {format_count(len(unexpected))} of {tensors} are not in this one"
         raise RunError(what, where=where, received=abbreviate(unexpected, 3), next_step=step)
-    # Tensors behind the cut are not checked: torchvision's vgg16 for features alone has NaN there.
+    # Tensors after the cut are not checked: torchvision's vgg16 for features alone has NaN there.
     for name in shared:
         tensor = file_state[name]
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -114,7 +114,7 @@ def _check_weights(
             raise RunError(
                 f"'{shorten(name)}' holds NaN or ±Inf in {bad} of its {format_count(tensor.numel())} numbers",
                 where=where,
-                next_step="use other weights, or cut the network in front of it",
+                next_step="use other weights, or cut the network before it",
             )
 
 

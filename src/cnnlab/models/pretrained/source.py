@@ -72,7 +72,7 @@ def find_backbone_source(
 
 
 def prefetch_weights(backbone: Backbone | None, log: LogFn) -> None:
-    """Download a library's weights where they are not at hand, before time is spent on the data.
+    """Download a library's weights where they are not on disk, before time is spent on the data.
 
     Raises:
         DownloadError: they can't or mustn't be downloaded.
@@ -188,7 +188,7 @@ def _structure_digest(folder: RunFolder) -> str:
 
 
 def copy_backbone_records(backbone: Backbone | None, folder: RunFolder) -> None:
-    """Copy into a run what is needed to build its network again: recipe and data of each run behind it."""
+    """Copy into a run what is needed to build its network again: recipe and data of each run that it began with."""
     target = folder.path
     for behind in _runs_behind(backbone, None):
         target = target / BACKBONE_FOLDER
@@ -198,7 +198,7 @@ def copy_backbone_records(backbone: Backbone | None, folder: RunFolder) -> None:
 
 
 def backbone_records(backbone: Backbone, saved_backbone: Path | None = None) -> list[str]:
-    """The records that decide the network of a run, without its weights: its own and those of each run behind it.
+    """The records that decide the network of a run, without its weights: its own and those of earlier runs in it.
 
     Raises:
         RunError: one of them can't be read.

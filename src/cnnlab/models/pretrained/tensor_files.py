@@ -46,7 +46,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         what = f"this file of weights can't be read: {error.strerror}"
         raise RunError(what, where=str(path), next_step=step) from None
     try:
-        is_safetensors = first_bytes[8:9] == b"{"  # behind the length of its header
+        is_safetensors = first_bytes[8:9] == b"{"  # after the length of its header
         tensors = _extract_tensors(load_file(path) if is_safetensors else _load_torch(path))
     except MemoryError:
         raise
@@ -121,7 +121,7 @@ def _unreadable_file(path: Path, first_bytes: bytes, error: Exception) -> RunErr
             next_step=f"where you trust the file, {_SAVE_TENSORS}",
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["it ends too early"]
-    reason = next((line for line in lines if line.startswith("Unsupported")), lines[0])  # behind torch's advice
+    reason = next((line for line in lines if line.startswith("Unsupported")), lines[0])  # after torch's advice
     return RunError(
         "this is no file of weights, or it is damaged",
         where=str(path),

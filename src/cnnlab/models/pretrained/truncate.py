@@ -19,7 +19,7 @@ _TABLE_PREFIX = "backbone."
 
 @dataclass(frozen=True)
 class CutPoint:
-    """Where a network is cut: behind a module, or in front of it. With an empty name it is whole."""
+    """Where a network is cut: after a module, or before it. With an empty name it is whole."""
 
     module: str = ""
     before: bool = False
@@ -77,7 +77,7 @@ class PrunedModule(nn.Module):
 
 
 def find_cut_point(network: nn.Module, name: str, rows: Callable[[], Collection[LayerRecord]]) -> CutPoint:
-    """The cut point behind the layer of this name, with or without the 'backbone.' of a recipe's table.
+    """The cut point after the layer of this name, with or without the 'backbone.' of a recipe's table.
 
     Args:
         rows: the network's rows, needed where no module has the name: a row may be a function within a module.
@@ -94,13 +94,11 @@ def find_cut_point(network: nn.Module, name: str, rows: Callable[[], Collection[
         raise _unknown_layer(name, modules)
     outer = next((whole for whole in reversed(name_prefixes(bare)[:-1]) if whole in modules), "")
     raise SpecError(
-        "this row is a step within a larger module, and a network is cut behind a module",
+        "this row is a step within a larger module, and a network is cut after a module",
         where="model.cut",
         received=name,
         allowed="the name of a module",
-        next_step=f"cut behind the whole of it: cut = '{outer}'"
-        if outer
-        else "leave the cut out, or cut in front of it",
+        next_step=f"cut after the whole module: cut = '{outer}'" if outer else "leave the cut out, or cut before it",
     )
 
 
@@ -144,7 +142,7 @@ def find_classifier_layer(records: Collection[LayerRecord], modules: Collection[
 
 
 def make_stem_small(network: nn.Module, executed_modules: Collection[str]) -> str:
-    """Adapt a network's first layers to small images, in place: a 3×3 kernel, stride 1, and no max pool behind it.
+    """Adapt a network's first layers to small images, in place: a 3×3 kernel, stride 1, and no max pool after it.
 
     Args:
         executed_modules: the modules that run, by name, in their order.

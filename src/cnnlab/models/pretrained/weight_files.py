@@ -70,7 +70,7 @@ class WeightsFile:
         """The path of the file, downloaded unless it is kept. What is kept, or is a person's own, is not checked.
 
         Raises:
-            DownloadError: it is not at hand and can't or mustn't be downloaded; or what came is another file.
+            DownloadError: it is not on disk and can't or may not be downloaded; or another file came.
         """
         if self.is_local or self.download is None:
             return self.path
@@ -82,7 +82,7 @@ class WeightsFile:
             except OSError as error:
                 received = str(error)
         raise DownloadError(
-            f"the weights {self.label} are not at hand",
+            f"the weights {self.label} are not on disk",
             where=self.where,
             received=received,
             next_step=f"{self.manual_step}; or give the weights as a file: weights='FILE'",

@@ -166,7 +166,7 @@ def load_pretrained_weights(name: str, weights: str, *, download: bool = True, l
 
     Raises:
         SpecError: as `weights_label`.
-        DownloadError: they are not at hand and can't or mustn't be downloaded; names the file, its address, and where
+        DownloadError: they are not on disk and can't or may not be downloaded; names the file, its address, and where
             to put it.
         RunError: the file is damaged, or not one of tensors.
     """

@@ -173,7 +173,7 @@ def _after_view(call: FunctionCall, source: Tensor, field: TensorField | None, o
         return _after_slices(call.args[1], source, field, output)
     rows, columns = field.axes
     added = output.ndim - source.ndim
-    # Numbers keep their order in a view: an axis is the same if all axes before it, or all behind it, have equal sizes.
+    # Numbers keep their order in a view: an axis is the same if all axes before it, or all after it, have equal sizes.
     if added + rows >= 0 and output.shape[rows + added :] == source.shape[rows:]:
         return replace(field, axes=(rows + added, columns + added))
     if output.shape[: columns + 1] == source.shape[: columns + 1]:

@@ -131,7 +131,7 @@ def _tensors(loaded: WeightLoadReport) -> str:
     listed = [
         f"{len(names):,} {what} ({format_names(names, max_names=MAX_NAMES)})" for what, names in kinds.items() if names
     ]
-    behind = [f"{len(loaded.behind):,} behind the cut left out"] if loaded.behind else []
+    behind = [f"{len(loaded.behind):,} after the cut left out"] if loaded.behind else []
     return "; ".join([f"{format_count(loaded.loaded)} loaded", *listed, *behind])
 
 

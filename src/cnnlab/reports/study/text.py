@@ -13,7 +13,7 @@ from cnnlab.stats.sweep import MIN_VALUES, SweepCurve
 from cnnlab.studies.result import StudyResult
 
 MAX_NAMED = 3
-# `quote` leaves a name of this length whole, with a number behind it.
+# `quote` leaves a name of this length whole, with a number after it.
 MAX_QUOTED_LENGTH = 28
 
 
@@ -69,7 +69,7 @@ def p_value_cell(p: float) -> str:
 
 
 def format_value(value: float, digits: int = 6) -> str:
-    """A number with so many significant digits and a minus sign: `−0.5`."""
+    """A number with this many significant digits and a minus sign: `−0.5`."""
     return f"{value + 0.0:.{digits}g}".replace("-", "−")
 
 

@@ -75,7 +75,7 @@ def tuning_plan_document(plan: TuningPlanSummary) -> Document:
 
 
 def trial_table(result: TuningResult, max_trials: int | None = None) -> TextTable:
-    """The trials, the best first, then those without a figure of their own; at most so many."""
+    """The trials, the best first, then those without a figure of their own; only the first ones."""
     names = short_names(result)
     titles = ["#trial", *(f"#{name}" for name in names.values()), f"#{text.metric_name(result.metric)}"]
     rows = [

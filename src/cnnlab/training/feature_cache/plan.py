@@ -58,7 +58,7 @@ def plan_feature_cache(
     if isinstance(train.cache, backbones.NoCache):
         return CachePlan(reason='train.cache = "never" says so')
     if not isinstance(train.mix, NoMixing):
-        return CachePlan(reason=f"{train.mix.kind} mixes images before the frozen part, anew for each batch")
+        return CachePlan(reason=f"{train.mix.kind} mixes images before the frozen part, in each batch others")
     changing = next((augmentation for augmentation in augment if not only_flips([augmentation])), None)
     if changing is not None:
         return CachePlan(reason=f"{changing.kind} changes the images in every epoch")

@@ -18,7 +18,7 @@ from cnnlab.records import Record
 Numbers = npt.NDArray[np.float64]
 
 MIN_STEPS, MAX_STEPS = 10, 10_000
-# The loss blows up when its exponential moving average exceeds so many times its lowest value: fast.ai's rule.
+# The loss blows up when its exponential moving average exceeds this many times its lowest value: fast.ai's rule.
 DIVERGENCE_RATIO, SMOOTHING_WEIGHT = 4.0, 0.1
 # The standard deviation of the smoothing kernel, as a share of the steps. Narrower kernels left minima of noise; a
 # running mean would lag behind the rate.
@@ -73,7 +73,7 @@ def geometric_rates(low: float, high: float, steps: int) -> tuple[float, ...]:
         )
     if not MIN_STEPS <= steps <= MAX_STEPS:
         allowed = f"{MIN_STEPS} to {MAX_STEPS:,}"
-        problems.append(Problem("so many steps make no curve", "--steps", str(steps), allowed, "--steps 200"))
+        problems.append(Problem("this number of steps makes no curve", "--steps", str(steps), allowed, "--steps 200"))
     if problems:
         raise UsageError.from_problems(problems)
     return tuple(np.geomspace(low, high, steps).tolist())

@@ -14,7 +14,7 @@ from cnnlab.training.schedules import LRScheduler, StepMultipliers
 
 # (steps done, steps in all, the loss of the last step)
 RangeTestCallback = Callable[[int, int, float], None]
-# Every so many steps it is checked whether the loss has blown up.
+# Steps between two checks of whether the loss has diverged.
 CHECK_EVERY = 10
 
 
