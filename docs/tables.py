@@ -21,6 +21,7 @@ from cnnlab.config.schedules import schedules
 from cnnlab.config.stopping import budgets, stopping_rules
 from cnnlab.config.study import Study
 from cnnlab.grammar.registry import Registry
+from cnnlab.reports.claims import format_published
 
 PAGE = Path(__file__).parent / "recipes.md"
 STUDIES_PAGE = Path(__file__).parent / "studies.md"
@@ -98,12 +99,13 @@ def _published(study: Study) -> Iterator[str]:
         yield f"{claim.arm} {claim.published}{joint}{than}"
     numbers = [claim for claim in study.claims if claim.kind == "numeric"]
     for metric in sorted({claim.metric or "" for claim in numbers}):
-        arms = (f"{claim.published:g} ({claim.arm})" for claim in numbers if claim.metric == metric)
+        arms = (f"{format_published(claim.published)} ({claim.arm})" for claim in numbers if claim.metric == metric)
         yield f"{metric.replace('_', ' ')}: {', '.join(arms)}"
     titles: dict[str, list[str]] = {}
     for claim in (claim for claim in study.claims if claim.kind == "shift"):
         shift = read_corruption(claim.shift)
-        published = claim.published if isinstance(claim.published, str) else f"accuracy {claim.published:g}"
+        is_word = isinstance(claim.published, str)
+        published = claim.published if is_word else f"accuracy {format_published(claim.published)}"
         titles.setdefault(published, []).append(shift.title)
     yield from (f"under {', '.join(names)}: {published}" for published, names in titles.items())
 

@@ -214,13 +214,15 @@ class Provenance(Record):
 class Preprocessing(Record):
     """How an image becomes the network's input, in training, prediction and export alike.
 
-    `mean` and `std` are per channel, of pixels scaled to 0–1.
+    `fit` says how images of another aspect ratio get this size: stretched, or cropped to their middle. `mean` and `std`
+    are per channel, of pixels scaled to 0–1.
     """
 
     channels: int
     height: int
     width: int
     interpolation: Literal["nearest", "bilinear", "bicubic"]
+    fit: Literal["stretch", "crop"] = "stretch"
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -316,16 +318,16 @@ class ClaimRecord(Record):
 
     Attributes:
         of: the recipe or the arm that it is about.
-        name: the metric: parameters, or split_metric.
+        name: the metric: parameters, or split_metric, with "best_" or "last_" before it for one of an epoch.
         than: the other arm of a word, or "all others"; "" for a number.
         shift: under which it was measured; "" for images as they are.
-        published: a number or a word.
+        published: a number, the ends of a range, or a word.
         measured: of a number the mean over the runs, of a word the arm's difference to the other arm.
         low, high: the 95 % interval, of one more run for a number, of the difference for a word.
         n: the number of runs, of the smaller arm for a word.
         values, seeds: of a number, what each run measured, and its seed.
         delta: half the width of the widest interval that can show a number to be reproduced.
-        difference: measured − published, of a number.
+        difference: measured − published, of a number; of a range, − its nearest number.
         data: that it was published for; "" where the claim does not say.
         reason: why this verdict.
     """
@@ -334,7 +336,7 @@ class ClaimRecord(Record):
     name: str
     than: str = ""
     shift: str = ""
-    published: float | str
+    published: float | tuple[float, float] | str
     measured: float | None
     low: float | None = None
     high: float | None = None

@@ -15,7 +15,7 @@ import cnnlab
 from cnnlab import Recipe, RunError, RunFolder
 from cnnlab.api import report
 from cnnlab.context import Callbacks
-from cnnlab.runs.claims import judge_claims
+from cnnlab.runs.claims import ClaimRun, judge_claims
 
 
 def test_the_public_names_are_sorted_and_each_loads() -> None:
@@ -188,7 +188,7 @@ def test_claims_are_judged_by_the_part_and_figure_that_they_name(
     }
     made, folder = recipe(claims=claims), finished()
     result, data = folder.result(), folder.data()
-    found = {record.name: record for record in judge_claims(made.claims, [result], data)}
+    found = {record.name: record for record in judge_claims(made.claims, [ClaimRun(result, list)], data)}
     assert list(found) == list(claims)
     assert (found["parameters"].measured, found["parameters"].verdict) == (result.parameters, "not equal")
     assert found["test_accuracy"].measured == result.test.accuracy
@@ -196,7 +196,8 @@ def test_claims_are_judged_by_the_part_and_figure_that_they_name(
     assert found["validation_balanced_accuracy"].measured == result.validation.balanced_accuracy
     assert found["train_loss"].measured == result.train.loss
     without = result.model_copy(update={"test": None})
-    unmeasured = {record.name: record for record in judge_claims(made.claims, [without], data)}["test_accuracy"]
+    records = judge_claims(made.claims, [ClaimRun(without, list)], data)
+    unmeasured = {record.name: record for record in records}["test_accuracy"]
     assert (unmeasured.measured, unmeasured.n) == (None, 0)
 
 

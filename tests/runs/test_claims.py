@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cnnlab.config.claims import Claim
-from cnnlab.runs.claims import ArmDifference, Measurements, judge_claim
+from cnnlab.records import DataRecord, EpochRecord, RunResult, Score, StepMeans
+from cnnlab.runs.claims import ArmDifference, ClaimRun, Measurements, judge_claim, judge_claims
 
 RUNS = (0.741, 0.748, 0.744, 0.739, 0.751)
 
@@ -32,6 +33,51 @@ def test_what_is_not_judged_is_still_compared() -> None:
     assert found.measured == pytest.approx(0.7446)
     missing = judge_claim(Claim(published=0.9), "test_accuracy", Measurements("cifar10"))
     assert (missing.verdict, missing.measured) == ("not measured", None)
+
+
+def _score(accuracy: float, loss: float) -> Score:
+    metrics = {"top5": 1.0, "balanced_accuracy": accuracy, "macro_f1": accuracy}
+    return Score(images=40, loss=loss, accuracy=accuracy, per_class=(), **metrics)
+
+
+def _point(epoch: int, validation: Score) -> EpochRecord:
+    means = StepMeans(images=9, loss=0.1, accuracy=0.9)
+    fields = {"learning_rate": 0.1, "seconds": 1.0, "images_per_second": 9.0}
+    return EpochRecord(epoch=epoch, step=epoch, train=means, validation=validation, test=None, **fields)
+
+
+def test_a_figure_is_of_the_epoch_that_the_claim_names() -> None:
+    curve = [_point(1, _score(0.5, 0.7)), _point(2, _score(0.8, 0.9)), _point(3, _score(0.6, 0.8))]
+    shared = {"run": "a", "status": "finished", "parameters": 9, "epochs": 3, "seconds": 1.0, "images_per_second": 9.0}
+    result = RunResult(selected_epoch=2, train=_score(0.9, 0.1), validation=curve[1].validation, test=None, **shared)
+    names = {
+        "validation_accuracy": 0.8,
+        "best_validation_accuracy": 0.8,
+        "best_validation_loss": 0.7,
+        "last_validation_accuracy": 0.6,
+        "last_validation_loss": 0.8,
+        "train_accuracy": 0.9,
+        "last_train_accuracy": None,  # of the last epoch's weights, which are not those that were evaluated
+        "best_test_accuracy": None,
+    }
+
+    def measured(result: RunResult) -> dict[str, float | None]:
+        claims = {name: Claim(published=0.5) for name in names}
+        data = DataRecord.model_construct(source="shapes")
+        found = judge_claims(claims, [ClaimRun(result, lambda: curve)], data)
+        return {record.name: record.measured for record in found}
+
+    assert measured(result) == names
+    assert measured(result.model_copy(update={"selected_epoch": 3.0}))["last_train_accuracy"] == 0.9
+
+
+def test_an_unknown_number_of_images_is_told() -> None:
+    claim = Claim(published=0.745, smallest_difference=0.02)
+    known = judge_claim(claim, "test_accuracy", Measurements("cifar10", RUNS, images=10_000))
+    assert known.verdict == "reproduced"
+    assert known.reason.endswith("its own sampling error is not counted")
+    images = claim.model_copy(update={"images": 10_000})
+    assert "sampling" not in judge_claim(images, "test_accuracy", Measurements("cifar10", RUNS, images=10_000)).reason
 
 
 @pytest.mark.parametrize(

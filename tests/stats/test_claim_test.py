@@ -115,3 +115,26 @@ def test_a_figure_of_the_same_kind_of_run_is_within_in_95_of_100_cases():
         reproduction_test("test_loss", each[0], each[1:].tolist(), delta=1).verdict == "reproduced" for each in draws
     )
     assert stats.binomtest(within, 2000, 0.95).pvalue > 1e-4
+
+
+def test_of_a_range_the_nearest_number_is_judged():
+    inside = reproduction_test("test_accuracy", (0.74, 0.75), RUNS, delta=0.02)
+    assert (inside.verdict, inside.difference) == ("reproduced", 0.0)
+    below = reproduction_test("test_accuracy", (0.9, 0.95), RUNS)
+    assert (below.verdict, below.difference) == ("differs", pytest.approx(np.mean(RUNS) - 0.9))
+    assert below[2:] == reproduction_test("test_accuracy", 0.9, RUNS)[2:]
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "unknown"),
+    [
+        ("test_accuracy", None, True),
+        ("test_accuracy", 10_000, False),  # shares of the same images have no sampling error
+        ("validation_accuracy", 5_000, False),
+        ("validation_accuracy", None, True),
+        ("test_loss", None, False),
+    ],
+)
+def test_a_sampling_error_that_is_not_counted_is_marked(name, images, unknown):
+    claim = reproduction_test(name, 0.745, RUNS, images=images, measured_images=10_000)
+    assert claim.unknown_images == unknown

@@ -197,7 +197,7 @@ def test_a_test_set_that_can_not_be_scored_leaves_the_first_stage_standing(
     def unreadable(*_: Any, **__: Any) -> RunResult:
         raise RunError("the weights are damaged")
 
-    monkeypatch.setattr("cnnlab.studies.confirmation.open_test", unreadable)
+    monkeypatch.setattr("cnnlab.studies.test_split.open_test", unreadable)
     result = staged.carry_out(confirmable())
     assert result.confirmation is None
     assert any(
@@ -232,3 +232,36 @@ def test_whatever_is_raised_in_a_run_is_its_end_alone(
     monkeypatch.setattr("cnnlab.studies.tasks.run", wrong)
     result = lab.carry_out(study())
     assert {seed.message for arm in result.arms for seed in arm.seeds} == {"ValueError: no such thing"}
+
+
+def test_after_every_choice_the_test_set_is_opened_once_for_all_arms(
+    confirmable: Callable[..., Study], staged: Any
+) -> None:
+    claims = [
+        {"arm": "fast", "published": {"test_accuracy": 0.9, "best_validation_accuracy": 0.8}},
+        {"arm": "plain", "published": {"test_accuracy": [0.0, 1.0]}},
+    ]
+    result = staged.carry_out(confirmable(confirm=None, test="after", claims=claims))
+    folders = {folder.name: folder for folder in list_runs(staged.runs)}
+    assert all(folder.result().test is not None for folder in folders.values())
+    [line] = openings(staged.runs, next(iter(folders.values())).data().test_set)
+    assert (line.run, line.purpose) == ("study colours", "figures of 6 runs, which served no choice")
+    assert (result.tested, result.is_untested) == (True, False)
+    assert [note for note in result.notes if "its figures served none" in note]
+    test, best, in_range = result.claims
+    own = [folders[seed.run] for seed in result.arm("fast").seeds]
+    assert test.values == tuple(folder.result().test.accuracy for folder in own)
+    assert best.values == tuple(max(point.validation.accuracy for point in folder.epochs()) for folder in own)
+    assert (in_range.n, in_range.difference, in_range.published) == (3, 0.0, (0.0, 1.0))
+    assert staged.carry_out(confirmable(confirm=None, test="after", claims=claims)) == result
+    assert len(openings(staged.runs, folders[own[0].name].data().test_set)) == 1
+
+
+def test_no_arm_is_tested_while_runs_are_missing(confirmable: Callable[..., Study], staged: Any) -> None:
+    def cut(*_: object) -> None:
+        raise RuntimeError("cut")
+
+    result = staged.carry_out(confirmable(confirm=None, test="after", seeds=4), heard=cut)
+    assert (result.tested, result.is_untested) == (False, True)
+    assert "the test set could not be scored: runs are missing" in result.notes
+    assert not any(folder.result().test for folder in list_runs(staged.runs) if folder.result())

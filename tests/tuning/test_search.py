@@ -263,7 +263,7 @@ def test_a_confirmation_that_can_not_be_made_is_noted(
     def unreadable(*_: Any, **__: Any) -> Any:
         raise RunError("the weights are damaged")
 
-    monkeypatch.setattr("cnnlab.studies.confirmation.open_test", unreadable)
+    monkeypatch.setattr("cnnlab.studies.test_split.open_test", unreadable)
     base: dict[str, Any] = {"epochs": 1, **({"test": 0.0} if missing == "no test part" else {})}
     result = tune(search(base, search={"lr": [GOOD]}, sampler="grid", trials=1, confirm=2))
     assert result.confirmation is None

@@ -17,7 +17,7 @@ from cnnlab.reports.run.contents import ConfusionMatrix, RunView
 from cnnlab.reports.run.page import render_run
 from cnnlab.reports.study.page import render_study
 from cnnlab.reports.tuning.page import render_tuning
-from cnnlab.runs.claims import judge_claims
+from cnnlab.runs.claims import ClaimRun, judge_claims
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.storage.test_ledger import openings
 from cnnlab.studies.folder import read_result, read_shifted_example
@@ -53,7 +53,7 @@ def make_run_view(folder: RunFolder, log: LogFn = NO_CALLBACKS.log) -> RunView:
         precision_config=folder.precision_config(),
         epochs=tuple(folder.epochs()),
         result=result,
-        claims=judge_claims(folder.recipe().claims, [result], data),
+        claims=judge_claims(folder.recipe().claims, [ClaimRun(result, folder.epochs)], data),
         openings=tuple(openings(folder.path.parent, data.test_set)),
         weights=None if model is None else first_convolution(model, log),
         activations=None if model is None else _activations(model, log),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import AfterValidator, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from cnnlab.config.corruptions import read_corruption, read_corruptions
 from cnnlab.config.stopping import Metric, is_fraction
@@ -20,24 +20,65 @@ SUPERLATIVES = ("best", "worst")
 _WORDS = "'better', 'worse', 'equal', 'best' or 'worst'"
 SPLITS = ("train", "validation", "test")
 METRICS = tuple(f"{split}_{metric}" for split in SPLITS for metric in get_args(Metric))
-CLAIM_METRICS = ("parameters", *METRICS)
+# The epoch of a figure: that with the highest (of a loss, the lowest) one, or the last; by default that of the selected
+# weights.
+EPOCHS = ("best", "last")
+CLAIM_METRICS = (
+    "parameters",
+    *METRICS,
+    *(f"{epoch}_{metric}" for epoch in EPOCHS for metric in METRICS if (epoch, metric[:5]) != ("best", "train")),
+)
+
+
+class ClaimMetric(NamedTuple):
+    """The metric of a claim in its parts; all are empty for `parameters`."""
+
+    epoch: str
+    split: str
+    metric: str
+
+
+def parse_claim_metric(name: str) -> ClaimMetric:
+    """Split the name of a claim's metric.
+
+    >>> parse_claim_metric("best_validation_loss")
+    ClaimMetric(epoch='best', split='validation', metric='loss')
+    >>> parse_claim_metric("test_accuracy")
+    ClaimMetric(epoch='', split='test', metric='accuracy')
+    """
+    epoch, _, rest = name.partition("_")
+    if epoch not in EPOCHS:
+        epoch, rest = "", name
+    split, _, metric = rest.partition("_")
+    return ClaimMetric(epoch, split, metric) if metric else ClaimMetric("", "", "")
 
 
 def _published(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     """One problem where pydantic would give one for each type."""
     try:
-        return check(value)
+        return check(tuple(value) if isinstance(value, list) else value)
     except ValidationError:
-        raise value_error(f"a finite number, {_WORDS}") from None
+        raise value_error(f"a finite number, a range of two, or {_WORDS}") from None
+
+
+def _check_range(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise value_error("a range with the lower number first")
+    return bounds
+
+
+Range: TypeAlias = Annotated[tuple[float, float], AfterValidator(_check_range)]
 
 
 class Claim(Section):
     """A published claim: a number, or a word that compares arms; on the images as they are, or under a shift.
 
     Attributes:
-        published: the number or the word: "better", "worse" or "equal" (than one other arm, or under a shift than on
-            the images as they are), "best" or "worst" (of all arms).
-        metric: what the number is: parameters, or split_metric. A recipe has it as the claim's key.
+        published: the number; the range that it was published to lie in; or the word: "better", "worse" or "equal"
+            (than one other arm, or under a shift than on the images as they are), "best" or "worst" (of all arms).
+        metric: what the number is: parameters, or split_metric; with "best_" before it of the epoch in which it was
+            highest (of a loss, lowest), with "last_" of the last epoch, else of the selected weights. A recipe has it
+            as the claim's key.
         arm: of a study; by default its baseline.
         than: the arm that a word compares with; by default the baseline.
         shift: a call, one of the study's `shifts`. A number is then an accuracy on the test split.
@@ -48,7 +89,7 @@ class Claim(Section):
 
     name_keys: ClassVar[tuple[str, ...]] = ("arm", "than")
 
-    published: Annotated[float | Word, WrapValidator(_published)] = Field(
+    published: Annotated[float | Range | Word, WrapValidator(_published)] = Field(
         description="write published = 0.71, or whatever was published"
     )
     metric: str | None = None
@@ -60,6 +101,12 @@ class Claim(Section):
     source: str = ""
     data: str | None = None
     note: str = ""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest number that it claims."""
+        assert not isinstance(self.published, str)
+        return self.published if isinstance(self.published, tuple) else (self.published, self.published)
 
     @property
     def kind(self) -> Literal["numeric", "ordinal", "shift"]:
@@ -115,7 +162,7 @@ def recipe_claim_problems(claims: Mapping[str, Claim]) -> Iterator[Problem]:
             step = "write it in a study: [[claims]]"
             yield Problem("a recipe claims numbers, by metric, and has no arms or shifts", name, next_step=step)
         else:
-            yield from _number_problems(name, claim.published, name)
+            yield from _number_problems(name, claim, name)
 
 
 def claim_location(claim: Claim, baseline: str | None) -> str:
@@ -138,7 +185,7 @@ def study_claim_problems(claims: Sequence[Claim], baseline: str | None, shifts: 
             step = 'write metric = "test_accuracy"'
             yield Problem("the claim does not name what the number is", f"{where}.metric", next_step=step)
         else:
-            yield from _number_problems(claim.metric, claim.published, f"{where}.metric")
+            yield from _number_problems(claim.metric, claim, f"{where}.metric")
 
 
 def _expanded(table: Any) -> Iterator[Any]:
@@ -152,13 +199,15 @@ def _expanded(table: Any) -> Iterator[Any]:
         raise SpecError("this is no claim", received=str(table), allowed="a table with `published`")
 
 
-def _number_problems(metric: str, published: float, where: str) -> Iterator[Problem]:
+def _number_problems(metric: str, claim: Claim, where: str) -> Iterator[Problem]:
+    outside = [number for number in claim.bounds if not 0 <= number <= 1]
     if metric not in CLAIM_METRICS:
-        allowed = f"'parameters', or split_metric: {', '.join(SPLITS)} and one of {', '.join(get_args(Metric))}"
+        splits, metrics = ", ".join(SPLITS), ", ".join(get_args(Metric))
+        allowed = f"'parameters', or split_metric: {splits} and one of {metrics}; best_ or last_ may stand before it"
         yield Problem(f"unknown claim '{metric}'", where, "", allowed, did_you_mean(metric, CLAIM_METRICS))
-    elif metric != "parameters" and is_fraction(metric) and not 0 <= published <= 1:
-        what, step = f"'{metric}' is a fraction", f"{published / 100:g} for percents"
-        yield Problem(what, where, f"{published:g}", "from 0 to 1", step)
+    elif metric != "parameters" and is_fraction(metric) and outside:
+        what, step = f"'{metric}' is a fraction", f"{outside[0] / 100:g} for percents"
+        yield Problem(what, where, f"{outside[0]:g}", "from 0 to 1", step)
 
 
 def _word_problems(claim: Claim, where: str, baseline: str | None) -> Iterator[Problem]:
@@ -178,7 +227,7 @@ def _shift_problems(claim: Claim, where: str, shifts: Sequence[str]) -> Iterator
         step = "leave `than` out, and write a number, better, worse or equal"
         yield Problem(what, where, claim.than or str(claim.published), next_step=step)
     elif not isinstance(claim.published, str):
-        yield from _number_problems("test_accuracy", claim.published, where)
+        yield from _number_problems("test_accuracy", claim, where)
     try:
         shift = read_corruption(claim.shift or "")
     except SpecError as error:

@@ -46,6 +46,7 @@ class Data(Section):
     split_seed: Annotated[int, Field(ge=0)] | None = None
     normalize: Any = None
     interpolation: Interpolation = "bilinear"
+    fit: Literal["stretch", "crop"] = "stretch"
     augment: tuple[Annotated[Any, augmentations], ...] = ()
 
     @field_validator("classes", "augment", mode="before")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -65,6 +65,7 @@ class Study(Question):
     baseline_seeds: tuple[int, ...] | None = None
     baseline: str | None = None
     confirm: Annotated[int, Field(ge=2, le=MAX_SEEDS)] | None = None
+    test: Literal["sealed", "after"] = "sealed"
     arms: dict[str, dict[str, Any]] = Field(default={})
     grid: dict[str, tuple[Any, ...]] = Field(default={})
     sweep: Sweep | None = None

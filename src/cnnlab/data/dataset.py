@@ -326,9 +326,9 @@ def _selected_classes(data: Data, source_classes: tuple[str, ...]) -> tuple[str,
 def _image_spec(data: Data, source: DataSource) -> ImageSpec:
     if data.size is not None and isinstance(source, ImageFolder):
         # With a size from the recipe, images may have different sizes.
-        return ImageSpec(data.channels or source.scan_headers().channels, *data.size, data.interpolation)
+        return ImageSpec(data.channels or source.scan_headers().channels, *data.size, data.interpolation, data.fit)
     own = source.native_spec()
-    return ImageSpec(data.channels or own.channels, *(data.size or own.shape[1:]), data.interpolation)
+    return ImageSpec(data.channels or own.channels, *(data.size or own.shape[1:]), data.interpolation, data.fit)
 
 
 def _given_stats(data: Data, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

@@ -65,7 +65,7 @@ def predict(
     """
     data, target = folder.data(), choose_device(device)
     shown = data.preprocessing
-    image_spec = ImageSpec(shown.channels, shown.height, shown.width, shown.interpolation)
+    image_spec = ImageSpec(shown.channels, shown.height, shown.width, shown.interpolation, shown.fit)
     network, memory_format = trained_network(folder, target, log), folder.precision_config().memory_format
     files = _expand_paths(images)
     while batch := list(islice(files, BATCH_SIZE)):

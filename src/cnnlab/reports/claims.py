@@ -41,7 +41,18 @@ def _published(claim: ClaimRecord) -> str:
     if isinstance(claim.published, str):
         joint = {"better": " than ", "worse": " than ", "equal": " to "}.get(claim.published, "")
         return claim.published + (f"{joint}{shorten(claim.than, MAX_NAME_LENGTH)}" if joint and claim.than else "")
-    return format_count(claim.published) if claim.name == "parameters" else f"{claim.published:g}"
+    if claim.name == "parameters" and not isinstance(claim.published, tuple):
+        return format_count(claim.published)
+    return format_published(claim.published)
+
+
+def format_published(number: float | tuple[float, float]) -> str:
+    """A published number or range.
+
+    >>> format_published(0.66), format_published((0.61, 0.66))
+    ('0.66', '0.61 to 0.66')
+    """
+    return f"{number[0]:g} to {number[1]:g}" if isinstance(number, tuple) else f"{number:g}"
 
 
 def _measured(claim: ClaimRecord, value: float | None) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import NamedTuple
 
 from cnnlab.config.arms import file_name
-from cnnlab.config.claims import Claim
+from cnnlab.config.claims import Claim, parse_claim_metric
+from cnnlab.config.stopping import is_fraction
 from cnnlab.config.study import Study
 from cnnlab.data.sources.releases import CATALOGUE
-from cnnlab.records import ClaimRecord, DataRecord, RunResult, Score, Verdict
+from cnnlab.records import ClaimRecord, DataRecord, EpochRecord, RunResult, Score, Verdict
 from cnnlab.render.formatting import format_count, format_loss, pluralize
 from cnnlab.stats.claim_test import ReproductionTest, reproduction_test
 from cnnlab.stats.sample import MIN_RUNS
@@ -25,6 +26,13 @@ EXPECTED = {
     "equal": "practically equal",
 }
 DECIDED = ("better", "worse", "practically equal")
+
+
+class ClaimRun(NamedTuple):
+    """A run that measures claims: its result, and its learning curve, which is read for claims of an epoch."""
+
+    result: RunResult
+    epochs: Callable[[], Iterable[EpochRecord]]
 
 
 class ArmDifference(NamedTuple):
@@ -98,7 +106,7 @@ def judge_claim(
 
 def judge_claims(
     claims: Mapping[str, Claim],
-    results: Sequence[RunResult],
+    runs: Sequence[ClaimRun],
     data: DataRecord,
     *,
     of: str = "",
@@ -109,19 +117,25 @@ def judge_claims(
     """Judge numbers, by metric, by runs of one recipe on the same data.
 
     Args:
-        seeds: of the runs, in the order of the results.
+        seeds: of the runs, in their order.
         study: that the runs are of; its smallest difference counts for losses whose claim has none.
         shortened: as in `Measurements`.
     """
     records = []
     for name, claim in claims.items():
-        values = [measured_value(name, result) for result in results]
-        scores = [score for result in results if (score := _score(name, result)) is not None]
+        values: list[float | None]
+        scores: list[Score | None] = []
+        if name == "parameters":
+            values = [float(run.result.parameters) for run in runs]
+        else:
+            scores = [_claim_score(name, run) for run in runs]
+            metric = parse_claim_metric(name).metric
+            values = [score.metric(metric) if score is not None else None for score in scores]
         measured = Measurements(
             data=named_data(claim, data.source),
             values=[value for value in values if value is not None],
             seeds=[seed for seed, value in zip(seeds, values, strict=False) if value is not None],
-            images=scores[0].images if scores else None,
+            images=next((score.images for score in scores if score is not None), None),
             delta=study_delta(name, study),
             shortened=shortened,
         )
@@ -151,8 +165,9 @@ def measured_value(name: str, result: RunResult) -> float | None:
     """What a run measured of a metric; None where it did not."""
     if name == "parameters":
         return float(result.parameters)
-    score = _score(name, result)
-    return score.metric(name.partition("_")[2]) if score is not None else None
+    split, _, metric = name.partition("_")
+    score = _score(split, result)
+    return score.metric(metric) if score is not None else None
 
 
 def difference_text(name: str, difference: float) -> str:
@@ -162,10 +177,10 @@ def difference_text(name: str, difference: float) -> str:
 
 
 def _judge_number(claim: Claim, name: str, measured: Measurements) -> dict[str, object]:
-    published = float(claim.published)
+    _, split, metric = parse_claim_metric(name)
     test = reproduction_test(
-        name,
-        published,
+        f"{split}_{metric}" if split else name,
+        claim.bounds,
         measured.values,
         images=claim.images,
         claim_data=claim.data,
@@ -176,7 +191,6 @@ def _judge_number(claim: Claim, name: str, measured: Measurements) -> dict[str, 
     verdict: Verdict = test.verdict
     if measured.shortened and verdict in ("reproduced", "differs", "not enough evidence"):
         verdict = "shortened"
-    difference = None if test.measured is None else test.measured - published
     return {
         "measured": test.measured,
         "low": test.low,
@@ -185,25 +199,29 @@ def _judge_number(claim: Claim, name: str, measured: Measurements) -> dict[str, 
         "values": [value for value in measured.values if isfinite(value)],
         "seeds": measured.seeds,
         "delta": test.delta,
-        "difference": difference,
+        "difference": test.difference,
         "verdict": verdict,
         "reason": measured.reason or _number_reason(claim, name, test, verdict, measured),
     }
 
 
 def _number_reason(claim: Claim, name: str, test: ReproductionTest, verdict: str, measured: Measurements) -> str:
-    if test.measured is None:
+    if test.difference is None:
         return "no run has this figure"
-    gap = difference_text(name, test.measured - float(claim.published))
+    gap = difference_text(name, test.difference)
+    figure = "a number of the published range" if isinstance(claim.published, tuple) else "the published figure"
     reasons = {
-        "reproduced": "the published figure lies where one more run would",
+        "reproduced": f"{figure} lies where one more run would",
         "differs": gap,
         "not equal": gap,
         "not enough evidence": _evidence_needed(test, gap),
         "shortened": measured.shortened,
         "other data": "; ".join(filter(None, (_other_data(claim, measured), measured.shortened))),
     }
-    return reasons.get(verdict, "")
+    reason = reasons.get(verdict, "")
+    if test.unknown_images and verdict in ("reproduced", "differs", "not enough evidence"):
+        reason += "; the number of its images is not published, so its own sampling error is not counted"
+    return reason
 
 
 def _other_data(claim: Claim, measured: Measurements) -> str:
@@ -256,6 +274,21 @@ def _word_reason(differences: Sequence[ArmDifference], failing: Sequence[ArmDiff
     return f"{expected} than each of the {len(differences)} others"
 
 
-def _score(name: str, result: RunResult) -> Score | None:
-    score = getattr(result, name.partition("_")[0], None)
+def _claim_score(name: str, run: ClaimRun) -> Score | None:
+    """The score of the epoch that a claim's metric is about; None where the run does not have it."""
+    epoch, split, metric = parse_claim_metric(name)
+    if not epoch:
+        return _score(split, run.result)
+    curve = list(run.epochs())
+    if epoch == "last":
+        if curve and curve[-1].epoch == run.result.selected_epoch:
+            return _score(split, run.result)
+        curve = curve[-1:]
+    scores = [score for point in curve if isinstance(score := getattr(point, split), Score)]
+    best = max if is_fraction(metric) else min
+    return best(scores, key=lambda score: score.metric(metric), default=None)
+
+
+def _score(split: str, result: RunResult) -> Score | None:
+    score = getattr(result, split, None)
     return score if isinstance(score, Score) else None

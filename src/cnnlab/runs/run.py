@@ -153,6 +153,7 @@ def _write_records(
         height=image_spec.height,
         width=image_spec.width,
         interpolation=image_spec.interpolation,
+        fit=image_spec.fit,
         mean=dataset.mean,
         std=dataset.std,
     )

@@ -24,21 +24,26 @@ class ReproductionTest(NamedTuple):
 
     Attributes:
         measured: the mean of the finite runs; None without any. n: their number.
+        difference: measured − published; of a range, − the number of the range that is nearest to it.
         low, high: the prediction interval of one more run, or for a single run's share of images its Wilson interval.
         delta: half the width of the widest interval that shows a number to be reproduced.
+        unknown_images: whether the published number has a sampling error that is not counted, since the number of its
+            images is not known.
     """
 
     measured: float | None
+    difference: float | None
     low: float | None
     high: float | None
     n: int
     delta: float | None
     verdict: Verdict
+    unknown_images: bool
 
 
 def reproduction_test(
     name: str,
-    published: float,
+    published: float | Interval,
     measured: Sequence[float],
     *,
     images: int | None = None,
@@ -47,17 +52,18 @@ def reproduction_test(
     measured_images: int | None = None,
     delta: float | None = None,
 ) -> ReproductionTest:
-    """Judge a published number, which is one draw, by runs.
+    """Judge a published number, which is one draw, or a range of numbers, by runs.
 
     With five runs or more it *differs* where it lies outside the 95 % prediction interval of one more draw,
     mean ± t·s·√(1 + 1/n). It is *reproduced* where it lies inside and the interval is narrow enough to have said
     otherwise, no wider than ±delta; else, and with fewer runs, there is *not enough evidence*. A share of other images
     than ours, as those of another test set or a validation split of its own, has a binomial error, by which the
     interval is widened; where both are shares of the same images it has none. A count must be *equal*. A number on
-    *other data* is compared, not judged.
+    *other data* is compared, not judged. Of a range the number that is nearest to the mean is judged.
 
     Args:
         name: 'parameters', or split_metric, such as 'test_accuracy'.
+        published: the number, or the ends of the range.
         measured: the same metric of each of our runs; those that are not finite (diverged, not evaluated) are left out.
         images: the number of images that the published number is a share of, where known.
         claim_data, data: the names of the data that the number was published for, and of ours.
@@ -69,9 +75,15 @@ def reproduction_test(
     same_images = not other_data and not name.startswith("validation_") and measured_images in (None, images)
     if delta is None and name not in COUNTS and not name.endswith("loss"):
         delta = SHARE_TOLERANCE
-    low, high = _bounds(name, published, runs, None if same_images else images, measured_images) or (None, None)
-    verdict = _verdict(name, published, runs, (low, high), delta, other_data)
-    return ReproductionTest(fmean(runs) if runs else None, low, high, len(runs), delta, verdict)
+    if not runs:
+        return ReproductionTest(None, None, None, None, 0, delta, "not measured", unknown_images=False)
+    mean = fmean(runs)
+    lowest, highest = published if isinstance(published, tuple) else (published, published)
+    nearest = min(max(mean, lowest), highest)
+    low, high = _bounds(name, nearest, runs, None if same_images else images, measured_images) or (None, None)
+    verdict = _verdict(name, nearest, runs, (low, high), delta, other_data)
+    unknown_images = _is_share(name) and not same_images and images is None
+    return ReproductionTest(mean, mean - nearest, low, high, len(runs), delta, verdict, unknown_images)
 
 
 def _verdict(
@@ -82,8 +94,6 @@ def _verdict(
     delta: float | None,
     other_data: bool,
 ) -> Verdict:
-    if not runs:
-        return "not measured"
     if other_data:
         return "other data"
     if name in COUNTS:
@@ -101,7 +111,7 @@ def _bounds(
     name: str, published: float, runs: Sequence[float], images: int | None, measured_images: int | None
 ) -> Interval | None:
     """The interval of one more run; `images` are those of the published number, where they are not ours."""
-    share = name.partition("_")[2] in SHARES_OF_IMAGES and 0 <= published <= 1
+    share = _is_share(name)
     if name in COUNTS:
         return None
     if len(runs) >= MIN_RUNS:
@@ -112,3 +122,8 @@ def _bounds(
     if len(runs) == 1 and share and measured_images:
         return wilson_interval(round(runs[0] * measured_images), measured_images, LEVEL)
     return None
+
+
+def _is_share(name: str) -> bool:
+    """Whether a metric is a share of images, which has a binomial error."""
+    return name.partition("_")[2] in SHARES_OF_IMAGES

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from cnnlab.config.claims import SUPERLATIVES, Claim
+from cnnlab.config.claims import SUPERLATIVES, Claim, parse_claim_metric
 from cnnlab.config.corruptions import read_corruption
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.errors import CnnlabError
-from cnnlab.records import ClaimRecord, DataRecord, RunResult
-from cnnlab.runs.claims import ArmDifference, Measurements, judge_claim, judge_claims, study_delta
+from cnnlab.records import ClaimRecord, DataRecord
+from cnnlab.runs.claims import ArmDifference, ClaimRun, Measurements, judge_claim, judge_claims, study_delta
 from cnnlab.stats.ablation import family_comparisons
 from cnnlab.stats.comparison import Comparison, compare
 from cnnlab.stats.sample import Sample
@@ -27,9 +27,10 @@ ALL_OTHERS = "all others"
 def judge_study_claims(study: Study, result: StudyResult, runs: Path) -> tuple[ClaimRecord, ...]:
     """Judge the claims of a study by its result, in the order of its file.
 
-    Numbers are judged by the arms' runs, those of the test set by the runs with fresh seeds alone. Words are judged by
-    comparisons of arms: those with the baseline hold for all arms together, the other pairs share alpha. Claims under a
-    shift are judged by the networks that were tested under it.
+    Numbers are judged by the arms' runs; those of the test set by the runs with fresh seeds alone, unless the runs of
+    all arms were tested after every choice. Words are judged by comparisons of arms: those with the baseline hold for
+    all arms together, the other pairs share alpha. Claims under a shift are judged by the networks that were tested
+    under it.
 
     Args:
         runs: the folder of runs.
@@ -153,9 +154,9 @@ def _judge_number(claim: Claim, study: Study, result: StudyResult, runs: Path) -
 
 
 def _claim_seeds(claim: Claim, study: Study, result: StudyResult) -> list[SeedRecord]:
-    """The runs that measure a number: of the test set those with fresh seeds, none where the arm was not confirmed."""
+    """The runs that measure a number: of the test set those with fresh seeds, none where the arm was not tested."""
     of = claim.arm or study.baseline or ""
-    if not (claim.metric or "").startswith("test_"):
+    if result.tested or parse_claim_metric(claim.metric or "").split != "test":
         return list(result.arm(of).seeds)
     stage = result.confirmation
     if stage is None:
@@ -163,7 +164,7 @@ def _claim_seeds(claim: Claim, study: Study, result: StudyResult) -> list[SeedRe
     return list({stage.winner: stage.runs, stage.baseline: stage.baseline_runs}.get(of, ()))
 
 
-def _read_runs(seeds: Sequence[SeedRecord], runs: Path) -> dict[str, tuple[RunResult, DataRecord]]:
+def _read_runs(seeds: Sequence[SeedRecord], runs: Path) -> dict[str, tuple[ClaimRun, DataRecord]]:
     """The runs that are there and have ended, by name."""
     found = {}
     for seed in seeds:
@@ -171,7 +172,7 @@ def _read_runs(seeds: Sequence[SeedRecord], runs: Path) -> dict[str, tuple[RunRe
             folder = RunFolder.open(runs / seed.run) if seed.run else None
             result = folder.result() if folder is not None else None
             if folder is not None and result is not None:
-                found[seed.run] = (result, folder.data())
+                found[seed.run] = (ClaimRun(result, folder.epochs), folder.data())
         except CnnlabError:
             continue
     return found
@@ -183,7 +184,8 @@ def _stored_measurements(
     """What the study's result holds of a metric: its own, the same of the train split, and parameters."""
     own, images = result.metric, result.images
     if metric.startswith("test_"):
-        own, images = (result.confirmation.metric, result.confirmation.images) if result.confirmation else ("", 0)
+        stage = None if result.tested else result.confirmation
+        own, images = (stage.metric, stage.images) if stage is not None else ("", 0)
     values: list[float | None] = []
     if metric == "parameters":
         values = [float(arm.parameters)] if seeds else []

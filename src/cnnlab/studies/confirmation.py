@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from cnnlab.context import Callbacks
 from cnnlab.errors import CnnlabError
-from cnnlab.runs.final_evaluation import open_test
 from cnnlab.stats.sample import best_arm
-from cnnlab.storage.test_ledger import openings, record_opening
+from cnnlab.storage.test_ledger import openings
 from cnnlab.studies.analysis import make_confirmation
-from cnnlab.studies.plan import StudyTask
 from cnnlab.studies.result import UNCONFIRMED, UNTESTED, Confirmation, StudyResult
 from cnnlab.studies.runner import StudyRunner, run_tasks
-from cnnlab.studies.tasks import exclusive
+from cnnlab.studies.test_split import open_test_sets
 
 
 def confirm_winner(runner: StudyRunner, result: StudyResult) -> Confirmation | None:
@@ -71,8 +66,7 @@ def confirm(runner: StudyRunner, name: str) -> Confirmation | None:
             runner.untested_reason = f"{UNCONFIRMED}: {why}"
         return None
     try:
-        with exclusive(runner.context.runs, f"test-{plan.test_set}", log):  # another process may run the same study
-            _open_test_sets(runner, tasks)
+        open_test_sets(runner, tasks, "confirmation with {} runs")
     except (CnnlabError, OSError) as error:
         log(f"not confirmed: {UNTESTED}: {error}")
         runner.untested_reason = (
@@ -81,17 +75,3 @@ def confirm(runner: StudyRunner, name: str) -> Confirmation | None:
         return None
     runner.results.collect(tasks)
     return make_confirmation(runner.results, winner, baseline, len(openings(runner.context.runs, plan.test_set)))
-
-
-def _open_test_sets(runner: StudyRunner, tasks: Sequence[StudyTask]) -> None:
-    """Evaluate the runs on the test set: one opening, recorded in the ledger before the first image is read."""
-    context, plan, results = runner.context, runner.plan, runner.results
-    results.collect(tasks)
-    finished = [run for run in results.finished(tasks) if run.result.train is not None]
-    shut = [run.folder for run in finished if run.result.test is None]
-    if not shut:
-        return
-    record_opening(context.runs, f"study {plan.name}", plan.test_set, f"confirmation with {len(shut)} runs")
-    quiet = context.with_callbacks(Callbacks(progress=context.callbacks.progress))
-    for folder in shut:
-        open_test(folder.path, quiet, already_recorded=True, dataset_factory=plan.dataset_cache.open)

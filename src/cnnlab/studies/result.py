@@ -22,6 +22,7 @@ Status: TypeAlias = Literal["finished", "stopped early", "budget spent", "diverg
 UNCONFIRMED = "nothing is confirmed"
 UNTESTED = "the test set could not be scored"
 UNSHIFTED = "its networks have not been tested under its shifts"
+TESTED = "the test set was opened once for the runs of all arms, after every choice; its figures served none"
 
 
 class StudyPrecision(Record):
@@ -111,6 +112,7 @@ class StudyResult(Result):
         ablation: the comparisons with the baseline; None without a baseline.
         curve: the sweep; None in other studies.
         claims: the published claims of its file, judged.
+        tested: whether the runs of all arms were evaluated on the test set, after every choice (`test = "after"`).
         shifted: the arms' networks under the study's shifts, on the test split.
         notes: identical arms, runs of other code, a spent budget, changes of the preregistration.
         declared: a digest of the preregistration; empty in studies of versions without one.
@@ -131,6 +133,7 @@ class StudyResult(Result):
     curve: SweepCurve | None
     confirmation: Confirmation | None = None
     claims: tuple[ClaimRecord, ...] = ()
+    tested: bool = False
     shifted: ShiftResult | None = None
     notes: tuple[str, ...] = ()
     declared: str = ""

@@ -1,6 +1,7 @@
 """A study from a study file to its result. The module to read first.
 
-study → plan → tasks → runs, each once → analysis → confirmation with fresh seeds → evaluation under shifts → result
+study → plan → tasks → runs, each once → analysis → confirmation with fresh seeds → test set → evaluation under shifts
+→ result
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from cnnlab.studies.preregistration import check_study_name, preregister
 from cnnlab.studies.result import UNSHIFTED, StudyResult
 from cnnlab.studies.robustness import evaluate_under_shifts
 from cnnlab.studies.runner import StudyRunner, run_tasks
+from cnnlab.studies.test_split import evaluate_all_arms
 from cnnlab.studies.worker_pool import Executor, in_process
 
 
@@ -69,6 +71,8 @@ def execute_study(
         confirmation = confirm_winner(runner, result)
         notes = (*result.notes, runner.untested_reason) if runner.untested_reason else result.notes
         result = _write_result(runner, result.model_copy(update={"confirmation": confirmation, "notes": notes}))
+    if study.test == "after":
+        result = _write_result(runner, evaluate_all_arms(runner, result))
     if study.shifts:
         result = _write_result(runner, evaluate_under_shifts(runner, result))
     return result

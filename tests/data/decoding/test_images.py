@@ -127,6 +127,13 @@ def test_resized_as_pillow_does(interpolation, encode, draw):
     np.testing.assert_array_equal(found, np.asarray(want).transpose(2, 0, 1))
 
 
+def test_cropped_to_the_middle_after_resizing_the_shorter_side(draw):
+    array = draw(5, height=30, width=40)
+    found = decode(saved(Image.fromarray(array), "PNG"), ImageSpec(3, 15, 15, "nearest", "crop"))
+    want = np.asarray(Image.fromarray(array).crop((5, 0, 35, 30)).resize((15, 15), Image.Resampling.NEAREST))
+    np.testing.assert_array_equal(found, want.transpose(2, 0, 1))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (5000, 1), (1, 5000)])
 def test_odd_sizes_are_read(size):
     assert decode(saved(Image.new("RGB", size, "green"), "PNG"), COLOUR).shape == (3, 6, 8)

@@ -14,7 +14,7 @@ from cnnlab.cli.options import overrides
 from cnnlab.config.arms import experiment_settings
 from cnnlab.config.recipe import Recipe
 from cnnlab.reports.runs_table import collect_results
-from cnnlab.runs.claims import judge_claims
+from cnnlab.runs.claims import ClaimRun, judge_claims
 from cnnlab.runs.index.experiments import Experiment, experiments
 from cnnlab.runs.index.run_index import RunIndex
 from cnnlab.storage.run_folder import RunFolder
@@ -175,11 +175,11 @@ def test_a_claims_data_may_be_told_by_name_or_by_path(own: RunFolder) -> None:
         ("/elsewhere/colours", "other data"),
     ):
         made = Recipe.from_tables({**tables, "claims": {"test_accuracy": {"published": 0.5, "data": told}}})
-        assert [record.verdict for record in judge_claims(made.claims, [result], data)] == [verdict]
+        assert [record.verdict for record in judge_claims(made.claims, [ClaimRun(result, list)], data)] == [verdict]
     # A folder that is called as published data is other data.
     made = Recipe.from_tables({**tables, "claims": {"test_accuracy": {"published": 0.5, "data": "cifar10"}}})
     for source, verdict in (("/somewhere/cifar10", "other data"), ("cifar10", "not enough evidence")):
-        found = judge_claims(made.claims, [result], data.model_copy(update={"source": source}))
+        found = judge_claims(made.claims, [ClaimRun(result, list)], data.model_copy(update={"source": source}))
         assert [record.verdict for record in found] == [verdict]
 
 

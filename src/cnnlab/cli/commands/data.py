@@ -197,7 +197,7 @@ def _image_spec(shown: ImageSpec, recipe: Recipe | None) -> ImageSpec:
     if recipe is None:
         return shown
     height, width = recipe.data.size or (shown.height, shown.width)
-    return ImageSpec(recipe.data.channels or shown.channels, height, width, recipe.data.interpolation)
+    return ImageSpec(recipe.data.channels or shown.channels, height, width, recipe.data.interpolation, recipe.data.fit)
 
 
 def _print_report(report: SourceReport) -> None:

@@ -77,6 +77,7 @@ def features_dir() -> Path:
 def pixels_key(content: str, image_spec: ImageSpec) -> str:
     """The name of decoded images: their content's digest, the image spec, and what decodes them."""
     size = f"{image_spec.channels}x{image_spec.height}x{image_spec.width}-{image_spec.interpolation}"
+    size += "-crop" if image_spec.fit == "crop" else ""
     return f"{content[:40]}-{size}-d{DECODER_VERSION}-pillow{PIL.__version__}"
 
 

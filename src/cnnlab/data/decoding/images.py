@@ -99,7 +99,8 @@ def to_pixels(image: Image.Image, image_spec: ImageSpec | None = None) -> Pixels
     flat = _to_opaque_8bit(ImageOps.exif_transpose(image))
     flat = flat.convert("L" if channels == 1 else "RGB")
     if image_spec and size and flat.size != size:
-        flat = flat.resize(size, _FILTERS[image_spec.interpolation])
+        resize = ImageOps.fit if image_spec.fit == "crop" else Image.Image.resize
+        flat = resize(flat, size, _FILTERS[image_spec.interpolation])
     array = np.asarray(flat)
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 

@@ -26,13 +26,14 @@ class ImageSpec:
     """How images are decoded.
 
     `height`, `width` and `channels` (1 or 3) are those of the result; `interpolation` is Pillow's filter for
-    a change of size.
+    a change of size; `fit` says whether another aspect ratio is stretched, or cropped to the middle of the image.
     """
 
     channels: int
     height: int
     width: int
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    fit: Literal["stretch", "crop"] = "stretch"
 
     @property
     def shape(self) -> tuple[int, int, int]:

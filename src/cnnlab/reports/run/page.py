@@ -158,14 +158,12 @@ def _data_facts(view: RunView) -> list[Fact]:
     listed = [shorten(name) for name in data.classes[:MAX_CLASSES_LISTED]]
     more = len(data.classes) - len(listed)
     numbers = [", ".join(f"{number:.4f}" for number in values) for values in (prepared.mean, prepared.std)]
+    resized = f"resized with {prepared.interpolation}" + (", cropped to the middle" if prepared.fit == "crop" else "")
     return [
         ("source", shorten(data.source, 200)),
         *((f"{split} images", format_count(images)) for split, images in data.splits.items()),
         ("split", data.split_hash),
-        (
-            "image",
-            f"{format_shape(_image_shape(view))} (channels×height×width), resized with {prepared.interpolation}",
-        ),
+        ("image", f"{format_shape(_image_shape(view))} (channels×height×width), {resized}"),
         ("normalised with", f"mean {numbers[0]}; standard deviation {numbers[1]}"),
         (f"{len(data.classes)} classes", ", ".join(listed) + (f" and {more:,} more" if more else "")),
     ]

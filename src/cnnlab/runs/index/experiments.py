@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cnnlab.config.arms import diff_recipes, experiment_settings, file_name, format_override
 from cnnlab.records import ClaimRecord, PrecisionConfig, Record, Score
 from cnnlab.render.formatting import format_count, format_epoch
-from cnnlab.runs.claims import judge_claims
+from cnnlab.runs.claims import ClaimRun, judge_claims
 from cnnlab.runs.index.run_groups import RunGroup, group_runs
 from cnnlab.runs.index.run_index import FinishedRun, RunIndex, SkippedRun
 
@@ -83,7 +83,7 @@ def make_experiment(group: RunGroup) -> Experiment:
         runs=tuple(map(_run_metrics, group.runs)),
         claims=judge_claims(
             (newest.file_recipe or newest.recipe).claims,
-            [run.result for run in by_seed.runs],
+            [ClaimRun(run.result, run.folder.epochs) for run in by_seed.runs],
             newest.data,
             of=group.name,
             seeds=seeds,

@@ -197,6 +197,7 @@ def _open_data(
         checks.equal("test set", data.test_set, test_set, OTHER_DATA),
         checks.equal("image shape", f"{stored.channels}×{stored.height}×{stored.width}", shape, OTHER_DATA),
         checks.equal("interpolation", stored.interpolation, spec.interpolation, OTHER_DATA),
+        checks.equal("fit", stored.fit, spec.fit, OTHER_DATA),
         checks.equal("channels of the normalisation", len(stored.mean), len(dataset.mean), OTHER_DATA),
     ]
     for split in SPLITS:
