@@ -83,6 +83,7 @@ PUBLISHED = {
     "few-images": {},
     "shifts": {},
     "transfer-2019": {},
+    "transfer-lite0": {},
 }
 # The validation accuracies above that are the highest of all epochs, and others of that kind.
 BEST = {"flip", "augmentation", "early-stopping"}
@@ -146,6 +147,7 @@ WORDS = {
     "vgg11": {("frozen", "worse", "from scratch"), ("fine-tuned", "better", "from scratch")},
     "alexnet": {("pooling and dropout", "better", "features alone")},
     "transfer-2019": {("from ImageNet", "better", "from scratch")},
+    "transfer-lite0": {("fine-tuned", "better", "from scratch"), ("frozen", "worse", "from scratch")},
 }
 
 
