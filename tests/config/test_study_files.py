@@ -84,6 +84,7 @@ PUBLISHED = {
     "shifts": {},
     "transfer-2019": {},
     "transfer-lite0": {},
+    "faces-lite0": {},
 }
 # The validation accuracies above that are the highest of all epochs, and others of that kind.
 BEST = {"flip", "augmentation", "early-stopping"}
@@ -147,6 +148,7 @@ WORDS = {
     "vgg11": {("frozen", "worse", "from scratch"), ("fine-tuned", "better", "from scratch")},
     "alexnet": {("pooling and dropout", "better", "features alone")},
     "transfer-2019": {("from ImageNet", "better", "from scratch")},
+    "faces-lite0": {("pooling and dropout", "better", "features alone")},
     "transfer-lite0": {("fine-tuned", "better", "from scratch"), ("frozen", "worse", "from scratch")},
 }
 
