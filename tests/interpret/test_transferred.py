@@ -15,12 +15,16 @@ from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import trace
 from cnnlab.config.recipe import Recipe
 from cnnlab.context import RunContext
-from cnnlab.errors import RunError, SpecError
+from cnnlab.errors import RunError, SpecError, UsageError
+from cnnlab.interpret.activations.feature_maps import inspect_activations
+from cnnlab.interpret.activations.patches import inspect_patches
+from cnnlab.interpret.activations.units import inspect_units
+from cnnlab.interpret.attribution.compute import inspect_attribution
 from cnnlab.interpret.loaded_model import load_model
 from cnnlab.interpret.receptive_field.effective import target_effective_fields
 from cnnlab.interpret.receptive_field.theoretical import target_receptive_fields
 from cnnlab.interpret.targets import RecipeFile, trace_recipe, trace_run
-from cnnlab.interpret.weights.compute import first_convolution
+from cnnlab.interpret.weights.compute import first_convolution, inspect_weights
 from cnnlab.interpret.weights.initial_weights import loaded_initial_network, random_initial_network
 from cnnlab.models.network_plan import plan_run_network
 from cnnlab.runs.final_evaluation import trained_network
@@ -137,3 +141,21 @@ def test_weights_that_cannot_be_had_any_more_are_left_out_aloud(
     assert plan_run_network(folder).parameters == folder.table().parameters
     fields = target_effective_fields([str(folder.path)], layer="head.conv1", images=1, context=RunContext(device="cpu"))
     assert len(fields.fields) == 1
+
+
+def test_layers_of_a_backbone_are_named_without_its_prefix(transferred: Callable[..., Recipe], tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(transferred().to_toml())
+    model = load_model(str(path), device="cpu")
+    with pytest.raises(UsageError, match="there is no convolution or dense layer 'relu1'"):
+        inspect_weights(model, "relu1")
+    assert inspect_weights(model, "conv1").filters.layer == "backbone.conv1"
+    maps = inspect_activations(model, layers=["batchnorm1", "head.conv1"])
+    assert [layer.name for layer in maps.layers] == ["backbone.batchnorm1", "head.conv1"]
+    assert maps.layer("batchnorm1") is maps.layers[0]
+    assert inspect_units(model, "train", layers="relu1").layers[0].name == "backbone.relu1"
+    assert inspect_patches(model, "conv1", split="train").layer == "backbone.conv1"
+    assert inspect_attribution(model, methods="grad-cam", layer="relu1").layer == "backbone.relu1"
+    assert target_receptive_fields([str(path)], layer="batchnorm1").layer == "backbone.batchnorm1"
+    effective = target_effective_fields([str(path)], layer="relu1", images=1, context=RunContext(device="cpu"))
+    assert effective.fields[0].layer == "backbone.relu1"

@@ -1,8 +1,9 @@
-"""Read a layer table into rows, and select rows by patterns of their names."""
+"""Read a layer table into rows, and select rows by their names or by patterns of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -10,11 +11,16 @@ from itertools import accumulate
 from typing import TypeVar
 
 from cnnlab.architecture.layers import LayerRow, layers
-from cnnlab.errors import Problem, SpecError, comma_separated, did_you_mean
+from cnnlab.errors import Problem, SpecError, UsageError, comma_separated, did_you_mean
 from cnnlab.grammar.calls import Call, Value, bare_words, parse_call, substitute
 from cnnlab.grammar.validation_errors import format_received
+from cnnlab.render.formatting import shorten
 
 CLASSES_NAME = "classes"
+# In front of the names of a backbone's rows in the table of a recipe.
+BACKBONE_PREFIX = "backbone."
+# Characters of a list of names in a message.
+MAX_LISTED = 400
 
 
 def read_table(texts: Sequence[str], values: Mapping[str, Value], classes: int) -> tuple[LayerRow, ...]:
@@ -92,6 +98,59 @@ def name_prefixes(name: str) -> list[str]:
     ['layer1', 'layer1.0', 'layer1.0.conv1']
     """
     return list(accumulate(name.split("."), "{}.{}".format))
+
+
+def matching_names(name: str, names: Iterable[str]) -> list[str]:
+    """The layers that a name may mean: the one of this very name, or else those with `backbone.` in front of it.
+
+    >>> matching_names("layer4.0.conv1", ["backbone.layer4.0.conv1", "head.dense1"])
+    ['backbone.layer4.0.conv1']
+    """
+    known = list(dict.fromkeys(names))
+    if name in known:
+        return [name]
+    # A run may be the backbone of another one: `backbone.backbone.conv1`.
+    meant = re.compile(rf"({re.escape(BACKBONE_PREFIX)})+{re.escape(name)}")
+    return [each for each in known if name and meant.fullmatch(each)]
+
+
+def find_layer_name(
+    name: str, names: Iterable[str], where: str = "--layer", what: str = "layer", listed: Collection[str] | None = None
+) -> str:
+    """The full name of a layer, which may be given without the `backbone.` of a recipe's table.
+
+    Args:
+        names: of all layers.
+        where: the option, for errors.
+        what: the kind of layer, for errors.
+        listed: the names that an error lists; None: all.
+
+    Raises:
+        UsageError: no layer, or several, may be meant.
+
+    >>> find_layer_name("conv1", ["backbone.conv1", "backbone.bn1"])
+    'backbone.conv1'
+    """
+    known = list(dict.fromkeys(names))
+    found = matching_names(name, known)
+    if len(found) > 1:
+        raise UsageError(
+            f"several layers are called '{name}'",
+            where=where,
+            received=name,
+            allowed=", ".join(found),
+            next_step=f"write the whole name, as in '{found[0]}'",
+        )
+    if not found:
+        spellings = [*known, *(each.rpartition(BACKBONE_PREFIX)[2] for each in known)]
+        raise UsageError(
+            f"there is no {what} '{name}'",
+            where=where,
+            received=name,
+            allowed=shorten(", ".join(known if listed is None else listed), MAX_LISTED) or "none",
+            next_step=did_you_mean(name, spellings) or "take a name from the list; 'cnnlab describe' shows the table",
+        )
+    return found[0]
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.layer_graph import LayerGraph
+from cnnlab.architecture.layer_table import MAX_LISTED, find_layer_name
 from cnnlab.architecture.receptive_field.spans import SpanTracer
-from cnnlab.errors import UsageError, did_you_mean
+from cnnlab.errors import UsageError
 from cnnlab.interpret.hooks import forward_hooks, module_name
-from cnnlab.interpret.limits import MAX_LISTED
 from cnnlab.records import LayerRecord
 from cnnlab.render.formatting import shorten
 
@@ -81,26 +81,26 @@ class LayerIndex:
         return SpanTracer(self.layers, self.shape)
 
     def find(self, name: str, option: str = "--layer") -> LayerRef:
-        """Find a row, or a module that holds rows, by its name.
+        """Find a row, or a module that holds rows, by its name, with or without the 'backbone.' of a recipe's table.
 
         Args:
             option: the name of the option, for errors.
 
         Raises:
-            UsageError: no such layer, or a step that is neither the input nor the output of a module.
+            UsageError: no such layer, or several; or a step that is neither the input nor the output of a module.
         """
-        if name in self.refs:
-            return self.refs[name]
-        if name in self._modules and name:
-            return LayerRef(name, None, name)
-        functional = name in self.receptive_spans.rows
+        names = (*self.refs, *self.receptive_spans.rows, *filter(None, self._modules))
+        full_name = find_layer_name(name, names, option, listed=self.refs)
+        if full_name in self.refs:
+            return self.refs[full_name]
+        if full_name in self._modules:
+            return LayerRef(full_name, None, full_name)
         raise UsageError(
-            f"the output of '{name}' can't be read: it is no module" if functional else f"there is no layer '{name}'",
+            f"the output of '{full_name}' can't be read: it is no module",
             where=option,
             received=name,
             allowed=shorten(", ".join(self.refs), MAX_LISTED),
-            next_step=did_you_mean(name, [*self.refs, *filter(None, self._modules)])
-            or "take a name from the list; 'cnnlab describe' shows the table",
+            next_step="take a name from the list; 'cnnlab describe' shows the table",
         )
 
     def first_and_last(self) -> tuple[LayerRef, ...]:

@@ -4,5 +4,3 @@
 MAX_SHOWN = 256
 # For each filter, when several filters are shown.
 MAX_PATCHES = 64
-# Characters of a list of names in a message.
-MAX_LISTED = 400

@@ -183,7 +183,7 @@ def test_the_network_is_untouched_also_after_an_error_in_the_middle(
 @pytest.mark.parametrize(
     ("part", "asked", "words"),
     [
-        ("train", {"layers": ["conv1"]}, "'conv1' is no activation function that is a module.*allowed: +relu1, tanh1"),
+        ("train", {"layers": ["conv1"]}, "there is no activation function 'conv1'.*allowed: +relu1, tanh1"),
         ("train", {"limit": 0}, "--limit: this number is out of range"),
         ("tests", {}, "the data has no such split"),
         ("test", {}, "the test split is opened for a run only"),

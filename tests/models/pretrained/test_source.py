@@ -121,7 +121,9 @@ def test_a_nested_backbone_is_what_both_trainings_left(transferring: Any, tmp_pa
 
 def test_a_cut_within_the_inner_run(transferring: Any, tmp_path: Path) -> None:
     first = run(transferring.recipe("none"), RunContext(runs=tmp_path, device="cpu"), name="first")
-    plan = plan_network(transferring.recipe("all", of(first, cut="backbone.relu1")).model, (3, 8, 8), 3)
+    for cut in ("backbone.relu1", "relu1"):
+        plan = plan_network(transferring.recipe("all", of(first, cut=cut)).model, (3, 8, 8), 3)
+        assert [row.name for row in plan.layers if row.name.startswith("backbone.")][-1] == "backbone.backbone.relu1"
     network, _ = plan.initialize(0, lambda _: None)
     whole = trained_network(transferring.source, CPU, print)
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))

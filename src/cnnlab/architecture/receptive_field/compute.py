@@ -9,14 +9,14 @@ from typing import Any, TypeAlias
 
 from cnnlab.architecture.layer import Layer, Pair, Shape
 from cnnlab.architecture.layer_graph import CONTAINER_KINDS, IMAGE_KEY
-from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.layer_table import find_layer_name, read_table
 from cnnlab.architecture.layers import AdaptivePool, LayerRow, Upsample, layers
 from cnnlab.architecture.receptive_field.result import LayerField, ReceptiveFields
 from cnnlab.architecture.receptive_field.spans import SpanTracer, validated_node
 from cnnlab.architecture.trace import Trace, trace
-from cnnlab.errors import SpecError, UsageError, did_you_mean
+from cnnlab.errors import SpecError, UsageError
 from cnnlab.records import LayerRecord
-from cnnlab.render.formatting import format_shape, shorten
+from cnnlab.render.formatting import format_shape
 from cnnlab.theory.output_size import SizeExpression
 
 # The value of `classes` in a table without data.
@@ -95,14 +95,7 @@ def fields_from_records(
     """
     channels, high, wide = image
     tracer = SpanTracer(records, (channels, high, wide))
-    if layer and layer not in tracer.rows:
-        raise UsageError(
-            f"there is no layer '{layer}'",
-            where="--layer",
-            allowed=shorten(", ".join(tracer.rows), 400),
-            next_step=did_you_mean(layer, tracer.rows),
-        )
-    selected = tracer.rows[layer] if layer else tracer.last_map()
+    selected = tracer.rows[find_layer_name(layer, tracer.rows)] if layer else tracer.last_map()
     sides = tracer.map_size(selected.name) or (1, 1)
     if node is not None and (not size_given or selected.receptive_field is None):
         reason = f"every node of '{selected.name}' sees the whole image" if size_given else "the image has no size"

@@ -84,7 +84,7 @@ def inspect_patches(
 
     return Patches(
         network=model.name,
-        layer=layer,
+        layer=layer_ref.name,
         text=layer_index.text(layer_ref),
         filters_in_all=top.values.shape[1],
         split=split,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BeforeValidator, ConfigDict, Field, computed_field
 
 from cnnlab.architecture.layer import Pair
+from cnnlab.architecture.layer_table import matching_names
 from cnnlab.records import Record
 from cnnlab.render.result import Result
 
+NamedLayer = TypeVar("NamedLayer", "LayerMaps", "LayerUnits")
 # NaN is null in JSON.
 Real = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
 Pixels = Annotated[npt.NDArray[np.uint8], Field(exclude=True)]
@@ -119,7 +122,7 @@ class ActivationMaps(Result):
 
     def layer(self, name: str) -> LayerMaps:
         """The layer of this name; a KeyError for another one."""
-        return {layer.name: layer for layer in self.layers}[name]
+        return _layer_named(name, self.layers)
 
 
 class LayerUnits(Record):
@@ -180,7 +183,7 @@ class UnitActivity(Result):
 
     def layer(self, name: str) -> LayerUnits:
         """The layer of this name; a KeyError for another one."""
-        return {layer.name: layer for layer in self.layers}[name]
+        return _layer_named(name, self.layers)
 
 
 class Patch(Record):
@@ -246,6 +249,12 @@ class Patches(Result):
     split: str
     images: int
     filters: tuple[FilterPatches, ...]
+
+
+def _layer_named(name: str, layers: Sequence[NamedLayer]) -> NamedLayer:
+    """The layer of this name, with or without its 'backbone.'; a KeyError for another one."""
+    named = {layer.name: layer for layer in layers}
+    return named[next(iter(matching_names(name, named)), name)]
 
 
 def _numbers(flags: npt.NDArray[np.bool_]) -> tuple[int, ...]:

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from cnnlab.architecture.layer_table import MAX_LISTED, find_layer_name
 from cnnlab.context import NO_CALLBACKS
 from cnnlab.data.loader import ImageLoader
 from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.result import SATURATION_THRESHOLD, LayerUnits, UnitActivity
 from cnnlab.interpret.hooks import forward_hooks, frozen_eval, module_name
 from cnnlab.interpret.layer_index import LayerIndex
-from cnnlab.interpret.limits import MAX_LISTED
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import as_tuple, validate_count
 from cnnlab.models.pretrained.transfer import max_resize
@@ -163,17 +163,14 @@ def _selected_rows(layer_index: LayerIndex, layers: Sequence[str], log: Callable
     rows = {row.name: row for row in layer_index.layers if row.kind in ACTIVATION_KINDS}
     # The derivative needs the module.
     known = [name for name in rows if name in layer_index.refs and not layer_index.refs[name].uses_input]
-    unknown = [name for name in layers if name not in known]
-    if unknown or not known:
+    if not known:
         raise UsageError(
-            f"'{unknown[0]}' is no activation function that is a module"
-            if unknown
-            else "this network has no activation function that is a module",
+            "this network has no activation function that is a module",
             where="--layer",
-            allowed=shorten(", ".join(known), MAX_LISTED),
-            next_step="leave --layer out for all of them" if known else "show the maps instead: leave --units out",
+            next_step="show the maps instead: leave --units out",
         )
+    selected = [find_layer_name(name, known, what="activation function") for name in layers]
     left_out = [name for name in rows if name not in known]
     if left_out and not layers:
         log(f"! left out, since they are no modules: {shorten(', '.join(left_out), MAX_LISTED)}")
-    return [rows[name] for name in layers or known]
+    return [rows[name] for name in selected or known]

@@ -11,6 +11,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
+from cnnlab.architecture.layer_table import MAX_LISTED
 from cnnlab.context import NO_CALLBACKS, ProgressCallback, no_op
 from cnnlab.errors import RunError, UsageError, comma_separated, did_you_mean
 from cnnlab.interpret.attribution.methods import METHODS, AttributionConfig, Floats, max_batch_size, to_heatmap
@@ -27,7 +28,6 @@ from cnnlab.interpret.attribution.sanity_checks import (
 from cnnlab.interpret.hooks import frozen_eval
 from cnnlab.interpret.images import InputImage, normalize_pixels
 from cnnlab.interpret.layer_index import LayerIndex, LayerRef
-from cnnlab.interpret.limits import MAX_LISTED
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import as_tuple, validate_count
 from cnnlab.render.formatting import shorten

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
+from cnnlab.architecture.layer_table import MAX_LISTED
 from cnnlab.context import NO_CALLBACKS, Callbacks, RunContext
 from cnnlab.data.sources.base import Pixels
 from cnnlab.errors import DownloadError, RunError, SourceError, UsageError, comma_separated, did_you_mean
-from cnnlab.interpret.limits import MAX_LISTED
 from cnnlab.interpret.loaded_model import LoadedModel, load_target
 from cnnlab.interpret.mistakes.embedding import embed_images, last_layer
 from cnnlab.interpret.mistakes.result import (

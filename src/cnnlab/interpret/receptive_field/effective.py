@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.architecture.layer import Pair
-from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.layer_table import find_layer_name, read_table
 from cnnlab.architecture.receptive_field.compute import DEFAULT_CLASSES, trace_table
 from cnnlab.architecture.receptive_field.spans import SpanTracer, validated_node
 from cnnlab.context import LOCAL, RunContext
@@ -200,7 +200,9 @@ def target_effective_fields(
         UsageError: a layer or a node that is not there, or channels for a network that has its own.
     """
     networks, rows, shape = _resolve_networks(resolve_target(target), size, channels, seed, context)
-    layer = layer or last_layer(networks[0][1], rows).name
+    network = networks[0][1]
+    names = (*(row.name for row in rows), *filter(None, dict(network.named_modules(remove_duplicate=False))))
+    layer = find_layer_name(layer, names) if layer else last_layer(network, rows).name
     fields = (
         effective_field(network, layer, shape, rows=rows, images=images, seed=seed or 0, node=node, name=name)
         for name, network in networks

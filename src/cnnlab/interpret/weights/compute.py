@@ -8,16 +8,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from cnnlab.architecture.layer_table import find_layer_name
 from cnnlab.context import LogFn
-from cnnlab.errors import UsageError, did_you_mean
-from cnnlab.interpret.limits import MAX_LISTED
+from cnnlab.errors import UsageError
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import validate_count
 from cnnlab.interpret.weights.filters import UNTRAINED, Floats, InputLayout, LayerFilters, find_row, input_layout
 from cnnlab.interpret.weights.initial_weights import InitialNetwork, initial_network
 from cnnlab.interpret.weights.measures import FilterOrder, measure_filters, resolve_order, select_filters
 from cnnlab.interpret.weights.result import LayerWeights
-from cnnlab.render.formatting import shorten
 
 
 def inspect_weights(
@@ -95,14 +94,12 @@ def _find_layer(network: nn.Module, name: str) -> tuple[str, nn.Conv2d | nn.Line
     known = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
     if not name and known:
         return next((each for each in known.items() if isinstance(each[1], nn.Conv2d)), next(iter(known.items())))
-    if name not in known:
+    if not known:
         raise UsageError(
-            f"the network has no convolution or dense layer '{name}'" if name else "this network has no filters",
-            where="--layer",
-            allowed=shorten(", ".join(known), MAX_LISTED) or "none",
-            next_step=did_you_mean(name, known) or ("take a name from the list" if known else "name another network"),
+            "this network has no filters", where="--layer", received=name, next_step="name another network"
         )
-    return name, known[name]
+    full_name = find_layer_name(name, known, what="convolution or dense layer")
+    return full_name, known[full_name]
 
 
 def _weights(module: nn.Module, layout: InputLayout) -> Floats:

@@ -8,13 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from cnnlab.architecture.layer_table import name_prefixes
+from cnnlab.architecture.layer_table import BACKBONE_PREFIX, matching_names, name_prefixes
 from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError, did_you_mean
 from cnnlab.records import LayerRecord
-
-# The prefix of a backbone's rows in the table of a recipe.
-_TABLE_PREFIX = "backbone."
 
 
 @dataclass(frozen=True)
@@ -86,13 +83,22 @@ def find_cut_point(network: nn.Module, name: str, rows: Callable[[], Collection[
         SpecError: no module has the name; suggests the nearest one, or the one that holds the function.
     """
     modules = dict(network.named_modules())
-    for known in (name, name.removeprefix(_TABLE_PREFIX)):
-        if known in modules:
-            return CutPoint(known)
-    bare = name.removeprefix(_TABLE_PREFIX)
-    if bare not in [row.name for row in rows()]:
+    bare = name.removeprefix(BACKBONE_PREFIX)
+    found = matching_names(name, modules) or matching_names(bare, modules)
+    if len(found) > 1:
+        raise SpecError(
+            f"several layers of the backbone are called '{name}'",
+            where="model.cut",
+            received=name,
+            allowed=", ".join(found),
+            next_step=f"write the whole name: cut = '{found[0]}'",
+        )
+    if found:
+        return CutPoint(found[0])
+    steps = matching_names(bare, [row.name for row in rows()])
+    if not steps:
         raise _unknown_layer(name, modules)
-    outer = next((whole for whole in reversed(name_prefixes(bare)[:-1]) if whole in modules), "")
+    outer = next((whole for whole in reversed(name_prefixes(steps[0])[:-1]) if whole in modules), "")
     raise SpecError(
         "this row is a step within a larger module, and a network is cut after a module",
         where="model.cut",
@@ -130,7 +136,7 @@ def _unknown_layer(name: str, modules: Collection[str]) -> SpecError:
         where="model.cut",
         received=name,
         allowed="the name of a module, such as those in the table of 'cnnlab describe RECIPE'",
-        next_step=did_you_mean(name.removeprefix(_TABLE_PREFIX), [known for known in modules if known])
+        next_step=did_you_mean(name.removeprefix(BACKBONE_PREFIX), [known for known in modules if known])
         or "leave the cut out, and see the names: cnnlab describe RECIPE",
     )
 
