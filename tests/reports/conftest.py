@@ -223,7 +223,7 @@ def _filters() -> LayerFilters:
 
 
 def _weights(filters: LayerFilters) -> LayerWeights:
-    numbers = tuple(range(len(filters.after)))
+    numbers = tuple(range(1, len(filters.after) + 1))
     measures = measure_filters(filters)
     return LayerWeights(network="net", filters=filters, measures=measures, shown_filters=numbers, order="number")
 
@@ -247,7 +247,7 @@ def _activations() -> ActivationMaps:
                 text="conv(32, 5, padding=2)",
                 shape=(32, 32, 32),
                 values=first,
-                shown=tuple(range(16)),
+                shown=tuple(range(1, 17)),
                 maps=map_statistics(first, pixels),
                 receptive_field=((1, 5), (2, 6)),
             ),
@@ -257,7 +257,7 @@ def _activations() -> ActivationMaps:
                 text="relu",
                 shape=(128, 8, 8),
                 values=last,
-                shown=tuple(range(0, 128, 8)),
+                shown=tuple(range(1, 129, 8)),
                 maps=map_statistics(last, pixels),
             ),
         ),

@@ -190,16 +190,20 @@ def read_recipe(path: Path, changes: dict[str, Any], data: Path | None = None) -
     return recipe
 
 
-def read_network_name(what: str) -> targets.Target:
+def read_network_name(what: str, settings: list[str] | None = None) -> targets.Target:
     """Resolve RECIPE|RUN|BACKBONE. Call it before torch is loaded, which only a backbone's name does.
+
+    Args:
+        settings: of `--set`, for a recipe.
 
     Raises:
         SpecError: as in `read_recipe`, or nothing has this name.
         RunError: the folder is not a run.
+        UsageError: settings for a run or a backbone.
     """
     from cnnlab.interpret import targets
 
-    target = targets.resolve_target_name(str(find_run(Path(what))))
+    target = targets.resolve_target_name(str(find_run(Path(what))), overrides=overrides(settings))
     if isinstance(target, targets.RecipeFile):
         _check_table(target)
     return target

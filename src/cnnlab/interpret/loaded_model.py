@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -172,6 +172,7 @@ def load_model(
     seed: int | None = None,
     device: str = "auto",
     data: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
     callbacks: Callbacks = NO_CALLBACKS,
 ) -> LoadedModel:
     """Load the network of a recipe (a .toml file), a run (its folder) or a backbone (a name).
@@ -180,15 +181,18 @@ def load_model(
         seed: of random weights; None: the recipe's own, and 0 for a backbone. A run has its weights.
         device: auto, cpu, cuda or mps.
         data: the folder of catalogue data.
+        overrides: values of a recipe by dotted key, such as {"model.values.p": 0.2}.
         callbacks: `log` is called with warnings about a run's weights, `progress` while images are decoded.
 
     Raises:
         SpecError: a wrong recipe, or an unknown name.
         SourceError: a recipe's data is not found.
         RunError: the run's weights can't be used.
-        UsageError: a seed for a run.
+        UsageError: a seed for a run, or overrides for a run or a backbone.
     """
-    return load_target(resolve_target_name(str(target)), seed, RunContext.of(data, device, callbacks))
+    return load_target(
+        resolve_target_name(str(target), overrides=overrides), seed, RunContext.of(data, device, callbacks)
+    )
 
 
 def as_loaded_model(model: LoadedModel | str | Path) -> LoadedModel:

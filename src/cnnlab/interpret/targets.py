@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.layer_table import read_table
@@ -77,21 +77,31 @@ def resolve_target(target: Sequence[str]) -> LayerRows | Target:
     return resolve_target_name(target[0], allow_rows=True)
 
 
-def resolve_target_name(target: str, *, allow_rows: bool = False) -> Target:
+def resolve_target_name(target: str, *, allow_rows: bool = False, overrides: Mapping[str, Any] | None = None) -> Target:
     """Resolve the path of a recipe or a run, or the name of a backbone.
 
     Args:
         allow_rows: whether an error should mention layer rows as well.
+        overrides: values of the recipe by dotted key, as `--set` gives them.
 
     Raises:
         SpecError: a wrong recipe, or an unknown name.
         RunError: a folder that is no run.
+        UsageError: overrides for a run or a backbone.
     """
     path = Path(target)
+    if not path.is_dir() and (path.suffix == ".toml" or path.is_file()):
+        return RecipeFile(path, Recipe.read(path, overrides))
+    if overrides:
+        raise UsageError(
+            "only a recipe's file has values that can be changed",
+            where="--set",
+            received=f"{target}, {'the folder of a run' if path.is_dir() else 'no .toml file'}",
+            allowed="a recipe: a .toml file",
+            next_step="leave --set out, or name a recipe",
+        )
     if path.is_dir():
         return RunFolder.open(path)
-    if path.suffix == ".toml" or path.is_file():
-        return RecipeFile(path, Recipe.read(path))
     # torchvision's networks take a second to load, which a recipe does not need.
     from cnnlab.models.pretrained.architectures import default_input_size
 

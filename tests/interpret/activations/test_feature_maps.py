@@ -90,16 +90,16 @@ def test_the_maps_that_vary_most_are_shown_in_order() -> None:
     # Without names the first and the last convolution are shown.
     first, last = inspect_activations(one).layers
     assert (first.name, first.batch_shape, selection_text(first)) == ("conv1", (1, 12, 16, 16), "all 12 maps")
-    assert first.shown == tuple(range(12))
+    assert first.shown == tuple(range(1, 13))
     assert (last.name, len(last.shown)) == ("conv2", 16)
     result = inspect_activations(one, layers=["conv2", "dense1"], maps=5)
     maps, units = result.layers
-    spread = {number: float(np.std(values)) for number, values in enumerate(maps.values.astype(np.float64))}
+    spread = {number: float(np.std(values)) for number, values in enumerate(maps.values.astype(np.float64), 1)}
     best = sorted(sorted(spread, key=lambda number: -spread[number])[:5])
     assert list(maps.shown) == best
     assert selection_text(maps) == "5 of 20 maps, those of the largest standard deviation over the map"
     sizes = np.abs(units.values[:, 0, 0])
-    assert list(units.shown) == sorted(np.argsort(-sizes)[:5].tolist())
+    assert list(units.shown) == sorted((np.argsort(-sizes)[:5] + 1).tolist())
     assert selection_text(units) == "5 of 7 numbers, those of the largest size"
 
 
@@ -140,7 +140,7 @@ def test_zeros_of_a_dead_map_are_counted() -> None:
     assert layer_headline(result.layers[0]).startswith(
         f"{100 * np.mean(values == 0):.1f} % of its numbers are 0, 0.0 %"
     )
-    assert layer_headline(result.layers[0]).endswith(f", in map {top}.")
+    assert layer_headline(result.layers[0]).endswith(f", in map {top + 1}.")
     assert [result.layers[0].maps[number].zeros for number in (3, 8)] == [1.0, 1.0]
     assert result.layers[0].maps[3].brightness is None
 

@@ -56,13 +56,13 @@ def test_the_patches_are_those_of_brute_force(
     batches = [activations(subject.network, images, [layer])[layer] for images, _ in loader.eval_batches()]
     values = torch.cat(batches).flatten(2 if layer != "dense1" else 1)
     values = values if layer != "dense1" else values[..., None]
-    filters = list(range(values.shape[1]))
+    filters = list(range(1, values.shape[1] + 1))
     result = inspect_patches(subject, layer, filters, "train", count=4)
     assert (result.images, result.filters_in_all) == (len(loader), values.shape[1])
     for each in result.filters:
         # (−value, image, position): of equal ones the first image and the first position.
         expected = sorted(
-            (-float(values[image, each.number].max()), image, int(values[image, each.number].numpy().argmax()))
+            (-float(values[image, each.number - 1].max()), image, int(values[image, each.number - 1].numpy().argmax()))
             for image in range(len(loader))
         )[:4]
         assert [(-patch.value, patch.image) for patch in each.patches] == [
@@ -78,14 +78,14 @@ def test_the_patches_are_those_of_brute_force(
 def test_a_limit_keeps_the_numbers_of_images(subject: LoadedModel) -> None:
     loader = subject.open_split("train", "test")
     some = np.linspace(0, len(loader) - 1, 6).round().astype(int)
-    result = inspect_patches(subject, "conv1", [0], "train", count=6, limit=6)
+    result = inspect_patches(subject, "conv1", [1], "train", count=6, limit=6)
     assert sorted(patch.image for patch in result.filters[0].patches) == some.tolist()
     for patch in result.filters[0].patches:
         assert np.array_equal(patch.pixels, loader.pixels[patch.image])
 
 
 def test_a_patch_is_cut_out_with_grey_outside(subject: LoadedModel) -> None:
-    result = inspect_patches(subject, "conv1", list(range(6)), "train", count=24)
+    result = inspect_patches(subject, "conv1", list(range(1, 7)), "train", count=24)
     for patch in (patch for each in result.filters for patch in each.patches):
         row, column = patch.node
         padded = np.pad(patch.pixels / 255, ((0, 0), (1, 1), (1, 1)), constant_values=0.5)
@@ -179,7 +179,7 @@ def test_a_node_that_sees_everything_shows_whole_images(subject: LoadedModel) ->
 
 def test_without_numbers_some_filters_are_shown_with_their_majority_class(subject: LoadedModel) -> None:
     result = inspect_patches(subject, "conv2", split="train", count=3)
-    assert [each.number for each in result.filters] == [0, 1, 2, 3, 4]
+    assert [each.number for each in result.filters] == [1, 2, 3, 4, 5]
     for each, row in zip(result.filters, result.document().tables[0][1].rows, strict=True):
         name, count = each.majority_class or ("", 0)
         classes = [patch.label for patch in each.patches]
@@ -198,9 +198,9 @@ def test_without_numbers_some_filters_are_shown_with_their_majority_class(subjec
 def test_nan_is_no_patch(subject: LoadedModel) -> None:
     with torch.no_grad():
         subject.network.get_submodule("conv1").bias[2] = float("nan")
-    result = inspect_patches(subject, "conv1", [1, 2], "train", count=2)
+    result = inspect_patches(subject, "conv1", [2, 3], "train", count=2)
     assert [len(each.patches) for each in result.filters] == [2, 0]
-    assert "| 2 | – | – |" in result.document().to_markdown()
+    assert "| 3 | – | – |" in result.document().to_markdown()
 
 
 def test_fewer_images_than_patches_and_grey_images() -> None:
@@ -236,7 +236,8 @@ def test_the_network_is_untouched_also_after_an_error_in_the_middle(
 @pytest.mark.parametrize(
     ("layer", "asked", "words"),
     [
-        ("conv1", {"filters": [6]}, "'conv1' has no filter 6.*allowed: +0 to 5"),
+        ("conv1", {"filters": [7]}, "--patches: 'conv1' has no filter 7.*allowed: +1 to 6"),
+        ("conv1", {"filters": [0]}, "--patches: 'conv1' has no filter 0.*allowed: +1 to 6.*numbered from 1"),
         ("conv7", {}, "--patches: there is no layer 'conv7'"),
         ("conv1", {"count": 0}, "--top: this number is out of range"),
         ("conv1", {"count": 65}, "--top: this number is out of range"),

@@ -83,9 +83,9 @@ def test_the_network_is_left_as_it_was(
 
 def test_a_layer_that_does_not_learn_is_named(subject: LoadedModel) -> None:
     result = inspect_weights(subject, "dense1")
-    assert result.unchanged == (0, 1, 2, 3, 4)
-    assert "Median change 0.00 of the initial norm; largest 0.00, unit 0." in result.document().lines
-    assert summary(result)["unchanged, bit for bit"] == ("5", "0, 1, 2, 3, 4")
+    assert result.unchanged == (1, 2, 3, 4, 5)
+    assert "Median change 0.00 of the initial norm; largest 0.00, unit 1." in result.document().lines
+    assert summary(result)["unchanged, bit for bit"] == ("5", "1, 2, 3, 4, 5")
 
 
 def test_single_filters_that_never_or_hardly_changed_are_named(subject: LoadedModel) -> None:
@@ -95,9 +95,9 @@ def test_single_filters_that_never_or_hardly_changed_are_named(subject: LoadedMo
         subject.network.conv1.weight[1] = torch.from_numpy(start[1])
         subject.network.conv1.weight[2] = torch.from_numpy(start[2]) * 1.005
     result = inspect_weights(LoadedModel("x", subject.network, subject.layers, subject.image_spec, folder=folder))
-    assert (result.unchanged, result.hardly_changed) == ((1,), (2,))
-    assert summary(result)["unchanged, bit for bit"] == ("1", "1")
-    assert summary(result)["changed by less than 1 %"] == ("1", "2")
+    assert (result.unchanged, result.hardly_changed) == ((2,), (3,))
+    assert summary(result)["unchanged, bit for bit"] == ("1", "2")
+    assert summary(result)["changed by less than 1 %"] == ("1", "3")
 
 
 def test_a_frozen_backbone_is_bit_equal_and_drawn_once(
@@ -111,15 +111,15 @@ def test_a_frozen_backbone_is_bit_equal_and_drawn_once(
     assert (result.filters.layer, result.filters.initial_weights, result.unchanged) == (
         "backbone.conv1",
         "checked",
-        (0, 1, 2, 3),
+        (1, 2, 3, 4),
     )
     assert result.document().lines == (
         f"Initial weights: restored from the seed and run {two.name}; verified by the SHA-256 in the run.",
-        "Median change 0.00 of the initial norm; largest 0.00, filter 0. The layer is frozen.",
+        "Median change 0.00 of the initial norm; largest 0.00, filter 1. The layer is frozen.",
     )
     texts = drawn(result.figures()["filters"].figure)
     assert "frozen" in texts
-    assert texts.count("0") == 1
+    assert texts.count("1") == 1
     shutil.rmtree(behind)
     lost = inspect_weights(folder.path)
     assert (lost.filters.initial_weights, lost.filters.before is None) == ("lost", True)
@@ -153,11 +153,11 @@ def test_units_behind_maps_have_the_shape_of_the_maps(subject: LoadedModel) -> N
 def test_a_grouped_filters_channels_have_their_numbers_in_the_layer(subject: LoadedModel) -> None:
     result = inspect_weights(subject, "conv2")
     assert result.filters.after.shape == (6, 2, 3, 3)
-    assert [result.filters.channel(number, 1) for number in range(6)] == [1, 1, 1, 3, 3, 3]
+    assert [result.filters.channel(number, 1) for number in range(1, 7)] == [2, 2, 2, 4, 4, 4]
     texts = drawn(result.figures()["kernels"].figure)
-    for number in range(6):
+    for number in range(1, 7):
         first = texts.index(f"filter {number}, after training") + 1
-        assert set(texts[first : first + 2]) == ({"0", "1"} if number < 3 else {"2", "3"})
+        assert set(texts[first : first + 2]) == ({"1", "2"} if number <= 3 else {"3", "4"})
 
 
 @pytest.mark.parametrize(
@@ -187,8 +187,33 @@ def test_a_channel_alone_is_that_channel(subject: LoadedModel) -> None:
 @pytest.mark.parametrize("order", ["number", "norm"])
 def test_filters_are_in_order(backbone: LoadedModel, order: FilterOrder) -> None:
     result = inspect_weights(backbone, order=order, max_filters=20)
-    largest = sorted(range(64), key=lambda number: -result.measures.norm[number])[:20]
-    assert list(result.shown_filters) == (largest if order == "norm" else list(range(20)))
+    largest = sorted(range(1, 65), key=lambda number: -result.measures.norm[number - 1])[:20]
+    assert list(result.shown_filters) == (largest if order == "norm" else list(range(1, 21)))
+
+
+def test_filters_are_chosen_by_their_numbers_from_1(backbone: LoadedModel) -> None:
+    result = inspect_weights(backbone, filters=[64, 1, 25, 1])
+    assert (result.shown_filters, result.order) == ((64, 1, 25), "chosen")
+    weights = backbone.network.conv1.weight.detach().numpy()[[63, 0, 24]]
+    caption, table = result.document().tables[1]
+    assert caption == "3 of 64 filters, chosen by number"
+    assert [row[0] for row in table.rows] == ["64", "1", "25"]
+    assert [float(row[1]) for row in table.rows] == pytest.approx(
+        np.linalg.norm(weights.reshape(3, -1), axis=1), rel=0.01
+    )
+    axes = result.figures()["filters"].figure.axes[0]
+    assert [text for text in drawn(result.figures()["filters"].figure) if text.isdigit()] == ["64", "1", "25"]
+    full = np.abs(weights).max(axis=(1, 2, 3), keepdims=True)
+    for image, expected in zip(axes.images, 0.5 + 0.5 * weights / full, strict=True):
+        np.testing.assert_allclose(np.asarray(image.get_array()), expected.transpose(1, 2, 0), atol=1e-6)
+
+
+def test_columns_and_rows_of_a_matrix_are_numbered_from_1(subject: LoadedModel) -> None:
+    figure = inspect_weights(subject, "dense2", filters=[3, 1]).figures()["matrix"].figure
+    axes = next(axes for axes in figure.axes if axes.images)
+    left, right, bottom, top = axes.images[0].get_extent()
+    assert (left, right, bottom, top) == (0.5, 5.5, 1.5, -0.5)
+    assert [axes.yaxis.get_major_formatter()(row, None) for row in (0, 1)] == ["3", "1"]
 
 
 @pytest.mark.full
@@ -207,6 +232,10 @@ def test_random_weights_have_no_initial_weights(backbone: LoadedModel) -> None:
         ({"max_filters": 0}, "--most: this number is out of range"),
         ({"max_filters": 257}, "(?s)--most: .*out of range.*257.*1 to 256"),
         ({"order": "size"}, "unknown order"),
+        ({"filters": [65]}, "(?s)--filters: 'conv1' has no filter 65.*1 to 64"),
+        ({"filters": [3, 0]}, "(?s)--filters: 'conv1' has no filter 0.*1 to 64.*numbered from 1"),
+        ({"filters": []}, "--filters: no filter is chosen"),
+        ({"filters": [1], "order": "norm"}, "--filters: .*have their own order"),
     ],
 )
 def test_wrong_options_are_errors(backbone: LoadedModel, given: dict[str, object], words: str) -> None:

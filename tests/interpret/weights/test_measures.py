@@ -37,8 +37,8 @@ def test_dead_and_twin_filters_are_found() -> None:
     weights[1] = 1e-4 * weights[2]  # dead, and so no twin
     weights[4] = 2.5 * weights[0]
     measures = measure_filters(LayerFilters("x", None, weights))
-    assert measures.dead == (1,)
-    assert measures.twins == ((0, 4),)
+    assert measures.dead == (2,)
+    assert measures.twins == ((1, 5),)
     assert measures.twin.tolist() == [True, False, False, False, True]
     assert (measures.change, measures.cosine, measures.equal) == (None, None, None)
 
@@ -62,7 +62,7 @@ def test_of_many_pairs_all_are_counted_and_the_first_kept() -> None:
     weights[7] = -1
     measures = measure_filters(LayerFilters("x", None, weights))
     assert measures.twins_in_all == 199 * 198 // 2
-    assert measures.twins == tuple((0, number) for number in range(1, 22) if number != 7)
+    assert measures.twins == tuple((1, number) for number in range(2, 23) if number != 8)
     assert np.flatnonzero(~measures.twin).tolist() == [7]
 
 
@@ -75,6 +75,6 @@ def test_a_filter_with_nan_is_broken_and_nothing_else() -> None:
     weights[2] = weights[0]
     weights[0, 0, 0, 0], weights[1] = np.inf, np.nan
     measures = measure_filters(LayerFilters("x", None, weights))
-    assert (measures.broken, measures.dead, measures.twins) == ((0, 1), (), ())
+    assert (measures.broken, measures.dead, measures.twins) == ((1, 2), (), ())
     assert measures.norm[1] == 0
     assert measures.norm[0] == pytest.approx(np.linalg.norm(weights[0].ravel()[1:]))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.result import ActivationMaps, LayerMaps, MapStatistics, TopPrediction
+from cnnlab.interpret.filter_numbers import validate_numbers
 from cnnlab.interpret.images import InputImage
 from cnnlab.interpret.layer_index import LayerIndex, LayerRef, capture_outputs
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
@@ -34,6 +35,7 @@ def inspect_activations(
     *,
     layers: str | Sequence[str] = (),
     maps: int = 16,
+    filters: Sequence[int] | None = None,
 ) -> ActivationMaps:
     """Compute the feature maps of layers for one image, with statistics of each map.
 
@@ -43,15 +45,20 @@ def inspect_activations(
         layers: names of rows or modules; by default the first and the last convolution, and, in a network without any,
             the first and the last layer with weights.
         maps: how many maps of each layer tables and figures show, 1 to 256; the result has all.
+        filters: the numbers, from 1, of the maps of each layer to show instead.
 
     Raises:
-        UsageError: an unknown layer, or one whose output can't be shown.
+        UsageError: an unknown layer, one whose output can't be shown, or one without a map of such a number.
         SourceError: the image can't be used.
     """
     model = as_loaded_model(model)
     validate_count("--maps", maps)
     layer_index = LayerIndex(model.network, model.layers, model.image_spec.shape)
     refs = [layer_index.find(name) for name in dict.fromkeys(as_tuple(layers))] or layer_index.first_and_last()
+    if filters is not None:
+        for ref in refs:
+            if ref.num_units is not None:
+                validate_numbers(filters, ref.num_units, ref.name, "--filters", "map")
     # Last of all checks: an image of the test split is an opening of it, which the ledger records.
     if not isinstance(image, InputImage):
         image = (model.example() if image is None else None) or model.load_image(image, "inspect activations")
@@ -68,7 +75,7 @@ def inspect_activations(
         pixels=image.pixels,
         label=model.class_name(image.label) if image.label is not None else "",
         guesses=_top_predictions(model, logits),
-        layers=tuple(_layer_maps(layer_index, ref, outputs.get(ref.name), maps, image.pixels) for ref in refs),
+        layers=tuple(_layer_maps(layer_index, ref, outputs.get(ref.name), maps, filters, image.pixels) for ref in refs),
     )
 
 
@@ -92,7 +99,7 @@ def map_statistics(
             brightness, edges = (_correlations(flat, each, values.shape[1:]) for each in (grey, gradient))
         return tuple(
             MapStatistics(
-                number=number,
+                number=number + 1,
                 min=float(each.min()),
                 mean=float(each.mean()),
                 max=float(each.max()),
@@ -123,6 +130,7 @@ def _layer_maps(
     layer_ref: LayerRef,
     output: Tensor | None,
     max_maps: int,
+    filters: Sequence[int] | None,
     pixels: npt.NDArray[np.uint8],
 ) -> LayerMaps:
     maps = None if output is None or len(output) != 1 else layer_ref.as_feature_maps(output)
@@ -135,6 +143,10 @@ def _layer_maps(
             next_step="choose another layer",
         )
     values = maps[0].float().cpu().numpy()
+    if filters is None:
+        shown = _select_maps(values, max_maps)
+    else:
+        shown = tuple(validate_numbers(filters, len(values), layer_ref.name, "--filters", "map"))
     shape = tuple(output.shape[1:])
     middle = (values.shape[1] // 2, values.shape[2] // 2)
     return LayerMaps(
@@ -143,17 +155,18 @@ def _layer_maps(
         text=layer_index.text(layer_ref),
         shape=shape,
         values=values,
-        shown=_select_maps(values, max_maps),
+        shown=shown,
+        chosen=filters is not None,
         maps=map_statistics(values, pixels, is_spatial=len(shape) == 3 and values[0].size > 1),
         receptive_field=layer_index.receptive_field(layer_ref, middle) if output.ndim == 4 else None,
     )
 
 
 def _select_maps(values: np.ndarray, max_maps: int) -> tuple[int, ...]:
-    """The numbers of all maps, or of those that vary most, ascending."""
+    """The numbers, from 1, of all maps, or of those that vary most, ascending."""
     flat = np.nan_to_num(values.reshape(len(values), -1).astype(np.float64))
     score = flat.std(axis=1) if flat.shape[1] > 1 else np.abs(flat[:, 0])
-    return tuple(sorted(int(number) for number in np.argsort(-score, kind="stable")[:max_maps]))
+    return tuple(sorted(int(index) + 1 for index in np.argsort(-score, kind="stable")[:max_maps]))
 
 
 def _top_predictions(model: LoadedModel, logits: Tensor) -> tuple[TopPrediction, ...]:

@@ -100,8 +100,8 @@ def _layer_panel(layer: LayerMaps, heading: str) -> GalleryPanel:
     largest = float(np.abs(np.nan_to_num(numbers)).max(initial=0.0))
     tiles = tuple(
         Tile(
-            to_diverging_rgb(np.full(FIELD_SHAPE, numbers[number]), largest),
-            (str(number), format_short(float(numbers[number]))),
+            to_diverging_rgb(np.full(FIELD_SHAPE, numbers[number - 1]), largest),
+            (str(number), format_short(float(numbers[number - 1]))),
         )
         for number in layer.shown
     )
@@ -109,7 +109,7 @@ def _layer_panel(layer: LayerMaps, heading: str) -> GalleryPanel:
 
 
 def _map_tile(layer: LayerMaps, number: int) -> Tile:
-    values = layer.values[number]
+    values = layer.values[number - 1]
     low, high = float(values.min()), float(values.max())
     return Tile(to_viridis_rgb(values), (str(number), format_short(low), format_short(high)))
 
@@ -117,10 +117,10 @@ def _map_tile(layer: LayerMaps, number: int) -> Tile:
 def _draw_units(axes: Axes, layer: LayerUnits) -> None:
     shares = layer.active_shares
     count = len(shares)
-    axes.bar(np.arange(count), shares, color=COLOURS["train"], linewidth=0)
+    axes.bar(np.arange(1, count + 1), shares, color=COLOURS["train"], linewidth=0)
     for units, colour in ((layer.dead, "validation"), (layer.saturated, "other")):
         axes.bar(units, -MARK, width=max(0.8, count / 240), color=COLOURS[colour], linewidth=0)
-    axes.set_xlim(-0.6, count - 0.4)
+    axes.set_xlim(0.4, count + 0.6)
     axes.set_ylim(-MARK, 1)
     axes.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
     axes.xaxis.set_major_locator(MaxNLocator(nbins=16, integer=True))

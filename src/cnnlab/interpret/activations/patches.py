@@ -16,6 +16,7 @@ from cnnlab.context import NO_CALLBACKS
 from cnnlab.data.loader import ImageLoader, evenly_spaced_indices
 from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.result import FilterPatches, Patch, Patches
+from cnnlab.interpret.filter_numbers import validate_numbers
 from cnnlab.interpret.layer_index import LayerIndex, LayerRef, capture_outputs
 from cnnlab.interpret.limits import MAX_PATCHES
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
@@ -48,7 +49,7 @@ def inspect_patches(
     Args:
         model: of `load_model`, or a name as it takes them; its network is left unchanged.
         layer: the name of a row or a module.
-        filters: their numbers, from 0; None: eight, spread evenly over the layer.
+        filters: their numbers, from 1; None: eight, spread evenly over the layer.
         split: train, validation or test; an opening of the test split is recorded in the ledger.
         count: how many patches of each filter, 1 to 64.
         limit: the largest number of images, spread evenly over the split.
@@ -64,16 +65,17 @@ def inspect_patches(
     layer_index = LayerIndex(model.network, model.layers, model.image_spec.shape)
     layer_ref = layer_index.find(layer, "--patches")
     if layer_ref.num_units is not None:
-        _selected_filters(layer, filters, layer_ref.num_units)
+        _selected_filters(layer_ref.name, filters, layer_ref.num_units)
     loader = model.open_split(split, "inspect activations --patches", limit, log)
     top = top_activations(model.network, layer_ref, loader, count)
     image_indices = model.split_indices(split, limit)
 
     def patch(number: int, rank: int) -> Patch:
-        image, node = int(top.images[rank, number]), divmod(int(top.positions[rank, number]), top.map_width)
+        index = number - 1
+        image, node = int(top.images[rank, index]), divmod(int(top.positions[rank, index]), top.map_width)
         rows, columns = layer_index.receptive_field(layer_ref, node) or (None, None)
         return Patch(
-            value=float(top.values[rank, number]),
+            value=float(top.values[rank, index]),
             image=int(image_indices[image]),
             label=model.class_name(int(loader.labels[image])),
             node=node,
@@ -92,9 +94,11 @@ def inspect_patches(
         filters=tuple(
             FilterPatches(
                 number=number,
-                patches=tuple(patch(number, int(rank)) for rank in np.flatnonzero(np.isfinite(top.values[:, number]))),
+                patches=tuple(
+                    patch(number, int(rank)) for rank in np.flatnonzero(np.isfinite(top.values[:, number - 1]))
+                ),
             )
-            for number in _selected_filters(layer, filters, top.values.shape[1])
+            for number in _selected_filters(layer_ref.name, filters, top.values.shape[1])
         ),
     )
 
@@ -155,14 +159,5 @@ def top_activations(network: nn.Module, layer_ref: LayerRef, loader: ImageLoader
 
 def _selected_filters(layer: str, filters: Sequence[int] | None, total: int) -> list[int]:
     if filters is None:
-        return [int(number) for number in evenly_spaced_indices(total, DEFAULT_NUM_FILTERS)]
-    for number in filters:
-        if not 0 <= number < total:
-            raise UsageError(
-                f"'{layer}' has no filter {number}",
-                where="--patches",
-                received=str(number),
-                allowed=f"0 to {total - 1}",
-                next_step="filters are numbered from 0, as torch indexes them",
-            )
-    return list(dict.fromkeys(filters))
+        return [int(index) + 1 for index in evenly_spaced_indices(total, DEFAULT_NUM_FILTERS)]
+    return validate_numbers(filters, total, layer, "--patches")

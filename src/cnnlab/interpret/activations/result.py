@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, computed_field
 
 from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.layer_table import matching_names
+from cnnlab.interpret.filter_numbers import flagged_numbers
 from cnnlab.records import Record
 from cnnlab.render.result import Result
 
@@ -40,6 +41,7 @@ class MapStatistics(Record):
     """Statistics of one map of one image.
 
     Attributes:
+        number: from 1.
         std: over the positions of the map.
         zeros, negative: shares of its numbers that are 0, and below 0.
         brightness, edges: Pearson's correlation with the brightness of the image, and with the size of its gradient;
@@ -66,7 +68,8 @@ class LayerMaps(Record):
         text: the row as a table writes it.
         shape: without N: (C, H, W), (F,), or (T, F) for tokens.
         values: C×H×W; F×1×1 for a vector, F×T×1 for tokens.
-        shown: the numbers of the maps in table and figure, ascending.
+        shown: the numbers, from 1, of the maps in table and figure.
+        chosen: whether the caller chose them.
         maps: statistics of every map.
         receptive_field: the first and last row, and column, of the image that the middle node sees; None where it sees
             all of it or where that is not known.
@@ -81,6 +84,7 @@ class LayerMaps(Record):
     values: npt.NDArray[np.float32] = Field(exclude=True)
     shown: tuple[int, ...]
     maps: tuple[MapStatistics, ...]
+    chosen: bool = False
     receptive_field: tuple[Pair, Pair] | None = Field(default=None, exclude=True)
 
     @property
@@ -151,21 +155,21 @@ class LayerUnits(Record):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def dead(self) -> tuple[int, ...]:
-        """The numbers of the units that did nothing in any case."""
+        """The numbers, from 1, of the units that did nothing in any case."""
         idle = np.array(self.maximum) <= 0 if self.dead_by == "output" else np.array(self.steep) == 0
-        return _numbers(idle & np.isfinite(self.maximum))
+        return flagged_numbers(idle & np.isfinite(self.maximum))
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def saturated(self) -> tuple[int, ...]:
-        """The numbers of the units near the ends of the range in more than 99 % of the cases."""
-        return () if self.far is None else _numbers(np.array(self.far) > SATURATED_SHARE)
+        """The numbers, from 1, of the units near the ends of the range in more than 99 % of the cases."""
+        return () if self.far is None else flagged_numbers(np.array(self.far) > SATURATED_SHARE)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def broken(self) -> tuple[int, ...]:
-        """The numbers of the units that gave NaN or ±Inf; none of them counts as dead."""
-        return _numbers(~np.isfinite(self.maximum))
+        """The numbers, from 1, of the units that gave NaN or ±Inf; none of them counts as dead."""
+        return flagged_numbers(~np.isfinite(self.maximum))
 
     @property
     def active_shares(self) -> tuple[float, ...]:
@@ -222,7 +226,7 @@ class Patch(Record):
 
 
 class FilterPatches(Record):
-    """The patches of one filter, the highest activation first."""
+    """The patches of one filter, the highest activation first; `number` counts from 1."""
 
     number: int
     patches: tuple[Patch, ...]
@@ -255,7 +259,3 @@ def _layer_named(name: str, layers: Sequence[NamedLayer]) -> NamedLayer:
     """The layer of this name, with or without its 'backbone.'; a KeyError for another one."""
     named = {layer.name: layer for layer in layers}
     return named[next(iter(matching_names(name, named)), name)]
-
-
-def _numbers(flags: npt.NDArray[np.bool_]) -> tuple[int, ...]:
-    return tuple(int(number) for number in np.flatnonzero(flags))

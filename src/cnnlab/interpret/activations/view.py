@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cnnlab.render.plots import CaptionedFigure
 
 UNITS_NOTE = (
-    "Units are channels of maps, or numbers of vectors, from 0; a unit's cases are all positions of all images. Dead: "
+    "Units are channels of maps, or numbers of vectors, from 1; a unit's cases are all positions of all images. Dead: "
     "after a ReLU never above 0, after another function |derivative| below 0.001 in every case. Saturated: farther "
     "from the middle of the range than 0.99 of half the range in more than 99 % of the cases. Share: of the cases "
     "above 0 or, of a function with two ends, away from them."
@@ -57,7 +57,7 @@ def _(result: ActivationMaps) -> Document:
             ),
         ),
         notes=(
-            "Maps and units are numbered from 0. Zeros, below 0: shares of the numbers. Like brightness, like edges: "
+            "Maps and units are numbered from 1. Zeros, below 0: shares of the numbers. Like brightness, like edges: "
             "Pearson's correlation with the image's brightness and with the size of its gradient, averaged to the "
             "map's size. 32-bit floats, eval mode.",
         ),
@@ -93,7 +93,7 @@ def _(result: UnitActivity) -> dict[str, CaptionedFigure]:
 
     images = f"{pluralize(result.images, 'image')} of the {result.split} split"
     marks = "Below the strip orange marks dead units and violet saturated ones."
-    notes = [f"A bar for each unit, by its number from 0, over {images}. {marks}", UNITS_NOTE]
+    notes = [f"A bar for each unit, by its number from 1, over {images}. {marks}", UNITS_NOTE]
     description = f"How often each unit is active, layer by layer. {units_headline(result)}"
     return {"units": CaptionedFigure(units_figure(result, notes), description)}
 
@@ -111,7 +111,7 @@ def _(result: Patches) -> Document:
                 TextTable.from_rows(titles, [_patches_row(each) for each in result.filters]),
             ),
         ),
-        notes=(f"{patch_size_text(result)} Filters and images are numbered from 0.",),
+        notes=(f"{patch_size_text(result)} Filters are numbered from 1, images from 0.",),
     )
 
 
@@ -141,6 +141,8 @@ def selection_text(layer: LayerMaps) -> str:
     count, noun = len(layer.values), "map" if layer.is_map else "number"
     if len(layer.shown) == count:
         return f"all {pluralize(count, noun)}"
+    if layer.chosen:
+        return f"{len(layer.shown)} of {count:,} {noun}s, chosen by number"
     by = "largest standard deviation over the map" if layer.is_map else "largest size"
     return f"{len(layer.shown)} of {count:,} {noun}s, those of the {by}"
 
@@ -185,12 +187,12 @@ def reading_notes(layers: Sequence[LayerMaps]) -> list[str]:
     if any(layer.is_map for layer in layers):
         notes.append(
             "Each map has its own scale, from its lowest number (dark blue) by green to its highest (yellow); below it "
-            "its number in the layer, from 0, and its lowest and highest value. A layer of tokens has a position a row."
+            "its number in the layer, from 1, and its lowest and highest value. A layer of tokens has a position a row."
         )
     if not all(layer.is_map for layer in layers):
         notes.append(
             "A unit without height and width is a field: blue below 0, white at 0, orange above; below it its number, "
-            "from 0, and its value."
+            "from 1, and its value."
         )
     return notes
 
@@ -215,7 +217,7 @@ def _layer_row(layer: LayerMaps) -> tuple[str, ...]:
 
 
 def _maps_table(layer: LayerMaps) -> TextTable:
-    statistics = [layer.maps[number] for number in layer.shown]
+    statistics = [layer.maps[number - 1] for number in layer.shown]
     if not layer.is_map:
         return TextTable.from_rows(
             ["#unit", "#value"], [(str(each.number), format_short(each.mean)) for each in statistics]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,18 @@ from torch import nn
 from cnnlab.architecture.layer_table import find_layer_name
 from cnnlab.context import LogFn
 from cnnlab.errors import UsageError
+from cnnlab.interpret.filter_numbers import validate_numbers
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import validate_count
 from cnnlab.interpret.weights.filters import UNTRAINED, Floats, InputLayout, LayerFilters, find_row, input_layout
 from cnnlab.interpret.weights.initial_weights import InitialNetwork, initial_network
-from cnnlab.interpret.weights.measures import FilterOrder, measure_filters, resolve_order, select_filters
+from cnnlab.interpret.weights.measures import (
+    FilterOrder,
+    FilterSelection,
+    measure_filters,
+    resolve_order,
+    select_filters,
+)
 from cnnlab.interpret.weights.result import LayerWeights
 
 
@@ -23,6 +31,7 @@ def inspect_weights(
     model: LoadedModel | str | Path,
     layer: str = "",
     *,
+    filters: Sequence[int] | None = None,
     max_filters: int | None = None,
     order: FilterOrder | None = None,
 ) -> LayerWeights:
@@ -35,22 +44,35 @@ def inspect_weights(
         model: of `load_model`, or a name as it takes them; its network is left unchanged.
         layer: the name of a convolution or a dense layer; "": the first convolution, or the first dense layer of a
             network without any.
+        filters: the numbers, from 1, of those in table and figures, in this order; None: by `max_filters` and `order`.
         max_filters: the number of filters in table and figures, 1 to 256; None: 64 pictures, 12 rows of kernels, 256
             rows of a matrix.
         order: number or norm; None: norm for rows of kernels, else number.
 
     Raises:
-        UsageError: no such layer or order, or a layer without filters.
+        UsageError: no such layer, filter or order, or a layer without filters; `filters` with `max_filters` or `order`.
         SpecError, SourceError, RunError: as `load_model`.
     """
     validate_count("--most", max_filters)
+    if filters is not None and (max_filters is not None or order is not None):
+        raise UsageError(
+            "filters that are chosen by number have their own order",
+            where="--filters",
+            received=", ".join(map(str, filters)),
+            next_step="leave --most and --order out, or --filters",
+        )
     model = as_loaded_model(model)
-    filters = _read_filters(model, layer)
-    resolved = resolve_order(order, filters)
-    measures = measure_filters(filters)
-    shown = select_filters(filters, measures, resolved, max_filters)
+    read = _read_filters(model, layer)
+    measures = measure_filters(read)
+    selection: FilterSelection
+    if filters is None:
+        selection = resolved = resolve_order(order, read)
+        shown = select_filters(read, measures, resolved, max_filters)
+    else:
+        selection = "chosen"
+        shown = validate_numbers(filters, len(read.after), read.layer, "--filters", read.noun)
     return LayerWeights(
-        network=model.name, filters=filters, measures=measures, shown_filters=tuple(shown), order=resolved
+        network=model.name, filters=read, measures=measures, shown_filters=tuple(shown), order=selection
     )
 
 

@@ -77,7 +77,7 @@ def _images(result: LayerWeights, scale: WeightScale) -> list[tuple[str, Reals]]
 
 def _sides(result: LayerWeights, scale: WeightScale) -> list[tuple[str, Floats, Reals]]:
     """The shown filters before training, where known, and after it: heading, weights, and weight of full colour."""
-    filters, shown = result.filters, list(result.shown_filters)
+    filters, shown = result.filters, [number - 1 for number in result.shown_filters]
     heading = "frozen" if filters.frozen else "" if filters.initial_weights == UNTRAINED else "after training"
     sides = [(heading, filters.after[shown])]
     if filters.before is not None and filters.shows_before_and_after:
@@ -97,7 +97,7 @@ def _pictures(
     result: LayerWeights, title: str, rows: Sequence[Sequence[tuple[str, Reals]]], scale: WeightScale
 ) -> CaptionedFigure:
     """A gallery of filters with their numbers; a row has a panel for before and one for after training."""
-    note = f"{_count_text(result)}: mid-grey is weight 0. {_scale_text(scale)}"
+    note = f"{result.selection_text}, numbered from 1: mid-grey is weight 0. {_scale_text(scale)}"
     lines = [(str(number),) for number in result.shown_filters]
     columns = min(PICTURES_BESIDE if len(rows[0]) > 1 else PICTURES_ALONE, max(len(lines), 4))
     panels = [
@@ -112,7 +112,7 @@ def _kernels_figure(result: LayerWeights, scale: WeightScale) -> CaptionedFigure
     num_kernels = KERNELS_BESIDE if len(sides) > 1 else KERNELS_ALONE
     rows = []
     for position, number in enumerate(result.shown_filters):
-        norms = np.linalg.norm(nan_to_zero(filters.after[number]), axis=(1, 2))
+        norms = np.linalg.norm(nan_to_zero(filters.after[number - 1]), axis=(1, 2))
         channels = np.argsort(-norms, kind="stable")[:num_kernels]
         lines = [(str(filters.channel(number, int(channel))),) for channel in channels]
         panels = []
@@ -122,7 +122,8 @@ def _kernels_figure(result: LayerWeights, scale: WeightScale) -> CaptionedFigure
             panels.append(GalleryPanel(name, tuple(map(Tile, images, lines)), num_kernels))
         rows.append(panels)
     note = (
-        f"{_count_text(result)}, each with its kernels of the largest norm, under the number of the input channel: "
+        f"{result.selection_text}, each with its kernels of the largest norm, under the number of the input channel, "
+        "both from 1: "
         f"orange is a positive weight, blue a negative one, white 0. {_scale_text(scale)}"
     )
     title = f"Kernels of {_name(result)}"
@@ -135,8 +136,8 @@ def _matrix_figure(result: LayerWeights) -> CaptionedFigure:
     largest = max(float(np.abs(matrix).max(initial=0)) for _, matrix in matrices)
     images = [(heading, to_diverging_rgb(matrix, largest)) for heading, matrix in matrices]
     note = (
-        f"{_count_text(result)}, a row for each, a column for each input: orange is a positive weight, blue a negative "
-        f"one, white 0; full colour at {largest:.3g}."
+        f"{result.selection_text}, a row for each, a column for each input, both from 1: orange is a positive weight, "
+        f"blue a negative one, white 0; full colour at {largest:.3g}."
     )
     return _heatmap_figure(result, f"Weights of {_name(result)}", images, result.shown_filters, note)
 
@@ -146,10 +147,12 @@ def _norms_figure(result: LayerWeights) -> CaptionedFigure:
     norms = np.linalg.norm(nan_to_zero(result.filters.after), axis=(2, 3)).astype(np.float64)
     note = (
         f"A row for each of {pluralize(len(norms), result.filters.noun)}, a column for each input channel of its "
-        f"group: the norm of its kernel, from dark blue, 0, to yellow, {norms.max(initial=0):.3g}."
+        "group, both numbered from 1: the norm of its kernel, from dark blue, 0, to yellow, "
+        f"{norms.max(initial=0):.3g}."
     )
     images = [("", to_viridis_rgb(norms, 0))]
-    return _heatmap_figure(result, f"Norms of the kernels of {_name(result)}", images, range(len(norms)), note)
+    numbers = range(1, len(norms) + 1)
+    return _heatmap_figure(result, f"Norms of the kernels of {_name(result)}", images, numbers, note)
 
 
 def _heatmap_figure(
@@ -169,7 +172,9 @@ def _heatmap_figure(
         at = bottom + each * (len(images) - 1 - number) + BELOW
         axes = minimal_axes(figure, LEFT, at, cell * num_columns, height)
         axes.grid(visible=False)
-        axes.imshow(image, interpolation="none", aspect="auto")
+        # Columns are numbered from 1, and rows by `rows`.
+        extent = (0.5, num_columns + 0.5, len(rows) - 0.5, -0.5)
+        axes.imshow(image, interpolation="none", aspect="auto", extent=extent)
         axes.set_title(heading, fontsize=SMALL, color=COLOURS["ink"], weight="bold", loc="left", pad=6)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=max(int(cell * num_columns / 30), 1), integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=max(int(height / 30), 1), integer=True))
@@ -188,9 +193,3 @@ def _scale_text(scale: WeightScale) -> str:
 
 def _name(result: LayerWeights) -> str:
     return f"{shorten(result.filters.layer)} of {shorten(result.network, 60)}"
-
-
-def _count_text(result: LayerWeights) -> str:
-    count, shown, noun = len(result.filters.after), len(result.shown_filters), result.filters.noun
-    which = "first" if result.order == "number" else "largest"
-    return pluralize(count, noun) if shown == count else f"The {which} {shown:,} of {count:,} {noun}s"

@@ -131,5 +131,5 @@ class LayerFilters:
         return "filter" if self.kind == "conv" else "unit"
 
     def channel(self, number: int, within: int) -> int:
-        """The layer's input channel that is channel `within` of a filter's group."""
-        return int(number * self.groups // len(self.after) * self.after.shape[1] + within)
+        """The number, from 1, of the input channel of a filter's kernel at index `within`; a group has its own ones."""
+        return int((number - 1) * self.groups // len(self.after) * self.after.shape[1] + within) + 1

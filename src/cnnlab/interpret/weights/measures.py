@@ -9,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.errors import UsageError
+from cnnlab.interpret.filter_numbers import flagged_numbers
 from cnnlab.interpret.weights.filters import Floats, LayerFilters
 
 Reals = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Pairs = tuple[tuple[int, int], ...]
 FilterOrder = Literal["number", "norm"]
+# The first ones, those of the largest norm, or those that the caller named.
+FilterSelection = Literal["number", "norm", "chosen"]
 
 SMALL_CHANGE = 0.01  # a relative change below this is hardly one
 DEAD_NORM = 0.01  # as a share of the median norm
@@ -27,6 +30,8 @@ MAX_PICTURES, MAX_KERNELS, MAX_ROWS = 64, 12, 256
 @dataclass(frozen=True)
 class FilterMeasures:
     """Measures of F filters; NaN where a filter has none, None where no filter of the layer has.
+
+    Numbers of filters count from 1: measures of filter n are at index n − 1.
 
     Attributes:
         norm: the Euclidean norm of the weights.
@@ -67,9 +72,9 @@ def measure_filters(filters: LayerFilters) -> FilterMeasures:
         cosine=cosine,
         equal=equal,
         twin=np.any(twins | twins.T, axis=1),
-        dead=tuple(np.flatnonzero(dead).tolist()),
-        broken=tuple(np.flatnonzero(broken).tolist()),
-        twins=tuple((int(one), int(other)) for one, other in pairs[:MAX_PAIRS]),
+        dead=flagged_numbers(dead),
+        broken=flagged_numbers(broken),
+        twins=tuple((int(one) + 1, int(other) + 1) for one, other in pairs[:MAX_PAIRS]),
         twins_in_all=len(pairs),
     )
 
@@ -117,10 +122,11 @@ def resolve_order(order: FilterOrder | None, filters: LayerFilters) -> FilterOrd
 def select_filters(
     filters: LayerFilters, measures: FilterMeasures, order: FilterOrder, max_filters: int | None
 ) -> list[int]:
-    """The numbers of the filters to show: the first ones, or those of the largest norm."""
+    """The numbers, from 1, of the filters to show: the first ones, or those of the largest norm."""
     default = MAX_PICTURES if filters.is_single_picture else MAX_KERNELS if filters.is_spatial else MAX_ROWS
-    numbers = range(len(filters.after)) if order == "number" else np.argsort(-measures.norm, kind="stable").tolist()
-    return list(numbers[: max_filters or default])
+    by_norm = np.argsort(-measures.norm, kind="stable")
+    indices = range(len(filters.after)) if order == "number" else by_norm.tolist()
+    return [index + 1 for index in indices[: max_filters or default]]
 
 
 def _changes(filters: LayerFilters, after: Floats) -> tuple[Reals | None, Reals | None, Flags | None]:

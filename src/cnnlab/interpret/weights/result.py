@@ -9,8 +9,10 @@ from math import isfinite
 import numpy as np
 from pydantic import InstanceOf
 
+from cnnlab.interpret.filter_numbers import flagged_numbers
 from cnnlab.interpret.weights.filters import LayerFilters
-from cnnlab.interpret.weights.measures import SMALL_CHANGE, FilterMeasures, FilterOrder
+from cnnlab.interpret.weights.measures import SMALL_CHANGE, FilterMeasures, FilterSelection
+from cnnlab.render.formatting import pluralize
 from cnnlab.render.result import Result
 
 
@@ -20,26 +22,38 @@ class LayerWeights(Result):
     Attributes:
         network: its name, with the origin of its weights.
         filters: the weights, before and after training.
-        shown_filters: the numbers of the filters in table and figures, in their order.
+        shown_filters: the numbers, from 1, of the filters in table and figures, in their order.
+        order: by number, by norm, or as the caller chose them.
     """
 
     network: str
     filters: InstanceOf[LayerFilters]
     measures: InstanceOf[FilterMeasures]
     shown_filters: tuple[int, ...]
-    order: FilterOrder
+    order: FilterSelection
+
+    @property
+    def selection_text(self) -> str:
+        """Which of the filters are shown."""
+        count, shown, noun = len(self.filters.after), len(self.shown_filters), self.filters.noun
+        if shown == count:
+            return pluralize(count, noun)
+        if self.order == "chosen":
+            return f"{shown:,} of {pluralize(count, noun)}, chosen by number"
+        which = "first" if self.order == "number" else "largest"
+        return f"The {which} {shown:,} of {count:,} {noun}s"
 
     @property
     def unchanged(self) -> tuple[int, ...]:
         """The filters that are bit for bit the initial ones; none where those are not known."""
-        return () if self.measures.equal is None else tuple(map(int, np.flatnonzero(self.measures.equal)))
+        return () if self.measures.equal is None else flagged_numbers(self.measures.equal)
 
     @property
     def hardly_changed(self) -> tuple[int, ...]:
         """The filters that changed, by less than 1 % of their norm."""
         if self.measures.change is None or self.measures.equal is None:
             return ()
-        return tuple(map(int, np.flatnonzero((self.measures.change < SMALL_CHANGE) & ~self.measures.equal)))
+        return flagged_numbers((self.measures.change < SMALL_CHANGE) & ~self.measures.equal)
 
     def to_json(self, indent: int | None = None) -> str:
         """The measures of every filter as JSON; the weights are left out."""
@@ -61,7 +75,7 @@ class LayerWeights(Result):
             "broken": measures.broken,
             "twins": measures.twins,
             "twins_in_all": measures.twins_in_all,
-            "filters": [self._filter_dict(number) for number in range(len(filters.after))],
+            "filters": [self._filter_dict(number) for number in range(1, len(filters.after) + 1)],
         }
         return json.dumps(values, indent=indent, ensure_ascii=False)
 
@@ -70,6 +84,6 @@ class LayerWeights(Result):
         for field in fields(FilterMeasures):
             measure = getattr(self.measures, field.name)
             if isinstance(measure, np.ndarray):
-                value = measure[number].item()
+                value = measure[number - 1].item()
                 values[field.name] = value if isfinite(value) else None
         return values

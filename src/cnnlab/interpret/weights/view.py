@@ -27,9 +27,10 @@ def _(result: LayerWeights) -> Document:
     size = f"{pluralize(count, filters.noun)} of {format_shape(tuple(shape))}"
     noun = filters.noun
     listed = len(result.shown_filters)
-    which = "first" if result.order == "number" else "largest"
-    caption = "" if listed == count else f"The {which} {listed:,} of {count:,} {noun}s; --most lists more"
-    note = "Numbers count from 0. norm: ‖w‖."
+    caption = "" if listed == count else f"{result.selection_text}; --most lists more"
+    if result.order == "chosen":
+        caption = result.selection_text
+    note = f"{noun.capitalize()}s are numbered from 1. norm: ‖w‖."
     if result.measures.change is not None:
         note += " change: ‖w − w₀‖ / ‖w₀‖; cosine: between w and the initial weights w₀."
     return Document(
@@ -61,7 +62,7 @@ def headline(result: LayerWeights) -> str:
     most = int(np.argmax(change))
     return (
         f"Median change {np.median(change):.2f} of the initial norm; largest {change[most]:.2f}, "
-        f"{result.filters.noun} {most}.{' The layer is frozen.' if result.filters.frozen else ''}"
+        f"{result.filters.noun} {most + 1}.{' The layer is frozen.' if result.filters.frozen else ''}"
     )
 
 
@@ -104,7 +105,7 @@ def _filter_table(result: LayerWeights) -> TextTable:
     if measures.change is not None and measures.cosine is not None:
         titles += ["#change", "#cosine"]
         columns += [[_format(value) for value in measures.change], [_format(value, ".3f") for value in measures.cosine]]
-    rows = [[str(number), *(column[number] for column in columns)] for number in result.shown_filters]
+    rows = [[str(number), *(column[number - 1] for column in columns)] for number in result.shown_filters]
     return TextTable.from_rows(titles, rows)
 
 

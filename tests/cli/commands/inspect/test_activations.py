@@ -41,7 +41,7 @@ def test_maps_statistics_and_a_picture(recipe_file: Path) -> None:
         "conv1: conv(12, 3, padding=1), 1×12×8×8",
         "10 of 12 maps",
         "conv2: conv(5, 3), 1×5×2×2",
-        "numbered from 0",
+        "numbered from 1",
     ):
         assert text in " ".join(done.stdout.split())
     assert done.stderr.endswith("Written to activations.png\n")
@@ -84,7 +84,7 @@ def test_patches_of_chosen_filters(recipe_file: Path) -> None:
     assert (result["split"], result["images"]) == ("validation", 9)
     assert Path("patches.png").is_file()
     some = json.loads(inspect(recipe_file, "--patches", "conv1", "--json", "--no-pictures").stdout)
-    assert [each["number"] for each in some["filters"]] == [0, 2, 3, 5, 6, 8, 9, 11]
+    assert [each["number"] for each in some["filters"]] == [1, 3, 4, 6, 7, 9, 10, 12]
 
 
 @pytest.mark.full
@@ -132,6 +132,10 @@ def _looks(path: Path) -> int:
         (["--image", "val:2"], "SPLIT:NUMBER, such as validation:12"),
         (["--layer", "conv3"], "there is no layer 'conv3'"),
         (["--patches", "conv1:99"], "'conv1' has no filter 99"),
+        (["--patches", "conv1:0"], "'conv1' has no filter 0"),
+        (["--filters", "6"], "'conv2' has no map 6 received: 6 allowed: 1 to 5"),
+        (["--filters", "1", "--maps", 3], "--maps would do nothing here: --filters names the maps"),
+        (["--units", "--filters", "1"], "--filters would do nothing here: it is an option of activations"),
         (["--patches", "conv1:x"], "these are no numbers of filters"),
         (["--units", "--patches", "conv1"], "--units and --patches do not go together"),
         (["--image", "validation:900"], "the validation split has no image 900"),
@@ -143,3 +147,19 @@ def test_wrong_options_are_errors(recipe_file: Path, arguments: list[object], me
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())
     assert not list(recipe_file.parent.glob("*.png"))
+
+
+def test_maps_are_chosen_by_their_numbers_from_1(recipe_file: Path) -> None:
+    done = inspect(recipe_file, "--layer", "conv1", "--filters", "7,3", "--no-pictures")
+    assert done.exit_code == 0, done.stderr
+    assert "2 of 12 maps, chosen by number" in done.stdout
+    result = json.loads(inspect(recipe_file, "--layer", "conv1", "--filters", "7,3", "--no-pictures", "--json").stdout)
+    (layer,) = result["layers"]
+    assert (layer["shown"], [each["number"] for each in layer["maps"]]) == ([7, 3], list(range(1, 13)))
+    values = cnnlab.inspect_activations(cnnlab.load_model(str(recipe_file), device="cpu"), layers="conv1")
+    assert layer["maps"][6]["max"] == pytest.approx(float(values.layer("conv1").values[6].max()), rel=1e-5)
+
+
+def test_a_recipe_is_changed_by_set(recipe_file: Path) -> None:
+    done = inspect(recipe_file, "--set", "train.seed=5", "--layer", "conv1", "--no-pictures", "--json")
+    assert json.loads(done.stdout)["network"] == "tiny (random weights, seed 5)"

@@ -61,7 +61,7 @@ def test_svg_figures_have_a_title(known: RunFolder, tmp_path: Path) -> None:
     assert title is not None
     assert "mid-grey is weight 0" in title
     texts = [element.text for element in root.iter() if element.tag.endswith("text")]
-    assert {"before training", "after training", "0", "3"} <= set(texts)
+    assert {"before training", "after training", "1", "4"} <= set(texts)
 
 
 def test_json_has_the_numbers_of_every_filter(recipe_file: Path, tmp_path: Path) -> None:
@@ -72,8 +72,11 @@ def test_json_has_the_numbers_of_every_filter(recipe_file: Path, tmp_path: Path)
     assert result["network"] == "tiny (random weights, seed 4)"
     norms = [each["norm"] for each in result["filters"]]
     assert len(norms) == 8
-    assert result["shown"] == sorted(range(8), key=lambda number: -norms[number])[:3]
+    assert result["shown"] == sorted(range(1, 9), key=lambda number: -norms[number - 1])[:3]
     assert result["filters"][0].keys() == {"number", "norm", "twin"}
+    assert [each["number"] for each in result["filters"]] == list(range(1, 9))
+    chosen = inspect(recipe_file, "--filters", "8,3", "--no-pictures", "--json")
+    assert json.loads(chosen.stdout)["shown"] == [8, 3]
     assert r"\begin{tabular}" in inspect(recipe_file, "--format=latex", "--no-pictures").stdout
     assert not list(tmp_path.glob("*.png"))
 
@@ -101,6 +104,9 @@ def test_any_layer_by_name(recipe_file: Path, tmp_path: Path, layer: str, figure
             ("no convolution or dense layer 'conv3'", "conv1, conv2, dense1, dense2", "did you mean"),
         ),
         (("--layer", "relu1"), ("no convolution or dense layer 'relu1'", "conv1, conv2")),
+        (("--filters", "9"), ("'conv1' has no filter 9", "1 to 8", "numbered from 1")),
+        (("--filters", "1, 2"), ("these are no numbers of filters", "from 1")),
+        (("--filters", "1", "--most", "2"), ("leave --most and --order out",)),
         (("--output", "x.jpeg"), ("this is no name for a picture",)),
     ],
 )
@@ -120,3 +126,18 @@ def test_one_scale_for_before_and_after(known: RunFolder, recipe_file: Path, tmp
     alone = inspect(recipe_file, "--scale", "common", "--no-pictures")
     assert alone.exit_code == 2
     assert "the initial weights are not known" in " ".join(alone.stderr.split())
+
+
+def test_a_recipe_is_changed_by_set_and_nothing_else_is(recipe_file: Path, known: RunFolder) -> None:
+    table = 'model.layers=["conv(3, 5)", "flatten", "dense(classes)"]'
+    done = inspect(recipe_file, "--set", table, "--set", "train.seed=7", "--no-pictures", "--json")
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["network"], result["shape"]) == ("tiny (random weights, seed 7)", [3, 3, 5, 5])
+    wrong = inspect(recipe_file, "--set", "model.layer=[]", "--no-pictures")
+    assert (wrong.exit_code, "did you mean 'layers'" in wrong.stderr) == (2, True)
+    for target in (known.path, "resnet18"):
+        refused = inspect(target, "--set", "train.seed=7", "--no-pictures")
+        assert refused.exit_code == 2
+        assert "only a recipe's file has values that can be changed" in refused.stderr
+        assert str(target) in "".join(refused.stderr.split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +15,7 @@ from cnnlab.cli.options import (
     Device,
     Json,
     NetworkArgument,
+    Set,
     SplitName,
     WeightSeed,
     given_options,
@@ -26,6 +26,7 @@ from cnnlab.cli.options import (
 from cnnlab.cli.output.documents import Format, choose_format
 from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
 from cnnlab.errors import UsageError
+from cnnlab.interpret.filter_numbers import parse_numbers
 from cnnlab.interpret.limits import MAX_PATCHES, MAX_SHOWN
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 # What each of the three uses.
 OPTIONS_OF = {
-    "activations": ("layer", "image", "maps"),
+    "activations": ("layer", "image", "maps", "filters"),
     "units": ("layer", "split", "limit"),
     "patches": ("top", "split", "limit"),
 }
@@ -57,12 +58,16 @@ def activations(
         typer.Option(metavar=IMAGE_METAVAR, help=f"{IMAGE_HELP}; by default the run's own, or a generated one."),
     ] = None,
     maps: Annotated[int, typer.Option(min=1, max=MAX_SHOWN, help="How many maps of a layer are shown.")] = 16,
+    filters: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,…", help="Show these maps, by their numbers from 1: 3,7.", show_default=False),
+    ] = None,
     units: Annotated[bool, typer.Option("--units", help="Instead: dead and saturated units over a split.")] = False,
     patches: Annotated[
         str | None,
         typer.Option(
-            metavar="LAYER[:FILTER]",
-            help="Instead: the patches that excite a filter most, or, without a number, some of the layer's filters.",
+            metavar="LAYER[:N,N,…]",
+            help="Instead: the patches that excite filters most, by their numbers from 1 (conv2:3,7), or some of them.",
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=MAX_PATCHES, help="With --patches: how many of each filter.")] = 8,
@@ -72,6 +77,7 @@ def activations(
     limit: Annotated[int | None, typer.Option(min=1, help=f"With --units and --patches: {LIMIT_HELP}")] = None,
     output: PictureFile = None,
     no_pictures: NoPictures = False,
+    set_: Set = None,
     seed: WeightSeed = None,
     device: Device = "auto",
     data: DataFolder = None,
@@ -86,7 +92,10 @@ def activations(
     output_format = choose_format(json, format_)
     mode = _requested_mode(context, units, patches)
     path = None if no_pictures else check_figure_path(output, f"{mode}.png")
-    named = read_network_name(what)
+    numbers = None if filters is None else parse_numbers(filters, "--filters")
+    if numbers and given_options(context, "maps"):
+        refuse_option("maps", "--filters names the maps", "leave --filters out")
+    named = read_network_name(what, set_)
     from cnnlab.cli.output.console import log, progress_reporter
     from cnnlab.context import RunContext
     from cnnlab.interpret.loaded_model import load_target
@@ -105,7 +114,7 @@ def activations(
         else:
             from cnnlab.interpret.activations.feature_maps import inspect_activations
 
-            result = inspect_activations(model, image, layers=layer or (), maps=maps)
+            result = inspect_activations(model, image, layers=layer or (), maps=maps, filters=numbers)
     show_with_figures(result, output_format, path, OPTIONAL_COLUMNS)
 
 
@@ -126,14 +135,7 @@ def _requested_mode(context: typer.Context, units: bool, patches: str | None) ->
     return mode
 
 
-def _parse_filters(text: str) -> tuple[str, list[int] | None]:
-    """Parse `conv1`, `conv1:3` or `conv1:3,7` into a layer and its filters.
-
-    Raises:
-        UsageError: something other than numbers after the colon.
-    """
+def _parse_filters(text: str) -> tuple[str, tuple[int, ...] | None]:
+    """Parse `conv1`, `conv1:3` or `conv1:3,7` into a layer and its filters; errors as `parse_numbers`."""
     layer, colon, numbers = text.partition(":")
-    if colon and not re.fullmatch(r"\d{1,9}(,\d{1,9})*", numbers, re.ASCII):
-        allowed = "LAYER, LAYER:FILTER or LAYER:FILTER,FILTER, such as conv1:3; numbers count from 0"
-        raise UsageError("these are no numbers of filters", where="--patches", received=text, allowed=allowed)
-    return layer, [int(number) for number in numbers.split(",")] if colon else None
+    return layer, parse_numbers(numbers, "--patches", text) if colon else None

@@ -14,6 +14,7 @@ from cnnlab.cli.options import (
     Device,
     Json,
     NetworkArgument,
+    Set,
     WeightSeed,
     given_options,
     handle_errors,
@@ -65,6 +66,7 @@ def attribution(
     ] = "mean",
     output: PictureFile = None,
     no_pictures: NoPictures = False,
+    set_: Set = None,
     seed: WeightSeed = None,
     device: Device = "auto",
     data: DataFolder = None,
@@ -84,7 +86,7 @@ def attribution(
             refuse_option(
                 name, f"it is a setting of {METHOD_OF[name]}, which is not used", f"add --method {METHOD_OF[name]}"
             )
-    named = read_network_name(what)
+    named = read_network_name(what, set_)
     from cnnlab.cli.output.console import progress_reporter
     from cnnlab.context import RunContext
     from cnnlab.interpret.attribution.compute import inspect_attribution

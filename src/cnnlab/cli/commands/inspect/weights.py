@@ -11,6 +11,7 @@ from cnnlab.cli.options import (
     Debug,
     Json,
     NetworkArgument,
+    Set,
     WeightSeed,
     handle_errors,
     read_network_name,
@@ -18,6 +19,7 @@ from cnnlab.cli.options import (
 )
 from cnnlab.cli.output.documents import Format, choose_format
 from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
+from cnnlab.interpret.filter_numbers import parse_numbers
 from cnnlab.interpret.limits import MAX_SHOWN
 
 
@@ -31,6 +33,12 @@ def weights(
         str,
         typer.Option(metavar="NAME", help="A convolution or a dense layer; by default the first.", show_default=False),
     ] = "",
+    filters: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,…", help="Show these filters, by their numbers from 1: 25,111,112.", show_default=False
+        ),
+    ] = None,
     most: Annotated[
         int | None,
         typer.Option(min=1, max=MAX_SHOWN, help="How many filters to show, by default 64 pictures."),
@@ -41,6 +49,7 @@ def weights(
     scale: Annotated[
         Literal["own", "common"], typer.Option(help="A scale each for before and after training, or one for both.")
     ] = "own",
+    set_: Set = None,
     seed: WeightSeed = None,
     data: DataFolder = None,
     output: PictureFile = None,
@@ -55,14 +64,15 @@ def weights(
     """
     output_format = choose_format(json, format_)
     path = None if no_pictures else check_figure_path(output, "weights.png")
-    named = read_network_name(what)
+    numbers = None if filters is None else parse_numbers(filters, "--filters")
+    named = read_network_name(what, set_)
     from cnnlab.cli.output.console import log
     from cnnlab.context import Callbacks, RunContext
     from cnnlab.interpret.loaded_model import load_target
     from cnnlab.interpret.weights.compute import inspect_weights
 
     model = load_target(named, seed, RunContext.of(data, "cpu", Callbacks(log=log)))
-    result = inspect_weights(model, layer, max_filters=most, order=order)
+    result = inspect_weights(model, layer, filters=numbers, max_filters=most, order=order)
     if scale == "common" and not result.filters.shows_before_and_after:
         refuse_option("scale", "the initial weights are not known", "name a trained run")
     show_with_figures(result, output_format, path, ("cosine",), scale=scale)
