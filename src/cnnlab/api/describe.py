@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnlab.architecture.memory import estimate_memory
 from cnnlab.architecture.table_warnings import table_warnings
@@ -19,6 +19,9 @@ from cnnlab.records import LayerTable
 from cnnlab.reports.architecture.pretraining import BACKBONE, late_unfreeze_warning
 from cnnlab.reports.architecture.result import Description, InitialWeights
 from cnnlab.storage.run_folder import BACKBONE_FOLDER
+
+if TYPE_CHECKING:
+    from cnnlab.models.network_plan import NetworkPlan
 
 BATCH_SIZE = 64  # for a backbone; the default of a recipe
 RECIPE_FILE = "recipe.toml"
@@ -67,18 +70,11 @@ def describe(
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise UsageError("there is nothing to describe", where=name, received=str(number), allowed="1 or more")
-    file = None if isinstance(target, Recipe) else _recipe_file(target)
-    if file is not None:
-        recipe = Recipe.read(file, overrides)
-    elif overrides:
-        step = "use --size, --classes and --batch for a backbone"
-        raise UsageError("only a recipe's file has values that can be changed", where="--set", next_step=step)
-    elif isinstance(target, Recipe):
-        recipe = target
-    elif images:
-        step = "leave --data out, or describe a recipe"
-        raise UsageError("only a recipe has images to look at", where="--data", next_step=step)
-    else:
+    recipe, file = _read_recipe(target, overrides)
+    if recipe is None:
+        if images:
+            step = "leave --data out, or describe a recipe"
+            raise UsageError("only a recipe has images to look at", where="--data", next_step=step)
         return _describe_backbone(str(target), sides, classes, batch_size or BATCH_SIZE)
     recipe = _with_settings(recipe, sides, batch_size)
     root = Path(data) if data else None
@@ -92,6 +88,59 @@ def describe(
 
     warnings = image_warnings(recipe, RunContext.of(root, callbacks=callbacks))
     return description.model_copy(update={"warnings": (*description.warnings, *warnings)})
+
+
+def network_repr(
+    target: Recipe | str | Path,
+    *,
+    size: int | tuple[int, int] | None = None,
+    classes: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+) -> str:
+    """Return torch's own print of a network, the `repr` of its module; no weights are made or read.
+
+    Args and errors as `describe`.
+    """
+    sides = (size, size) if isinstance(size, int) else size
+    recipe, file = _read_recipe(target, overrides)
+    if recipe is None:
+        from cnnlab.models.pretrained.architectures import create_model
+
+        return repr(create_model(str(target), classes))
+    recipe = _with_settings(recipe, sides, None)
+    try:
+        return repr(_plan(recipe, file, classes, Path(data) if data else None).build(0, "meta"))
+    except (SpecError, SourceError) as error:
+        raise error if file is None else locate_in_file(error, file) from None
+
+
+def _plan(recipe: Recipe, file: Path | None, classes: int | None, data: Path | None) -> NetworkPlan:
+    """The plan of a recipe's network for the images of its data."""
+    from cnnlab.data.dataset import input_spec
+    from cnnlab.models.network_plan import plan_network
+    from cnnlab.runs.resolve_recipe import resolve_recipe
+
+    saved_backbone = file.parent / BACKBONE_FOLDER if file is not None else None
+    recipe = resolve_recipe(recipe, data, saved_backbone)
+    spec = input_spec(recipe.data, data)
+    shape = (spec.channels, spec.height, spec.width)
+    return plan_network(recipe.model, shape, classes or len(spec.classes), saved_backbone)
+
+
+def _read_recipe(target: Recipe | str | Path, overrides: Mapping[str, Any] | None) -> tuple[Recipe | None, Path | None]:
+    """A recipe and its file; of the name of a network neither.
+
+    Raises:
+        UsageError: overrides for what is no recipe's file.
+    """
+    file = None if isinstance(target, Recipe) else _recipe_file(target)
+    if file is not None:
+        return Recipe.read(file, overrides), file
+    if overrides:
+        step = "use --size, --classes and --batch for a backbone"
+        raise UsageError("only a recipe's file has values that can be changed", where="--set", next_step=step)
+    return (target, None) if isinstance(target, Recipe) else (None, None)
 
 
 def _recipe_file(target: str | Path) -> Path | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
+import torchvision
+from torch import nn
 from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
@@ -85,3 +89,25 @@ def test_wrong_usage_is_told(words: tuple[str, ...], said: str) -> None:
     done = cnnlab(*words)
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+def test_torchs_own_print_is_that_of_the_built_network(tmp_path: Path) -> None:
+    table = 'model.layers=["conv(6, 5)", "relu", "flatten", "dense(classes)"]'
+    with torch.device("meta"):
+        convolution, dense = nn.Conv2d(3, 6, (5, 5)), nn.Linear(4704, 10)
+        resnet = torchvision.models.resnet18(num_classes=7)
+    by_hand = nn.Sequential(OrderedDict(conv1=convolution, relu1=nn.ReLU(), flatten1=nn.Flatten(), dense1=dense))
+    done = cnnlab(LENET, "--torch", "--set", table)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == f"{by_hand!r}\n"
+    backbone = cnnlab("resnet18", "--torch", "--classes", "7", "--json")
+    assert json.loads(backbone.stdout) == {
+        "name": "resnet18",
+        "torch": repr(resnet),
+    }
+    transfer = cnnlab(str(ROOT / "recipes" / "resnet18.toml"), "--torch").stdout
+    assert transfer.startswith("TransferModel(\n  (resize): Resize(")
+    assert "(dense1): Linear(in_features=512, out_features=10, bias=True)" in transfer
+    for wrong in (("--batch", "3"), ("--format", "svg"), ("--data", str(tmp_path))):
+        refused = cnnlab(LENET, "--torch", *wrong)
+        assert (refused.exit_code, f"{wrong[0]} would do nothing here" in refused.stderr) == (2, True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from cnnlab.cli.options import Debug, Json, Set, handle_errors, overrides, read_image_size
+from cnnlab.cli.options import Debug, Json, Set, given_options, handle_errors, overrides, read_image_size, refuse_option
 from cnnlab.cli.output.documents import FormatOrSvg, choose_format, show_output
 
 # Columns that a narrow terminal leaves out, in this order.
@@ -38,6 +38,7 @@ Data = Annotated[
         show_default=False,
     ),
 ]
+Torch = Annotated[bool, typer.Option("--torch", help="Print the network as torch prints it, instead.")]
 Images = Annotated[bool, typer.Option("--images", hidden=True)]
 
 
@@ -57,6 +58,7 @@ def register(app: typer.Typer) -> None:
 
 
 def describe(
+    context: typer.Context,
     what: NetworkArgument,
     size: Size = "",
     classes: Classes = None,
@@ -64,6 +66,7 @@ def describe(
     set_: Set = None,
     data: Data = None,
     images: Images = False,
+    torch: Torch = False,
     json: Json = False,
     format_: FormatOrSvg = "text",
     debug: Debug = False,
@@ -71,9 +74,19 @@ def describe(
     """Show each layer's shape, parameters, cost, memory and receptive field before training."""
     output_format = choose_format(json, format_)
     from cnnlab.api import describe as api_describe
-    from cnnlab.cli.output.console import progress_reporter
+    from cnnlab.cli.output.console import progress_reporter, show_json, write
 
     changed, sides = overrides(set_), read_image_size(size)
+    if torch:
+        for name, option in (("batch", "batch"), ("images", "data"), ("format_", "format")):
+            if given_options(context, name) and not (name == "format_" and output_format in ("text", "json")):
+                refuse_option(option, "--torch prints the network's modules as text, or in JSON", "leave --torch out")
+        text = api_describe.network_repr(what, size=sides, classes=classes, overrides=changed, data=data)
+        if output_format == "json":
+            show_json({"name": what, "torch": text})
+        else:
+            write(f"{text}\n")
+        return
     with progress_reporter() as shown:
         found = api_describe.describe(
             what,
