@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from cnnlab.architecture.trace import trace
 from cnnlab.data.sources.base import ImageSpec
 from cnnlab.errors import UsageError
 from cnnlab.interpret.images import generated_image
-from cnnlab.interpret.translation.compute import DIRECTION_STEPS, shift_image, translation_sensitivity
+from cnnlab.interpret.translation.compute import DIRECTION_STEPS, shift_image, subsample, translation_sensitivity
 from cnnlab.interpret.translation.result import TranslationSensitivity
 from cnnlab.interpret.translation.view import headline
 from cnnlab.models.build import build
@@ -151,3 +152,75 @@ def test_the_last_rows_softmax_is_not_there() -> None:
 def test_what_can_not_be_moved_is_an_error(ways: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         measured(["conv(2, 3)"], picture(), **ways)
+
+
+# Moved by one pixel, windows of 2 see [0,0] [8,0] [0,4] [0,0] and then [0,0] [0,8] [0,0] [4,0]:
+# the pool gives 0 8 4 0 and 0 8 0 4, every second pixel 0 8 0 0 and 0 0 0 4.
+ROW = torch.tensor([0.0, 0, 8, 0, 0, 4, 0, 0]).reshape(1, 1, 8)
+WITH_POOL, WITHOUT_POOL = sqrt(32 / 80), sqrt(80 / 64)
+
+
+@pytest.mark.parametrize("kind", [nn.MaxPool2d, nn.AvgPool2d])
+def test_the_output_without_a_pool_is_that_by_hand(kind: type[nn.Module]) -> None:
+    network = nn.Sequential(kind((1, 2)), nn.ReLU(), nn.Flatten())
+    result = translation_sensitivity(network, ROW, network_table(network, (1, 1, 8)).layers, shifts=1, fill="zero")
+    assert result.output_change == pytest.approx(WITH_POOL)
+    pool, *others = result.layers
+    assert pool.output_change_without == pytest.approx(WITHOUT_POOL)
+    assert result.output_ratio(pool.output_change_without) == pytest.approx(sqrt(3.125))
+    assert [layer.output_change_without for layer in others] == [None] * len(others)
+    assert {each.kind: each.output_without for each in result.kinds}[pool.kind] == pytest.approx(sqrt(3.125))
+    text = f"the output changes 1.77 times as much with every {pool.kind} replaced by a subsampling."
+    assert text in headline(result)
+    assert result.document().tables[0][1].rows[1][-1] == "1.77"
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network)
+
+
+def test_the_change_of_the_output_is_the_mean_over_the_images() -> None:
+    network = nn.Sequential(nn.MaxPool2d((1, 2)), nn.Flatten())
+    rows = network_table(network, (1, 1, 8)).layers
+    # The second one moves within a window: nothing changes with the pool, and everything without it.
+    second = torch.tensor([0.0, 0, 8, 0, 0, 0, 0, 0]).reshape(1, 1, 8)
+    result = translation_sensitivity(network, ROW, rows, shifts=1, fill="zero", images=torch.stack([ROW, second]))
+    assert (result.num_images, result.output_change) == (2, pytest.approx(WITH_POOL / 2))
+    assert result.layers[0].output_change_without == pytest.approx((WITHOUT_POOL + 1) / 2)
+    # An output that does not change has no ratio.
+    alone = translation_sensitivity(network, second, rows, shifts=1, fill="zero")
+    assert (alone.output_change, alone.layers[0].output_change_without) == (None, None)
+    assert alone.kinds == () or alone.kinds[0].output_without is None
+
+
+def test_all_pools_of_a_kind_are_replaced_with_the_same_weights() -> None:
+    network, records = build_network([*LENET, *END])
+    image = picture()
+    result = translation_sensitivity(network, image, records)
+    pairs = torch.stack([image, shift_image(image, 1)])
+
+    def change(*replaced: int) -> float:
+        values = pairs
+        with torch.no_grad():
+            for number, module in enumerate(network):
+                values = values[:, :, ::2, ::2] if number in replaced else module(values)
+        return float((values[1] - values[0]).norm() / values[0].norm())
+
+    assert result.output_change == pytest.approx(change(), rel=1e-4)
+    for number in (2, 5):
+        assert result.layers[number].output_change_without == pytest.approx(change(number), rel=1e-4)
+    assert result.output_changes_without == {"maxpool": pytest.approx(change(2, 5), rel=1e-4)}
+
+
+@pytest.mark.parametrize(
+    ("pool", "first", "step"),
+    [
+        (nn.MaxPool2d(2), 0, 2),
+        (nn.MaxPool2d(3, 2, 1), 0, 2),
+        (nn.AvgPool2d(3), 1, 3),
+        (nn.MaxPool2d(3, 1, 1), 0, 1),
+        (nn.MaxPool2d(2, 2, ceil_mode=True), 0, 2),
+    ],
+)
+def test_a_subsampling_takes_one_pixel_of_each_window(pool: nn.Module, first: int, step: int) -> None:
+    maps = torch.arange(2 * 3 * 9 * 11, dtype=torch.float32).reshape(2, 3, 9, 11)
+    taken = subsample(pool, maps, pool(maps).shape)
+    assert torch.equal(taken, maps[:, :, first::step, first::step][:, :, : taken.shape[2], : taken.shape[3]])
+    assert taken.shape == pool(maps).shape

@@ -67,10 +67,11 @@ def test_the_document_has_every_layers_change_and_exact_shifts() -> None:
     )
     document = found.document()
     changes, kinds, kept = (table for _, table in document.tables)
-    assert kinds.rows == (("maxpool", "1", "0.75"), ("conv", "1", "1.10"))
-    assert [column.title for column in changes.columns] == ["layer", "row", "1 px", "2 px", "after/before"]
-    assert changes.rows[0] == ("image", "", "0.40", "0.80", "")
-    assert changes.rows[2] == ("pool", "maxpool(2)", "0.30", "0.60", "0.75")
+    assert kinds.rows == (("maxpool", "1", "0.75", "–"), ("conv", "1", "1.10", "–"))
+    titles = ["layer", "row", "1 px", "2 px", "after/before", "output without it"]
+    assert [column.title for column in changes.columns] == titles
+    assert changes.rows[0] == ("image", "", "0.40", "0.80", "", "")
+    assert changes.rows[2] == ("pool", "maxpool(2)", "0.30", "0.60", "0.75", "–")
     assert kept.rows[1] == ("pool", "4×4", "2", "1, 2", "2", "7", "0", "0.5")
     assert len(kept.rows) == 2
     assert "moved down, the freed border is zero" in document.notes[0]
@@ -83,7 +84,7 @@ def test_many_shifts_share_few_columns() -> None:
         update={"shifts": tuple(range(12)), "changes": wide["after"], "layers": (CONV.model_copy(update=wide),)}
     )
     titles = [column.title for column in found.document().tables[0][1].columns]
-    assert titles[2:-1] == ["1 px", "3 px", "5 px", "7 px", "9 px", "11 px"]
+    assert titles[2:-2] == ["1 px", "3 px", "5 px", "7 px", "9 px", "11 px"]
 
 
 def test_the_plot_draws_the_numbers_of_each_stage() -> None:
@@ -122,5 +123,5 @@ def test_a_record_survives_json() -> None:
     found = translation(CONV, layer("pool", 0.4, 0.3, moves=moves(0.5, 0.0)), unknown)
     assert TranslationSensitivity.from_json(found.to_json()) == found
     assert found.layers[2].factor() is None
-    assert found.document().tables[0][1].rows[3][2:] == ("–", "–", "–")
+    assert found.document().tables[0][1].rows[3][2:] == ("–", "–", "–", "–")
     assert found.svg()

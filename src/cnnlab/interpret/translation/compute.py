@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import product
 from math import ceil, floor, lcm
@@ -15,7 +15,14 @@ from cnnlab.architecture.layer_graph import execution_order
 from cnnlab.architecture.receptive_field.spans import SpanTracer
 from cnnlab.errors import UsageError
 from cnnlab.interpret.hooks import forward_hooks, module_name
-from cnnlab.interpret.translation.result import Direction, Fill, LayerTranslation, MapShift, TranslationSensitivity
+from cnnlab.interpret.translation.result import (
+    TOLERANCE,
+    Direction,
+    Fill,
+    LayerTranslation,
+    MapShift,
+    TranslationSensitivity,
+)
 from cnnlab.models.train_mode import eval_mode
 from cnnlab.records import LayerRecord
 from cnnlab.training.device import disable_tf32
@@ -105,6 +112,8 @@ def _compare_shifted(
 # (down, right), in pixels for each pixel of a shift.
 DIRECTION_STEPS: dict[Direction, Pair] = {"right": (0, 1), "down": (1, 0), "diagonal": (1, 1)}
 FILLS: tuple[Fill, ...] = ("edge", "zero")
+# Images in one forward pass, with as many moved ones.
+OUTPUT_BATCH = 16
 
 
 @disable_tf32()
@@ -118,12 +127,16 @@ def translation_sensitivity(
     fill: Fill = "edge",
     name: str = "a network",
     image_name: str = "an image",
+    images: Tensor | None = None,
 ) -> TranslationSensitivity:
     """Measure how the activations of every layer change when the image is moved by 0, 1, …, `shifts` pixels.
 
     For each layer: the relative change ‖a(moved) − a(image)‖ / ‖a(image)‖ of its input and its output, and whether its
     map follows the shift exactly, as a map of stride 1 does (R. Zhang: Making convolutional networks shift-invariant
     again, ICML 2019). Shifts by the layers' periods are compared too, up to half the image.
+
+    For each max or average pool also the change of the network's output at a shift of 1 pixel, as it is and with the
+    pool replaced by a subsampling of the same stride, which takes one pixel of each window; the weights stay.
 
     Args:
         network: computed in eval mode, and left unchanged.
@@ -134,6 +147,7 @@ def translation_sensitivity(
         direction: right, down, or diagonal (both).
         fill: of the freed border: "edge" repeats the edge pixels, "zero" is zero padding.
         name, image_name: names of the network and the image in the result.
+        images: N×C×H×W floats, the images over which the change of the output is averaged; None: the image alone.
 
     Raises:
         UsageError: a shift as large as the image, or an unknown direction or fill.
@@ -186,6 +200,15 @@ def translation_sensitivity(
 
     with eval_mode(network), forward_hooks(network, rows, on_output, on_input), torch.no_grad():
         network(shifted)
+    used = (image[None] if images is None else images).to(device, torch.float32)
+    pairs = used, torch.stack([shift_image(each, 1, direction, fill) for each in used])
+    output_change = _output_change(network, *pairs, ())
+    replaceable = _replaceable_pools(network, rows) if output_change is not None else []
+    without = {layer: _output_change(network, *pairs, (layer,)) for layer in replaceable}
+    kinds = {
+        kind: _output_change(network, *pairs, [layer for layer in replaceable if rows[layer].kind == kind])
+        for kind in dict.fromkeys(rows[layer].kind for layer in replaceable)
+    }
     return TranslationSensitivity(
         network=name,
         image=image_name,
@@ -194,7 +217,10 @@ def translation_sensitivity(
         fill=fill,
         shifts=tuple(range(shifts + 1)),
         changes=_relative_changes(shifted[: shifts + 1]),
-        layers=tuple(measured),
+        layers=tuple(each.model_copy(update={"output_change_without": without.get(each.name)}) for each in measured),
+        output_change=output_change,
+        output_changes_without={kind: change for kind, change in kinds.items() if change is not None},
+        num_images=len(used),
     )
 
 
@@ -234,6 +260,65 @@ def validate_shifts(size: Pair, shifts: int, direction: str, fill: str) -> Pair:
             next_step=f"--shifts {min(4, largest)}",
         )
     return down, right
+
+
+def _output_change(network: nn.Module, images: Tensor, moved: Tensor, replaced: Sequence[str]) -> float | None:
+    """The mean relative change of the network's output from N images to N moved ones.
+
+    Args:
+        replaced: names of pools that are replaced by a subsampling.
+
+    Returns:
+        None where the output is no tensor, zero, or the same but for rounding.
+    """
+    inputs: dict[str, Tensor] = {}
+    changes: list[Tensor] = []
+
+    def keep_input(layer: str, maps: Tensor) -> None:
+        inputs[layer] = maps
+
+    def subsampled(layer: str, output: Tensor) -> Tensor:
+        return subsample(network.get_submodule(module_name(layer)), inputs.pop(layer), output.shape)
+
+    for pair in zip(images.split(OUTPUT_BATCH), moved.split(OUTPUT_BATCH), strict=True):
+        batch = torch.cat(pair)
+        # Hooks for each pass: the calls of a module are numbered within it.
+        with eval_mode(network), forward_hooks(network, replaced, subsampled, keep_input), torch.no_grad():
+            output = network(batch)
+        if not isinstance(output, Tensor) or len(output) != len(batch):
+            return None
+        before, after = output.float().flatten(1).chunk(2)
+        changes.append(torch.linalg.vector_norm(after - before, dim=1) / torch.linalg.vector_norm(before, dim=1))
+    change = float(torch.cat(changes).mean())
+    return change if TOLERANCE < change < float("inf") else None
+
+
+def subsample(pool: nn.Module, maps: Tensor, shape: Sequence[int]) -> Tensor:
+    """One pixel of each window of a pool, the one in its middle, or before the middle: of a window of 2 the first.
+
+    Args:
+        pool: of torch's `MaxPool2d` or `AvgPool2d`.
+        maps: its input, N×C×H×W.
+        shape: of its output.
+
+    >>> subsample(nn.MaxPool2d(2), torch.arange(16.0).reshape(1, 1, 4, 4), (1, 1, 2, 2)).tolist()
+    [[[[0.0, 2.0], [8.0, 10.0]]]]
+    """
+    for axis in (0, 1):
+        kernel, stride, padding, dilation = (
+            value[axis] if isinstance(value, tuple) else value
+            for value in (getattr(pool, name, 1) for name in ("kernel_size", "stride", "padding", "dilation"))
+        )
+        first = dilation * (kernel - 1) // 2 - padding
+        pixels = torch.arange(shape[2 + axis], device=maps.device) * stride + first
+        maps = maps.index_select(2 + axis, pixels.clamp(0, maps.shape[2 + axis] - 1))
+    return maps
+
+
+def _replaceable_pools(network: nn.Module, rows: Mapping[str, LayerRecord]) -> list[str]:
+    """The pools with a window and a stride, by name."""
+    modules = dict(network.named_modules(remove_duplicate=False))
+    return [name for name in rows if isinstance(modules[module_name(name)], nn.MaxPool2d | nn.AvgPool2d)]
 
 
 def _measurable(network: nn.Module, layers: Sequence[LayerRecord]) -> dict[str, LayerRecord]:

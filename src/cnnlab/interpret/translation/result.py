@@ -7,6 +7,8 @@ from math import exp, log, prod
 from statistics import fmean
 from typing import Literal, NamedTuple, TypeAlias
 
+from pydantic import Field
+
 from cnnlab.records import Record
 from cnnlab.render.result import Result
 
@@ -51,6 +53,8 @@ class LayerTranslation(Record):
         map: (height, width) of the output; None where it is no feature map.
         period: multiples of this many pixels are whole steps on this map and on all earlier maps.
         moves: comparisons of the map with the moved map, one for each shift that leaves nodes to compare.
+        output_change_without: `TranslationSensitivity.output_change` with this pool replaced by a subsampling of the
+            same stride; None for other layers.
     """
 
     name: str
@@ -63,6 +67,7 @@ class LayerTranslation(Record):
     map: tuple[int, int] | None = None
     period: int | None = None
     moves: tuple[MapShift, ...] = ()
+    output_change_without: float | None = None
 
     def factor(self, at: int = 1) -> float | None:
         """The change after the layer divided by the change before it, at `shifts[at]`."""
@@ -76,11 +81,19 @@ class LayerTranslation(Record):
 
 
 class KindFactor(NamedTuple):
-    """The geometric mean of `LayerTranslation.factor` over the layers of one kind, and how many they are."""
+    """The layers of one kind.
+
+    Attributes:
+        mean: the geometric mean of their `LayerTranslation.factor`.
+        layers: how many they are.
+        output_without: the output's change with all of them replaced, divided by the output's change; None where they
+            are no pools.
+    """
 
     kind: str
     mean: float
     layers: int
+    output_without: float | None = None
 
 
 class TranslationSensitivity(Result):
@@ -93,6 +106,10 @@ class TranslationSensitivity(Result):
         shifts: in pixels, from 0 on.
         changes: of the image itself, at each shift.
         layers: the layers that are modules of the network, in execution order.
+        output_change: relative change of the network's output at a shift of `shifts[1]`, the mean over `num_images`;
+            None where it is not known or zero.
+        output_changes_without: the same with all pools of a kind replaced, by kind.
+        num_images: of the changes of the output.
     """
 
     network: str
@@ -103,6 +120,13 @@ class TranslationSensitivity(Result):
     shifts: tuple[int, ...]
     changes: tuple[float | None, ...]
     layers: tuple[LayerTranslation, ...]
+    output_change: float | None = None
+    output_changes_without: dict[str, float] = Field(default_factory=dict)
+    num_images: int = 1
+
+    def output_ratio(self, without: float | None) -> float | None:
+        """The output's change with something replaced, divided by the output's change as it is."""
+        return None if without is None or self.output_change is None else without / self.output_change
 
     @property
     def pools(self) -> tuple[LayerTranslation, ...]:
@@ -122,5 +146,13 @@ class TranslationSensitivity(Result):
             on_map = len(layer.input) == 3 and layer.input[1:] != (1, 1)
             if on_map and layer.kind not in CONTAINERS and (factor := layer.factor()):
                 factors[layer.kind].append(factor)
-        means = [KindFactor(kind, exp(fmean(map(log, values))), len(values)) for kind, values in factors.items()]
+        means = [
+            KindFactor(
+                kind,
+                exp(fmean(map(log, values))),
+                len(values),
+                self.output_ratio(self.output_changes_without.get(kind)),
+            )
+            for kind, values in factors.items()
+        ]
         return tuple(sorted(means, key=lambda each: each.mean))

@@ -15,7 +15,7 @@ from cnnlab.interpret.translation.result import (
     TranslationSensitivity,
 )
 from cnnlab.render.document import Document, Formula
-from cnnlab.render.formatting import MISSING, format_count, format_shape, shorten
+from cnnlab.render.formatting import MISSING, format_count, format_shape, pluralize, shorten
 from cnnlab.render.result import document, figures
 from cnnlab.render.tables import TextTable
 
@@ -26,6 +26,11 @@ FILL_TEXT = {"edge": "the freed border repeats the edge pixels", "zero": "the fr
 CHANGE_FORMULA = Formula(
     "change(s) = ‖a(image moved by s) − a(image)‖ / ‖a(image)‖, a: the activations of a layer",
     r"\mathrm{change}(s) = \lVert a(T_s x) - a(x) \rVert \,/\, \lVert a(x) \rVert",
+)
+WITHOUT_TEXT = (
+    "Output without it: the change of the network's output with the pool replaced by a subsampling of the same stride "
+    "(one pixel of each window), divided by that of the network as it is; above 1 the pool makes the output less "
+    "sensitive. The weights stay those that were trained with the pool."
 )
 # A factor from here on rounds to 1.00.
 UNCHANGED = 0.995
@@ -43,12 +48,16 @@ def _(result: TranslationSensitivity) -> Document:
         title=f"Sensitivity of {result.network} to small shifts",
         lines=(CHANGE_FORMULA, headline(result)),
         tables=(
-            (f"Change after each layer; after/before {at}", _change_table(result)),
-            (f"Kinds of layers that work on maps; after/before {at}, geometric mean", _kind_table(result)),
+            (f"Change after each layer; after/before and output without it {at}", _change_table(result)),
+            (f"Kinds of layers that work on maps {at}; after/before: geometric mean", _kind_table(result)),
             ("Shifts that maps follow exactly", _equivariance_table(result)),
         ),
         notes=(
             f"Image: {result.image}, {format_shape(result.size)}, {moved}; 32-bit floats, eval mode.",
+            "After/before: the change of a layer's output, divided by the change of its input. It compares the "
+            "activations next to a layer; it does not show what the layer does to the network's output. In a trained "
+            "network a convolution may lower it more than a pool.",
+            f"{WITHOUT_TEXT} {_images_text(result)}",
             "Exact: the map of the moved image is the image's map, moved by shift / jump nodes; compared over the "
             "nodes whose receptive field lies inside both images. Stride: multiples of it are whole steps on this map "
             "and all before it. Difference: the largest at multiples of the stride, and at the other shifts, as a "
@@ -91,28 +100,47 @@ def headline(result: TranslationSensitivity) -> str:
     """The kind of layer that lowers the change most, and what pooling does."""
     if not result.changes[1]:
         return "This image is the same when it is moved, so it tells nothing of the layers."
+    at = f"At a shift of {result.shifts[1]} px"
+    without = [
+        f"{at} the output changes {each.output_without:.2f} times as much with every {each.kind} replaced by a "
+        "subsampling."
+        for each in result.kinds
+        if each.output_without is not None
+    ]
     if not result.kinds or result.kinds[0].mean >= UNCHANGED:
-        return f"At a shift of {result.shifts[1]} px no kind of layer lowers the change."
-    (first, mean, _), *others = result.kinds
-    text = f"At a shift of {result.shifts[1]} px {first} lowers the change most, to {mean:.2f} of the change before it"
+        return " ".join([*without, f"{at} no kind of layer lowers the change."])
+    first, *others = result.kinds
+    text = f"{at} {first.kind} lowers the change most, to {first.mean:.2f} of the change before it"
     pools = [f"{each.kind} to {each.mean:.2f}" for each in others if "pool" in each.kind]
-    return f"{'; '.join([text, *pools])}."
+    return f"{' '.join([*without, '; '.join([text, *pools])])}."
+
+
+def _images_text(result: TranslationSensitivity) -> str:
+    if result.num_images > 1:
+        return f"Mean over {pluralize(result.num_images, 'image')} of the validation split."
+    return "For this image; it differs from image to image: --images 64 takes the mean over more."
 
 
 def _change_table(result: TranslationSensitivity) -> TextTable:
     columns = range(1, len(result.shifts), ceil((len(result.shifts) - 1) / MAX_COLUMNS))
-    titles = ["layer", "`row", *(f"#{result.shifts[at]} px" for at in columns), "#after/before"]
-    image = ["image", "", *(_format(result.changes[at]) for at in columns), ""]
+    titles = ["layer", "`row", *(f"#{result.shifts[at]} px" for at in columns), "#after/before", "#output without it"]
+    image = ["image", "", *(_format(result.changes[at]) for at in columns), "", ""]
     rows = [
-        [layer.name, layer.text, *(_format(layer.after[at]) for at in columns), _format(layer.factor())]
+        [
+            layer.name,
+            layer.text,
+            *(_format(layer.after[at]) for at in columns),
+            _format(layer.factor()),
+            _format(result.output_ratio(layer.output_change_without)),
+        ]
         for layer in result.layers
     ]
     return TextTable.from_rows(titles, [image, *rows])
 
 
 def _kind_table(result: TranslationSensitivity) -> TextTable:
-    rows = [(each.kind, str(each.layers), _format(each.mean)) for each in result.kinds]
-    return TextTable.from_rows(["kind", "#layers", "#after/before"], rows)
+    rows = [(each.kind, str(each.layers), _format(each.mean), _format(each.output_without)) for each in result.kinds]
+    return TextTable.from_rows(["kind", "#layers", "#after/before", "#output without them"], rows)
 
 
 def _equivariance_table(result: TranslationSensitivity) -> TextTable:

@@ -54,6 +54,9 @@ def test_json_has_the_numbers_of_the_sentences(recipe_file: Path) -> None:
     for stage in found["stages"]:
         layer = by_name[stage["name"]]
         assert (stage["before"], stage["after"]) == (layer["before"][1], layer["after"][1])
+        assert stage["output_without"] == pytest.approx(layer["output_change_without"] / found["output_change"])
+    assert by_name["conv1"]["output_change_without"] is None
+    assert found["output_changes_without"].keys() == {"maxpool", "avgpool"}
     assert found["exact"]["maxpool1"] == {"period": 2, "kept": [2, 4]}
     assert found["exact"]["avgpool1"] == {"period": 4, "kept": [4]}
     assert found["summary"].startswith("At a shift of 1 px ")
@@ -97,3 +100,14 @@ def test_wrong_options_are_errors(recipe_file: Path, arguments: list[str], messa
 
 def test_an_unknown_name_is_an_error() -> None:
     assert "this is no recipe, no run folder and no backbone" in translate("resnet17").stderr
+
+
+def test_the_change_of_the_output_over_images_of_the_data(recipe_file: Path) -> None:
+    one = json.loads(translate(recipe_file, "--image", "validation:0", "--images", 1, "--json").stdout)
+    alone = json.loads(translate(recipe_file, "--image", "validation:0", "--json").stdout)
+    assert one["output_change"] == pytest.approx(alone["output_change"], rel=1e-4)
+    done = translate(recipe_file, "--images", 20)
+    assert done.exit_code == 0, done.stderr
+    assert "Mean over 20 images of the validation split." in " ".join(done.stdout.split())
+    refused = translate("resnet18", "--images", 2)
+    assert (refused.exit_code, "a network by its name alone has no data" in refused.stderr) == (2, True)

@@ -42,6 +42,17 @@ Fill = Annotated[
 ]
 
 
+Images = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1000,
+        help="Average the change of the output over images of the validation split; by default the image alone.",
+        show_default=False,
+    ),
+]
+
+
 def register(group: typer.Typer) -> None:
     group.command()(handle_errors(translate))
 
@@ -52,6 +63,7 @@ def translate(
     shifts: Shifts = 4,
     direction: Direction = "right",
     fill: Fill = "edge",
+    images: Images = None,
     seed: WeightSeed = None,
     device: Device = "auto",
     data: DataFolder = None,
@@ -62,11 +74,14 @@ def translate(
 ) -> None:
     """Measure how the activations of every layer change when the image is moved by a few pixels.
 
-    Also which shifts each map follows exactly: the multiples of its strides.
+    For pools also how much more the network's output would change without them; and which shifts each map follows
+    exactly: the multiples of its strides.
     """
     output_format = choose_format(json, format_)
     path = check_figure_path(output, "translation.png") if output else None
     named = read_network_name(what)
+    import torch
+
     from cnnlab.cli.output.console import log
     from cnnlab.context import Callbacks, RunContext
     from cnnlab.interpret.loaded_model import load_target
@@ -77,6 +92,10 @@ def translate(
     # Before the image is loaded: an image of the test split is an opening of it, which the ledger records.
     validate_shifts((model.image_spec.height, model.image_spec.width), shifts, direction, fill)
     input_image = model.load_image(image, "theory translate")
+    several = None
+    if images is not None:
+        loader = model.open_split("validation", "theory translate", images, log)
+        several = torch.cat([batch for batch, _ in loader.eval_batches()])
     result = translation_sensitivity(
         model.network,
         input_image.values,
@@ -86,9 +105,17 @@ def translate(
         fill=fill,
         name=model.name,
         image_name=input_image.name,
+        images=several,
     )
     stages = [
-        {"name": stage.name, "shift": 1, "before": stage.before[1], "after": stage.after[1]} for stage in result.stages
+        {
+            "name": stage.name,
+            "shift": 1,
+            "before": stage.before[1],
+            "after": stage.after[1],
+            "output_without": result.output_ratio(stage.output_change_without),
+        }
+        for stage in result.stages
     ]
     exact = {
         layer.name: {"period": layer.period, "kept": layer.equivariant_shifts}
