@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,24 @@ def test_the_page_of_recipes_has_every_key_and_every_warning() -> None:
         assert f"| `{key}` |" in page, key
     for name, reason in WARNINGS.items():
         assert f"| `{name}` | {reason} |" in page
+
+
+def test_the_table_of_shrinking_maps_is_that_of_describe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(DOCS.parent)
+    section = PAGE.partition("## Why maps shrink")[2].partition("\n## ")[0]
+    shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "| " in line]
+    layers = {
+        layer["name"]: layer
+        for layer in json.loads(consoles.output("cnnlab describe recipes/lenet.toml --json"))["layers"]
+    }
+    assert shown[1] == ["image", "3×32×32", f"{3 * 32 * 32:,}", "1×1", "", ""]
+    assert [row[0] for row in shown[2:]] == [name for name in layers if name.startswith(("conv", "maxpool", "dense1"))]
+    for name, *cells in shown[2:]:
+        layer = layers[name]
+        field, counts = layer["receptive_field"], (layer["parameters"], layer["macs"])
+        assert cells == [
+            "×".join(map(str, layer["output"])),
+            f"{prod(layer['output']):,}",
+            "×".join(map(str, field)) if field else "whole image",
+            *(f"{count:,}" if count else "" for count in counts),
+        ]

@@ -280,7 +280,7 @@ def _output_change(network: nn.Module, images: Tensor, moved: Tensor, replaced: 
     def subsampled(layer: str, output: Tensor) -> Tensor:
         return subsample(network.get_submodule(module_name(layer)), inputs.pop(layer), output.shape)
 
-    for pair in zip(images.split(OUTPUT_BATCH), moved.split(OUTPUT_BATCH), strict=True):
+    for pair in zip(torch.split(images, OUTPUT_BATCH), torch.split(moved, OUTPUT_BATCH), strict=True):
         batch = torch.cat(pair)
         # Hooks for each pass: the calls of a module are numbered within it.
         with eval_mode(network), forward_hooks(network, replaced, subsampled, keep_input), torch.no_grad():

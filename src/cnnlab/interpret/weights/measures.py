@@ -60,9 +60,9 @@ def measure_filters(filters: LayerFilters) -> FilterMeasures:
     """Measure every filter of a layer."""
     after = nan_to_zero(filters.after).reshape(len(filters.after), -1)
     norm = np.linalg.norm(after, axis=1).astype(np.float64)
-    broken = ~np.isfinite(np.asarray(filters.after)).reshape(after.shape).all(axis=1)
+    broken: Flags = np.asarray(~np.isfinite(np.asarray(filters.after)).reshape(after.shape).all(axis=1))
     median = np.median(norm[~broken]) if not broken.all() else 0.0
-    dead = ((norm < DEAD_NORM * median) | (norm == 0)) & ~broken
+    dead: Flags = np.asarray(((norm < DEAD_NORM * median) | (norm == 0)) & ~broken)
     change, cosine, equal = _changes(filters, after)
     twins = twin_matrix(after, ~(dead | broken))
     pairs = np.argwhere(twins)
