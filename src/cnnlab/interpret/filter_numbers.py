@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from cnnlab.errors import UsageError
 from cnnlab.interpret.limits import MAX_SHOWN
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 _NUMBERS = re.compile(r"\d{1,9}(,\d{1,9})*", re.ASCII)
-NUMBERS_FROM = "Filters, maps, units and channels are numbered from 1."
 
 
 def flagged_numbers(flags: npt.NDArray[np.bool_]) -> tuple[int, ...]:
     """The numbers, from 1, of the filters with a flag.
 
+    >>> import numpy as np
     >>> flagged_numbers(np.array([True, False, True]))
     (1, 3)
     """
-    return tuple(int(index) + 1 for index in np.flatnonzero(flags))
+    return tuple(int(index) + 1 for index in flags.nonzero()[0])
 
 
 def parse_numbers(text: str, option: str, received: str = "") -> tuple[int, ...]:

@@ -117,3 +117,11 @@ def test_progress_counts_images_and_draws(recipe_file: Path, monkeypatch: pytest
     done = attribution(recipe_file, *(["--image", "train:0"] * 2), "--method", "saliency", "--no-pictures")
     assert done.exit_code == 0, done.stderr
     assert messages[-3:] == [("attribution", n, 2, "images") for n in range(3)]
+
+
+def test_a_recipe_is_changed_by_set(recipe_file: Path) -> None:
+    done = attribution(recipe_file, "--set", "train.seed=3", "--method", "saliency", "--no-pictures")
+    assert done.exit_code == 0, done.stderr
+    assert "Attribution in tiny (random weights, seed 3)" in done.stdout
+    refused = attribution("resnet18", "--set", "train.seed=3", "--no-pictures")
+    assert (refused.exit_code, "only a recipe's file has values" in refused.stderr) == (2, True)
