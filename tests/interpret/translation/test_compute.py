@@ -170,7 +170,7 @@ def test_the_output_without_a_pool_is_that_by_hand(kind: type[nn.Module]) -> Non
     assert result.output_ratio(pool.output_change_without) == pytest.approx(sqrt(3.125))
     assert [layer.output_change_without for layer in others] == [None] * len(others)
     assert {each.kind: each.output_without for each in result.kinds}[pool.kind] == pytest.approx(sqrt(3.125))
-    text = f"the output changes 1.77 times as much with every {pool.kind} replaced by a subsampling."
+    text = f"the output for this image changes 1.77 times as much with every {pool.kind} replaced by a subsampling."
     assert text in headline(result)
     assert result.document().tables[0][1].rows[1][-1] == "1.77"
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network)

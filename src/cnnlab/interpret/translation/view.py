@@ -101,9 +101,10 @@ def headline(result: TranslationSensitivity) -> str:
     if not result.changes[1]:
         return "This image is the same when it is moved, so it tells nothing of the layers."
     at = f"At a shift of {result.shifts[1]} px"
+    images = "this image" if result.num_images == 1 else f"{result.num_images:,} images"
     without = [
-        f"{at} the output changes {each.output_without:.2f} times as much with every {each.kind} replaced by a "
-        "subsampling."
+        f"{at} the output for {images} changes {each.output_without:.2f} times as much with every {each.kind} "
+        "replaced by a subsampling."
         for each in result.kinds
         if each.output_without is not None
     ]
