@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 from cnnlab.render.tables import Column, TextTable, parse_columns
 
 TABLE = TextTable.from_rows(["name", "`layer", "#size"], [["conv1", "conv(8, 3)", "30"], ["sum", "", "30"]], total=True)
@@ -23,3 +26,12 @@ def test_columns_can_be_left_out() -> None:
     assert smaller.rows == (("conv1", "30"), ("sum", "30"))
     assert smaller.total
     assert TABLE.drop_columns([]) == TABLE
+
+
+def test_csv_has_plain_numbers_and_quotes_text() -> None:
+    table = TextTable.from_rows(("name", "#parameters", "#loss"), [('a, "b"', "390,410", "–"), ("c", "5", "0.25")])
+    assert list(csv.reader(io.StringIO(table.to_csv()))) == [
+        ["name", "parameters", "loss"],
+        ['a, "b"', "390410", ""],
+        ["c", "5", "0.25"],
+    ]

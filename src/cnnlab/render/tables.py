@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from cnnlab.render.formatting import MISSING
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,19 @@ class TextTable:
         kept = [number for number, column in enumerate(self.columns) if column.title not in set(titles)]
         rows = tuple(tuple(row[number] for number in kept) for row in self.rows)
         return TextTable(tuple(self.columns[number] for number in kept), rows, self.total)
+
+    def to_csv(self) -> str:
+        """Convert to CSV: numbers without separators of thousands, and empty cells where a value is missing."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(column.title for column in self.columns)
+        for row in self.rows:
+            cells = ("" if cell == MISSING else cell for cell in row)
+            writer.writerow(
+                cell.replace(",", "") if column.number else cell
+                for cell, column in zip(cells, self.columns, strict=True)
+            )
+        return buffer.getvalue()
 
 
 def parse_columns(*titles: str) -> tuple[Column, ...]:

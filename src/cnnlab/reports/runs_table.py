@@ -1,10 +1,11 @@
-"""All runs of a folder in two tables: what came out of each, and what was published beside what was measured."""
+"""The runs of a folder in tables: a list, their final figures, and what was published beside what was measured."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 
+from cnnlab.records import Record, Score
 from cnnlab.render.document import Document
 from cnnlab.render.formatting import (
     MISSING,
@@ -13,12 +14,13 @@ from cnnlab.render.formatting import (
     format_duration,
     format_epoch,
     format_fraction,
+    format_loss,
     shorten,
 )
 from cnnlab.render.result import Result, document
 from cnnlab.render.tables import TextTable
 from cnnlab.reports.claims import claims_table
-from cnnlab.reports.run.tables import accuracy_interval
+from cnnlab.reports.run.tables import SPLITS, accuracy_interval
 from cnnlab.runs.index.experiments import Experiment, RunMetrics, experiments
 from cnnlab.runs.index.run_groups import format_threads
 from cnnlab.runs.index.run_index import RunIndex, SkippedRun
@@ -36,6 +38,24 @@ class RunList(Result):
     """The runs of a folder, as `cnnlab runs` lists them."""
 
     runs: tuple[RunSummary, ...]
+
+
+class FinalScores(Record):
+    """The final figures of a run's selected weights; a split that was not evaluated is None."""
+
+    recipe: str
+    seed: int
+    run: str
+    train: Score | None
+    validation: Score | None
+    test: Score | None
+
+
+class FinalTable(Result):
+    """The final figures of several runs, by recipe and seed, and the runs without figures."""
+
+    runs: tuple[FinalScores, ...]
+    left_out: tuple[SkippedRun, ...] = ()
 
 
 @document.register
@@ -69,19 +89,70 @@ def _(result: RunList) -> Document:
     return Document("Runs", tables=(("", TextTable.from_rows(heads, rows)),))
 
 
+@document.register
+def _(result: FinalTable) -> Document:
+    """A row for each run: loss and accuracy of train, validation and test images."""
+    heads = [f"#{split} {measure}" for split in SPLITS for measure in ("loss", "accuracy")]
+    rows = (
+        (shorten(run.recipe, 80), str(run.seed), *(cell for split in SPLITS for cell in _final_cells(run, split)))
+        for run in result.runs
+    )
+    notes = ("Of the selected weights, in eval mode, on un-augmented images; loss is the mean cross-entropy in nats.",)
+    notes += tuple(f"Left out: {run.run} ({run.reason})." for run in result.left_out)
+    return Document(
+        "Final figures", tables=(("", TextTable.from_rows(("recipe", "#seed", *heads), rows)),), notes=notes
+    )
+
+
+def _final_cells(run: FinalScores, split: str) -> tuple[str, str]:
+    score: Score | None = getattr(run, split)
+    return (MISSING, MISSING) if score is None else (format_loss(score.loss), format_fraction(score.accuracy))
+
+
 def _cell(value: float | None, number: NumberFormatter) -> str:
     return MISSING if value is None else number(value)
 
 
-def collect_results(runs: str | Path = "runs", recipes: str | Path | None = None) -> ExperimentResults:
+def collect_results(
+    runs: str | Path = "runs", recipes: str | Path | None = None, chosen: Iterable[Path] = ()
+) -> ExperimentResults:
     """The finished runs of a folder, those of one recipe and several seeds together.
 
     Args:
         recipes: the folder of the files that were trained; by default those that come with cnnlab. Against them a
             shortened run is seen to be one.
+        chosen: paths of run folders, or of folders that hold runs; these are taken instead of the folder's.
     """
-    found, left_out = experiments(RunIndex(Path(runs), recipes=Path(recipes) if recipes is not None else None))
+    paths = list(chosen)
+    index = RunIndex.of_paths(paths) if paths else RunIndex(Path(runs))
+    index.recipes = Path(recipes) if recipes is not None else None
+    found, left_out = experiments(index)
     return ExperimentResults(experiments=tuple(found), left_out=tuple(left_out))
+
+
+def collect_final_table(runs: str | Path = "runs", chosen: Iterable[Path] = ()) -> FinalTable:
+    """The final figures of the finished runs of a folder.
+
+    Args:
+        chosen: paths of run folders, or of folders that hold runs; these are taken instead of the folder's.
+
+    Raises:
+        RunError: there is no run at a path of `chosen`.
+    """
+    results = collect_results(runs, chosen=chosen)
+    rows = (
+        FinalScores(
+            recipe=experiment.name,
+            seed=run.seed,
+            run=run.run,
+            train=run.train,
+            validation=run.validation,
+            test=run.test,
+        )
+        for experiment in results.experiments
+        for run in sorted(experiment.runs, key=lambda run: run.seed)
+    )
+    return FinalTable(runs=tuple(rows), left_out=results.left_out)
 
 
 def _runs_table(experiments: Iterable[Experiment]) -> TextTable:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -52,6 +54,54 @@ def test_the_list_in_every_form(made: Path) -> None:
     for form in ((), ("--format=markdown",), ("--format=latex",)):
         assert all(name in ask(made, *form) for name in names)
     assert ask(made, "--format=markdown").splitlines()[2].startswith("| run | status | data |")
+
+
+def test_the_final_table_in_every_form(made: Path) -> None:
+    (folder,) = [path for path in made.iterdir() if (path / "result.json").is_file()]
+    result = json.loads((folder / "result.json").read_text())
+    (row,) = json.loads(ask(made, "--table", "final", "--json"))["runs"]
+    (cells,) = csv.DictReader(io.StringIO(ask(made, "--table", "final", "--format", "csv")))
+    assert (cells["recipe"], cells["seed"]) == ("net", str(row["seed"]))
+    for split in ("train", "validation", "test"):
+        for measure in ("loss", "accuracy"):
+            value = (result[split] or {}).get(measure)
+            assert (row[split] or {}).get(measure) == value
+            cell = cells[f"{split} {measure}"]
+            assert cell == "" if value is None else float(cell) == pytest.approx(value, abs=5e-4)
+    for form in ((), ("--format=markdown",), ("--format=latex",)):
+        shown = ask(made, "--table=final", *form)
+        assert "Final figures" in shown
+        assert "Left out: 20260101-000000-cut" in shown
+
+
+def test_chosen_runs_alone_are_shown(made: Path) -> None:
+    cut, (other,) = made / "20260101-000000-cut", [path for path in made.iterdir() if (path / "result.json").is_file()]
+    assert [run["run"] for run in json.loads(ask(made, str(cut), "--json"))] == [cut.name]
+    shown = json.loads(ask(made, str(other), "--table=final", "--json"))
+    assert [run["run"] for run in shown["runs"]] == [other.name]
+    assert shown["left_out"] == []
+    assert json.loads(ask(made, str(other), "--claims", "--json"))["left_out"] == []
+
+
+def test_the_list_as_csv_has_plain_numbers(made: Path) -> None:
+    rows = {row["run"]: row for row in csv.DictReader(io.StringIO(ask(made, "--format", "csv")))}
+    listed = {run["run"]: run["parameters"] for run in json.loads(ask(made, "--json"))}
+    assert {name: int(row["parameters"]) if row["parameters"] else None for name, row in rows.items()} == listed
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--claims", "--table", "final"), "leave --claims or --table final out"),
+        (("--claims", "--format", "csv"), "leave --claims or --format csv out"),
+        (("--table", "final", "--sort", "test"), "leave --sort and --reverse out"),
+        (("no-such-run",), "no-such-run"),
+    ],
+)
+def test_options_that_do_not_go_together(made: Path, options: tuple[str, ...], words: str) -> None:
+    refused = CliRunner().invoke(app, ["runs", "--runs", str(made), *options])
+    assert refused.exit_code != 0
+    assert words in refused.stderr
 
 
 def test_without_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

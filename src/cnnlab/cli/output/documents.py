@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from cnnlab.render.document import Document
     from cnnlab.render.result import Result
 
-OutputFormat: TypeAlias = Literal["text", "json", "markdown", "latex", "svg"]
+OutputFormat: TypeAlias = Literal["text", "json", "markdown", "latex", "csv", "svg"]
 FORMAT_HELP = "What is printed; LaTeX needs amsmath and booktabs."
 Format = Annotated[Literal["text", "json", "markdown", "latex"], typer.Option("--format", help=FORMAT_HELP)]
+FormatOrCsv = Annotated[
+    Literal["text", "json", "markdown", "latex", "csv"],
+    typer.Option("--format", help=f"{FORMAT_HELP} csv is of one table, without its title and notes."),
+]
 FormatOrSvg = Annotated[OutputFormat, typer.Option("--format", help=f"{FORMAT_HELP} svg is the picture.")]
 
 
@@ -55,8 +59,29 @@ def show_output(
         write(result.document().to_markdown())
     elif output_format == "latex":
         write(result.document().to_latex())
+    elif output_format == "csv":
+        write(_to_csv(result.document()))
     else:
         show_document(result.document(), optional_columns)
+
+
+def _to_csv(document: Document) -> str:
+    """Return the one table of a document as CSV: numbers without separators of thousands, missing ones empty.
+
+    Raises:
+        UsageError: it has another number of tables.
+    """
+    from cnnlab.render.formatting import pluralize
+
+    if len(document.tables) != 1:
+        raise UsageError(
+            "CSV holds one table",
+            where="--format csv",
+            received=f"'{document.title}', which has {pluralize(len(document.tables), 'table')}",
+            allowed="the output of one table, such as that of 'cnnlab runs --table final'",
+            next_step="print --format json instead",
+        )
+    return document.tables[0][1].to_csv()
 
 
 def show_document(document: Document, optional_columns: Sequence[str] = ()) -> None:

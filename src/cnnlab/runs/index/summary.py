@@ -8,6 +8,7 @@ from typing import Any
 
 from cnnlab.errors import CnnlabError
 from cnnlab.records import Record
+from cnnlab.runs.index.run_index import RunIndex
 from cnnlab.storage.run_folder import RunFolder, list_runs
 
 
@@ -36,9 +37,16 @@ SORT_KEYS: dict[str, Callable[[RunSummary], Any]] = {
 }
 
 
-def summarize_runs(runs: Path, progress: Callable[[str, int, int, str], None] | None = None) -> list[RunSummary]:
-    """Summarize every run in a folder, by name, and so by time; `progress` is called for each."""
-    folders, summaries = list_runs(runs), []
+def summarize_runs(
+    runs: Path, progress: Callable[[str, int, int, str], None] | None = None, *, chosen: Iterable[Path] = ()
+) -> list[RunSummary]:
+    """Summarize the runs of a folder, by name, and so by time; `progress` is called for each.
+
+    Args:
+        chosen: paths of run folders, or of folders that hold runs; these are summarized instead.
+    """
+    paths = list(chosen)
+    folders, summaries = RunIndex.of_paths(paths).folders if paths else list_runs(runs), list[RunSummary]()
     for number, folder in enumerate(folders, 1):
         summaries.append(_summarize_run(folder))
         if progress is not None:
