@@ -16,7 +16,7 @@ from cnnlab.reports.comparison.result import (
     ComparedRuns,
     ComparedStudies,
     SharedArm,
-    loss_curves,
+    group_curves,
 )
 from cnnlab.runs.index.run_groups import (
     RunGroup,
@@ -129,6 +129,8 @@ def _group_record(group: RunGroup, metric: str) -> ComparedGroup:
         )
         for run, value in zip(group.runs, sample.values, strict=True)
     )
+    curves = tuple(_learning_curves(group))
+    tested = [(run.result.selected_epoch, run.result.test) for run in group.runs if run.result.test is not None]
     return ComparedGroup(
         name=group.name,
         n=sample.n,
@@ -139,7 +141,8 @@ def _group_record(group: RunGroup, metric: str) -> ComparedGroup:
         high=high,
         parameters=group.runs[0].result.parameters,
         runs=tuple(runs),
-        curves=loss_curves(_learning_curves(group)),
+        curves=group_curves(curves, "loss", tested),
+        accuracy_curves=group_curves(curves, "accuracy", tested),
     )
 
 

@@ -97,10 +97,12 @@ def _(result: FinalTable) -> Document:
         (shorten(run.recipe, 80), str(run.seed), *(cell for split in SPLITS for cell in _final_cells(run, split)))
         for run in result.runs
     )
-    notes = ("Of the selected weights, in eval mode, on un-augmented images; loss is the mean cross-entropy in nats.",)
-    notes += tuple(f"Left out: {run.run} ({run.reason})." for run in result.left_out)
+    reading = "Of the selected weights, in eval mode, on un-augmented images; loss is the mean cross-entropy in nats."
+    left_out = tuple(f"Left out: {run.run} ({run.reason})." for run in result.left_out)
     return Document(
-        "Final figures", tables=(("", TextTable.from_rows(("recipe", "#seed", *heads), rows)),), notes=notes
+        "Final figures",
+        tables=(("", TextTable.from_rows(("recipe", "#seed", *heads), rows)),),
+        notes=(reading, *left_out),
     )
 
 

@@ -101,8 +101,19 @@ def test_one_epoch_is_drawn_as_points(make_view):
 def test_axes_have_names_and_units(make_view):
     view = make_view()
     figure = figures.curve_figure(view.epochs, view.result, "loss")
-    assert figure.axes[0].get_xlabel() == "epoch"
+    assert figure.axes[0].get_xlabel() == "epoch; below it the training step"
     assert "loss (cross-entropy, nats)" in texts(figure)
+
+
+def test_the_steps_of_a_tick_are_those_of_the_records(make_view):
+    view = make_view(points=5, steps=0.5)
+    axes = figures.curve_figure(view.epochs, view.result, "loss").axes[0]
+    show = axes.xaxis.get_major_formatter()
+    assert [show(record.epoch) for record in view.epochs] == [
+        f"{number}\n{record.step:,}"
+        for number, record in zip(("0.5", "1", "1.5", "2", "2.5"), view.epochs, strict=True)
+    ]
+    assert show(0) == "0\n0"
 
 
 def test_the_same_figure_gives_the_same_svg_and_leaves_settings_alone(make_view):

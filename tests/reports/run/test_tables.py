@@ -123,3 +123,16 @@ def test_a_claim_has_its_reason(make_view):
     assert reasons[0] == "ours is 37,056 higher"
     assert reasons[1:3] == ["1 run of 5; ours is 0.0169 higher", "1 run of 5; ours is 0.0593 lower"]
     assert reasons[4] == "no run has this figure"
+
+
+def test_the_points_of_the_curves_are_those_of_the_records(make_view):
+    view = make_view(points=4, steps=0.5, curve_parts=("validation",))
+    table = tables.curve_table(view.epochs)
+    assert [column.title for column in table.columns] == [
+        *("epoch", "step", "train loss", "train accuracy", "validation loss", "validation accuracy")
+    ]
+    for row, record in zip(table.rows, view.epochs, strict=True):
+        values = (record.train.loss, record.train.accuracy, record.validation.loss, record.validation.accuracy)
+        assert row[:2] == (f"{record.epoch:g}", f"{record.step:,}")
+        assert row[2:] == tuple(f"{value:.4f}" for value in values)
+    assert tables.curve_table(()).rows == ()

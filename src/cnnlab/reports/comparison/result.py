@@ -7,7 +7,7 @@ from math import isfinite
 from statistics import fmean
 from typing import Any, Literal
 
-from cnnlab.records import EpochRecord, Record
+from cnnlab.records import EpochRecord, Record, Score
 from cnnlab.render.result import Result
 from cnnlab.stats.ablation import Ablation
 from cnnlab.stats.comparison import Comparison, Judgement
@@ -15,8 +15,9 @@ from cnnlab.stats.paired import McNemarResult
 from cnnlab.stats.sample import Sample
 from cnnlab.studies.result import StudyResult
 
-CurveSplit = Literal["train", "validation"]
-CURVE_SPLITS: tuple[CurveSplit, ...] = ("train", "validation")
+CurveSplit = Literal["train", "validation", "test"]
+CURVE_SPLITS: tuple[CurveSplit, ...] = ("train", "validation", "test")
+CurveMeasure = Literal["loss", "accuracy"]
 
 
 class ComparedRun(Record):
@@ -30,10 +31,11 @@ class ComparedRun(Record):
     seconds: float
 
 
-class LossCurve(Record):
-    """The loss of a group's runs against the epoch: its mean over the runs, its minimum and its maximum.
+class GroupCurve(Record):
+    """The loss or accuracy of a group's runs against the epoch: its mean over the runs, its minimum and its maximum.
 
-    Validation losses are of all images in eval mode, training losses running means of the steps before.
+    Validation and test points are of all images in eval mode, training points running means of the steps before.
+    With `final`, the points are the final test figures of the runs, each at its selected epoch.
     """
 
     split: CurveSplit
@@ -41,10 +43,14 @@ class LossCurve(Record):
     mean: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    final: bool = False
 
 
 class ComparedGroup(Record):
-    """Runs that differ only in their seeds; `low` and `high` are the 95 % interval of the mean."""
+    """Runs that differ only in their seeds; `low` and `high` are the 95 % interval of the mean.
+
+    `curves` are those of the losses.
+    """
 
     name: str
     n: int
@@ -55,7 +61,8 @@ class ComparedGroup(Record):
     high: float | None
     parameters: int
     runs: tuple[ComparedRun, ...]
-    curves: tuple[LossCurve, ...] = ()
+    curves: tuple[GroupCurve, ...] = ()
+    accuracy_curves: tuple[GroupCurve, ...] = ()
 
     @property
     def sample(self) -> Sample:
@@ -147,22 +154,30 @@ class ComparedStudies(Result):
     notes: tuple[str, ...] = ()
 
 
-def loss_curves(runs: Iterable[Sequence[EpochRecord]]) -> tuple[LossCurve, ...]:
-    """The loss curves of a group's runs, train first; losses that are not finite are left out.
+def group_curves(
+    runs: Iterable[Sequence[EpochRecord]], measure: CurveMeasure, final_test: Sequence[tuple[float, Score]] = ()
+) -> tuple[GroupCurve, ...]:
+    """The curves of a group's runs: train, validation and test where there are any; values that are not finite are
+    left out.
 
-    >>> loss_curves([])
+    Args:
+        final_test: the selected epoch and final test figures of each run; they count where no run has a test curve.
+
+    >>> group_curves([], "loss")
     ()
     """
     records = [record for run in runs for record in run]
     curves = []
     for split in CURVE_SPLITS:
-        losses: dict[float, list[float]] = {}
-        for record in records:
-            score = getattr(record, split)
-            if score is not None and isfinite(score.loss):
-                losses.setdefault(record.epoch, []).append(score.loss)
-        if losses:
-            epochs = sorted(losses)
-            mean, low, high = (tuple(summary(losses[epoch]) for epoch in epochs) for summary in (fmean, min, max))
-            curves.append(LossCurve(split=split, epochs=tuple(epochs), mean=mean, low=low, high=high))
+        points = [(record.epoch, getattr(record, split)) for record in records]
+        measured = [(epoch, score) for epoch, score in points if score is not None]
+        final = split == "test" and not measured
+        values: dict[float, list[float]] = {}
+        for epoch, score in final_test if final else measured:
+            if isfinite(value := getattr(score, measure)):
+                values.setdefault(epoch, []).append(value)
+        if values:
+            epochs = sorted(values)
+            mean, low, high = (tuple(summary(values[epoch]) for epoch in epochs) for summary in (fmean, min, max))
+            curves.append(GroupCurve(split=split, epochs=tuple(epochs), mean=mean, low=low, high=high, final=final))
     return tuple(curves)

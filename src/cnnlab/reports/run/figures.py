@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cnnlab.records import EpochRecord, RunResult
-from cnnlab.render.formatting import format_epoch
+from cnnlab.render.formatting import format_count, format_epoch
 from cnnlab.render.plots import COLOURS, NORMAL, SMALL, label_line_ends, minimal_axes, new_figure
 
 Measure = Literal["loss", "accuracy"]
-WIDTH, HEIGHT = 400, 290
+WIDTH, HEIGHT = 400, 304
+FOOT = 56
 LABELS = {"loss": "loss (cross-entropy, nats)", "accuracy": "accuracy (fraction of images)"}
 LOG_SCALE_RATIO = 100.0
 _DASHES = {"train": (0, ()), "validation": (0, ()), "test": (0, (4, 2))}
@@ -49,9 +51,9 @@ def metric_curves(epochs: Sequence[EpochRecord], result: RunResult, measure: Mea
 
 
 def curve_figure(epochs: Sequence[EpochRecord], result: RunResult, measure: Measure) -> Figure:
-    """Plot train, validation and test against the epoch, with the selected epoch marked."""
+    """Plot train, validation and test against epochs and training steps, with the selected epoch marked."""
     figure = new_figure(WIDTH, HEIGHT)
-    axes = minimal_axes(figure, 34, 42, WIDTH - 34 - 72, HEIGHT - 42 - 64)
+    axes = minimal_axes(figure, 34, FOOT, WIDTH - 34 - 72, HEIGHT - FOOT - 64)
     lines = metric_curves(epochs, result, measure)
     for curve in lines:
         _draw(axes, curve)
@@ -61,11 +63,28 @@ def curve_figure(epochs: Sequence[EpochRecord], result: RunResult, measure: Meas
         _label_lines(axes, lines)
     else:
         axes.text(0.5, 0.5, "nothing was measured", transform=axes.transAxes, ha="center", color=COLOURS["muted"])
-    axes.set_xlabel("epoch", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
+    show_steps(axes, [(record.epoch, record.step) for record in epochs])
     figure.text(0, 1 - 14 / HEIGHT, _title(axes, measure), fontsize=NORMAL, color=COLOURS["ink"], weight="bold")
     note = "train: running mean of the steps" + ("; test: final figure" if _test_is_single_point(lines) else "")
     figure.text(0, 1 - 30 / HEIGHT, note, fontsize=SMALL, color=COLOURS["muted"])
     return figure
+
+
+def show_steps(axes: Axes, points: Sequence[tuple[float, int]]) -> None:
+    """Name the axis of epochs, and write the training steps below the epochs.
+
+    Args:
+        points: (epoch, step) of each point of a curve, in ascending order; without any, epochs stand alone.
+    """
+    label = "epoch; below it the training step" if points else "epoch"
+    axes.set_xlabel(label, color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
+    if points:
+        epochs, steps = zip(*((0.0, 0), *points), strict=True)
+
+        def both(epoch: float, _position: int | None = None) -> str:
+            return f"{format_epoch(epoch)}\n{format_count(round(float(np.interp(epoch, epochs, steps))))}"
+
+        axes.xaxis.set_major_formatter(FuncFormatter(both))
 
 
 def _test_is_single_point(lines: Sequence[MetricCurve]) -> bool:

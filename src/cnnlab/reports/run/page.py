@@ -54,6 +54,7 @@ def render_run(view: RunView) -> str:
             ledger=captions.ledger_text(view),
             openings=tables.ledger_table(view.openings),
             curves=_curves(view),
+            points=tables.curve_table(view.epochs),
             final=tables.final_table(view.result, view.data),
             final_caption=captions.selection_note(view),
             switched_off=captions.disabled_warnings_text(view.recipe),
@@ -114,8 +115,8 @@ def _curves(view: RunView) -> list[tuple[Markup, str]]:
     losses = figures.curve_figure(view.epochs, view.result, "loss")
     accuracies = figures.curve_figure(view.epochs, view.result, "accuracy")
     return [
-        (Markup(to_svg(losses, "loss", f"Loss against the epoch. {loss}")), loss),
-        (Markup(to_svg(accuracies, "accuracy", f"Accuracy against the epoch. {accuracy}")), accuracy),
+        (Markup(to_svg(losses, "loss", f"Loss against epochs and training steps. {loss}")), loss),
+        (Markup(to_svg(accuracies, "accuracy", f"Accuracy against epochs and training steps. {accuracy}")), accuracy),
     ]
 
 

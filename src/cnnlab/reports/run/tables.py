@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import isfinite
 
-from cnnlab.records import DataRecord, LedgerEntry, RunResult, Score
+from cnnlab.records import DataRecord, EpochRecord, LedgerEntry, RunResult, Score, StepMeans
 from cnnlab.render.formatting import (
     MISSING,
     NumberFormatter,
     format_count,
+    format_epoch,
     format_fraction,
     format_loss,
     shorten,
@@ -27,6 +28,25 @@ def final_table(result: RunResult, data: DataRecord) -> TextTable:
     scores = {"train": result.train, "validation": result.validation, "test": result.test}
     splits = [split for split in SPLITS if scores[split] is not None or split in data.splits]
     return TextTable(heads, tuple(_score_row(split, scores[split], data) for split in splits))
+
+
+def curve_table(epochs: Sequence[EpochRecord]) -> TextTable:
+    """Return the points of the learning curves: epoch, training step, and the loss and accuracy of each split."""
+    splits = [split for split in SPLITS if any(getattr(record, split) is not None for record in epochs)]
+    heads = [f"#{split} {measure}" for split in splits for measure in ("loss", "accuracy")]
+    rows = (
+        (
+            format_epoch(record.epoch),
+            format_count(record.step),
+            *(cell for split in splits for cell in _point_cells(getattr(record, split))),
+        )
+        for record in epochs
+    )
+    return TextTable(parse_columns("#epoch", "#step", *heads), tuple(rows))
+
+
+def _point_cells(score: Score | StepMeans | None) -> tuple[str, str]:
+    return (MISSING, MISSING) if score is None else (format_loss(score.loss), format_fraction(score.accuracy))
 
 
 def class_table(score: Score | None) -> TextTable:
