@@ -79,13 +79,13 @@ def _draw_panel(figure: Figure, groups: Sequence[tuple[str, Sequence[GroupCurve]
 def _reading(groups: Sequence[tuple[str, Sequence[GroupCurve]]]) -> Iterator[str]:
     """How the lines are read."""
     curves = [curve for _, each in groups for curve in each]
-    yield "solid: validation; dashed: train, running mean of the steps"
+    yield "solid: validation; dashed: train, running mean"
     if any(curve.split == "test" and not curve.final for curve in curves):
         yield "dotted: test"
     if any(curve.final for curve in curves):
-        yield "squares: final test figures"
+        yield "squares: final test"
     if any(curve.low != curve.high for curve in curves):
-        yield "mean over seeds, band: lowest to highest"
+        yield "mean and range over seeds"
 
 
 def _draw(axes: Axes, curve: GroupCurve, colour: str) -> None:

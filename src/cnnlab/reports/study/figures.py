@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cnnlab.config.stopping import is_fraction
 from cnnlab.render.formatting import shorten
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_figure, style_axes
+from cnnlab.render.plots import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, minimal_axes, new_figure, style_axes
 from cnnlab.reports.study import text as study_text
 from cnnlab.reports.study.text import comparisons
 from cnnlab.stats.comparison import Comparison, Judgement
@@ -33,7 +33,8 @@ VERDICT_COLOURS: dict[Judgement, str] = {
 TICK_STEPS = (1, 2, 2.5, 5, 10)
 WIDTH = 640.0
 # The heights of rows with dots above a mean, and of rows with a single mark; and of a panel's titles and ticks.
-SEED_ROW_HEIGHT, FOREST_ROW_HEIGHT, PANEL_HEIGHT = 34.0, 24.0, 88.0
+SEED_ROW_HEIGHT, FOREST_ROW_HEIGHT, PANEL_HEIGHT = 34.0, 24.0, 98.0
+MARGIN = 8.0
 # The dots of a row are spread over this share of its height, around a point above its middle.
 DOTS_ABOVE, DOT_SPREAD = 0.09, 0.13
 MAX_NAME_LENGTH = 28
@@ -68,7 +69,8 @@ def row_panels(panels: Sequence[tuple[int, float]], below: float = 0.0) -> tuple
     heights = [rows * height for rows, height in panels]
     total = sum(heights) + PANEL_HEIGHT * len(heights) + below
     figure = new_figure(WIDTH, total)
-    figure.set_layout_engine("constrained", rect=(0, below / total, 1, 1 - below / total))
+    above = (0, below / total, 1, 1 - below / total)
+    figure.set_layout_engine("constrained", rect=above, h_pad=MARGIN / POINTS_PER_INCH)
     columns = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axes, (rows, _) in zip(columns, panels, strict=True):
         style_axes(axes, grid="x")
