@@ -48,10 +48,26 @@ def test_a_plan_reads_no_image_and_times_a_step_of_each_network(
     monkeypatch.setattr("cnnlab.runs.setup.quick_training_speed", timed, raising=False)
     arms: dict[str, Any] = {"plain": {}, "slow": {"train.optimizer": "sgd(0.001)"}, "large": {"train.batch_size": 9}}
     known = study(arms, base={"precision": "auto"})
-    plan = plan_study(known, runs=lab.runs, device="cpu").plan
+    plan = plan_study(known, runs=lab.runs, device="cpu", measure=True).plan
     assert sizes == [8, 9]
     plain, slow, large = (arm.seconds for arm in plan.arms)
     assert plain == slow == pytest.approx(2 * large)
+
+
+def test_a_plan_estimates_times_from_multiply_adds_and_kept_throughput(
+    study: Studies, lab: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(Dataset, "pixels", lambda *_: pytest.fail("images were read"))
+    monkeypatch.setattr("cnnlab.runs.setup.quick_training_speed", lambda *_: pytest.fail("a step was timed"))
+    known = study(base={"precision": "auto"})
+    before = plan_study(known, runs=lab.runs, device="cpu")
+    assert "50 GFLOP/s on cpu, assumed" in before.basis
+    (tmp_path / "throughput.json").write_text('{"cpu": [10, 25, 1000]}')
+    after = plan_study(known, runs=lab.runs, device="cpu")
+    assert "25 GFLOP/s on cpu, from 3 kept benchmarks" in after.basis
+    assert before.seconds is not None
+    assert after.seconds == pytest.approx(2 * before.seconds, rel=1e-3)
 
 
 @pytest.mark.full

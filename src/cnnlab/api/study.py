@@ -78,15 +78,19 @@ def plan_study(
     any_code: bool = False,
     callbacks: Callbacks = NO_CALLBACKS,
     file: Path | None = None,
+    measure: bool = False,
 ) -> PlanSummary:
     """Plan a study: its runs, their time, and the differences that its seeds find. Nothing is trained.
 
-    Args and errors are those of `run_study`.
+    Other arguments and errors are those of `run_study`.
+
+    Args:
+        measure: time one step of each network; else times are estimated from multiply-adds and kept benchmarks.
     """
     known, called = Study.open(study, name)
     context = replace(RunContext.of(data, device, callbacks, runs), download=False)
     folder = study_folder(context.runs, study_name(called))
     check_study_name(folder, known, file if isinstance(study, Study) else Path(study))
     saved = read_study_precision(folder)
-    planned = make_plan(known, called, context, saved_precision=saved, quick=True)
-    return forecast(planned, RunIndex(context.runs, any_code=any_code))
+    planned = make_plan(known, called, context, saved_precision=saved, quick=True, measure=measure)
+    return forecast(planned, RunIndex(context.runs, any_code=any_code), measured=measure)

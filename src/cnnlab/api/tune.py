@@ -60,11 +60,16 @@ def plan_tuning(
     data: str | Path | None = None,
     device: str = "auto",
     callbacks: Callbacks = NO_CALLBACKS,
+    measure: bool = False,
 ) -> TuningPlanSummary:
     """Plan a search: its runs, their time, and the difference that its confirmation finds. Nothing is trained.
 
-    Args and errors are those of `tune`.
+    Other arguments and errors are those of `tune`.
+
+    Args:
+        measure: benchmark the extreme values; else times are estimated from multiply-adds and kept benchmarks.
     """
     known, called = Search.open(search, name)
     context = replace(RunContext.of(data, device, callbacks, runs), download=False)
-    return summarize_tuning_plan(plan_search(known, called, context, DatasetCache(context)))
+    planned = plan_search(known, called, context, DatasetCache(context), quick=not measure)
+    return summarize_tuning_plan(planned, measured=measure)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from statistics import median
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnnlab.atomic_io import atomic_write
 from cnnlab.config.recipe import Data, Recipe
 from cnnlab.context import ProgressCallback, RunContext, no_op
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.loader import ImageLoader
 from cnnlab.data.sources.base import Split
 from cnnlab.distributed import SINGLE_PROCESS, ProcessGroup
+from cnnlab.errors import RunError
 from cnnlab.models.network_plan import NetworkPlan, plan_network
 from cnnlab.randomness import generator
 from cnnlab.records import PrecisionConfig, WeightLoadReport
@@ -27,6 +32,7 @@ from cnnlab.runs.cached_features import (
     tail_and_features,
 )
 from cnnlab.runs.checks import check_before_training, check_same_data
+from cnnlab.settings import cache_dir
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder
 from cnnlab.torch_rng import fork_rng
 from cnnlab.training.device import choose_device
@@ -41,6 +47,9 @@ from cnnlab.training.precision import (
     training_speed,
 )
 
+# Training throughput where no benchmark is kept: two cores of a processor, and a usual graphics card in float32.
+ASSUMED_GFLOPS = {"cpu": 50.0, "cuda": 5000.0, "mps": 1000.0}
+MAX_KEPT = 25
 # Opens the data of a recipe for a seed: `open_dataset`, or a cache of it.
 DatasetFactory: TypeAlias = Callable[[Data, int, RunContext], Dataset]
 
@@ -177,6 +186,37 @@ def benchmark_precision(
     return config.model_copy(update={"tried": {precision_label(config): round(speed)}})
 
 
+def training_flops(plan: NetworkPlan) -> int:
+    """The floating-point operations of a training step for each image, as if every layer trained.
+
+    Two for each multiply-add, once forwards and twice backwards.
+    """
+    return max(6 * sum(layer.macs for layer in plan.layers), 1)
+
+
+def training_gflops(device: str) -> float:
+    """GFLOP/s of training steps on cpu, cuda or mps: the median of kept benchmarks, else an assumption."""
+    return median(kept) if (kept := kept_gflops(device)) else ASSUMED_GFLOPS[device]
+
+
+def kept_gflops(device: str) -> list[float]:
+    """The GFLOP/s of the last benchmarks on this machine, oldest first."""
+    try:
+        values = json.loads((cache_dir() / "throughput.json").read_text())[device]
+        return [float(value) for value in values if value > 0]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def keep_gflops(plan: NetworkPlan, speed: float, device: str) -> None:
+    """Keep the throughput of a benchmark, in images/s, for the plans of later studies."""
+    known = {name: kept_gflops(name) for name in ASSUMED_GFLOPS}
+    known[device] = [*known[device], training_flops(plan) * speed / 1e9][-MAX_KEPT:]
+    with suppress(OSError, RunError):
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        atomic_write(cache_dir() / "throughput.json", json.dumps(known).encode())
+
+
 class PrecisionEstimate(NamedTuple):
     """A forecast of how a recipe will be computed, with a speed in `precision_config.tried`.
 
@@ -187,8 +227,14 @@ class PrecisionEstimate(NamedTuple):
     is_known: bool
 
 
-def estimate_precision(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, device: torch.device) -> PrecisionEstimate:
-    """Forecast `benchmark_precision` without reading images; only one step on noise is timed."""
+def estimate_precision(
+    recipe: Recipe, plan: NetworkPlan, dataset: Dataset, device: torch.device, *, measure: bool = False
+) -> PrecisionEstimate:
+    """Forecast `benchmark_precision` without reading images.
+
+    Args:
+        measure: time a step on noise where no benchmark is kept; else the speed is estimated from multiply-adds.
+    """
     network = plan.build(recipe.train.seed, "cpu").to(device)
     count = recipe.train.batch_size
     draws = generator(0, "a batch to time")
@@ -198,7 +244,10 @@ def estimate_precision(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, devi
     network, images = tail_and_features(features, network, noise)
     known = known_precision(recipe.train, network, images)
     config = known or FP32
-    if not config.tried:
+    if not config.tried and not measure:
+        speed = 1e9 * training_gflops(device.type) / training_flops(plan)
+        config = config.model_copy(update={"tried": {precision_label(config): max(round(speed), 1)}})
+    elif not config.tried:
         with fork_rng():
             speed = quick_training_speed(config, network, images, labels)
         config = config.model_copy(update={"tried": {precision_label(config): round(speed)}})

@@ -11,6 +11,7 @@ from typing import Any
 from cnnlab.config.stopping import is_fraction
 from cnnlab.render.formatting import pluralize
 from cnnlab.runs.index.run_index import RunIndex
+from cnnlab.runs.setup import kept_gflops, training_gflops
 from cnnlab.stats.power import detectable_difference, planning_sd, seeds_for_equivalence, seeds_to_detect
 from cnnlab.stats.sample import Sample, pooled_sd
 from cnnlab.studies.analysis import CollectedResults
@@ -25,16 +26,21 @@ USUAL_DIFFERENCES = (0.002, 0.003, 0.005, 0.01)
 MULTIPLES = (2, 5)
 
 
-def forecast(plan: StudyPlan, index: RunIndex) -> PlanSummary:
+def forecast(plan: StudyPlan, index: RunIndex, *, measured: bool = True) -> PlanSummary:
     """Summarize the plan of a study that is to run, or to continue.
 
-    The time of a run and the spread between seeds are estimated from finished runs; without any, from the benchmarked
-    speed and from an assumed error.
+    The time of a run and the spread between seeds are estimated from finished runs; without any, from the speed of each
+    network and from an assumed error.
+
+    Args:
+        measured: whether the speeds are measured; otherwise they follow from multiply-adds and a throughput.
     """
     study, collected = plan.study, CollectedResults(plan, index)
     pilot = [sample for arm in plan.arms if not arm.same_as and (sample := collected.arm_record(arm).sample).n]
     trial = f"each network timed on {plan.study_precision.device}, one run at a time"
-    runs_text = f"the {len(collected.finished_runs)} runs made already, and each network timed"
+    if not measured:
+        trial = throughput_text(plan.study_precision.device)
+    runs_text = f"the {len(collected.finished_runs)} runs made already, and {trial}"
     return plan_summary(
         plan.name,
         [_arm_plan(arm, collected) for arm in plan.arms],
@@ -48,6 +54,13 @@ def forecast(plan: StudyPlan, index: RunIndex) -> PlanSummary:
         basis=runs_text if collected.finished_runs else trial,
         confirm=study.confirm,
     )
+
+
+def throughput_text(device: str) -> str:
+    """The throughput that a plan estimates times by, and where it comes from."""
+    kept = kept_gflops(device)
+    source = f"from {pluralize(len(kept), 'kept benchmark')}" if kept else "assumed; --measure times each network"
+    return f"{training_gflops(device):.3g} GFLOP/s on {device}, {source}"
 
 
 def _arm_plan(arm: PlannedArm, collected: CollectedResults) -> ArmPlan:

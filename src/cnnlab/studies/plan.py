@@ -111,6 +111,7 @@ def make_plan(
     saved_precision: StudyPrecision | None = None,
     dataset_cache: DatasetCache | None = None,
     quick: bool = False,
+    measure: bool = False,
 ) -> StudyPlan:
     """Plan a study: networks are benchmarked, and none is trained.
 
@@ -120,7 +121,8 @@ def make_plan(
         saved_precision: the precision of the study's earlier runs; it counts if it is of this device and knows every
             network.
         dataset_cache: data that is open already; by default it is opened with the context.
-        quick: for a plan that is only displayed: decode no image, time one step of a network, benchmark no precision.
+        quick: for a plan that is only displayed: decode no image, benchmark no precision, estimate speeds.
+        measure: with `quick`, time one step of each network.
 
     Raises:
         SpecError: an arm can't be trained on its data; all its problems are listed with the arm.
@@ -131,7 +133,9 @@ def make_plan(
     datasets = [dataset_cache.open(recipe.data, study.seeds[0]) for recipe in recipes]
     _check_images(study, datasets)
     networks = check_networks(study.list_arms(), recipes, datasets, target)
-    study_precision = choose_study_precision(networks, recipes, datasets, target, saved_precision, quick=quick)
+    study_precision = choose_study_precision(
+        networks, recipes, datasets, target, saved_precision, quick=quick, measure=measure
+    )
     recipes = [recipe_with_precision(recipe, study_precision.precision_config) for recipe in recipes]
     name, made_by, arms = study_name(name), environment_digest(target.type), []
     for arm, recipe, dataset, network in zip(study.list_arms(), recipes, datasets, networks, strict=True):

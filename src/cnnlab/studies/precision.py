@@ -16,7 +16,7 @@ from cnnlab.models.network_plan import plan_network
 from cnnlab.records import PrecisionConfig
 from cnnlab.runs.cached_features import choose_cache_plan
 from cnnlab.runs.checks import check_before_training
-from cnnlab.runs.setup import benchmark_precision, estimate_precision
+from cnnlab.runs.setup import benchmark_precision, estimate_precision, keep_gflops
 from cnnlab.studies.result import StudyPrecision
 
 DIGITS = 12
@@ -52,6 +52,7 @@ def choose_study_precision(
     saved: StudyPrecision | None = None,
     *,
     quick: bool = False,
+    measure: bool = False,
 ) -> StudyPrecision:
     """Choose a precision that is right for all networks, and measure their speed; no network is benchmarked twice.
 
@@ -59,7 +60,8 @@ def choose_study_precision(
     faster: otherwise all runs would be trained again.
 
     Args:
-        quick: for a plan: take the precision of earlier benchmarks, or fp32, and time one step of each network.
+        quick: for a plan: take the precision of earlier benchmarks, or fp32, and estimate the speed of each network.
+        measure: with `quick`, time one step of each network instead.
     """
     if saved is not None and saved.device != device.type:
         saved = None
@@ -68,7 +70,7 @@ def choose_study_precision(
     for key, recipe, dataset in zip(networks, recipes, datasets, strict=True):
         if key not in speeds:
             new.setdefault(key, (recipe, dataset))
-    benchmarks = {key: _benchmark(recipe, dataset, device, quick) for key, (recipe, dataset) in new.items()}
+    benchmarks = {key: _benchmark(recipe, dataset, device, quick, measure) for key, (recipe, dataset) in new.items()}
     # A precision that an arm sets itself does not count for the others.
     deciding = [one for one in benchmarks.values() if one.is_auto]
     if saved is None:
@@ -108,15 +110,18 @@ class _NetworkBenchmark(NamedTuple):
         return tried.get(f"{config.precision} {config.memory_format}", max(tried.values(), default=None))
 
 
-def _benchmark(recipe: Recipe, dataset: Dataset, device: torch.device, quick: bool) -> _NetworkBenchmark:
+def _benchmark(recipe: Recipe, dataset: Dataset, device: torch.device, quick: bool, measure: bool) -> _NetworkBenchmark:
     plan = plan_network(recipe.model, dataset.image_spec.shape, len(dataset.classes))
     is_auto = recipe.train.precision == "auto"
     if quick:
-        estimate = estimate_precision(recipe, plan, dataset, device)
+        estimate = estimate_precision(recipe, plan, dataset, device, measure=measure)
         return _NetworkBenchmark(estimate.precision_config, is_auto and estimate.is_known)
     network = plan.build(recipe.train.seed, "cpu").to(device)
     features = choose_cache_plan(recipe, plan, network, dataset, device)
-    return _NetworkBenchmark(benchmark_precision(recipe, dataset, network, device, features), is_auto)
+    config = benchmark_precision(recipe, dataset, network, device, features)
+    if features is None:
+        keep_gflops(plan, max(config.tried.values(), default=0.0), device.type)
+    return _NetworkBenchmark(config, is_auto)
 
 
 def _feature_cache_key(recipe: Recipe, dataset: Dataset) -> list[object]:

@@ -13,7 +13,7 @@ from cnnlab.context import RunContext
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.runs.resolve_recipe import with_named_run
 from cnnlab.stats.power import detectable_difference, planning_sd
-from cnnlab.studies.forecast import ASSUMED_ERROR
+from cnnlab.studies.forecast import ASSUMED_ERROR, throughput_text
 from cnnlab.studies.plan import StudyPlan, make_plan
 from cnnlab.studies.result import StudyPrecision
 from cnnlab.tuning.result import ParameterRecord, TuningPlanSummary
@@ -43,7 +43,13 @@ class TuningPlan:
 
 
 def plan_search(
-    search: Search, name: str, context: RunContext, dataset_cache: DatasetCache, trials: TrialStore | None = None
+    search: Search,
+    name: str,
+    context: RunContext,
+    dataset_cache: DatasetCache,
+    trials: TrialStore | None = None,
+    *,
+    quick: bool = False,
 ) -> TuningPlan:
     """Plan a search: networks are benchmarked, and none is trained.
 
@@ -52,6 +58,7 @@ def plan_search(
         context: names the device.
         dataset_cache: opens the data.
         trials: where the precision is kept for other processes and later calls.
+        quick: for a plan that is only displayed: decode no image, benchmark no precision, estimate speeds.
 
     Raises:
         SpecError: the base, or it with an extreme value, can't be trained on its data.
@@ -60,7 +67,7 @@ def plan_search(
     """
     if trials is None:
         search = _with_named_run(search)
-        precision, seconds = _benchmark_extremes(search, name, context, dataset_cache)
+        precision, seconds = _benchmark_extremes(search, name, context, dataset_cache, quick)
     else:
         with trials.lock("planning"):
             search = _with_named_run(search, trials)
@@ -72,16 +79,18 @@ def plan_search(
                 trials.set_attr(SECONDS, repr(seconds))
                 trials.set_attr(PRECISION_KEY, precision.to_json())
     fixed = search_with_precision(search, precision)
-    plan = make_plan(fixed.study(dict([_extreme_values(fixed)[0]])), name, context, dataset_cache=dataset_cache)
+    study = fixed.study(dict([_extreme_values(fixed)[0]]))
+    plan = make_plan(study, name, context, dataset_cache=dataset_cache, quick=quick)
     images = sum(task.images for task in plan.arms[0].tasks)
     return TuningPlan(name, fixed, plan, precision, images, seconds)
 
 
-def summarize_tuning_plan(tuning_plan: TuningPlan) -> TuningPlanSummary:
+def summarize_tuning_plan(tuning_plan: TuningPlan, *, measured: bool = True) -> TuningPlanSummary:
     """Summarize a plan: the runs, the time, and the difference that the confirmation finds."""
     search, plan = tuning_plan.search, tuning_plan.plan
     confirmed = 2 * search.confirm if plan.test_set else 0
-    known = math.isfinite(tuning_plan.seconds)
+    known, device = math.isfinite(tuning_plan.seconds), tuning_plan.study_precision.device
+    basis = f"benchmarks of the extreme values on {device}" if measured else throughput_text(device)
     return TuningPlanSummary(
         study=tuning_plan.name,
         question=search.question,
@@ -94,7 +103,7 @@ def summarize_tuning_plan(tuning_plan: TuningPlan) -> TuningPlanSummary:
         runs=(search.num_trials + 1) * search.seeds + confirmed,
         images=tuning_plan.images,
         seconds=tuning_plan.seconds * (search.num_trials + 1 + confirmed / search.seeds) if known else None,
-        basis=f"benchmarks of the extreme values on {tuning_plan.study_precision.device}, without pruning",
+        basis=f"{basis}, without pruning",
         detectable=_detectable_difference(search, plan) if confirmed and search.rules.accuracy else None,
     )
 
@@ -123,10 +132,11 @@ def search_with_precision(search: Search, study_precision: StudyPrecision) -> Se
 
 
 def _benchmark_extremes(
-    search: Search, name: str, context: RunContext, dataset_cache: DatasetCache
+    search: Search, name: str, context: RunContext, dataset_cache: DatasetCache, quick: bool = False
 ) -> tuple[StudyPrecision, float]:
     """The precision that is right for the base and all extreme values, and the mean time of a trial."""
-    plan = make_plan(search.study(dict(_extreme_values(search))), name, context, dataset_cache=dataset_cache)
+    study = search.study(dict(_extreme_values(search)))
+    plan = make_plan(study, name, context, dataset_cache=dataset_cache, quick=quick)
     times = [sum(task.seconds for task in arm.tasks) for arm in plan.arms if not arm.same_as]
     known = [seconds for seconds in times if math.isfinite(seconds)]
     return plan.study_precision, sum(known) / len(known) if known else math.nan

@@ -18,6 +18,7 @@ from cnnlab.cli.options import (
     handle_errors,
     name_file_in_errors,
     overrides,
+    refuse_option,
 )
 from cnnlab.cli.output.documents import Format, choose_format, show_output
 from cnnlab.errors import UsageError
@@ -37,6 +38,10 @@ Seeds = Annotated[
 PlanOnly = Annotated[
     bool,
     typer.Option("--plan", help="Print the runs, their time and what the seeds detect; run nothing."),
+]
+Measure = Annotated[
+    bool,
+    typer.Option("--measure", help="With --plan: time a step of each network, in place of an estimate."),
 ]
 Jobs = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="The number of runs at a time.")]
 ExecutorName = Annotated[
@@ -61,6 +66,7 @@ def study(
     set_: Set = None,
     seeds: Seeds = None,
     plan: PlanOnly = False,
+    measure: Measure = False,
     jobs: Jobs = 1,
     executor: ExecutorName = "processes",
     address: Address = "",
@@ -80,6 +86,8 @@ def study(
     output_format = choose_format(json, format_)
     from cnnlab.config.study import Study
 
+    if measure and not plan:
+        refuse_option("measure", "only a plan estimates times", "add --plan")
     keys = {} if seeds is None else {"seeds": seeds}
     file = find_file("study", file)
     known = Study.read(file, overrides(set_), **keys)
@@ -94,7 +102,7 @@ def study(
     given: dict[str, Any] = {"name": name or file.stem, "runs": runs, "data": data, "device": device, "file": file}
     if plan:
         with progress_reporter() as shown, name_file_in_errors(file):
-            planned = plan_study(known, any_code=any_code, callbacks=shown.callbacks(), **given)
+            planned = plan_study(known, any_code=any_code, callbacks=shown.callbacks(), measure=measure, **given)
         show_output(planned, output_format)
         return
     with resumable(StudyProgressBar, file) as callbacks:

@@ -18,6 +18,7 @@ from cnnlab.cli.options import (
     handle_errors,
     name_file_in_errors,
     overrides,
+    refuse_option,
 )
 from cnnlab.cli.output.documents import Format, choose_format, show_output
 from cnnlab.cli.output.figure_files import SvgFile, check_svg_path, write_svg
@@ -37,6 +38,11 @@ Storage = Annotated[
 ]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Print the number of runs and their time; run nothing.")]
 
+Measure = Annotated[
+    bool,
+    typer.Option("--measure", help="With --plan: benchmark the extreme values, in place of an estimate."),
+]
+
 
 def register(app: typer.Typer) -> None:
     app.command()(handle_errors(tune))
@@ -47,6 +53,7 @@ def tune(
     set_: Set = None,
     trials: Trials = None,
     plan: PlanOnly = False,
+    measure: Measure = False,
     jobs: Jobs = 1,
     name: Name = "",
     storage: Storage = None,
@@ -64,6 +71,8 @@ def tune(
     """
     output_format = choose_format(json, format_)
     check_svg_path(svg, "trials.svg")
+    if measure and not plan:
+        refuse_option("measure", "only a plan estimates times", "add --plan")
     from cnnlab.cli.output.console import log, progress_reporter
     from cnnlab.config.search import Search
 
@@ -77,7 +86,7 @@ def tune(
 
     if plan:
         with progress_reporter() as shown, name_file_in_errors(file):
-            planned = plan_tuning(known, callbacks=shown.callbacks(), **given)
+            planned = plan_tuning(known, callbacks=shown.callbacks(), measure=measure, **given)
         show_output(planned, output_format)
         return
     with resumable(SearchProgressBar, file) as callbacks:
