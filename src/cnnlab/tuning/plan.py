@@ -90,7 +90,7 @@ def summarize_tuning_plan(tuning_plan: TuningPlan, *, measured: bool = True) -> 
     search, plan = tuning_plan.search, tuning_plan.plan
     confirmed = 2 * search.confirm if plan.test_set else 0
     known, device = math.isfinite(tuning_plan.seconds), tuning_plan.study_precision.device
-    basis = f"benchmarks of the extreme values on {device}" if measured else throughput_text(device)
+    basis = f"benchmarks of the extreme values on {device}," if measured else f"{throughput_text(device)};"
     return TuningPlanSummary(
         study=tuning_plan.name,
         question=search.question,
@@ -103,7 +103,7 @@ def summarize_tuning_plan(tuning_plan: TuningPlan, *, measured: bool = True) -> 
         runs=(search.num_trials + 1) * search.seeds + confirmed,
         images=tuning_plan.images,
         seconds=tuning_plan.seconds * (search.num_trials + 1 + confirmed / search.seeds) if known else None,
-        basis=f"{basis}, without pruning",
+        basis=f"{basis} without pruning",
         detectable=_detectable_difference(search, plan) if confirmed and search.rules.accuracy else None,
     )
 
