@@ -17,7 +17,6 @@ from xml.etree import ElementTree
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from cnnlab.render.formatting import shorten, wrap
 from cnnlab.render.palette import LIGHT
@@ -120,27 +119,42 @@ def new_captioned_figure(width: float, height: float, title: str, notes: Sequenc
 
 
 def label_line_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
-    """Name lines right of the axes, each in its colour, the line that ends highest first.
+    """Write each line's name at its end, right of the axes, in its colour; apart where ends are close.
 
     Args:
         ends: (name, the line's last value, colour as CSS) for each.
     """
-    names, _, colours = zip(*sorted(ends, key=lambda end: -end[1]), strict=True)
-    legend = axes.legend(
-        [Line2D([], [], color=colour) for colour in colours],
-        names,
-        loc="center left",
-        bbox_to_anchor=(1, 0.5),
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        handlelength=0,
-        handletextpad=0.66,
-        prop={"size": SMALL, "weight": "bold"},
-        labelcolor="linecolor",
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    heights = [float(axes.transData.transform((0, value))[1]) for _, value, _ in ends]
+    bottom, top = axes.bbox.y0, axes.bbox.y1
+    for (name, _, colour), height in zip(ends, spread_positions(heights, 14, bottom, top), strict=True):
+        axes.annotate(
+            name,
+            (1, (height - bottom) / (top - bottom)),
+            xycoords="axes fraction",
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=NORMAL,
+            color=colour,
+            weight="bold",
+            annotation_clip=False,
+            parse_math=False,
+        )
+
+
+def spread_positions(positions: Sequence[float], gap: float, bottom: float, top: float) -> list[float]:
+    """Positions at least `gap` apart and in the same order, as near to the given ones as that allows.
+
+    >>> spread_positions([9.0, 5.0, 5.0], 2.0, 0.0, 10.0)
+    [9.0, 5.0, 7.0]
+    """
+    spread = list(positions)
+    lowest = bottom
+    for rank, number in enumerate(sorted(range(len(spread)), key=spread.__getitem__)):
+        highest = top - gap * (len(spread) - 1 - rank)
+        spread[number] = min(max(positions[number], lowest), max(highest, lowest))
+        lowest = spread[number] + gap
+    return spread
 
 
 def to_svg(figure: Figure, name: str, description: str, *, standalone: bool = False) -> str:

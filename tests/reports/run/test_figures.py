@@ -20,8 +20,7 @@ def drawn(figure) -> dict[str, tuple[list[float], list[float]]]:
 
 def texts(figure) -> list[str]:
     axes = figure.axes[0]
-    named = axes.get_legend().get_texts() if axes.get_legend() else []
-    return [text.get_text() for text in (*figure.texts, *axes.texts, *named)]
+    return [text.get_text() for text in (*figure.texts, *axes.texts)]
 
 
 @pytest.mark.parametrize("measure", ["loss", "accuracy"])
