@@ -9,11 +9,14 @@ import pytest
 from torch import Tensor, nn
 
 from cnnlab.api.study import plan_study
+from cnnlab.config.model import Model
 from cnnlab.config.study import Study
 from cnnlab.context import RunContext
 from cnnlab.data.dataset import Dataset
+from cnnlab.models.network_plan import plan_network
 from cnnlab.records import PrecisionConfig
 from cnnlab.runs.index.run_index import RunIndex
+from cnnlab.runs.setup import keep_gflops, kept_gflops, training_flops
 from cnnlab.studies.forecast import forecast
 from cnnlab.studies.plan import make_plan
 
@@ -68,6 +71,14 @@ def test_a_plan_estimates_times_from_multiply_adds_and_kept_throughput(
     assert "25 GFLOP/s on cpu, from 3 kept benchmarks" in after.basis
     assert before.seconds is not None
     assert after.seconds == pytest.approx(2 * before.seconds, rel=1e-3)
+
+
+def test_the_throughput_of_tiny_networks_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path))
+    for rows, kept in ((["flatten", "dense(classes)"], []), (["conv(64, 5)", "flatten", "dense(classes)"], [600])):
+        plan = plan_network(Model(layers=rows), (3, 32, 32), 10)
+        keep_gflops(plan, 600e9 / training_flops(plan), "cpu")
+        assert kept_gflops("cpu") == pytest.approx(kept)
 
 
 @pytest.mark.full

@@ -50,6 +50,8 @@ from cnnlab.training.precision import (
 # Training throughput where no benchmark is kept: two cores of a processor, and a usual graphics card in float32.
 ASSUMED_GFLOPS = {"cpu": 50.0, "cuda": 5000.0, "mps": 1000.0}
 MAX_KEPT = 25
+# A benchmark of a smaller network measures the overhead of a step. LeNet has 1.7e8 operations an image.
+MIN_FLOPS = 1e7
 # Opens the data of a recipe for a seed: `open_dataset`, or a cache of it.
 DatasetFactory: TypeAlias = Callable[[Data, int, RunContext], Dataset]
 
@@ -209,7 +211,9 @@ def kept_gflops(device: str) -> list[float]:
 
 
 def keep_gflops(plan: NetworkPlan, speed: float, device: str) -> None:
-    """Keep the throughput of a benchmark, in images/s, for the plans of later studies."""
+    """Keep the throughput of a benchmark, in images/s, for the plans of later studies; not of a tiny network."""
+    if training_flops(plan) < MIN_FLOPS:
+        return
     known = {name: kept_gflops(name) for name in ASSUMED_GFLOPS}
     known[device] = [*known[device], training_flops(plan) * speed / 1e9][-MAX_KEPT:]
     with suppress(OSError, RunError):
