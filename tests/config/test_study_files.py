@@ -65,7 +65,7 @@ PUBLISHED = {
         "local response norm": (0.83, 0.66, None),
         "weight norm": (0.83, 0.66, None),
     },
-    "perceptron-batch": {"batch 32": (None, None, (0.55, 0.67)), "batch 12": (None, None, 0.42)},
+    "perceptron-batch": {"batch 32": (None, None, (0.55, 0.67)), "batch 12": (None, None, (0.0, 0.42))},
     "perceptron-rate": {"1e-3": PERCEPTRON},
     "perceptron-optimizers": {"adam": PERCEPTRON},
     "perceptron-schedule": {},
@@ -147,7 +147,7 @@ WORDS = {
     "perceptron-dropout": {("dropout 0.5", "better", "no dropout")},
     "vgg11": {("frozen", "worse", "from scratch"), ("fine-tuned", "better", "from scratch")},
     "alexnet": {("pooling and dropout", "better", "features alone")},
-    "transfer-2019": {("from ImageNet", "better", "from scratch")},
+    "transfer-2019": {("from ImageNet", "better", "model 1")},
     "faces-lite0": {("pooling and dropout", "better", "features alone")},
     "transfer-lite0": {("fine-tuned", "better", "from scratch"), ("frozen", "worse", "from scratch")},
 }

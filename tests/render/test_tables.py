@@ -35,3 +35,8 @@ def test_csv_has_plain_numbers_and_quotes_text() -> None:
         ['a, "b"', "390410", ""],
         ["c", "5", "0.25"],
     ]
+
+
+def test_no_text_of_a_csv_is_a_formula() -> None:
+    table = TextTable.from_rows(("name", "#change"), [("=cmd()", "+1,200"), ("@here", "-3"), ("plain", "4")])
+    assert table.to_csv().splitlines() == ["name,change", "'=cmd(),+1200", "'@here,-3", "plain,4"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pytest
 
 from cnnlab.config.claims import Claim
@@ -58,7 +60,7 @@ def test_a_figure_is_of_the_epoch_that_the_claim_names() -> None:
         "last_validation_loss": 0.8,
         "train_accuracy": 0.9,
         "last_train_accuracy": None,  # of the last epoch's weights, which are not those that were evaluated
-        "best_test_accuracy": None,
+        "last_test_accuracy": None,
     }
 
     def measured(result: RunResult) -> dict[str, float | None]:
@@ -69,6 +71,10 @@ def test_a_figure_is_of_the_epoch_that_the_claim_names() -> None:
 
     assert measured(result) == names
     assert measured(result.model_copy(update={"selected_epoch": 3.0}))["last_train_accuracy"] == 0.9
+    curve.insert(0, _point(0, _score(nan, nan)))
+    assert measured(result)["best_validation_loss"] == 0.7
+    diverged = result.model_copy(update={"status": "diverged", "train": None, "validation": None})
+    assert set(measured(diverged).values()) == {None}
 
 
 def test_an_unknown_number_of_images_is_told() -> None:
@@ -76,6 +82,11 @@ def test_an_unknown_number_of_images_is_told() -> None:
     known = judge_claim(claim, "test_accuracy", Measurements("cifar10", RUNS, images=10_000))
     assert known.verdict == "reproduced"
     assert known.reason.endswith("its own sampling error is not counted")
+    far = judge_claim(Claim(published=0.765), "validation_accuracy", Measurements("cifar10", RUNS, images=5_000))
+    assert (far.verdict, "which the sampling error of 1,000 images could explain" in far.reason) == (
+        "not enough evidence",
+        True,
+    )
     images = claim.model_copy(update={"images": 10_000})
     assert "sampling" not in judge_claim(images, "test_accuracy", Measurements("cifar10", RUNS, images=10_000)).reason
 

@@ -138,3 +138,17 @@ def test_of_a_range_the_nearest_number_is_judged():
 def test_a_sampling_error_that_is_not_counted_is_marked(name, images, unknown):
     claim = reproduction_test(name, 0.745, RUNS, images=images, measured_images=10_000)
     assert claim.unknown_images == unknown
+
+
+def test_a_range_that_holds_the_whole_interval_is_reproduced():
+    assert reproduction_test("test_accuracy", (0.70, 0.79), RUNS).verdict == "reproduced"
+    assert reproduction_test("test_accuracy", (0.74, 0.79), RUNS).verdict == "not enough evidence"
+
+
+def test_a_figure_of_unknown_images_differs_only_beyond_the_error_of_a_thousand():
+    def verdict(published, images):
+        return reproduction_test("validation_accuracy", published, RUNS, images=images, measured_images=5_000).verdict
+
+    assert verdict(0.765, 45_000) == "differs"
+    assert verdict(0.765, None) == verdict(0.765, 1_000) == "not enough evidence"
+    assert verdict(0.80, None) == "differs"

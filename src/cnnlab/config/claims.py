@@ -26,7 +26,8 @@ EPOCHS = ("best", "last")
 CLAIM_METRICS = (
     "parameters",
     *METRICS,
-    *(f"{epoch}_{metric}" for epoch in EPOCHS for metric in METRICS if (epoch, metric[:5]) != ("best", "train")),
+    *(f"best_validation_{metric}" for metric in get_args(Metric)),  # no epoch is chosen by the test split
+    *(f"last_{metric}" for metric in METRICS),
 )
 
 
@@ -58,12 +59,12 @@ def _published(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     try:
         return check(tuple(value) if isinstance(value, list) else value)
     except ValidationError:
-        raise value_error(f"a finite number, a range of two, or {_WORDS}") from None
+        raise value_error(f"a finite number, a range with the lower number first, or {_WORDS}") from None
 
 
 def _check_range(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
-        raise value_error("a range with the lower number first")
+        raise ValueError("the lower number comes first")
     return bounds
 
 
@@ -76,9 +77,9 @@ class Claim(Section):
     Attributes:
         published: the number; the range that it was published to lie in; or the word: "better", "worse" or "equal"
             (than one other arm, or under a shift than on the images as they are), "best" or "worst" (of all arms).
-        metric: what the number is: parameters, or split_metric; with "best_" before it of the epoch in which it was
-            highest (of a loss, lowest), with "last_" of the last epoch, else of the selected weights. A recipe has it
-            as the claim's key.
+        metric: what the number is: parameters, or split_metric of the selected weights; "last_" before it means the
+            last epoch, and "best_" before a validation metric its best value of all epochs. A recipe has it as the
+            claim's key.
         arm: of a study; by default its baseline.
         than: the arm that a word compares with; by default the baseline.
         shift: a call, one of the study's `shifts`. A number is then an accuracy on the test split.
@@ -203,7 +204,10 @@ def _number_problems(metric: str, claim: Claim, where: str) -> Iterator[Problem]
     outside = [number for number in claim.bounds if not 0 <= number <= 1]
     if metric not in CLAIM_METRICS:
         splits, metrics = ", ".join(SPLITS), ", ".join(get_args(Metric))
-        allowed = f"'parameters', or split_metric: {splits} and one of {metrics}; best_ or last_ may stand before it"
+        allowed = (
+            f"'parameters', or split_metric: {splits} and one of {metrics}; last_ may stand before it, best_ before "
+            "validation"
+        )
         yield Problem(f"unknown claim '{metric}'", where, "", allowed, did_you_mean(metric, CLAIM_METRICS))
     elif metric != "parameters" and is_fraction(metric) and outside:
         what, step = f"'{metric}' is a fraction", f"{outside[0] / 100:g} for percents"

@@ -19,6 +19,10 @@ class Column:
     code: bool = False
 
 
+# Cells that begin so are formulas to a spreadsheet.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
 @dataclass(frozen=True)
 class TextTable:
     """A table of text. With `total`, the last row is the sum of the others."""
@@ -43,14 +47,17 @@ class TextTable:
         return TextTable(tuple(self.columns[number] for number in kept), rows, self.total)
 
     def to_csv(self) -> str:
-        """Convert to CSV: numbers without separators of thousands, and empty cells where a value is missing."""
+        """Convert to CSV: numbers without separators of thousands, and empty cells where a value is missing.
+
+        A text that a spreadsheet would read as a formula begins with an apostrophe.
+        """
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(column.title for column in self.columns)
         for row in self.rows:
             cells = ("" if cell == MISSING else cell for cell in row)
             writer.writerow(
-                cell.replace(",", "") if column.number else cell
+                cell.replace(",", "") if column.number else f"'{cell}" if cell[:1] in FORMULA_STARTS else cell
                 for cell, column in zip(cells, self.columns, strict=True)
             )
         return buffer.getvalue()

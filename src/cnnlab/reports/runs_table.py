@@ -94,14 +94,19 @@ def _(result: FinalTable) -> Document:
     """A row for each run: loss and accuracy of train, validation and test images."""
     heads = [f"#{split} {measure}" for split in SPLITS for measure in ("loss", "accuracy")]
     rows = (
-        (shorten(run.recipe, 80), str(run.seed), *(cell for split in SPLITS for cell in _final_cells(run, split)))
+        (
+            shorten(run.run, 80),
+            shorten(run.recipe, 80),
+            str(run.seed),
+            *(cell for split in SPLITS for cell in _final_cells(run, split)),
+        )
         for run in result.runs
     )
     reading = "Of the selected weights, in eval mode, on un-augmented images; loss is the mean cross-entropy in nats."
     left_out = tuple(f"Left out: {run.run} ({run.reason})." for run in result.left_out)
     return Document(
         "Final figures",
-        tables=(("", TextTable.from_rows(("recipe", "#seed", *heads), rows)),),
+        tables=(("", TextTable.from_rows(("run", "recipe", "#seed", *heads), rows)),),
         notes=(reading, *left_out),
     )
 

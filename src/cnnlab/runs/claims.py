@@ -14,7 +14,7 @@ from cnnlab.config.study import Study
 from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.records import ClaimRecord, DataRecord, EpochRecord, RunResult, Score, Verdict
 from cnnlab.render.formatting import format_count, format_loss, pluralize
-from cnnlab.stats.claim_test import ReproductionTest, reproduction_test
+from cnnlab.stats.claim_test import FEWEST_IMAGES, ReproductionTest, reproduction_test
 from cnnlab.stats.sample import MIN_RUNS
 
 # What an arm must be, against each arm that a word compares it with.
@@ -209,9 +209,11 @@ def _number_reason(claim: Claim, name: str, test: ReproductionTest, verdict: str
     if test.difference is None:
         return "no run has this figure"
     gap = difference_text(name, test.difference)
-    figure = "a number of the published range" if isinstance(claim.published, tuple) else "the published figure"
+    is_range = isinstance(claim.published, tuple)
     reasons = {
-        "reproduced": f"{figure} lies where one more run would",
+        "reproduced": "one more run could lie in the published range"
+        if is_range
+        else "the published figure lies where one more run would",
         "differs": gap,
         "not equal": gap,
         "not enough evidence": _evidence_needed(test, gap),
@@ -230,8 +232,10 @@ def _other_data(claim: Claim, measured: Measurements) -> str:
 
 def _evidence_needed(test: ReproductionTest, gap: str) -> str:
     """What is missing for a verdict."""
-    if test.n < MIN_RUNS or test.low is None or test.high is None:
+    if test.n < MIN_RUNS or test.low is None or test.high is None or test.measured is None or test.difference is None:
         return f"{pluralize(test.n, 'run')} of {MIN_RUNS}; {gap}"
+    if test.unknown_images and not test.low <= test.measured - test.difference <= test.high:
+        return f"{gap}, which the sampling error of {FEWEST_IMAGES:,} images could explain"
     half = f"one more run would lie within ±{format_loss((test.high - test.low) / 2)}"
     if test.delta is None:
         return f"{half}; give the claim a smallest_difference to say whether that is close"
@@ -279,12 +283,15 @@ def _claim_score(name: str, run: ClaimRun) -> Score | None:
     epoch, split, metric = parse_claim_metric(name)
     if not epoch:
         return _score(split, run.result)
+    if run.result.status == "diverged":
+        return None
     curve = list(run.epochs())
     if epoch == "last":
         if curve and curve[-1].epoch == run.result.selected_epoch:
             return _score(split, run.result)
         curve = curve[-1:]
     scores = [score for point in curve if isinstance(score := getattr(point, split), Score)]
+    scores = [score for score in scores if isfinite(score.metric(metric))]
     best = max if is_fraction(metric) else min
     return best(scores, key=lambda score: score.metric(metric), default=None)
 

@@ -189,11 +189,11 @@ def benchmark_precision(
 
 
 def training_flops(plan: NetworkPlan) -> int:
-    """The floating-point operations of a training step for each image, as if every layer trained.
+    """The floating-point operations of a training step for each image.
 
-    Two for each multiply-add, once forwards and twice backwards.
+    Two for each multiply-add, once forwards and, in a layer that trains, twice backwards.
     """
-    return max(6 * sum(layer.macs for layer in plan.layers), 1)
+    return max(sum((2 if layer.frozen else 6) * layer.macs for layer in plan.layers), 1)
 
 
 def training_gflops(device: str) -> float:
@@ -237,7 +237,8 @@ def estimate_precision(
     """Forecast `benchmark_precision` without reading images.
 
     Args:
-        measure: time a step on noise where no benchmark is kept; else the speed is estimated from multiply-adds.
+        measure: time a step on noise where no benchmark is kept; else the speed is estimated from multiply-adds, but
+            for a network whose frozen part is cached: the rest of it is timed.
     """
     network = plan.build(recipe.train.seed, "cpu").to(device)
     count = recipe.train.batch_size
@@ -248,7 +249,7 @@ def estimate_precision(
     network, images = tail_and_features(features, network, noise)
     known = known_precision(recipe.train, network, images)
     config = known or FP32
-    if not config.tried and not measure:
+    if not config.tried and not measure and features is None:
         speed = 1e9 * training_gflops(device.type) / training_flops(plan)
         config = config.model_copy(update={"tried": {precision_label(config): max(round(speed), 1)}})
     elif not config.tried:

@@ -17,6 +17,8 @@ COUNTS = ("parameters",)
 SHARES_OF_IMAGES = ("accuracy", "top5")
 # A share of images that is one draw is reproduced within a point, where a claim or its study says nothing else.
 SHARE_TOLERANCE = 0.01
+# The sampling error of a published share of unknown images may be that of so few.
+FEWEST_IMAGES = 1_000
 
 
 class ReproductionTest(NamedTuple):
@@ -58,7 +60,8 @@ def reproduction_test(
     mean ± t·s·√(1 + 1/n). It is *reproduced* where it lies inside and the interval is narrow enough to have said
     otherwise, no wider than ±delta; else, and with fewer runs, there is *not enough evidence*. A share of other images
     than ours, as those of another test set or a validation split of its own, has a binomial error, by which the
-    interval is widened; where both are shares of the same images it has none. A count must be *equal*. A number on
+    interval is widened; where both are shares of the same images it has none. Where its number of images is not known,
+    it does not *differ* by what the error of 1,000 images could explain. A count must be *equal*. A number on
     *other data* is compared, not judged. Of a range the number that is nearest to the mean is judged.
 
     Args:
@@ -83,6 +86,12 @@ def reproduction_test(
     low, high = _bounds(name, nearest, runs, None if same_images else images, measured_images) or (None, None)
     verdict = _verdict(name, nearest, runs, (low, high), delta, other_data)
     unknown_images = _is_share(name) and not same_images and images is None
+    if low is not None and high is not None:
+        if verdict == "not enough evidence" and lowest <= low and high <= highest:
+            verdict = "reproduced"  # the whole interval lies in the range
+        widest = _bounds(name, nearest, runs, FEWEST_IMAGES, measured_images)
+        if verdict == "differs" and unknown_images and widest and widest[0] <= nearest <= widest[1]:
+            verdict = "not enough evidence"
     return ReproductionTest(mean, mean - nearest, low, high, len(runs), delta, verdict, unknown_images)
 
 
@@ -111,7 +120,7 @@ def _bounds(
     name: str, published: float, runs: Sequence[float], images: int | None, measured_images: int | None
 ) -> Interval | None:
     """The interval of one more run; `images` are those of the published number, where they are not ours."""
-    share = _is_share(name)
+    share = _is_share(name) and 0 <= published <= 1
     if name in COUNTS:
         return None
     if len(runs) >= MIN_RUNS:

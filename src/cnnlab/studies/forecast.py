@@ -43,7 +43,7 @@ def forecast(plan: StudyPlan, index: RunIndex, *, measured: bool = True) -> Plan
     runs_text = f"the {len(collected.finished_runs)} runs made already, and {trial}"
     return plan_summary(
         plan.name,
-        [_arm_plan(arm, collected) for arm in plan.arms],
+        [_arm_plan(arm, collected, _time_ratio(plan, collected)) for arm in plan.arms],
         metric=study.metric,
         images=plan.images,
         delta=study.smallest_difference,
@@ -63,13 +63,20 @@ def throughput_text(device: str) -> str:
     return f"{training_gflops(device):.3g} GFLOP/s on {device}, {source}"
 
 
-def _arm_plan(arm: PlannedArm, collected: CollectedResults) -> ArmPlan:
+def _time_ratio(plan: StudyPlan, collected: CollectedResults) -> float:
+    """How much longer the finished runs took than was estimated."""
+    runs = [(run.result.seconds, arm.tasks[0].seconds) for arm in plan.arms for run in collected.finished(arm.tasks)]
+    known = [(took, estimated) for took, estimated in runs if isfinite(estimated) and estimated]
+    return sum(took for took, _ in known) / sum(estimated for _, estimated in known) if known else 1.0
+
+
+def _arm_plan(arm: PlannedArm, collected: CollectedResults, ratio: float) -> ArmPlan:
     done = [run.result.seconds for run in collected.finished(arm.tasks)]
     return ArmPlan(
         name=arm.name,
         seeds=len(arm.tasks),
         done=len(done),
-        seconds=fmean(done) if done else _finite(arm.tasks[0].seconds),
+        seconds=fmean(done) if done else _finite(ratio * arm.tasks[0].seconds),
         same_as=arm.same_as,
     )
 

@@ -22,7 +22,6 @@ Status: TypeAlias = Literal["finished", "stopped early", "budget spent", "diverg
 UNCONFIRMED = "nothing is confirmed"
 UNTESTED = "the test set could not be scored"
 UNSHIFTED = "its networks have not been tested under its shifts"
-TESTED = "the test set was opened once for the runs of all arms, after every choice; its figures served none"
 
 
 class StudyPrecision(Record):

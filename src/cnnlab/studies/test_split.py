@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from cnnlab.context import Callbacks
 from cnnlab.errors import CnnlabError
+from cnnlab.render.formatting import pluralize
 from cnnlab.runs.final_evaluation import open_test
-from cnnlab.storage.test_ledger import record_opening
+from cnnlab.storage.test_ledger import openings, record_opening
 from cnnlab.studies.plan import StudyTask
-from cnnlab.studies.result import TESTED, UNTESTED, StudyResult
+from cnnlab.studies.result import UNTESTED, StudyResult
 from cnnlab.studies.runner import StudyRunner
 from cnnlab.studies.tasks import exclusive
 
@@ -24,11 +25,14 @@ def evaluate_all_arms(runner: StudyRunner, result: StudyResult) -> StudyResult:
         reason = "the data has no test split"
     if not reason:
         try:
-            open_test_sets(runner, runner.plan.tasks(), "figures of {} runs, which served no choice")
+            open_test_sets(runner, runner.plan.tasks(), "figures of {} runs")
         except (CnnlabError, OSError) as error:
             reason = str(error).partition("\n")[0]
     if not reason:
-        return result.model_copy(update={"tested": True, "notes": (*result.notes, TESTED)})
+        opened = pluralize(len(openings(runner.context.runs, runner.plan.test_set)), "time")
+        done = "the runs of all arms were evaluated on the test set when all were trained"
+        note = f"{done}; it was opened {opened} so far"
+        return result.model_copy(update={"tested": True, "notes": (*result.notes, note)})
     note = f"{UNTESTED}: {reason}"
     runner.context.callbacks.log(note)
     return result.model_copy(update={"notes": (*result.notes, note)})

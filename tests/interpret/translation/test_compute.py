@@ -213,6 +213,7 @@ def test_all_pools_of_a_kind_are_replaced_with_the_same_weights() -> None:
     ("pool", "first", "step"),
     [
         (nn.MaxPool2d(2), 0, 2),
+        (nn.MaxPool2d(2, 2, dilation=2), 0, 2),
         (nn.MaxPool2d(3, 2, 1), 0, 2),
         (nn.AvgPool2d(3), 1, 3),
         (nn.MaxPool2d(3, 1, 1), 0, 1),

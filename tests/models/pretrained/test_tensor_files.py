@@ -174,6 +174,16 @@ def test_a_file_that_was_cut_is_found(tmp_path: Path, kind: str) -> None:
             read_tensors(path)
 
 
+def test_a_flipped_bit_of_an_archive_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"weight": torch.arange(1000.0)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.arange(1000.0).numpy().tobytes()) + 2000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"it is damaged\n  received: Bad CRC-32"):
+        read_tensors(path)
+
+
 @given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_a_flipped_bit_of_safetensors_ends_in_our_errors(place: int, bit: int, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.getbasetemp() / "flipped.safetensors"

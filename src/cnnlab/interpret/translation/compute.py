@@ -309,7 +309,7 @@ def subsample(pool: nn.Module, maps: Tensor, shape: Sequence[int]) -> Tensor:
             value[axis] if isinstance(value, tuple) else value
             for value in (getattr(pool, name, 1) for name in ("kernel_size", "stride", "padding", "dilation"))
         )
-        first = dilation * (kernel - 1) // 2 - padding
+        first = dilation * ((kernel - 1) // 2) - padding
         pixels = torch.arange(shape[2 + axis], device=maps.device) * stride + first
         maps = maps.index_select(2 + axis, pixels.clamp(0, maps.shape[2 + axis] - 1))
     return maps

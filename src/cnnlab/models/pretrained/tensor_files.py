@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from cnnlab.render.formatting import format_names, shorten
 # The keys under which training scripts save the network's tensors among other things.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 # The prefixes that DistributedDataParallel and torch.compile add to every name.
+_CHUNK = 2**20  # bytes of an archive's file at a time
 _PREFIXES = ("module.", "_orig_mod.")
 _SAVE_TENSORS = "save the tensors alone: torch.save(network.state_dict(), …), or as .safetensors"
 
@@ -69,7 +71,19 @@ def _load_torch(path: Path) -> Any:
     # An open file, since torch goes by the name of a path.
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, about the ways in which it once saved
+        if zipfile.is_zipfile(file):
+            _check_members(zipfile.ZipFile(file))
+        file.seek(0)
         return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _check_members(archive: zipfile.ZipFile) -> None:
+    """Read each file of an archive, which compares its checksum; torch does not."""
+    for member in archive.infolist():
+        if member.CRC:  # with torch.serialization.set_crc32_options(False) there are none
+            with archive.open(member) as content:
+                while content.read(_CHUNK):
+                    pass
 
 
 def _extract_tensors(loaded: Any) -> dict[str, Tensor]:
