@@ -39,3 +39,14 @@ def test_spread_positions_are_apart_within_and_in_order(positions: list[float]) 
     assert all(spread[high] - spread[low] >= 14 - 1e-9 for low, high in pairwise(ordered))
     assert min(spread) >= 0
     assert max(spread) <= 100 + 1e-9
+
+
+def test_positions_that_the_layout_finds_are_rounded() -> None:
+    """The last digits of Matplotlib's solver vary from one process to the next, and with them the ids of an SVG."""
+    figure = new_figure(300, 200)
+    figure.set_layout_engine("constrained")
+    for axes in figure.subplots(2, 1):
+        axes.set_title("a title")
+    to_svg(figure, "it", "seen")
+    edges = [edge for axes in figure.axes for edge in axes.get_position().bounds]
+    assert edges == [pytest.approx(round(edge, 4), abs=1e-12) for edge in edges]

@@ -172,6 +172,7 @@ def to_svg(figure: Figure, name: str, description: str, *, standalone: bool = Fa
     ):
         # Text is drawn in the reader's fonts, so missing glyphs of Matplotlib's font don't matter.
         warnings.filterwarnings("ignore", message="(?s).*(Glyph|font)")
+        _settle_layout(figure)
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     root = ElementTree.fromstring(buffer.getvalue())
     _clean_svg(root, name)
@@ -179,6 +180,17 @@ def to_svg(figure: Figure, name: str, description: str, *, standalone: bool = Fa
     if standalone:
         make_standalone(root)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _settle_layout(figure: Figure) -> None:
+    """Lay out a figure once, to a ten-thousandth of its size: the last digits of Matplotlib's solver vary."""
+    if figure.get_layout_engine() is None:
+        return
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        left, bottom, width, height = (round(edge, 4) for edge in axes.get_position().bounds)
+        axes.set_position((left, bottom, width, height))
 
 
 def to_png(figure: Figure, scale: float = 2.0) -> bytes:
