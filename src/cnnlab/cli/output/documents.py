@@ -21,7 +21,10 @@ FormatOrCsv = Annotated[
     Literal["text", "json", "markdown", "latex", "csv"],
     typer.Option("--format", help=f"{FORMAT_HELP} csv is of one table, without its title and notes."),
 ]
-FormatOrSvg = Annotated[OutputFormat, typer.Option("--format", help=f"{FORMAT_HELP} svg is the picture.")]
+FormatOrSvg = Annotated[
+    Literal["text", "json", "markdown", "latex", "svg"],
+    typer.Option("--format", help=f"{FORMAT_HELP} svg is the picture."),
+]
 
 
 def choose_format(json: bool, format: OutputFormat) -> OutputFormat:

@@ -71,7 +71,8 @@ def _power_table(plan: PlanSummary) -> TextTable:
 
 
 def _count(seeds: int | None) -> str:
-    return MISSING if seeds is None else format_count(seeds)
+    """The seeds that find it, and at least those that a verdict needs."""
+    return MISSING if seeds is None else format_count(max(seeds, MIN_RUNS))
 
 
 def _notes(plan: PlanSummary) -> Iterator[str]:
@@ -88,4 +89,4 @@ def _notes(plan: PlanSummary) -> Iterator[str]:
         runs = f"{2 * plan.confirm} more runs, of the winner and the baseline"
         yield f"Confirmation: {runs}, and one opening of the test set."
     if plan.seconds is not None:
-        yield "Times are of training; validation, the final evaluation and starting up come on top."
+        yield "Times are of training and validation; the first start and downloads come on top."
