@@ -83,9 +83,14 @@ def test_an_unknown_number_of_images_is_told() -> None:
     assert known.verdict == "reproduced"
     assert known.reason.endswith("its own sampling error is not counted")
     far = judge_claim(Claim(published=0.765), "validation_accuracy", Measurements("cifar10", RUNS, images=5_000))
-    assert (far.verdict, "which the sampling error of 1,000 images could explain" in far.reason) == (
+    assert (far.verdict, "the sampling error of 1,000 could explain it" in far.reason) == (
         "not enough evidence",
         True,
+    )
+    beyond = judge_claim(Claim(published=0.9), "validation_accuracy", Measurements("cifar10", RUNS, images=5_000))
+    assert (beyond.verdict, beyond.reason) == (
+        "differs",
+        "ours is 0.1554 lower, more than the sampling error of 1,000 images could explain",
     )
     images = claim.model_copy(update={"images": 10_000})
     assert "sampling" not in judge_claim(images, "test_accuracy", Measurements("cifar10", RUNS, images=10_000)).reason

@@ -21,6 +21,7 @@ from cnnlab.reports.architecture.result import Description, InitialWeights
 from cnnlab.storage.run_folder import BACKBONE_FOLDER
 
 if TYPE_CHECKING:
+    from cnnlab.data.dataset import InputSpec
     from cnnlab.models.network_plan import NetworkPlan
 
 BATCH_SIZE = 64  # for a backbone; the default of a recipe
@@ -117,15 +118,23 @@ def network_repr(
 
 def _plan(recipe: Recipe, file: Path | None, classes: int | None, data: Path | None) -> NetworkPlan:
     """The plan of a recipe's network for the images of its data."""
-    from cnnlab.data.dataset import input_spec
     from cnnlab.models.network_plan import plan_network
-    from cnnlab.runs.resolve_recipe import resolve_recipe
 
-    saved_backbone = file.parent / BACKBONE_FOLDER if file is not None else None
-    recipe = resolve_recipe(recipe, data, saved_backbone)
-    spec = input_spec(recipe.data, data)
+    recipe, spec, saved_backbone = _resolve(recipe, file, data)
     shape = (spec.channels, spec.height, spec.width)
     return plan_network(recipe.model, shape, classes or len(spec.classes), saved_backbone)
+
+
+def _resolve(recipe: Recipe, file: Path | None, data: Path | None) -> tuple[Recipe, InputSpec, Path | None]:
+    """A recipe with the settings of its backbone, the spec of its images, and where a run keeps its backbone's run."""
+    from cnnlab.data.dataset import input_spec
+
+    saved_backbone = file.parent / BACKBONE_FOLDER if file is not None else None
+    if recipe.model.backbone is not None:
+        from cnnlab.runs.resolve_recipe import resolve_recipe  # loads torch
+
+        recipe = resolve_recipe(recipe, data, saved_backbone)
+    return recipe, input_spec(recipe.data, data), saved_backbone
 
 
 def _read_recipe(target: Recipe | str | Path, overrides: Mapping[str, Any] | None) -> tuple[Recipe | None, Path | None]:
@@ -160,14 +169,7 @@ def _with_settings(recipe: Recipe, size: tuple[int, int] | None, batch_size: int
 
 def _describe_recipe(given: Recipe, file: Path | None, classes: int | None, data: Path | None) -> Description:
     """The description of a recipe, which was read from `file`; only a backbone loads torch."""
-    from cnnlab.data.dataset import input_spec
-
-    recipe, saved_backbone = given, file.parent / BACKBONE_FOLDER if file is not None else None
-    if given.model.backbone is not None:
-        from cnnlab.runs.resolve_recipe import resolve_recipe
-
-        recipe = resolve_recipe(given, data, saved_backbone)
-    spec = input_spec(recipe.data, data)
+    recipe, spec, saved_backbone = _resolve(given, file, data)
     count, shape = classes or len(spec.classes), (spec.channels, spec.height, spec.width)
     names = spec.classes if count == len(spec.classes) else ()
     initial_weights = None

@@ -221,8 +221,10 @@ def _number_reason(claim: Claim, name: str, test: ReproductionTest, verdict: str
         "other data": "; ".join(filter(None, (_other_data(claim, measured), measured.shortened))),
     }
     reason = reasons.get(verdict, "")
-    if test.unknown_images and verdict in ("reproduced", "differs", "not enough evidence"):
+    if test.unknown_images and verdict == "reproduced":
         reason += "; the number of its images is not published, so its own sampling error is not counted"
+    if test.unknown_images and verdict == "differs":
+        reason += f", more than the sampling error of {FEWEST_IMAGES:,} images could explain"
     return reason
 
 
@@ -235,7 +237,8 @@ def _evidence_needed(test: ReproductionTest, gap: str) -> str:
     if test.n < MIN_RUNS or test.low is None or test.high is None or test.measured is None or test.difference is None:
         return f"{pluralize(test.n, 'run')} of {MIN_RUNS}; {gap}"
     if test.unknown_images and not test.low <= test.measured - test.difference <= test.high:
-        return f"{gap}, which the sampling error of {FEWEST_IMAGES:,} images could explain"
+        unknown = "its number of images is not published"
+        return f"{gap}; {unknown}, and the sampling error of {FEWEST_IMAGES:,} could explain it"
     half = f"one more run would lie within ±{format_loss((test.high - test.low) / 2)}"
     if test.delta is None:
         return f"{half}; give the claim a smallest_difference to say whether that is close"
